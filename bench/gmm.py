@@ -1,0 +1,165 @@
+"""Bench cases and contenders for GaussianMixture."""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from _harness import Contender, optional
+from reference import gaussian_mixture as reference
+
+PEERS = ("scikit-learn", "numpy", "scipy")  # whose versions the report names
+
+NOTES = """\
+Data: Gaussian components in random order, each covariance with eigenvalues between 0.5 and 2 (the
+means' standard deviation per coordinate is in the case's title). Start, the same for every library:
+equal weights, the true means moved by a normal error of 0.5 per coordinate, one common covariance.
+Useful flops of one E+M iteration are the fewest that the formulas need, a multiply-add being two:
+full 2 N K D (D+1), a triangular product in E and half a rank-one update in M; tied
+4 N K D + 2 N D (D+1), for both of these are then needed once per sample; diag 8 N K D; spherical
+4 N K D. An implementation that proves some of the work needless can so exceed what it computes."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table; `goal` is the wanted speed as a multiple of scikit-learn's."""
+
+    name: str
+    goal: float
+    n_samples: int
+    n_features: int
+    n_components: int
+    covariance_type: str
+    means_std: float = 1.0
+
+    @property
+    def title(self):
+        """What the table prints."""
+        return (
+            f"{self.n_samples:,} × {self.n_features}, K {self.n_components}, "
+            f"{self.covariance_type}, means' std {self.means_std:g}"
+        )
+
+    @property
+    def flops(self):
+        """Useful flops of one E+M iteration, counted as in NOTES."""
+        n, d, k = self.n_samples, self.n_features, self.n_components
+        return {
+            "full": 2 * n * k * d * (d + 1),
+            "tied": 4 * n * k * d + 2 * n * d * (d + 1),
+            "diag": 8 * n * k * d,
+            "spherical": 4 * n * k * d,
+        }[self.covariance_type]
+
+    def quick(self):
+        """The same case on as few samples as still fill the covariances."""
+        enough = max(self.n_samples // 20, 2 * self.n_components * self.n_features)
+        return replace(self, n_samples=min(self.n_samples, enough))
+
+
+CASES = [
+    Case("d2", 80, 1_000_000, 2, 8, "full"),
+    Case("d8", 60, 300_000, 8, 64, "full"),
+    Case("d16", 20, 200_000, 16, 16, "full"),
+    Case("d64-overlapping", 7, 50_000, 64, 32, "full", means_std=0.1),
+    Case("d64-separated", 12, 25_000, 64, 32, "full", means_std=0.5),
+    Case("d64-far", 20, 25_000, 64, 32, "full", means_std=2.0),
+    Case("d128-overlapping", 5, 20_000, 128, 64, "full", means_std=0.1),
+    Case("d128-far", 20, 20_000, 128, 64, "full", means_std=2.0),
+    Case("diag", 8, 1_000_000, 16, 32, "diag"),
+    Case("spherical", 20, 200_000, 16, 32, "spherical"),
+    Case("tied", 40, 100_000, 32, 32, "tied"),
+]
+
+
+def sample(case, dtype="float64", seed=0):
+    """Samples (n, D) of `dtype` and the start (weights, means, covariances) for `case`."""
+    rng = np.random.default_rng(seed)
+    k, d = case.n_components, case.n_features
+    means = rng.normal(scale=case.means_std, size=(k, d))
+    factors = _random_factors(rng, k, d, case.covariance_type)
+    X = np.empty((case.n_samples, d), dtype)
+    # In blocks with a seed each: the temporaries stay small, and a block does not depend on n.
+    for number, first in enumerate(range(0, case.n_samples, 4096)):
+        block = X[first : first + 4096]
+        rng_block = np.random.default_rng([seed, number])
+        labels = rng_block.integers(k, size=len(block))
+        noise = rng_block.normal(size=block.shape)
+        for label in range(k):
+            rows = labels == label
+            block[rows] = means[label] + noise[rows] @ factors[label].T
+    # k-means would leave EM at much such a place: near, not there, and every component alike.
+    common = np.mean(factors @ factors.swapaxes(1, 2), axis=0)
+    covariances = {
+        "full": np.repeat(common[np.newaxis], k, axis=0),
+        "tied": common,
+        "diag": np.repeat(np.diag(common)[np.newaxis], k, axis=0),
+        "spherical": np.full(k, np.diag(common).mean()),
+    }[case.covariance_type]
+    means_start = means + rng.normal(scale=0.5, size=means.shape)
+    return X, reference.Params(np.full(k, 1 / k), means_start, covariances)
+
+
+def _random_factors(rng, k, d, covariance_type):
+    """F (K, D, D) with covariances F F^T of the given type and eigenvalues in [0.5, 2]."""
+    scales = np.sqrt(2.0 ** rng.uniform(-1, 1, size=(k, d)))
+    if covariance_type == "spherical":
+        scales[:] = scales[:, :1]
+    factors = scales[:, np.newaxis, :] * np.eye(d)
+    if covariance_type in ("full", "tied"):
+        factors = np.linalg.qr(rng.normal(size=(k, d, d))).Q * scales[:, np.newaxis, :]
+    if covariance_type == "tied":
+        factors[:] = factors[0]
+    return factors
+
+
+def contenders(case, options):
+    """All contenders on `case`, each a Contender whose fit(n_iter) returns the lower bounds."""
+    from fastem import GaussianMixture
+
+    data = {dtype: sample(case, dtype) for dtype in {"float64", *options.dtype}}
+    threads = options.threads
+    found = [
+        Contender("fastem", dtype, threads, estimator(GaussianMixture, case, *data[dtype], threads))
+        for dtype in options.dtype
+    ]
+    if (peer := optional("sklearn.mixture", "GaussianMixture")) is not None:
+        for dtype in data if options.peer_float32 else ["float64"]:
+            # More BLAS threads can slow it down: the report takes its better setting.
+            found += [
+                Contender("scikit-learn", dtype, limit, estimator(peer, case, *data[dtype]))
+                for limit in sorted({1, threads})
+            ]
+    X, start = data["float64"]
+    found.append(
+        Contender(
+            "NumPy",
+            "float64",
+            threads,
+            lambda n_iter: reference.fit(X, start, case.covariance_type, n_iter)[1],
+        )
+    )
+    return found
+
+
+def estimator(cls, case, X, start, n_jobs=None):
+    """fit(n_iter) of an estimator with scikit-learn's signature, from `start`."""
+    matrices = case.covariance_type in ("full", "tied")
+    precisions = np.linalg.inv(start.covariances) if matrices else 1 / start.covariances
+    settings = {
+        "n_components": case.n_components,
+        "covariance_type": case.covariance_type,
+        "tol": 0.0,  # never met: every contender does the same number of iterations
+        "weights_init": start.weights.astype(X.dtype),
+        "means_init": start.means.astype(X.dtype),
+        "precisions_init": precisions.astype(X.dtype),
+    }
+    if n_jobs is not None:
+        settings["n_jobs"] = n_jobs
+
+    def fit(n_iter):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*did not converge")
+            model = cls(max_iter=n_iter, **settings).fit(X)
+        return getattr(model, "lower_bounds_", [model.lower_bound_])
+
+    return fit

@@ -1,0 +1,116 @@
+"""Build fastem's kernels; everything else is in pyproject.toml.
+
+Environment
+-----------
+FASTEM_OPENMP : {"auto", "on", "off"}
+    "auto" (default) uses OpenMP where a test program compiles and links; "on" fails without it.
+FASTEM_DEBUG : {"0", "1"}
+    "1" turns on bounds checks in the Cython code.
+"""
+
+import os
+import platform
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+KERNELS = Path("src/fastem/_kernels")
+OPENMP_PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+# The stable ABI gives one wheel for every CPython from 3.11; free-threaded builds have none.
+ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+
+def openmp_candidates(compiler_type):
+    """Yield (compile flags, link flags) that may turn on OpenMP."""
+    if compiler_type == "msvc":
+        yield ["/openmp"], []
+    elif platform.system() == "Darwin":
+        prefixes = os.environ.get("LIBOMP_PREFIX"), "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"
+        for prefix in filter(None, prefixes):
+            yield ["-Xpreprocessor", "-fopenmp", f"-I{prefix}/include"], [f"-L{prefix}/lib", "-lomp"]
+    else:
+        yield ["-fopenmp"], ["-fopenmp"]
+
+
+class BuildKernels(build_ext):
+    """build_ext that probes OpenMP and compiles the extensions in parallel."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def build_extensions(self):
+        choice = os.environ.get("FASTEM_OPENMP", "auto")
+        if choice not in ("auto", "on", "off"):
+            sys.exit(f"fastem: FASTEM_OPENMP must be auto, on or off, got {choice!r}")
+        flags = None if choice == "off" else self.find_openmp()
+        if flags is None and choice == "on":
+            sys.exit(
+                "fastem: FASTEM_OPENMP=on, but no compiler flag enables OpenMP. "
+                "Install an OpenMP runtime (libgomp or libomp), or set FASTEM_OPENMP=off."
+            )
+        if flags is None and choice == "auto":
+            self.warn("building fastem WITHOUT OpenMP: it will run on one thread")
+        optimise = ["/O2"] if self.compiler.compiler_type == "msvc" else ["-O3", "-g0"]
+        for extension in self.extensions:
+            compile_flags, link_flags = flags or ([], [])
+            extension.extra_compile_args += [*optimise, *compile_flags]
+            extension.extra_link_args += link_flags
+        super().build_extensions()
+
+    def find_openmp(self):
+        """Return the first candidate with which the probe compiles and links, or None."""
+        for compile_flags, link_flags in openmp_candidates(self.compiler.compiler_type):
+            with tempfile.TemporaryDirectory() as folder:
+                source = Path(folder, "probe.c")
+                source.write_text(OPENMP_PROBE)
+                try:
+                    objects = self.compiler.compile(
+                        [str(source)], output_dir=folder, extra_postargs=compile_flags
+                    )
+                    self.compiler.link_executable(
+                        objects, "probe", output_dir=folder, extra_postargs=link_flags
+                    )
+                except Exception:  # each compiler class raises its own error: try the next flags
+                    continue
+            return compile_flags, link_flags
+        return None
+
+
+def kernel(name, *c_sources):
+    """Return the Extension of one kernel module: NAME.pyx with its C leaf functions."""
+    return Extension(
+        f"fastem._kernels.{name}",
+        [str(KERNELS / f"{name}.pyx"), *(str(KERNELS / source) for source in c_sources)],
+        include_dirs=[str(KERNELS)],
+        depends=[str(path) for path in KERNELS.glob("*.h")],
+        define_macros=[("Py_LIMITED_API", "0x030B0000")] if ABI3 else [],
+        py_limited_api=ABI3,
+    )
+
+
+debug = os.environ.get("FASTEM_DEBUG") == "1"
+setup(
+    ext_modules=cythonize(
+        [
+            kernel("runtime"),
+            kernel("gaussian", "gaussian_base.c", "gaussian_v3.c", "gaussian_v4.c"),
+        ],
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": debug,
+            "wraparound": debug,
+            "initializedcheck": debug,
+            "cdivision": not debug,
+            "freethreading_compatible": True,
+        },
+    ),
+    cmdclass={"build_ext": BuildKernels},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
+)

@@ -1,0 +1,67 @@
+"""Command line: ``python -m fastem`` shows what the library does, ``cluster`` does it to a file.
+
+Exit status: 0 done; 2 wrong usage or a file that cannot be used, after one line on stderr; 130
+interrupted by Ctrl-C.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import warnings
+
+from fastem._cli import COMMANDS, CommandError, one_line
+from fastem._version import __version__
+
+
+class _Parser(argparse.ArgumentParser):
+    """ArgumentParser whose errors are one line, like every other error of the command."""
+
+    def error(self, message):
+        self.exit(2, f"fastem: error: {message} (try '{self.prog} --help')\n")
+
+
+def _build_parser():
+    """Parser of the whole command line, with one subparser for each of `COMMANDS`."""
+    parser = _Parser(
+        prog="python -m fastem",
+        description="Latent-variable models fitted by expectation-maximization. "
+        "Without a command: a Gaussian mixture fitted to real data that needs no download.",
+    )
+    parser.add_argument("--version", action="version", version=f"fastem {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for name in COMMANDS:
+        command = importlib.import_module(f"fastem._cli.{name}")
+        command.add_parser(subparsers).set_defaults(main=command.main)
+    return parser
+
+
+def _say(kind, message):
+    """Write one line about an event to stderr."""
+    print(f"fastem: {kind}: {one_line(message)}", file=sys.stderr)
+
+
+def main(argv=None):
+    """Run the command line `argv` (default: ``sys.argv[1:]``) and return the exit status."""
+    args = _build_parser().parse_args((sys.argv[1:] if argv is None else argv) or ["demo"])
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_args, **_kwargs: _say("warning", message)
+        try:
+            status = args.main(args) or 0
+            sys.stdout.flush()
+            return status
+        except CommandError as error:
+            _say("error", error)
+            return 2
+        except KeyboardInterrupt:
+            print("fastem: interrupted, nothing written", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            # The reader of our output went away (`| head`). Python flushes stdout once more at
+            # exit: give it somewhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""``python -m fastem``: what the library does, shown on handwritten digits, with no download.
+
+The 1,797 images of the UCI digits come with scikit-learn. Their ten classes are known, so one can
+see whether the components, which EM found without them, mean anything.
+"""
+
+#: Dimensions kept of the 64 pixels: the rest is near constant, and singular in every component.
+N_DIMENSIONS = 20
+#: Numbers of components whose BIC is compared.
+COMPONENTS = (2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16)
+N_INIT = 10
+#: Iterations to time.
+N_ITER = 100
+
+
+def add_parser(subparsers):
+    """Add the parser of this subcommand."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="find the digits in 1,797 images of handwriting (this runs without a command, too)",
+        description="Fit Gaussian mixtures to scikit-learn's handwritten digits, show what they "
+        "found, and how long it took beside plain NumPy.",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: one a core)")
+    return parser
+
+
+def main(args):
+    """Fit, and print what was found."""
+    from fastem import __version__
+    from fastem._cli import report
+    from fastem._cli.fitting import fit_each
+    from fastem._cli.screen import Screen
+    from fastem._cli.timing import compare
+
+    screen = Screen()
+    screen.print(f"{screen.bold('fastem ' + __version__)}  a Gaussian mixture, fitted by EM")
+    X, pca, classes = _load(screen)
+    fits = fit_each(X, COMPONENTS, n_init=N_INIT, random_state=args.seed, n_jobs=args.n_jobs)
+    best = min(fits, key=lambda fit: fit.bic)
+    report.bic_section(screen, fits, best)
+    report.bound_section(screen, best)
+    _show_components(screen, best.mixture, best.mixture.predict(X), pca, classes)
+    timings = compare(X, best.mixture, n_iter=N_ITER)
+    report.timing_section(screen, timings, best.mixture, X.shape, N_ITER)
+    screen.heading("Your own data")
+    screen.print("  python -m fastem cluster FILE.csv -k 8")
+
+
+def _load(screen):
+    """Load the digits and say what they are; return their coordinates, the PCA, the classes."""
+    from sklearn.datasets import load_digits
+    from sklearn.decomposition import PCA
+
+    digits = load_digits()
+    pca = PCA(N_DIMENSIONS, random_state=0)
+    X = pca.fit_transform(digits.data)
+    kept = pca.explained_variance_ratio_.sum()
+    screen.heading("The data")
+    screen.print(f"  {len(X):,} handwritten digits of 8 × 8 pixels (sklearn.datasets.load_digits),")
+    screen.print(f"  as {N_DIMENSIONS} principal components, {kept:.0%} of the variance.")
+    screen.print("  The fits are not told which digit an image shows.")
+    return X, pca, digits.target
+
+
+def _show_components(screen, mixture, labels, pca, classes):
+    """Draw the mean of each component, and count which digits it holds."""
+    import numpy as np
+    from sklearn.metrics import adjusted_rand_score
+
+    from fastem._cli.pictures import draw, side_by_side
+    from fastem._cli.screen import bar
+
+    agreement = adjusted_rand_score(classes, labels)
+    table = np.zeros((mixture.n_components, 10), dtype=int)
+    np.add.at(table, (labels, classes), 1)
+    # In the order of the digits that they mostly hold, so that one finds one's way.
+    order = sorted(range(len(table)), key=lambda k: (table[k].argmax(), -mixture.weights_[k]))
+    screen.heading("The components", "the mean image of each")
+    images = pca.inverse_transform(mixture.means_).reshape(-1, 8, 8)
+    for line in side_by_side(screen, [draw(screen, images[k]) for k in order]):
+        screen.print(line)
+    screen.heading("Their sizes", "and the digits in them")
+    largest = mixture.weights_.max()
+    for k in order:
+        digits = [d for d in np.argsort(-table[k], kind="stable") if table[k, d]]
+        held = ", ".join(f"{table[k, d]} × {d}" for d in digits[:3])
+        rest = table[k, digits[3:]].sum()
+        weight = mixture.weights_[k]
+        screen.print(
+            f"  {weight:>6.1%} {bar(weight / largest, 20):<20} {table[k].sum():>4} images: {held}"
+            + (f", {rest} others" if rest else "")
+        )
+    screen.print(
+        f"  agreement with the true digits: {agreement:.2f} (adjusted Rand index, 1 is all)"
+    )

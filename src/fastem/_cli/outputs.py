@@ -1,0 +1,79 @@
+"""Writes what a command found, all of its files or none."""
+
+import json
+import os
+from pathlib import Path
+
+from fastem._cli import CommandError
+
+
+def check_outputs(paths, force):
+    """Raise CommandError if the files cannot be written or, without `force`, exist already."""
+    for path in paths:
+        if path.exists() and not force:
+            raise CommandError(
+                f"{path}: exists already; add --force to replace it, or choose another --output-dir"
+            )
+    folder = paths[0].parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise CommandError(f"{folder}: is a file; --output-dir must be a folder")
+    if not os.access(folder, os.W_OK):
+        raise CommandError(f"{folder}: no permission to write; choose another --output-dir")
+
+
+def write_all(texts):
+    """Write {path: pieces of text}: to temporary files, which get their names when all are whole."""
+    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in texts}
+    try:
+        for path, pieces in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary[path], "w", encoding="utf-8", newline="\n") as file:
+                file.writelines(pieces)
+        for path in texts:
+            os.replace(temporary[path], path)
+    except OSError as error:
+        raise CommandError(f"{error.filename or path}: {error.strerror}") from error
+    finally:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+
+
+def labels_csv(labels, probabilities):
+    """Yield a CSV with a line for each sample: its component, from 0, and the probability of it."""
+    yield "label,probability\n"
+    for start in range(0, len(labels), 10_000):
+        part = slice(start, start + 10_000)
+        yield "".join(
+            map("{},{:.6g}\n".format, labels[part].tolist(), probabilities[part].tolist())
+        )
+
+
+def to_json(content):
+    """Yield a dict of numbers, strings, lists and arrays as JSON; arrays show a row on a line.
+
+    Numbers are written so that they read back as the same bits.
+    """
+    yield "{\n"
+    for i, (key, value) in enumerate(content.items()):
+        text = _rows(getattr(value, "tolist", lambda value=value: value)(), "  ")
+        yield f"{',\n' if i else ''}  {json.dumps(key)}: {text}"
+    yield "\n}\n"
+
+
+def _rows(value, indent):
+    """JSON of a value in which only the innermost lists stay on one line."""
+    if not (isinstance(value, list) and value and isinstance(value[0], list)):
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    inner = indent + "  "
+    rows = f",\n{inner}".join(_rows(row, inner) for row in value)
+    return f"[\n{inner}{rows}\n{indent}]"
+
+
+def output_paths(source, folder, *endings):
+    """Paths beside the source file, or in `folder`, with its name and the endings."""
+    source = Path(source)
+    name = source.name.removesuffix(".gz")
+    stem = Path(name).stem
+    return [(source.parent if folder is None else Path(folder)) / f"{stem}.{e}" for e in endings]

@@ -1,0 +1,106 @@
+"""Prints what a person wants to know of fitted mixtures; every function prints one section."""
+
+import numpy as np
+
+from fastem._cli.screen import bar, seconds, sparkline
+
+
+def bic_section(screen, fits, best):
+    """BIC of each number of components, as distance from the lowest."""
+    lowest = best.bic
+    span = max(fit.bic for fit in fits) - lowest or 1.0
+    screen.heading("How many components?", "BIC, lower is better; bars show the excess")
+    width = screen.width - 44
+    for fit in fits:
+        line = f"  K = {fit.mixture.n_components:>3}  {fit.bic:>14,.0f}  "
+        if fit is best:
+            screen.print(line + screen.accent("◀ lowest"))
+        else:
+            excess = fit.bic - lowest
+            screen.print(f"{line}{bar(excess / span, width)} +{excess:,.0f}")
+
+
+def bound_section(screen, fit):
+    """The bound by iteration: a curve, and a short table of it."""
+    mixture = fit.mixture
+    bounds = np.asarray(mixture.lower_bounds_, dtype=float)
+    state = "converged" if mixture.converged_ else "NOT converged"
+    starts = f", best of {mixture.n_init} starts" if mixture.n_init > 1 else ""
+    screen.heading(
+        "The bound", f"mean log-likelihood of a sample, by iteration, K = {mixture.n_components}"
+    )
+    screen.print(f"  {sparkline(bounds.tolist(), screen.width - 4)}")
+    rows = [("iteration", "bound", "change")]
+    for n in _milestones(len(bounds)):
+        change = "" if n == 1 else f"{bounds[n - 1] - bounds[n - 2]:+.2g}"
+        rows.append((str(n), f"{bounds[n - 1]:.6f}", change))
+    screen.table(rows)
+    screen.print(
+        f"  {state} after {mixture.n_iter_} iterations{starts}; "
+        f"{seconds(fit.seconds)} in all, start values included"
+    )
+    if not mixture.converged_:
+        screen.print("  Raise --max-iter, or --tol for a rougher answer, to let it finish.")
+
+
+def _milestones(n):
+    """1, 2, 5, 10, 20, 50, … up to n, and n."""
+    steps = (step * 10**power for power in range(9) for step in (1, 2, 5))
+    return [*(step for step in steps if step < n), n]
+
+
+def components_section(screen, mixture, names, counts, limit=20):
+    """Size and mean of each component, largest first."""
+    order = np.argsort(-mixture.weights_, kind="stable")
+    screen.heading("The components", "largest first: share, samples, mean of each column")
+    room = (screen.width - 38) // 12
+    shown = min(len(names), max(1, room))
+    heading = ["label", "weight", "samples", ""] + [_clip(name, 10) for name in names[:shown]]
+    rows = [heading]
+    for k in order[:limit]:
+        weight = mixture.weights_[k]
+        rows.append(
+            [
+                str(k),
+                f"{weight:.1%}",
+                f"{counts[k]:,}",
+                bar(weight / mixture.weights_.max(), 10).ljust(10),
+                *(f"{value:.4g}" for value in mixture.means_[k, :shown]),
+            ]
+        )
+    screen.table(rows)
+    hidden = [
+        f"{len(names) - shown} more columns" if shown < len(names) else "",
+        f"{len(order) - limit} smaller components" if len(order) > limit else "",
+    ]
+    if any(hidden):
+        screen.print(screen.dim("  … " + " and ".join(filter(None, hidden)) + " not shown"))
+
+
+def timing_section(screen, timings, mixture, shape, n_iter):
+    """Time for equal iterations, as bars and ratios, and whether the bounds agree."""
+    n_samples, n_features = shape
+    ours = timings[0]
+    slowest = max(timing.seconds for timing in timings)
+    screen.heading(
+        "The time",
+        f"{n_iter} EM iterations from one start: {n_samples:,} × {n_features}, "
+        f"K = {mixture.n_components}, best of several runs",
+    )
+    width = screen.width - 52
+    for timing in timings:
+        ratio = "" if timing is ours else f"{timing.seconds / ours.seconds:.1f} times as long"
+        drawn = bar(timing.seconds / slowest, width)
+        line = f"  {timing.name:<19}{seconds(timing.seconds):>9}  {drawn} {ratio}"
+        screen.print(screen.accent(line) if timing is ours else line)
+    spread = max(abs(timing.bound - ours.bound) for timing in timings) / abs(ours.bound)
+    screen.print(
+        f"  bounds after them agree to {spread:.0e} (relative)"
+        if spread < 1e-9
+        else f"  WARNING: the bounds after them differ by {spread:.0e} (relative)"
+    )
+
+
+def _clip(text, length):
+    """Cut a name that is longer than its column."""
+    return text if len(text) <= length else text[: length - 1] + "…"

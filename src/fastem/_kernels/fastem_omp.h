@@ -1,0 +1,50 @@
+/* OpenMP where the compiler has it, serial equivalents where it has not, and what the kernels
+ * need of the interpreter while they run without the GIL. */
+#ifndef FASTEM_OMP_H
+#define FASTEM_OMP_H
+
+#include <Python.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#define FASTEM_HAS_OPENMP 1
+#else
+#define FASTEM_HAS_OPENMP 0
+static inline int omp_get_max_threads(void) { return 1; }
+static inline int omp_get_thread_num(void) { return 0; }
+static inline double omp_get_wtime(void) { return 0.0; }
+#endif
+
+/* libgomp's threads do not survive fork(): a child that enters a parallel region waits for ever.
+ * Ending the pool before the fork lets parent and child start their own. */
+static inline void fastem_pause_threads(void)
+{
+#if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
+    omp_pause_resource_all(omp_pause_soft);
+#endif
+}
+
+/* Runs pending signal handlers; true if one raised (Ctrl-C). Called without the GIL. */
+static inline int fastem_signal_raised(void)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    int raised = PyErr_CheckSignals();
+    PyGILState_Release(state);
+    return raised != 0;
+}
+
+/* The same, at most every 50 ms and only on the thread that called the kernel: the others have no
+ * Python thread to raise in. `last` is the time of the last look. */
+static inline int fastem_interrupted(double *last)
+{
+    double now;
+    if (omp_get_thread_num() != 0)
+        return 0;
+    now = omp_get_wtime();
+    if (FASTEM_HAS_OPENMP && now - *last < 0.05)
+        return 0;
+    *last = now;
+    return fastem_signal_raised();
+}
+
+#endif

@@ -1,0 +1,747 @@
+/* Gaussian-mixture E-step on one chunk of rows.
+ *
+ * A template on REAL and the vector width: see vec.h. Within a chunk samples are contiguous, so
+ * that a vector holds VL samples of one feature and nothing is summed across lanes until the end:
+ *
+ *     x[d * cap + t]      feature d of the chunk's row t, shifted and scaled
+ *     lp[k * cap + t]     log-density of row t under component k, with the weight
+ *     r[k * cap + t]      responsibility times sample weight
+ *
+ * chunk() below is the whole algorithm; read it first. Rows past n, up to the next multiple of
+ * PANEL, are copies of zeros whose weight is 0.
+ */
+#include "gaussian_small.h"
+
+#undef PANEL_VECS
+#undef PANEL
+#define PANEL_VECS (VEC_REGISTERS == 32 ? 4 : 2) /* vectors of samples in a register tile */
+#define PANEL (PANEL_VECS * VL)
+#define tables_t FN(tables)
+#define scratch_t FN(scratch)
+
+/* Parameters, rounded to REAL and laid out in the order in which the kernels read them. */
+typedef struct {
+    REAL *means;    /* (K, D4): D4 = D rounded up to 4 */
+    REAL *log_norm; /* (K,) */
+    REAL *shift;    /* (D,) */
+    REAL *scale;    /* (D,) */
+    REAL *coef;     /* full D <= SMALL: (K, D(D+1)/2) columns of the triangle, end to end
+                     * full, tied:      (K or 1, tri4) 4 columns at a time: see tri_squares
+                     * else:            (K4 / 4, D, 8) 4 scales, 4 offsets: see axis_log_prob */
+    REAL *offset;   /* tied: (K4 / 4, D, 8), the same table for the whitened data */
+} tables_t;
+
+typedef struct {
+    ptrdiff_t cap;  /* rows that fit */
+    REAL *x;        /* (D4, cap) */
+    REAL *lp, *r;   /* (K4, cap) */
+    REAL *top;      /* (cap,) the largest lp of each row */
+    REAL *weight;   /* (cap,) */
+    REAL *row;      /* (cap,) log-density */
+    REAL *z, *rz;   /* (D4, cap) x - mean, and times r: full; whitened x: tied */
+    int32_t *list;  /* (cap,) rows */
+    int32_t *best;  /* (cap,) component with the largest lp */
+    int *dense;     /* chunks that are still to be evaluated without pruning */
+} scratch_t;
+
+ALWAYS_INLINE ptrdiff_t FN(up)(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
+ALWAYS_INLINE ptrdiff_t FN(tri4)(ptrdiff_t d4) { return 2 * d4 * (d4 / 4 + 1); }
+ALWAYS_INLINE int FN(is_small)(const gaussian_job *job)
+{
+    return job->kind == GAUSSIAN_FULL && job->n_features <= SMALL;
+}
+
+/* ---- sizes ------------------------------------------------------------------------------- */
+
+/* Sums of one component: weight, (D,) about the mean, then second moments about the mean:
+ * small full: (D(D+1)/2,) rows of the lower triangle; full: 4 x 4 blocks of it; diag: (D,) in
+ * units of the precision; spherical: 1; tied: none. Spherical and tied: (D,) about the shift. */
+static ptrdiff_t FN(component_size)(const gaussian_job *job)
+{
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4);
+    switch (job->kind) {
+    case GAUSSIAN_FULL:
+        return FN(is_small)(job) ? 1 + d + d * (d + 1) / 2 : 1 + d4 + FN(tri4)(d4);
+    case GAUSSIAN_DIAG:
+        return 1 + 2 * d4;
+    default:
+        return 2 + d4;
+    }
+}
+
+/* All components, then the bound. Rounded up, so that lanes do not share cache lines. */
+static ptrdiff_t FN(sums_size)(const gaussian_job *job)
+{
+    return FN(up)(FN(up)(job->n_components, 4) * FN(component_size)(job) + 1, 16);
+}
+
+/* A chunk's x and lp should stay in the second-level cache, better in the first. */
+static ptrdiff_t FN(chunk_rows)(const gaussian_job *job)
+{
+    ptrdiff_t row = sizeof(REAL) * (FN(up)(job->n_features, 4) + 2 * job->n_components);
+    ptrdiff_t bytes = FN(is_small)(job) || job->kind != GAUSSIAN_FULL ? 64 << 10 : 512 << 10;
+    ptrdiff_t rows = bytes / row / 64 * 64;
+    return rows < 256 ? 256 : rows > 1024 ? 1024 : rows;
+}
+
+static char *FN(take)(char **p, ptrdiff_t bytes)
+{
+    char *start = *p;
+    *p += FN(up)(bytes, 64);
+    return start;
+}
+
+/* Points the scratch's arrays into memory; with memory NULL only counts the bytes. */
+static ptrdiff_t FN(lay_scratch)(const gaussian_job *job, char *memory, scratch_t *s)
+{
+    ptrdiff_t cap = FN(chunk_rows)(job), column = cap * sizeof(REAL);
+    ptrdiff_t d4 = FN(up)(job->n_features, 4), k4 = FN(up)(job->n_components, 4);
+    char *p = memory;
+    s->cap = cap;
+    s->x = (REAL *)FN(take)(&p, d4 * column);
+    s->lp = (REAL *)FN(take)(&p, k4 * column);
+    s->r = (REAL *)FN(take)(&p, k4 * column);
+    s->top = (REAL *)FN(take)(&p, column);
+    s->weight = (REAL *)FN(take)(&p, column);
+    s->row = (REAL *)FN(take)(&p, column);
+    s->z = (REAL *)FN(take)(&p, d4 * column);
+    s->rz = (REAL *)FN(take)(&p, d4 * column);
+    s->list = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
+    s->best = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
+    return p - memory;
+}
+
+static ptrdiff_t FN(scratch_bytes)(const gaussian_job *job)
+{
+    scratch_t s;
+    return FN(lay_scratch)(job, NULL, &s);
+}
+
+/* ---- tables ------------------------------------------------------------------------------ */
+
+static ptrdiff_t FN(lay_tables)(const gaussian_job *job, char *memory, tables_t *t)
+{
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4);
+    ptrdiff_t k = job->n_components, k4 = FN(up)(k, 4), size = sizeof(REAL);
+    char *p = memory;
+    FN(take)(&p, sizeof(tables_t));
+    t->means = (REAL *)FN(take)(&p, k * d4 * size);
+    t->log_norm = (REAL *)FN(take)(&p, k4 * size);
+    t->shift = (REAL *)FN(take)(&p, d * size);
+    t->scale = (REAL *)FN(take)(&p, d * size);
+    t->offset = NULL;
+    if (FN(is_small)(job))
+        t->coef = (REAL *)FN(take)(&p, k * d * (d + 1) / 2 * size);
+    else if (job->kind == GAUSSIAN_FULL)
+        t->coef = (REAL *)FN(take)(&p, k * FN(tri4)(d4) * size);
+    else if (job->kind == GAUSSIAN_TIED) {
+        t->coef = (REAL *)FN(take)(&p, FN(tri4)(d4) * size);
+        t->offset = (REAL *)FN(take)(&p, k4 * d * 2 * size);
+    } else
+        t->coef = (REAL *)FN(take)(&p, k4 * d * 2 * size);
+    return p - memory;
+}
+
+static ptrdiff_t FN(tables_bytes)(const gaussian_job *job)
+{
+    tables_t t;
+    return FN(lay_tables)(job, NULL, &t);
+}
+
+/* The columns of an upper triangle, 4 at a time: coef[block][row][4], rows 0 .. 4 block + 3. */
+static void FN(pack_triangle)(const double *upper, ptrdiff_t d, REAL *coef)
+{
+    for (ptrdiff_t j0 = 0; j0 < d; j0 += 4)
+        for (ptrdiff_t i = 0; i < j0 + 4; i++)
+            for (ptrdiff_t j = j0; j < j0 + 4; j++)
+                *coef++ = i <= j && j < d ? (REAL)upper[i * d + j] : 0;
+}
+
+/* One component's scales and offsets for axis_log_prob: y_d = x_d scale_d - offset_d. */
+static void FN(pack_axis)(REAL *coef, ptrdiff_t k, ptrdiff_t d, const double *scale,
+                          const double *center)
+{
+    REAL *c = coef + k / 4 * d * 8 + k % 4;
+    for (ptrdiff_t i = 0; i < d; i++) {
+        c[8 * i] = (REAL)(scale ? scale[i] : 1);
+        c[8 * i + 4] = (REAL)(scale ? center[i] * scale[i] : center[i]);
+    }
+}
+
+static void FN(prepare)(const gaussian_job *job, void *memory)
+{
+    tables_t *t = memory;
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), k4 = FN(up)(job->n_components, 4);
+    memset(memory, 0, FN(tables_bytes)(job));
+    FN(lay_tables)(job, memory, t);
+    for (ptrdiff_t i = 0; i < d; i++) {
+        t->shift[i] = (REAL)job->shift[i];
+        t->scale[i] = (REAL)job->scale[i];
+    }
+    for (ptrdiff_t k = 0; k < k4; k++)
+        t->log_norm[k] = k < job->n_components ? (REAL)job->log_norm[k] : (REAL)-INFINITY;
+    for (ptrdiff_t k = 0; k < job->n_components; k++) {
+        const double *mean = job->means + k * d, *chol = job->precisions_chol;
+        for (ptrdiff_t i = 0; i < d; i++)
+            t->means[k * d4 + i] = (REAL)mean[i];
+        if (job->kind == GAUSSIAN_FULL && !FN(is_small)(job))
+            FN(pack_triangle)(chol + k * d * d, d, t->coef + k * FN(tri4)(d4));
+        else if (job->kind == GAUSSIAN_FULL) {
+            REAL *c = t->coef + k * d * (d + 1) / 2;
+            for (ptrdiff_t j = 0; j < d; j++)
+                for (ptrdiff_t i = 0; i <= j; i++)
+                    *c++ = (REAL)chol[k * d * d + i * d + j];
+        } else if (job->kind != GAUSSIAN_TIED)
+            FN(pack_axis)(t->coef, k, d, chol + k * d, mean);
+    }
+    if (job->kind != GAUSSIAN_TIED)
+        return;
+    FN(pack_triangle)(job->precisions_chol, d, t->coef);
+    for (ptrdiff_t k = 0; k < job->n_components; k++) {
+        REAL *c = t->offset + k / 4 * d * 8 + k % 4;
+        for (ptrdiff_t j = 0; j < d; j++) { /* the whitened mean, summed in double */
+            double sum = 0;
+            for (ptrdiff_t i = 0; i <= j; i++)
+                sum += job->means[k * d + i] * job->precisions_chol[i * d + j];
+            c[8 * j] = 1;
+            c[8 * j + 4] = (REAL)sum;
+        }
+    }
+}
+
+/* ---- the data ---------------------------------------------------------------------------- */
+
+/* x[d][t] = (X[begin + t, d] - shift[d]) * scale[d]; weights; zeros past n. */
+static void FN(pack)(const gaussian_job *job, const tables_t *t, ptrdiff_t begin, ptrdiff_t n,
+                     ptrdiff_t padded, scratch_t *s)
+{
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), cap = s->cap;
+    const char *rows = job->x + begin * job->x_row;
+    for (ptrdiff_t t0 = 0; t0 < n; t0 += 16) { /* 16 rows: a column of them is 1 or 2 cache lines */
+        ptrdiff_t t1 = t0 + 16 < n ? t0 + 16 : n;
+        for (ptrdiff_t i = 0; i < d; i++) {
+            REAL shift = t->shift[i], scale = t->scale[i], *out = s->x + i * cap;
+            const char *column = rows + i * job->x_column;
+            for (ptrdiff_t row = t0; row < t1; row++)
+                out[row] = (*(const REAL *)(column + row * job->x_row) - shift) * scale;
+        }
+    }
+    for (ptrdiff_t i = 0; i < d4; i++)
+        for (ptrdiff_t row = i < d ? n : 0; row < padded; row++)
+            s->x[i * cap + row] = 0;
+    for (ptrdiff_t row = 0; row < padded; row++)
+        s->weight[row] = row >= n ? 0 : job->sample_weight ? (REAL)job->sample_weight[begin + row] : 1;
+}
+
+/* ---- log-densities ----------------------------------------------------------------------- */
+
+/* q[t] += sum over columns [j0, j1) of (z P)_j^2 for one panel; z is (D4, PANEL). */
+ALWAYS_INLINE void FN(tri_squares)(const REAL *z, const REAL *coef, ptrdiff_t j0, ptrdiff_t j1,
+                                   vec q[PANEL_VECS])
+{
+    coef += FN(tri4)(j0);
+    for (ptrdiff_t j = j0; j < j1; j += 4) {
+        vec acc[4][PANEL_VECS];
+        memset(acc, 0, sizeof acc);
+        for (ptrdiff_t i = 0; i < j + 4; i++, coef += 4) {
+            vec x[PANEL_VECS];
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                x[v] = FN(load)(z + i * PANEL + v * VL);
+            UNROLL
+            for (int c = 0; c < 4; c++)
+                UNROLL
+                for (int v = 0; v < PANEL_VECS; v++)
+                    acc[c][v] += x[v] * coef[c];
+        }
+        UNROLL
+        for (int c = 0; c < 4; c++)
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                q[v] += acc[c][v] * acc[c][v];
+    }
+}
+
+/* z = x - mean for the PANEL rows from t on. */
+ALWAYS_INLINE void FN(center_panel)(const REAL *x, ptrdiff_t cap, ptrdiff_t d4, const REAL *mean,
+                                    REAL *z)
+{
+    for (ptrdiff_t i = 0; i < d4; i++)
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++)
+            FN(store)(z + i * PANEL + v * VL, FN(load)(x + i * cap + v * VL) - mean[i]);
+}
+
+/* The same for listed rows; past the end of the list the last row again. */
+ALWAYS_INLINE void FN(gather_panel)(const REAL *x, ptrdiff_t cap, ptrdiff_t d4, const REAL *mean,
+                                    const int32_t *list, ptrdiff_t n, REAL *z)
+{
+    int32_t rows[PANEL];
+    for (ptrdiff_t l = 0; l < PANEL; l++)
+        rows[l] = list[l < n ? l : n - 1];
+    for (ptrdiff_t i = 0; i < d4; i++)
+        for (ptrdiff_t l = 0; l < PANEL; l++)
+            z[i * PANEL + l] = x[i * cap + rows[l]] - mean[i];
+}
+
+/* lp of component k over columns [0, j1) for all rows: exact for j1 = D4, else an upper bound. */
+static void FN(full_log_prob)(const tables_t *t, const scratch_t *s, ptrdiff_t padded,
+                              ptrdiff_t d4, ptrdiff_t j1, ptrdiff_t k)
+{
+    const REAL *coef = t->coef + k * FN(tri4)(d4);
+    for (ptrdiff_t row = 0; row < padded; row += PANEL) {
+        vec q[PANEL_VECS];
+        memset(q, 0, sizeof q);
+        FN(center_panel)(s->x + row, s->cap, j1, t->means + k * d4, s->z);
+        FN(tri_squares)(s->z, coef, 0, j1, q);
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++)
+            FN(store)(s->lp + k * s->cap + row + v * VL, t->log_norm[k] - (REAL)0.5 * q[v]);
+    }
+}
+
+/* Exact lp of component k for n listed rows; a panel is left, with lp = -inf, as soon as all its
+ * rows are `negligible` below their top. Raises tops. */
+static void FN(full_log_prob_list)(const gaussian_job *job, const tables_t *t, scratch_t *s,
+                                   ptrdiff_t d4, ptrdiff_t k, ptrdiff_t n)
+{
+    const REAL *coef = t->coef + k * FN(tri4)(d4);
+    REAL *lp = s->lp + k * s->cap, value[PANEL], limit[PANEL];
+    for (ptrdiff_t begin = 0; begin < n; begin += PANEL) {
+        ptrdiff_t count = n - begin < PANEL ? n - begin : PANEL, j = 0;
+        const int32_t *rows = s->list + begin;
+        vec q[PANEL_VECS];
+        int alive = 1;
+        memset(q, 0, sizeof q);
+        for (ptrdiff_t l = 0; l < PANEL; l++)
+            limit[l] = s->top[rows[l < count ? l : count - 1]] + (REAL)job->negligible;
+        FN(gather_panel)(s->x, s->cap, d4, t->means + k * d4, rows, count, s->z);
+        while (alive && j < d4) {
+            ptrdiff_t next = j + 8 < d4 ? j + 8 : d4;
+            FN(tri_squares)(s->z, coef, j, next, q);
+            alive = 0;
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                alive |= FN(any_greater)(t->log_norm[k] - (REAL)0.5 * q[v], FN(load)(limit + v * VL));
+            j = next;
+        }
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++)
+            FN(store)(value + v * VL, t->log_norm[k] - (REAL)0.5 * q[v]);
+        for (ptrdiff_t l = 0; l < count; l++) {
+            lp[rows[l]] = alive ? value[l] : (REAL)-INFINITY;
+            if (alive && value[l] > s->top[rows[l]])
+                s->top[rows[l]] = value[l];
+        }
+    }
+}
+
+/* The exact pruned E-step. After the first 8 columns of every component lp is an upper bound. The
+ * component with the largest one is evaluated in full: the row's log-density is at least that.
+ * Whatever then lies e^negligible below it could not change a sum in double precision. */
+static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t n,
+                            ptrdiff_t padded)
+{
+    ptrdiff_t d4 = FN(up)(job->n_features, 4), n_comp = job->n_components, cap = s->cap, kept = 0;
+    for (ptrdiff_t k = 0; k < n_comp; k++)
+        FN(full_log_prob)(t, s, padded, d4, 8, k);
+    for (ptrdiff_t row = 0; row < n; row++) {
+        s->best[row] = 0;
+        s->top[row] = s->lp[row];
+    }
+    for (ptrdiff_t k = 1; k < n_comp; k++)
+        for (ptrdiff_t row = 0; row < n; row++) {
+            int better = s->lp[k * cap + row] > s->top[row];
+            s->top[row] = better ? s->lp[k * cap + row] : s->top[row];
+            s->best[row] = better ? (int32_t)k : s->best[row];
+        }
+    for (ptrdiff_t row = 0; row < n; row++)
+        s->top[row] = (REAL)-INFINITY;
+    for (ptrdiff_t k = 0; k < n_comp; k++) {
+        ptrdiff_t count = 0;
+        for (ptrdiff_t row = 0; row < n; row++) {
+            s->list[count] = (int32_t)row;
+            count += s->best[row] == k;
+        }
+        FN(full_log_prob_list)(job, t, s, d4, k, count);
+    }
+    for (ptrdiff_t k = 0; k < n_comp; k++) {
+        REAL *lp = s->lp + k * cap;
+        ptrdiff_t count = 0;
+        for (ptrdiff_t row = 0; row < n; row++) {
+            int possible = lp[row] > s->top[row] + (REAL)job->negligible, other = s->best[row] != k;
+            s->list[count] = (int32_t)row;
+            count += possible & other;
+            lp[row] = possible | !other ? lp[row] : (REAL)-INFINITY;
+        }
+        kept += count;
+        FN(full_log_prob_list)(job, t, s, d4, k, count);
+    }
+    /* Where most survive, gathering costs more than it saves: 15 chunks without, then look again. */
+    if (kept * 2 > n * n_comp)
+        *s->dense = 15;
+}
+
+/* lp of 4 components with axis-parallel covariances: y_d = x_d scale_kd - offset_kd. */
+static void FN(axis_log_prob)(const REAL *x, ptrdiff_t cap, ptrdiff_t padded, ptrdiff_t d,
+                              const REAL *coef, const REAL *log_norm, REAL *lp)
+{
+    for (ptrdiff_t row = 0; row < padded; row += PANEL) {
+        vec q[4][PANEL_VECS];
+        memset(q, 0, sizeof q);
+        for (ptrdiff_t i = 0; i < d; i++) {
+            vec xi[PANEL_VECS];
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                xi[v] = FN(load)(x + i * cap + row + v * VL);
+            UNROLL
+            for (int c = 0; c < 4; c++)
+                UNROLL
+                for (int v = 0; v < PANEL_VECS; v++) {
+                    vec y = xi[v] * coef[8 * i + c] - coef[8 * i + 4 + c];
+                    q[c][v] += y * y;
+                }
+        }
+        UNROLL
+        for (int c = 0; c < 4; c++)
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                FN(store)(lp + c * cap + row + v * VL, log_norm[c] - (REAL)0.5 * q[c][v]);
+    }
+}
+
+/* z = x P, the whitened data, for a tied covariance. */
+static void FN(whiten)(const tables_t *t, const scratch_t *s, ptrdiff_t padded, ptrdiff_t d4)
+{
+    ptrdiff_t cap = s->cap;
+    for (ptrdiff_t row = 0; row < padded; row += PANEL) {
+        const REAL *coef = t->coef;
+        for (ptrdiff_t j = 0; j < d4; j += 4) {
+            vec acc[4][PANEL_VECS];
+            memset(acc, 0, sizeof acc);
+            for (ptrdiff_t i = 0; i < j + 4; i++, coef += 4)
+                UNROLL
+                for (int v = 0; v < PANEL_VECS; v++) {
+                    vec x = FN(load)(s->x + i * cap + row + v * VL);
+                    UNROLL
+                    for (int c = 0; c < 4; c++)
+                        acc[c][v] += x * coef[c];
+                }
+            UNROLL
+            for (int c = 0; c < 4; c++)
+                UNROLL
+                for (int v = 0; v < PANEL_VECS; v++)
+                    FN(store)(s->z + (j + c) * cap + row + v * VL, acc[c][v]);
+        }
+    }
+}
+
+static void FN(log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t n,
+                         ptrdiff_t padded)
+{
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), n_comp = job->n_components;
+    if (FN(is_small)(job))
+        FN(small_log_prob)(d, s->x, s->cap, padded, n_comp, t->means, t->coef, t->log_norm, s->lp);
+    else if (job->kind == GAUSSIAN_FULL) {
+        if (job->prune && n_comp > 1 && d4 > 8 && *s->dense == 0)
+            FN(full_pruned)(job, t, s, n, padded);
+        else {
+            for (ptrdiff_t k = 0; k < n_comp; k++)
+                FN(full_log_prob)(t, s, padded, d4, d4, k);
+            *s->dense -= *s->dense > 0;
+        }
+    } else {
+        const REAL *x = s->x, *coef = t->coef;
+        if (job->kind == GAUSSIAN_TIED) {
+            FN(whiten)(t, s, padded, d4);
+            x = s->z;
+            coef = t->offset;
+        }
+        for (ptrdiff_t k = 0; k < n_comp; k += 4)
+            FN(axis_log_prob)(x, s->cap, padded, d, coef + k * d * 2, t->log_norm + k,
+                              s->lp + k * s->cap);
+    }
+}
+
+/* ---- responsibilities -------------------------------------------------------------------- */
+
+/* From lp: row = log sum_k exp lp, r = weight * exp(lp - row). */
+static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padded)
+{
+    ptrdiff_t cap = s->cap, n_comp = job->n_components;
+    for (ptrdiff_t row = 0; row < padded; row += VL) {
+        const REAL *lp = s->lp + row;
+        REAL *r = s->r + row;
+        vec top = FN(load)(lp), sum = FN(fill)(0), base, inverse;
+        for (ptrdiff_t k = 1; k < n_comp; k++)
+            top = FN(max)(top, FN(load)(lp + k * cap));
+        /* A row without any finite lp keeps r = 0 and log-density -inf, which the driver reports. */
+        base = FN(max)(top, FN(fill)((REAL)-1e30));
+        for (ptrdiff_t k = 0; k < n_comp; k++) {
+            vec below = FN(load)(lp + k * cap) - base, e = FN(fill)(0);
+            if (FN(any_greater)(below, FN(fill)((REAL)job->negligible))) {
+                e = FN(exp)(below);
+                sum += e;
+            }
+            FN(store)(r + k * cap, e);
+        }
+        FN(store)(s->row + row, FN(select)(sum > 0, base + FN(log)(sum), FN(fill)((REAL)-INFINITY)));
+        inverse = FN(load)(s->weight + row) / FN(select)(sum > 0, sum, FN(fill)(1));
+        for (ptrdiff_t k = 0; k < n_comp; k++)
+            FN(store)(r + k * cap, FN(load)(r + k * cap) * inverse);
+    }
+}
+
+static void FN(take_given)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n, ptrdiff_t padded,
+                           scratch_t *s)
+{
+    ptrdiff_t n_comp = job->n_components;
+    const double *given = job->given + begin * n_comp;
+    for (ptrdiff_t k = 0; k < n_comp; k++)
+        for (ptrdiff_t row = 0; row < padded; row++)
+            s->r[k * s->cap + row] =
+                row < n ? (REAL)given[row * n_comp + k] * s->weight[row] : 0;
+    memset(s->row, 0, padded * sizeof(REAL));
+}
+
+static void FN(write_rows)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n,
+                           const scratch_t *s)
+{
+    ptrdiff_t n_comp = job->n_components, cap = s->cap;
+    if (job->log_prob)
+        memcpy((REAL *)job->log_prob + begin, s->row, n * sizeof(REAL));
+    if (job->responsibilities)
+        for (ptrdiff_t row = 0; row < n; row++)
+            for (ptrdiff_t k = 0; k < n_comp; k++)
+                ((REAL *)job->responsibilities)[(begin + row) * n_comp + k] = s->r[k * cap + row];
+    if (job->labels)
+        for (ptrdiff_t row = 0; row < n; row++) {
+            ptrdiff_t best = 0;
+            for (ptrdiff_t k = 1; k < n_comp; k++)
+                best = s->lp[k * cap + row] > s->lp[best * cap + row] ? k : best;
+            job->labels[begin + row] = best;
+        }
+}
+
+/* ---- sums -------------------------------------------------------------------------------- */
+
+/* out[4 i + j] += sum_t a[i][t] b[j][t] for 4 + 4 columns of t values, n a multiple of VL. */
+ALWAYS_INLINE void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t cap, ptrdiff_t n,
+                                  double *out)
+{
+    enum { WIDTH = VEC_REGISTERS == 32 ? 4 : 2 }; /* columns of b that fit in the registers */
+    for (int j0 = 0; j0 < 4; j0 += WIDTH) {
+        vec acc[WIDTH][4];
+        double sums[WIDTH * 4];
+        memset(acc, 0, sizeof acc);
+        memset(sums, 0, sizeof sums);
+        for (ptrdiff_t t = 0; t < n; t += VL) {
+            vec x[4];
+            UNROLL
+            for (int i = 0; i < 4; i++)
+                x[i] = FN(load)(a + i * cap + t);
+            UNROLL
+            for (int j = 0; j < WIDTH; j++) {
+                vec y = FN(load)(b + (j0 + j) * cap + t);
+                UNROLL
+                for (int i = 0; i < 4; i++)
+                    acc[j][i] += x[i] * y;
+            }
+        }
+        FN(add_sums)(acc[0], 4 * WIDTH, sums);
+        for (int j = 0; j < WIDTH; j++)
+            for (int i = 0; i < 4; i++)
+                out[4 * i + j0 + j] += sums[4 * j + i];
+    }
+}
+
+/* Rows whose responsibility counts: list, or -1 if listing would not pay. */
+static ptrdiff_t FN(list_rows)(const REAL *r, ptrdiff_t n, REAL threshold, int32_t *list)
+{
+    ptrdiff_t count = 0;
+    for (ptrdiff_t row = 0; row < n; row++) {
+        list[count] = (int32_t)row;
+        count += r[row] > threshold;
+    }
+    return count * 4 > n * 3 ? -1 : count;
+}
+
+/* z = x - mean and rz = r z for all rows or for listed ones; weight and first moments. Returns the
+ * number of columns that z has now, a multiple of VL. */
+static ptrdiff_t FN(center_weighted)(const scratch_t *s, const REAL *mean, const REAL *r,
+                                     ptrdiff_t count, ptrdiff_t padded, ptrdiff_t d, double *out)
+{
+    ptrdiff_t cap = s->cap, width = count < 0 ? padded : FN(up)(count, VL);
+    const int32_t *list = s->list;
+    REAL *weight = s->top; /* free by now */
+    vec total = FN(fill)(0), sums[VL];
+    if (count >= 0) {
+        for (ptrdiff_t l = 0; l < width; l++)
+            weight[l] = l < count ? r[list[l]] : 0;
+        r = weight;
+    }
+    for (ptrdiff_t l = 0; l < width; l += VL)
+        total += FN(load)(r + l);
+    FN(add_sums)(&total, 1, out);
+    for (ptrdiff_t i0 = 0; i0 < d; i0 += VL) {
+        ptrdiff_t group = d - i0 < VL ? d - i0 : VL;
+        for (ptrdiff_t i = 0; i < group; i++) {
+            const REAL *x = s->x + (i0 + i) * cap;
+            REAL *z = s->z + (i0 + i) * cap, *rz = s->rz + (i0 + i) * cap;
+            vec center = FN(fill)(mean[i0 + i]), sum = FN(fill)(0);
+            if (count >= 0) {
+                for (ptrdiff_t l = 0; l < count; l++)
+                    z[l] = x[list[l]];
+                for (ptrdiff_t l = count; l < width; l++)
+                    z[l] = 0;
+                x = z;
+            }
+            for (ptrdiff_t l = 0; l < width; l += VL) {
+                vec zl = FN(load)(x + l) - center, rzl = FN(load)(r + l) * zl;
+                FN(store)(z + l, zl);
+                FN(store)(rz + l, rzl);
+                sum += rzl;
+            }
+            sums[i] = sum;
+        }
+        FN(add_sums)(sums, group, out + 1 + i0);
+    }
+    return width;
+}
+
+static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                          ptrdiff_t n, ptrdiff_t padded, double *out)
+{
+    ptrdiff_t d4 = FN(up)(job->n_features, 4), cap = s->cap;
+    REAL threshold = job->given ? 0 : (REAL)1e-17;
+    for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
+        const REAL *r = s->r + k * cap;
+        ptrdiff_t count = FN(list_rows)(r, n, threshold, s->list);
+        double *block = out + 1 + d4;
+        ptrdiff_t width;
+        if (count == 0)
+            continue;
+        width = FN(center_weighted)(s, t->means + k * d4, r, count, padded, d4, out);
+        for (ptrdiff_t i = 0; i < d4; i += 4)
+            for (ptrdiff_t j = 0; j <= i; j += 4, block += 16)
+                FN(cross_sums)(s->rz + i * cap, s->z + j * cap, cap, width, block);
+    }
+}
+
+/* Diagonal: per component and feature, sums of r y and r y^2, y = x scale - offset. */
+static void FN(diag_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                          ptrdiff_t padded, double *out)
+{
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), cap = s->cap;
+    for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
+        const REAL *coef = t->coef + k / 4 * d * 8 + k % 4, *r = s->r + k * cap;
+        vec total = FN(fill)(0);
+        for (ptrdiff_t row = 0; row < padded; row += VL)
+            total += FN(load)(r + row);
+        FN(add_sums)(&total, 1, out);
+        for (ptrdiff_t i0 = 0; i0 < d; i0 += 4) {
+            vec first[4], second[4];
+            REAL scale[4], offset[4];
+            const REAL *x[4];
+            memset(first, 0, sizeof first);
+            memset(second, 0, sizeof second);
+            for (int i = 0; i < 4; i++) {
+                ptrdiff_t feature = i0 + i < d ? i0 + i : d - 1;
+                scale[i] = coef[8 * feature];
+                offset[i] = coef[8 * feature + 4];
+                x[i] = s->x + feature * cap;
+            }
+            for (ptrdiff_t row = 0; row < padded; row += VL) {
+                vec rv = FN(load)(r + row);
+                UNROLL
+                for (int i = 0; i < 4; i++) {
+                    vec y = FN(load)(x[i] + row) * scale[i] - offset[i], ry = rv * y;
+                    first[i] += ry;
+                    second[i] += ry * y;
+                }
+            }
+            FN(add_sums)(first, 4, out + 1 + i0);
+            FN(add_sums)(second, 4, out + 1 + d4 + i0);
+        }
+    }
+}
+
+/* Spherical and tied: weights and first moments about the shift, 4 components x 4 features at a
+ * time; spherical: sum of r q / 2, q the squared distance in units of the precision. */
+static void FN(mean_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                          ptrdiff_t padded, double *out)
+{
+    ptrdiff_t d4 = FN(up)(job->n_features, 4), cap = s->cap, size = FN(component_size)(job);
+    for (ptrdiff_t k = 0; k < job->n_components; k++) {
+        const REAL *r = s->r + k * cap, *lp = s->lp + k * cap;
+        vec sums[2];
+        memset(sums, 0, sizeof sums);
+        for (ptrdiff_t row = 0; row < padded; row += VL) {
+            vec rv = FN(load)(r + row);
+            sums[0] += rv;
+            if (job->kind == GAUSSIAN_SPHERICAL && t->log_norm[k] > (REAL)-INFINITY)
+                sums[1] += rv * (t->log_norm[k] - FN(max)(FN(load)(lp + row), FN(fill)((REAL)-1e30)));
+        }
+        double two[2] = {0, 0};
+        FN(add_sums)(sums, 2, two);
+        out[k * size] += two[0];
+        out[k * size + 1 + d4] += two[1];
+    }
+    for (ptrdiff_t k = 0; k < job->n_components; k += 4)
+        for (ptrdiff_t i = 0; i < d4; i += 4) {
+            double block[16] = {0};
+            FN(cross_sums)(s->r + k * cap, s->x + i * cap, cap, padded, block);
+            for (int c = 0; c < 4; c++)
+                for (int j = 0; j < 4; j++)
+                    out[(k + c) * size + 1 + i + j] += block[4 * c + j];
+        }
+}
+
+static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                            ptrdiff_t n, ptrdiff_t padded, double *sums)
+{
+    double partial[8] = {0}, bound = 0; /* partial sums: no chain of dependent additions */
+
+    if (FN(is_small)(job))
+        FN(small_sums)(job->n_features, s->x, s->cap, padded, job->n_components, t->means, s->r, sums);
+    else if (job->kind == GAUSSIAN_FULL)
+        FN(full_sums)(job, t, s, n, padded, sums);
+    else if (job->kind == GAUSSIAN_DIAG)
+        FN(diag_sums)(job, t, s, padded, sums);
+    else
+        FN(mean_sums)(job, t, s, padded, sums);
+    for (ptrdiff_t row = 0; row < padded; row += 8)
+        for (int l = 0; l < 8; l++) {
+            double weight = s->weight[row + l], log_prob = s->row[row + l];
+            /* a weight of 0 leaves the sample out, whatever its density */
+            partial[l] += weight != 0 ? weight * log_prob : 0;
+        }
+    for (int l = 0; l < 8; l++)
+        bound += partial[l];
+    sums[FN(up)(job->n_components, 4) * FN(component_size)(job)] += bound;
+}
+
+/* ---- the chunk --------------------------------------------------------------------------- */
+
+static void FN(chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n, void *memory,
+                      double *sums, int *dense)
+{
+    const tables_t *t = job->tables;
+    ptrdiff_t padded = FN(up)(n, PANEL > 8 ? PANEL : 8);
+    scratch_t s;
+    FN(lay_scratch)(job, memory, &s);
+    s.dense = dense;
+    FN(pack)(job, t, begin, n, padded, &s);
+    if (job->given == NULL || job->kind == GAUSSIAN_SPHERICAL)
+        FN(log_prob)(job, t, &s, n, padded);
+    if (job->given)
+        FN(take_given)(job, begin, n, padded, &s);
+    else
+        FN(normalise)(job, &s, padded);
+    FN(write_rows)(job, begin, n, &s);
+    if (sums)
+        FN(add_to_sums)(job, t, &s, n, padded, sums);
+}
+
+#undef tables_t
+#undef scratch_t

@@ -1,0 +1,29 @@
+"""What the build and the processor offer: OpenMP, threads, instruction sets."""
+
+cdef extern from "fastem_omp.h":
+    int FASTEM_HAS_OPENMP
+    int omp_get_max_threads() noexcept nogil
+    void fastem_pause_threads() noexcept nogil
+
+cdef extern from "cpu.h":
+    int fastem_cpu_level() noexcept nogil
+
+
+def has_openmp():
+    """Return whether this build runs on more than one thread."""
+    return bool(FASTEM_HAS_OPENMP)
+
+
+def max_threads():
+    """Return OpenMP's current thread limit: OMP_NUM_THREADS, threadpoolctl, or the cores."""
+    return omp_get_max_threads()
+
+
+def pause_threads():
+    """End OpenMP's idle threads, which do not survive a fork; the next fit starts new ones."""
+    fastem_pause_threads()
+
+
+def cpu_level():
+    """Return 0 for the baseline, 3 for x86-64-v3 (AVX2), 4 for x86-64-v4 (AVX-512)."""
+    return fastem_cpu_level()

@@ -1,0 +1,269 @@
+/* SIMD vectors of REAL, with the few functions that every EM kernel needs: select, max, exp, log,
+ * sums across lanes.
+ *
+ * A template: include it once for float and once for double, in a translation unit that has
+ * defined VEC_BYTES (16, 32 or 64; 0 for scalars) and SUFFIX. Names carry the suffix, so that the
+ * copies live side by side:   FN(exp) -> exp_f64_v4
+ *
+ * No flag that lets the compiler reassociate is needed, and none may be given: exp and log round
+ * to integers by adding and subtracting a large constant.
+ */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifndef FASTEM_VEC_ONCE
+#define FASTEM_VEC_ONCE
+#define FASTEM_CAT_(a, b, c) a##_##b##_##c
+#define FASTEM_CAT(a, b, c) FASTEM_CAT_(a, b, c)
+#if defined(__GNUC__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 64")
+#else
+#define ALWAYS_INLINE static inline
+#define UNROLL
+#endif
+#if VEC_BYTES >= 32
+#include <immintrin.h>
+#endif
+#if VEC_BYTES == 64 || defined(__aarch64__)
+#define VEC_REGISTERS 32
+#else
+#define VEC_REGISTERS 16
+#endif
+#endif
+
+#undef REAL
+#undef INT
+#undef UINT
+#undef DTYPE
+#undef VL
+#ifdef REAL_IS_FLOAT
+#define REAL float
+#define INT int32_t
+#define UINT uint32_t
+#define DTYPE f32
+#else
+#define REAL double
+#define INT int64_t
+#define UINT uint64_t
+#define DTYPE f64
+#endif
+#define FN(name) FASTEM_CAT(name, DTYPE, SUFFIX)
+#define VL ((ptrdiff_t)(VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1)) /* lanes in a vector */
+
+#define vec FN(vec)
+#define ivec FN(ivec)
+#if VEC_BYTES
+typedef REAL vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef INT ivec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(REAL)), may_alias));
+#else
+typedef REAL vec;
+typedef INT ivec;
+#endif
+
+ALWAYS_INLINE vec FN(load)(const REAL *p) { return *(const vec *)p; }
+ALWAYS_INLINE void FN(store)(REAL *p, vec a) { *(vec *)p = a; }
+#if VEC_BYTES
+ALWAYS_INLINE vec FN(fill)(REAL a) { return a - (vec){0}; }
+ALWAYS_INLINE ivec FN(bits)(vec a) { return (ivec)a; }
+ALWAYS_INLINE vec FN(from_bits)(ivec a) { return (vec)a; }
+/* Lanes of a where the mask is set, of b elsewhere. */
+ALWAYS_INLINE vec FN(select)(ivec mask, vec a, vec b)
+{
+    return (vec)(((ivec)a & mask) | ((ivec)b & ~mask));
+}
+ALWAYS_INLINE vec FN(to_real)(ivec a) { return __builtin_convertvector(a, vec); }
+#else
+ALWAYS_INLINE vec FN(fill)(REAL a) { return a; }
+ALWAYS_INLINE ivec FN(bits)(vec a)
+{
+    ivec b;
+    memcpy(&b, &a, sizeof b);
+    return b;
+}
+ALWAYS_INLINE vec FN(from_bits)(ivec a)
+{
+    vec b;
+    memcpy(&b, &a, sizeof b);
+    return b;
+}
+ALWAYS_INLINE vec FN(select)(ivec mask, vec a, vec b) { return mask ? a : b; }
+ALWAYS_INLINE vec FN(to_real)(ivec a) { return (vec)a; }
+#endif
+
+ALWAYS_INLINE vec FN(max)(vec a, vec b)
+{
+#if VEC_BYTES == 64 && defined(REAL_IS_FLOAT)
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif VEC_BYTES == 64
+    return (vec)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif VEC_BYTES == 32 && defined(REAL_IS_FLOAT)
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#elif VEC_BYTES == 32
+    return (vec)_mm256_max_pd((__m256d)a, (__m256d)b);
+#else
+    return FN(select)(a > b, a, b);
+#endif
+}
+
+/* Whether any lane of a is greater than the same lane of b. */
+ALWAYS_INLINE int FN(any_greater)(vec a, vec b)
+{
+#if VEC_BYTES == 64 && defined(REAL_IS_FLOAT)
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ) != 0;
+#elif VEC_BYTES == 64
+    return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ) != 0;
+#elif VEC_BYTES == 32 && defined(REAL_IS_FLOAT)
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ)) != 0;
+#elif VEC_BYTES == 32
+    return _mm256_movemask_pd(_mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_GT_OQ)) != 0;
+#elif VEC_BYTES
+    ivec mask = a > b;
+    INT any = 0;
+    for (ptrdiff_t l = 0; l < VL; l++)
+        any |= mask[l];
+    return any != 0;
+#else
+    return a > b;
+#endif
+}
+
+/* exp(x) for x <= 0, within 1 ulp; exactly 0 below the smallest normal number's logarithm.
+ * exp(x) = 2^n exp(r), n = round(x / log 2), |r| <= log(2) / 2; exp(r) by a Chebyshev fit. */
+ALWAYS_INLINE vec FN(exp)(vec x)
+{
+#ifdef REAL_IS_FLOAT
+    static const REAL c[] = {1.0f, 1.0000000377388712611f, 0.50000000471460574196f,
+                             0.1666641541404117843f, 0.041666352771112211265f,
+                             0.0083751347746243251734f, 0.0013941118895837000817f};
+    const REAL smallest = -87.0f, magic = 12582912.0f, inv_log2 = 1.44269504088896340736f;
+    const REAL log2_high = 0.693359375f, log2_low = -2.12194440054690583e-4f;
+    const int mantissa = 23;
+#else
+    static const REAL c[] = {1.0, 0.99999999999999999976, 0.50000000000000184039,
+                             0.1666666666666668082, 0.04166666666648795252,
+                             0.0083333333333195896163, 0.0013888888952352862866,
+                             0.00019841269890076402829, 0.000024801485441561312966,
+                             2.7557240887228868596e-6, 2.763265472252779189e-7,
+                             2.5110049204818659793e-8};
+    const REAL smallest = -708.0, magic = 6755399441055744.0, inv_log2 = 1.44269504088896340736;
+    const REAL log2_high = 6.93147180369123816490e-01, log2_low = 1.90821492927058770002e-10;
+    const int mantissa = 52;
+#endif
+    const int degree = sizeof c / sizeof c[0] - 1;
+    ivec in_range = x > smallest;
+    vec shifted, n, r, p;
+    x = FN(max)(x, FN(fill)(smallest));
+    shifted = x * inv_log2 + magic;
+    n = shifted - magic;
+    r = x - n * log2_high;
+    r = r - n * log2_low;
+    p = FN(fill)(c[degree]);
+    UNROLL
+    for (int i = degree - 1; i >= 0; i--)
+        p = p * r + c[i];
+    /* The low bits of `shifted` hold n: move them into the exponent. */
+    p = FN(from_bits)((ivec)(FN(bits)(p) + (FN(bits)(shifted) << mantissa)));
+    return FN(select)(in_range, p, FN(fill)(0));
+}
+
+/* log(x) for normal x > 0, within 2 ulp.
+ * x = 2^k m, m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(s), s = (m - 1) / (m + 1). */
+ALWAYS_INLINE vec FN(log)(vec x)
+{
+#ifdef REAL_IS_FLOAT
+    const INT root_half = 0x3f3504f3;
+    const int mantissa = 23, terms = 5;
+#else
+    const INT root_half = 0x3fe6a09e667f3bcd;
+    const int mantissa = 52, terms = 11;
+#endif
+    ivec offset = FN(bits)(x) - root_half;
+    ivec k = offset >> mantissa;
+    vec m = FN(from_bits)((ivec)(FN(bits)(x) - (k << mantissa)));
+    vec s = (m - 1) / (m + 1), z = s * s;
+    vec sum = FN(fill)((REAL)2 / (2 * terms + 1));
+    UNROLL
+    for (int i = terms - 1; i >= 1; i--)
+        sum = sum * z + (REAL)2 / (2 * i + 1);
+    return FN(to_real)(k) * (REAL)0.69314718055994530942 + (2 * s + s * z * sum);
+}
+
+/* Sums across lanes of VL vectors at once: lane i of the result is the sum of a[i]'s lanes. A tree
+ * that halves the number of vectors at each level costs 3 operations a pair. */
+#if VEC_BYTES && VEC_BYTES / 4 >= 4
+#ifdef REAL_IS_FLOAT
+#define VEC_LANES (VEC_BYTES / 4)
+#else
+#define VEC_LANES (VEC_BYTES / 8)
+#endif
+ALWAYS_INLINE vec FN(sum_lanes)(const vec *a)
+{
+    vec t[VL];
+    memcpy(t, a, sizeof t);
+#if VEC_LANES == 16
+    UNROLL
+    for (int i = 0; i < 8; i++)
+        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24,
+                                       10, 26, 12, 28, 14, 30) +
+               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25,
+                                       11, 27, 13, 29, 15, 31);
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9,
+                                       24, 25, 12, 13, 28, 29) +
+               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11,
+                                       26, 27, 14, 15, 30, 31);
+    UNROLL
+    for (int i = 0; i < 2; i++)
+        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9,
+                                       10, 11, 24, 25, 26, 27) +
+               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13,
+                                       14, 15, 28, 29, 30, 31);
+    return __builtin_shufflevector(t[0], t[1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22,
+                                   23) +
+           __builtin_shufflevector(t[0], t[1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28,
+                                   29, 30, 31);
+#elif VEC_LANES == 8
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14) +
+               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    UNROLL
+    for (int i = 0; i < 2; i++)
+        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
+               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
+    return __builtin_shufflevector(t[0], t[1], 0, 1, 2, 3, 8, 9, 10, 11) +
+           __builtin_shufflevector(t[0], t[1], 4, 5, 6, 7, 12, 13, 14, 15);
+#elif VEC_LANES == 4
+    UNROLL
+    for (int i = 0; i < 2; i++)
+        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 4, 2, 6) +
+               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 1, 5, 3, 7);
+    return __builtin_shufflevector(t[0], t[1], 0, 1, 4, 5) +
+           __builtin_shufflevector(t[0], t[1], 2, 3, 6, 7);
+#else
+    return __builtin_shufflevector(t[0], t[1], 0, 2) + __builtin_shufflevector(t[0], t[1], 1, 3);
+#endif
+}
+#undef VEC_LANES
+#else
+ALWAYS_INLINE vec FN(sum_lanes)(const vec *a) { return a[0]; }
+#endif
+
+/* Adds the lane sums of n vectors to n doubles. */
+ALWAYS_INLINE void FN(add_sums)(const vec *a, ptrdiff_t n, double *out)
+{
+    for (ptrdiff_t i = 0; i < n; i += VL) {
+        vec group[VL];
+        REAL sums[VL];
+        UNROLL
+        for (ptrdiff_t l = 0; l < VL; l++)
+            group[l] = i + l < n ? a[i + l] : FN(fill)(0);
+        FN(store)(sums, FN(sum_lanes)(group));
+        for (ptrdiff_t l = 0; l < VL && i + l < n; l++)
+            out[i + l] += sums[l];
+    }
+}

@@ -1,0 +1,136 @@
+"""Named additive sums: what an E-step returns and an M-step consumes."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Moments", "Statistics"]
+
+
+class Statistics:
+    """Sufficient statistics of one block of data: named fields that add.
+
+    Two objects with the same fields support ``+`` and ``-``; an object and a number support
+    ``*``. That is all that a driver needs for batch EM (sum over blocks), incremental EM
+    (``total += new - old``; Neal & Hinton 1998) and stepwise EM (``(1 - rho) * total + rho *
+    new``; Cappé & Moulines 2009).
+
+    Parameters
+    ----------
+    bound : float
+        The block's contribution to the log-likelihood (or its lower bound), at the parameters
+        that the E-step was given.
+    weight : float
+        What the bound is divided by to be reported: the number of samples, or their total weight.
+    **sums : array-like or any object with +, - and * by a number
+        The model's own sums. Each is read back as an attribute of the same name.
+
+    Examples
+    --------
+    >>> from fastem.em import Statistics
+    >>> total = Statistics(bound=-3.0, weight=2, heads=5.0) + Statistics(
+    ...     bound=-1.0, weight=1, heads=9.0
+    ... )
+    >>> total.heads, total.bound, total.weight
+    (14.0, -4.0, 3)
+    """
+
+    bound: float
+    weight: float
+
+    def __init__(self, *, bound: float, weight: float, **sums: Any) -> None:
+        self.__dict__.update(bound=bound, weight=weight, **sums)
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only when the field is missing; dunder look-ups (copy, pickle) come here too.
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(f"no statistic named {name!r}: the E-step gave {sorted(vars(self))}")
+
+    def __repr__(self) -> str:
+        return f"Statistics({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+
+    def _combine(self, other: Any, operation) -> Statistics:
+        if not isinstance(other, Statistics):
+            return NotImplemented
+        if vars(self).keys() != vars(other).keys():
+            raise ValueError(
+                f"statistics with fields {sorted(vars(self))} and {sorted(vars(other))} do not add"
+            )
+        return Statistics(**{k: operation(v, vars(other)[k]) for k, v in vars(self).items()})
+
+    def __add__(self, other: Any) -> Statistics:
+        return self._combine(other, operator.add)
+
+    def __sub__(self, other: Any) -> Statistics:
+        return self._combine(other, operator.sub)
+
+    def __mul__(self, factor: float) -> Statistics:
+        return Statistics(**{k: v * factor for k, v in vars(self).items()})
+
+    __rmul__ = __mul__
+
+
+class Moments:
+    """Weighted moments of K groups about their own means, which add by Chan's formula.
+
+    Raw second moments cancel when the data lie far from zero; these do not, because every sum
+    is taken about the group's mean and merging adds only the means' distance (Chan, Golub &
+    LeVeque 1979).
+
+    Parameters
+    ----------
+    weight : ndarray of shape (K,)
+        Total weight of each group.
+    mean : ndarray of shape (K, D)
+        Weighted mean of each group; any finite value where the weight is 0.
+    scatter : ndarray
+        Sum of weight * (x - mean)(x - mean)^T, reduced as `kind` says.
+    kind : {"full", "tied", "diag", "spherical"}
+        Shape of the scatter: (K, D, D); (D, D), summed over groups; (K, D), the diagonals;
+        (K,), the traces.
+    """
+
+    __slots__ = ("kind", "mean", "scatter", "weight")
+
+    def __init__(self, weight, mean, scatter, kind: str) -> None:
+        self.weight, self.mean, self.scatter, self.kind = weight, mean, scatter, kind
+
+    def __repr__(self) -> str:
+        return f"Moments(kind={self.kind!r}, weight={self.weight!r})"
+
+    def _merge(self, other: Moments, sign: int) -> Moments:
+        weight = self.weight + sign * other.weight
+        gap = other.mean - self.mean
+        share = np.divide(sign * other.weight, weight, out=np.zeros_like(weight), where=weight != 0)
+        between = scatter_of(gap, self.weight * share, self.kind)
+        scatter = self.scatter + sign * other.scatter + between
+        return Moments(weight, self.mean + share[:, None] * gap, scatter, self.kind)
+
+    def __add__(self, other: Moments) -> Moments:
+        return self._merge(other, 1)
+
+    def __sub__(self, other: Moments) -> Moments:
+        return self._merge(other, -1)
+
+    def __mul__(self, factor: float) -> Moments:
+        return Moments(self.weight * factor, self.mean, self.scatter * factor, self.kind)
+
+    __rmul__ = __mul__
+
+    def scatter_about(self, center):
+        """Return the scatter about other centers, shape as `scatter`; `center` is (K, D)."""
+        return self.scatter + scatter_of(self.mean - center, self.weight, self.kind)
+
+
+def scatter_of(offset, weight, kind: str):
+    """Return weight * offset offset^T, (K, D) and (K,) reduced to the shape that `kind` names."""
+    if kind == "full":
+        return weight[:, None, None] * (offset[:, :, None] * offset[:, None, :])
+    if kind == "tied":
+        return (weight[:, None] * offset).T @ offset
+    squares = weight[:, None] * offset**2
+    return squares if kind == "diag" else squares.sum(axis=1)
