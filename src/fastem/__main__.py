@@ -1,7 +1,7 @@
 """Command line: ``python -m fastem`` shows what the library does, ``cluster`` does it to a file.
 
 Exit status: 0 done; 2 wrong usage or a file that cannot be used, after one line on stderr; 130
-interrupted by Ctrl-C.
+interrupted by Ctrl-C; 141 the reader of the output went away. Nothing is written unless it is 0.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main(argv=None):
             # The reader of our output went away (`| head`). Python flushes stdout once more at
             # exit: give it somewhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+            return 141
 
 
 if __name__ == "__main__":

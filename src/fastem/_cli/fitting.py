@@ -69,7 +69,7 @@ class _ProgressBar(em.Callback):
 
     def announce(self, text):
         """Say what is being done."""
-        self.bar.set_description_str(f"fitting {text}", refresh=False)
+        self.bar.set_description_str(f"fitting {text}")
 
     def on_init_begin(self, init):
         """Begin to count this restart's iterations."""

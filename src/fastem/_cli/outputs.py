@@ -24,7 +24,7 @@ def check_outputs(paths, force):
 
 
 def write_all(texts):
-    """Write {path: pieces of text}: to temporary files, which get their names when all are whole."""
+    """Write {path: pieces of text}, to temporary files that are renamed when all are whole."""
     temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in texts}
     try:
         for path, pieces in texts.items():
@@ -55,10 +55,11 @@ def to_json(content):
 
     Numbers are written so that they read back as the same bits.
     """
-    yield "{\n"
-    for i, (key, value) in enumerate(content.items()):
-        text = _rows(getattr(value, "tolist", lambda value=value: value)(), "  ")
-        yield f"{',\n' if i else ''}  {json.dumps(key)}: {text}"
+    separator = "{\n"
+    for key, value in content.items():
+        value = value.tolist() if hasattr(value, "tolist") else value
+        yield f"{separator}  {json.dumps(key)}: {_rows(value, '  ')}"
+        separator = ",\n"
     yield "\n}\n"
 
 

@@ -13,7 +13,7 @@ def draw(screen, image):
     if not screen.color:
         levels = (_resize(image, HEIGHT, WIDTH) * (len(_RAMP) - 1)).round().astype(int)
         return ["".join(_RAMP[level] for level in row) for row in levels]
-    # Two pixels a character: its upper half in the foreground's grey, the lower in the background's.
+    # Two pixels a character: the upper half block in one grey, on a background of another.
     greys = 232 + (_resize(image, 2 * HEIGHT, WIDTH) * 23).round().astype(int)
     return [
         "".join(f"\x1b[38;5;{u};48;5;{v}m▀" for u, v in zip(upper, lower, strict=True)) + "\x1b[0m"

@@ -23,7 +23,7 @@ def log_joint(X, weights, means, covariances):
 
 
 def fit(X, weights, means, covariances, *, n_iter, reg_covar=1e-6):
-    """Make `n_iter` EM iterations; return the mean log-likelihood that the last one started from."""
+    """Make `n_iter` EM iterations; return the mean log-likelihood that the last started from."""
     for _ in range(n_iter):
         joint = log_joint(X, weights, means, covariances)
         largest = joint.max(axis=1, keepdims=True)

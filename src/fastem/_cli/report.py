@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastem._cli.screen import bar, seconds, sparkline
+from fastem._cli.table import count, short
 
 
 def bic_section(screen, fits, best):
@@ -10,9 +11,10 @@ def bic_section(screen, fits, best):
     lowest = best.bic
     span = max(fit.bic for fit in fits) - lowest or 1.0
     screen.heading("How many components?", "BIC, lower is better; bars show the excess")
-    width = screen.width - 44
+    digits = max(len(f"{fit.bic:,.0f}") for fit in fits)
+    width = screen.width - digits - 24
     for fit in fits:
-        line = f"  K = {fit.mixture.n_components:>3}  {fit.bic:>14,.0f}  "
+        line = f"  K = {fit.mixture.n_components:<3} {fit.bic:>{digits},.0f}  "
         if fit is best:
             screen.print(line + screen.accent("◀ lowest"))
         else:
@@ -32,7 +34,7 @@ def bound_section(screen, fit):
     screen.print(f"  {sparkline(bounds.tolist(), screen.width - 4)}")
     rows = [("iteration", "bound", "change")]
     for n in _milestones(len(bounds)):
-        change = "" if n == 1 else f"{bounds[n - 1] - bounds[n - 2]:+.2g}"
+        change = "" if n == 1 else f"{bounds[n - 1] - bounds[n - 2]:+.6f}"
         rows.append((str(n), f"{bounds[n - 1]:.6f}", change))
     screen.table(rows)
     screen.print(
@@ -52,29 +54,29 @@ def _milestones(n):
 def components_section(screen, mixture, names, counts, limit=20):
     """Size and mean of each component, largest first."""
     order = np.argsort(-mixture.weights_, kind="stable")
-    screen.heading("The components", "largest first: share, samples, mean of each column")
-    room = (screen.width - 38) // 12
-    shown = min(len(names), max(1, room))
-    heading = ["label", "weight", "samples", ""] + [_clip(name, 10) for name in names[:shown]]
-    rows = [heading]
-    for k in order[:limit]:
-        weight = mixture.weights_[k]
-        rows.append(
-            [
-                str(k),
-                f"{weight:.1%}",
-                f"{counts[k]:,}",
-                bar(weight / mixture.weights_.max(), 10).ljust(10),
-                *(f"{value:.4g}" for value in mixture.means_[k, :shown]),
-            ]
-        )
-    screen.table(rows)
-    hidden = [
-        f"{len(names) - shown} more columns" if shown < len(names) else "",
-        f"{len(order) - limit} smaller components" if len(order) > limit else "",
+    shown = order[:limit]
+    weights = mixture.weights_[shown]
+    columns = [
+        ["label", *map(str, shown)],
+        ["weight", *(f"{weight:.1%}" for weight in weights)],
+        ["samples", *(f"{counts[k]:,}" for k in shown)],
+        ["", *(bar(weight / weights[0], 10).ljust(10) for weight in weights)],
     ]
-    if any(hidden):
-        screen.print(screen.dim("  … " + " and ".join(filter(None, hidden)) + " not shown"))
+    fixed = len(columns)
+    for name, means in zip(names, mixture.means_[shown].T, strict=True):
+        columns.append([short(name, 12), *(f"{mean:.4g}" for mean in means)])
+        if sum(2 + max(map(len, column)) for column in columns) > screen.width:
+            columns.pop()
+            break
+    screen.heading("The components", "largest first; with the mean of each column")
+    screen.table(list(zip(*columns, strict=True)))
+    hidden = [
+        (len(names) - len(columns) + fixed, "more column"),
+        (len(order) - len(shown), "smaller component"),
+    ]
+    if any(number for number, _ in hidden):
+        listed = " and ".join(count(number, noun) for number, noun in hidden if number)
+        screen.print(screen.dim(f"  … {listed} not shown"))
 
 
 def timing_section(screen, timings, mixture, shape, n_iter):
@@ -84,8 +86,8 @@ def timing_section(screen, timings, mixture, shape, n_iter):
     slowest = max(timing.seconds for timing in timings)
     screen.heading(
         "The time",
-        f"{n_iter} EM iterations from one start: {n_samples:,} × {n_features}, "
-        f"K = {mixture.n_components}, best of several runs",
+        f"{n_iter} EM iterations from one start; {n_samples:,} × {n_features}, "
+        f"K = {mixture.n_components}",
     )
     width = screen.width - 52
     for timing in timings:
@@ -99,8 +101,3 @@ def timing_section(screen, timings, mixture, shape, n_iter):
         if spread < 1e-9
         else f"  WARNING: the bounds after them differ by {spread:.0e} (relative)"
     )
-
-
-def _clip(text, length):
-    """Cut a name that is longer than its column."""
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -24,7 +24,6 @@ from fastem._cli.table import (
     short,
 )
 
-
 #: How people write a missing value.
 _GAPS = {"", "na", "n/a", "null", "none", "nil", "?", "-", "."}
 
@@ -55,7 +54,7 @@ def _read_fast(path, layout):
     try:
         with _open_text(path) as lines:
             if layout.header:
-                next(line for line in lines if line.strip())
+                next(line for line in lines if line.strip())  # blank lines may come first
             X = np.loadtxt(
                 _even(lines, layout),
                 delimiter=layout.delimiter,
@@ -101,6 +100,8 @@ def _number(cell, path, line, j, layout):
         problem = "" if np.isfinite(value) else "is not finite"
     except ValueError:
         problem = "is not a number" if cell.strip() else "is empty"
+        if is_number(cell.replace(",", ".", 1)):
+            problem = "is not a number, write decimals with a point"
     if not problem:
         return value
     named = f" ({layout.names[j]})" if layout.header else ""
@@ -123,7 +124,6 @@ def _layout(path, columns):
         raise CommandError(f"{path}: has a header but no data")
     names = default_names(len(first))
     if header:
-        first[0] = first[0].lstrip("# ")  # as numpy.savetxt marks its header
         names = [cell.strip() or name for cell, name in zip(first, names, strict=True)]
     data = second if header else first
     if len(data) != len(first):
@@ -155,7 +155,7 @@ def _is_header(first, second):
 
 
 def _delimiter(path):
-    """Return the separator that cuts the second line (the first, if alone) into most cells."""
+    """Return the separator that cuts each of the first two lines into most cells."""
     with _open_text(path) as lines:
         head = []
         for line in _decoded(path, lines):
@@ -165,9 +165,9 @@ def _delimiter(path):
                 break
     if not head:
         raise CommandError(f"{path}: holds nothing but blank lines")
-    counts = {d: len(next(csv.reader([head[-1]], delimiter=d))) for d in (",", ";", "\t", "|", " ")}
+    counts = {d: min(map(len, csv.reader(head, delimiter=d))) for d in ",;\t| "}
     if max(counts[d] for d in ",;\t|") > 1:
-        del counts[" "]  # a blank inside a cell
+        del counts[" "]  # blanks inside cells
     return max(counts, key=counts.__getitem__)
 
 
@@ -186,6 +186,7 @@ def _rows(path, delimiter):
 def _decoded(path, lines):
     """Yield the lines of a text file; a CommandError if they are no text."""
     try:
+        yield next(lines, "").removeprefix("# ")  # as numpy.savetxt marks its header
         yield from lines
     except UnicodeDecodeError as error:
         byte = error.object[error.start]

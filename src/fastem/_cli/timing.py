@@ -29,7 +29,7 @@ class Timing(NamedTuple):
     bound: float
 
 
-def compare(X, mixture, *, n_iter, budget=6.0):
+def compare(X, mixture, *, n_iter, budget=4.0):
     """Time `n_iter` EM iterations by fastem, scikit-learn and plain NumPy, which take turns.
 
     Parameters
@@ -38,7 +38,7 @@ def compare(X, mixture, *, n_iter, budget=6.0):
     mixture : GaussianMixture
         With ``covariance_type='full'``; its settings and its first random start are used.
     n_iter : int
-    budget : float, default=6
+    budget : float, default=4
         Seconds after which no further round begins; one round is made whatever it takes.
 
     Returns

@@ -1,0 +1,167 @@
+"""What the estimators share: validation doors, the bridge to the driver, callbacks, undo."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_sample_weight
+
+from fastem import em
+from fastem._threads import single_threaded_blas
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn < 1.9 has no callbacks
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in for scikit-learn's class, without set_callbacks."""
+
+
+__all__ = ["EMEstimator", "check_sample_weight", "unchanged_on_error"]
+
+
+def check_sample_weight(sample_weight, X):
+    """Return sample weights as float64 of shape (n_samples,), or None if they are all alike 1."""
+    if sample_weight is None:
+        return None
+    sample_weight = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not sample_weight.any():
+        raise ValueError("sample_weight must have at least one positive weight, got only zeros")
+    return None if np.all(sample_weight == 1) else sample_weight
+
+
+@contextmanager
+def unchanged_on_error(estimator):
+    """Give the estimator its fitted attributes back if the block raises.
+
+    An interrupt that carries a result (see :func:`fastem.em.fit`) leaves that result instead.
+    """
+    before = _fitted(estimator)
+    try:
+        yield
+    except BaseException as error:
+        if getattr(error, "keep_fitted", False):
+            raise
+        for name in _fitted(estimator):
+            delattr(estimator, name)
+        for name, value in before.items():
+            setattr(estimator, name, value)
+        raise
+
+
+def _fitted(estimator) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(estimator).items()
+        if name.endswith("_") and not name.startswith("_")
+    }
+
+
+class EMEstimator(CallbackSupportMixin, BaseEstimator):
+    """Base of the estimators that :mod:`fastem.em` fits.
+
+    A subclass has the parameters `tol`, `max_iter`, `verbose` and `verbose_interval`, and a method
+    ``_attributes(params)`` that returns the fitted attributes of some parameters as a dict.
+    """
+
+    def _fit_em(
+        self, model, blocks, start, *, n_init=1, lower_bound=-np.inf, X=None, sample_weight=None
+    ) -> em.Result:
+        """Run the driver and set the fitted attributes; on Ctrl-C, those of the best so far."""
+        callbacks = list(getattr(self, "_em_callbacks", ()))
+        bridge = None
+        if hasattr(self, "_init_callback_context"):
+            bridge = _ScikitLearnCallbacks(self, n_init, X, sample_weight)
+            callbacks.append(bridge)
+        try:
+            with single_threaded_blas():
+                result = em.fit(
+                    model,
+                    blocks,
+                    start,
+                    tol=self.tol,
+                    max_iter=self.max_iter,
+                    n_init=n_init,
+                    lower_bound=lower_bound,
+                    callbacks=callbacks,
+                    verbose=int(self.verbose),
+                    verbose_interval=self.verbose_interval,
+                )
+        except KeyboardInterrupt as interrupt:
+            result = getattr(interrupt, "result", None)
+            if result is not None:
+                self._set_result(result)
+                interrupt.keep_fitted = True  # type: ignore[attr-defined]
+            raise
+        self._set_result(result)
+        if bridge is not None:
+            bridge.on_fit_end(result)
+        return result
+
+    def _set_result(self, result: em.Result) -> None:
+        for name, value in self._result_attributes(result).items():
+            setattr(self, name, value)
+
+    def _result_attributes(self, result: em.Result) -> dict[str, Any]:
+        return {
+            **self._attributes(result.params),
+            "converged_": result.converged,
+            "n_iter_": result.n_iter,
+            "lower_bound_": result.lower_bound,
+            "lower_bounds_": list(result.lower_bounds),
+        }
+
+    def _attributes(self, params) -> dict[str, Any]:
+        raise TypeError(f"{type(self).__name__} must define _attributes")
+
+
+class _ScikitLearnCallbacks(em.Callback):
+    """Tells scikit-learn's callbacks (sklearn.callback) what the driver does.
+
+    Their task tree: fit > initialization (n_init of them) > iteration (at most max_iter).
+    """
+
+    def __init__(self, estimator, n_init, X, sample_weight) -> None:
+        self.estimator = estimator
+        self.data = {"estimator": estimator, "X": X, "y": None}
+        if sample_weight is not None:
+            self.data["metadata"] = {"sample_weight": sample_weight}
+        self.root = estimator._init_callback_context(max_subtasks=n_init)
+        self.root.call_on_fit_task_begin(**self.data)
+
+    def on_init_begin(self, init):
+        self.init = self.root.subcontext(
+            task_name="initialization", max_subtasks=self.estimator.max_iter
+        )
+        self.init.call_on_fit_task_begin(**self.data)
+        self.lower_bounds: list[float] = []
+
+    def on_iteration_begin(self, init, iteration):
+        self.iteration = self.init.subcontext(task_name="iteration")
+        self.iteration.call_on_fit_task_begin(**self.data)
+
+    def on_iteration_end(self, state):
+        self.lower_bounds.append(state.lower_bound)
+        result = em.Result(
+            state.params, state.lower_bound, self.lower_bounds, state.iteration, False
+        )
+        return self._end(self.iteration, result)
+
+    def on_init_end(self, init, result):
+        self._end(self.init, result)
+
+    def on_fit_end(self, result):
+        """Tell that the whole fit ended."""
+        self._end(self.root, result)
+
+    def _end(self, context, result):
+        return context.call_on_fit_task_end(
+            **self.data,
+            # Called only if a callback wants a fitted estimator.
+            reconstruction_attributes=lambda: self.estimator._result_attributes(result),
+        )

@@ -1,0 +1,421 @@
+"""Gaussian components: the model that the driver fits, their start, and what is read off them.
+
+Parameters are float64 throughout, also for float32 data; the kernel rounds them to the data's
+precision in coordinates in which every feature is of order 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import lapack
+from sklearn.cluster import KMeans, kmeans_plusplus
+
+from fastem._kernels import gaussian as kernel
+from fastem._statistics import Moments, Statistics
+
+__all__ = [
+    "KINDS",
+    "Block",
+    "GaussianEM",
+    "GaussianParams",
+    "covariances_of",
+    "initial_responsibilities",
+    "moments_of",
+    "precisions_of",
+    "rows",
+]
+
+KINDS = kernel.KINDS
+_CHUNK_BYTES = 2 << 20  # responsibilities that are made at once for the start
+_ILL_DEFINED = (
+    "Fitting the mixture model failed because some components have ill-defined empirical "
+    "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "
+    "number of components, increase reg_covar, or scale the input data."
+)
+
+
+class GaussianParams(NamedTuple):
+    """Parameters of a mixture; covariances may be None where only the precisions were given."""
+
+    weights: np.ndarray  # (K,)
+    means: np.ndarray  # (K, D)
+    covariances: np.ndarray | None  # (K, D, D), (D, D), (K, D) or (K,)
+    precisions_cholesky: np.ndarray  # same shape
+    dtype: np.dtype  # of the data
+
+    @classmethod
+    def from_precisions(cls, weights, means, precisions, kind, dtype):
+        """Return parameters with given precisions: U U^T = precision, U upper triangular."""
+        if kind in ("diag", "spherical"):
+            return cls(weights, means, None, np.sqrt(precisions), dtype)
+        # Reversing rows and columns turns LAPACK's lower triangle into an upper one.
+        upper = np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
+        return cls(weights, means, None, np.ascontiguousarray(upper), dtype)
+
+
+class Scaling(NamedTuple):
+    """Coordinates (x - shift) * scale in which the data are of order 1.
+
+    The scales are powers of 2, so nothing is rounded; the shift is 0 unless a feature lies far
+    from 0 compared with its spread, where x - shift is exact too.
+    """
+
+    shift: np.ndarray  # (D,)
+    scale: np.ndarray  # (D,)
+
+    @classmethod
+    def of_data(cls, X):
+        """Return the scaling of some data, from at most some thousand rows."""
+        rows = X[:: max(1, len(X) // 4096)].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = rows.mean(axis=0), rows.std(axis=0)
+            largest = std**2 * len(X)
+        if not np.all(np.isfinite(largest)):
+            feature = int(np.argmin(np.isfinite(largest)))
+            raise ValueError(
+                f"X has values up to {np.abs(rows[:, feature]).max():.3g} in feature {feature}: "
+                "their squares overflow. Scale the data, for example with StandardScaler."
+            )
+        return cls._of(mean, std, X.dtype)
+
+    @classmethod
+    def of_params(cls, params, kind, dtype):
+        """Return the scaling of data from a mixture; it does not depend on the data at hand."""
+        weights, covariances = params.weights[:, None], params.covariances
+        if covariances is None:
+            covariances = covariances_of(params.precisions_cholesky, kind)
+        if kind in ("full", "tied"):
+            covariances = covariances.diagonal(axis1=-2, axis2=-1)
+        elif kind == "spherical":
+            covariances = covariances[:, None]
+        mean = (weights * params.means).sum(axis=0)
+        variance = (weights * (covariances + (params.means - mean) ** 2)).sum(axis=0)
+        return cls._of(mean, np.sqrt(variance), dtype)
+
+    @classmethod
+    def _of(cls, mean, std, dtype):
+        shift = np.where(np.abs(mean) > 4 * std, mean, 0.0).astype(dtype).astype(np.float64)
+        limit = 100 if dtype == np.float32 else 900
+        exponent = np.clip(np.frexp(std)[1], -limit, limit)
+        return cls(shift, np.where(std > 0, np.ldexp(1.0, -exponent), 1.0))
+
+    def job(self, X, params, kind):
+        """Return the kernel's job for these parameters."""
+        chol, d = params.precisions_cholesky, X.shape[1]
+        if kind in ("full", "tied"):
+            scaled, diagonal = chol / self.scale[:, None], chol.diagonal(axis1=-2, axis2=-1)
+        elif kind == "diag":
+            scaled, diagonal = chol / self.scale, chol
+        else:
+            scaled, diagonal = chol[:, None] / self.scale, np.repeat(chol[:, None], d, axis=1)
+        with np.errstate(divide="ignore"):  # a component may have weight 0
+            log_norm = np.log(params.weights) + np.log(diagonal).sum(axis=-1)
+        log_norm -= d / 2 * math.log(2 * math.pi)
+        means = (params.means - self.shift) * self.scale
+        return kernel.Job(X, kind, self.shift, self.scale, means, scaled, log_norm)
+
+
+class Block(NamedTuple):
+    """Some samples, and what every E-step on them needs."""
+
+    X: np.ndarray  # (n, D) float32 or float64
+    sample_weight: np.ndarray | None  # (n,) float64
+    total_weight: float
+    scaling: Scaling
+
+    @classmethod
+    def of(cls, X, sample_weight):
+        """Return the block of validated samples."""
+        X = np.require(X, requirements="A")
+        total = float(len(X)) if sample_weight is None else float(sample_weight.sum())
+        return cls(X, sample_weight, total, Scaling.of_data(X))
+
+    def rows(self, begin, end):
+        """Return the block of rows [begin, end)."""
+        weight = None if self.sample_weight is None else self.sample_weight[begin:end]
+        total = float(end - begin) if weight is None else float(weight.sum())
+        return Block(self.X[begin:end], weight, total, self.scaling)
+
+
+class GaussianEM:
+    """E-step and M-step of a Gaussian mixture (see :class:`fastem.em.Model`).
+
+    Parameters
+    ----------
+    kind : {'full', 'tied', 'diag', 'spherical'}
+    reg_covar : float
+        Added to the variances.
+    dtype : dtype
+        Of the data.
+    n_threads : int
+    """
+
+    def __init__(self, kind, reg_covar, dtype, n_threads):
+        self.kind, self.reg_covar = kind, reg_covar
+        self.dtype, self.n_threads = np.dtype(dtype), n_threads
+        self._total_scatter: tuple[Block, np.ndarray] | None = None
+
+    def e_step(self, params: GaussianParams, block: Block) -> Statistics:
+        """Return the bound and the components' moments under their responsibilities."""
+        bound, moments = self._sum(params, block, None)
+        return Statistics(bound=bound, weight=block.total_weight, moments=moments)
+
+    def m_step(self, statistics: Statistics) -> GaussianParams:
+        """Return the parameters with the largest expected log-likelihood (Bishop 9.24-9.26)."""
+        params = self.estimate(statistics.moments)
+        return params._replace(weights=params.weights / params.weights.sum())
+
+    def component_weights(self, moments: Moments):
+        """Return the components' weights, not normalised; scikit-learn's guard against 0."""
+        return moments.weight + 10 * np.finfo(self.dtype).eps
+
+    def means(self, moments: Moments):
+        """Return the components' means."""
+        return (moments.weight / self.component_weights(moments))[:, None] * moments.mean
+
+    def estimate(self, moments: Moments) -> GaussianParams:
+        """Return the parameters that moments give, the weights not normalised."""
+        weights, means = self.component_weights(moments), self.means(moments)
+        scatter = moments.scatter_about(means)
+        if self.kind == "full":
+            covariances = scatter / weights[:, None, None]
+        elif self.kind == "tied":
+            covariances = scatter / weights.sum()
+        elif self.kind == "diag":
+            covariances = scatter / weights[:, None]
+        else:
+            covariances = scatter / (weights * means.shape[1])
+        if self.kind in ("full", "tied"):
+            diagonal = np.arange(means.shape[1])
+            covariances[..., diagonal, diagonal] += self.reg_covar
+        else:
+            covariances += self.reg_covar
+        chol = _precisions_cholesky(covariances, self.kind)
+        return GaussianParams(weights, means, covariances, chol, self.dtype)
+
+    def given_moments(self, responsibilities, block: Block) -> Moments:
+        """Return the moments that given (n, K) responsibilities have, about their own means."""
+        k, d = responsibilities.shape[1], block.X.shape[1]
+        nowhere = np.tile(block.scaling.shift, (k, 1))
+        unit = np.ones((k, d)) if self.kind == "diag" else np.ones(k)
+        if self.kind in ("full", "tied"):  # the factors are not used, but have a shape
+            unit = np.broadcast_to(np.eye(d), (k, d, d)[self.kind == "tied" :])
+        params = GaussianParams(np.ones(k), nowhere, None, unit, self.dtype)
+        # First the means, then the scatter about them.
+        first = self._sum(params, block, responsibilities)[1]
+        return self._sum(params._replace(means=first.mean), block, responsibilities)[1]
+
+    def _sum(self, params, block, given) -> tuple[float, Moments]:
+        """Return the bound and the moments, in the data's own coordinates."""
+        scaling, kind = block.scaling, self.kind
+        job = scaling.job(block.X, params, kind)
+        bound, weight, first, second = kernel.moments(
+            job, block.sample_weight, given, self.n_threads
+        )
+        share = 1 / np.where(weight > 0, weight, 1)[:, None]
+        if kind == "full":
+            offset = first * share
+            scatter = second - weight[:, None, None] * (offset[:, :, None] * offset[:, None, :])
+            scatter /= scaling.scale[:, None] * scaling.scale
+            mean = params.means + offset / scaling.scale
+        elif kind == "diag":
+            offset = first * share / params.precisions_cholesky
+            scatter = second / params.precisions_cholesky**2 - weight[:, None] * offset**2
+            mean = params.means + offset
+        else:
+            centered = first * share
+            mean = np.where(
+                weight[:, None] > 0, scaling.shift + centered / scaling.scale, params.means
+            )
+            if kind == "spherical":
+                moved = ((mean - params.means) ** 2).sum(axis=1)
+                scatter = 2 * second / params.precisions_cholesky**2 - weight * moved
+            else:
+                total = self._scatter_of_all(block, given)
+                scatter = total - (weight[:, None] * centered).T @ centered
+                scatter /= scaling.scale[:, None] * scaling.scale
+        if kind in ("diag", "spherical"):
+            scatter = np.maximum(scatter, 0)  # rounding may leave -1e-17
+        return bound, Moments(weight, mean, scatter, kind)
+
+    def _scatter_of_all(self, block, given):
+        """Return sum_n w_n z_n z_n^T of all samples, in the kernel's coordinates.
+
+        The responsibilities of a sample sum to 1, so this is the same in every iteration; given
+        ones may sum to less.
+        """
+        center = block.scaling.shift[None]
+        if given is not None:
+            given = given.sum(axis=1, keepdims=True)
+            return _second_moment(block, center, given, self.n_threads)
+        if self._total_scatter is None or self._total_scatter[0] is not block:
+            self._total_scatter = block, _second_moment(block, center, None, self.n_threads)
+        return self._total_scatter[1]
+
+
+def _second_moment(block, center, given, n_threads):
+    """Return sum w (x - center)(x - center)^T over a block, scaled; `given` scales the weights."""
+    unit = np.eye(block.X.shape[1])[None]
+    one = GaussianParams(np.ones(1), center, None, unit, block.X.dtype)
+    job = block.scaling.job(block.X, one, "full")
+    return kernel.moments(job, block.sample_weight, given, n_threads)[3][0]
+
+
+def rows(X, params, kind, output, n_threads):
+    """Return 'labels', 'log_prob' or 'responsibilities' of each sample."""
+    shape, dtype = {
+        "labels": (len(X), np.int64),
+        "log_prob": (len(X), X.dtype),
+        "responsibilities": ((len(X), len(params.means)), X.dtype),
+    }[output]
+    array = np.empty(shape, dtype=dtype)
+    X = np.require(X, requirements="A")
+    scaling = Scaling.of_params(params, kind, X.dtype)
+    outputs = {"log_prob": None, "responsibilities": None, "labels": None, output: array}
+    kernel.rows(scaling.job(X, params, kind), **outputs, n_threads=n_threads)
+    return array
+
+
+# ---- start -----------------------------------------------------------------------------------
+
+
+class RowResponsibilities(NamedTuple):
+    """Responsibility 1 of one row for each component, 0 elsewhere."""
+
+    indices: np.ndarray  # (K,)
+
+
+class Labels(NamedTuple):
+    """Responsibility 1 of each sample's own component."""
+
+    labels: np.ndarray  # (n,)
+
+
+class RandomResponsibilities(NamedTuple):
+    """Uniform random responsibilities, drawn as they are read: once."""
+
+    random_state: np.random.RandomState
+
+
+def initial_responsibilities(method, n_components, block, random_state):
+    """Return the first responsibilities by scikit-learn's four methods, with its random numbers.
+
+    Parameters
+    ----------
+    method : {'kmeans', 'k-means++', 'random', 'random_from_data'}
+    n_components : int
+    block : Block
+    random_state : RandomState
+        Used as scikit-learn uses it.
+    """
+    X, sample_weight = block.X, block.sample_weight
+    if method == "kmeans":
+        kmeans = KMeans(n_clusters=n_components, n_init=1, random_state=random_state)
+        return Labels(kmeans.fit(X, sample_weight=sample_weight).labels_)
+    if method == "random":
+        return RandomResponsibilities(random_state)
+    if method == "random_from_data":
+        chance = None if sample_weight is None else sample_weight / sample_weight.sum()
+        indices = random_state.choice(len(X), size=n_components, replace=False, p=chance)
+    else:
+        _, indices = kmeans_plusplus(
+            X, n_components, sample_weight=sample_weight, random_state=random_state
+        )
+    return RowResponsibilities(indices)
+
+
+def moments_of(responsibilities, n_components, block, model) -> Moments:
+    """Return the moments of the components under responsibilities of any of the kinds above."""
+    if isinstance(responsibilities, RowResponsibilities):
+        picked = block.X[responsibilities.indices]
+        chosen = Block(picked, None, float(len(picked)), block.scaling)
+        moments = model.given_moments(np.eye(n_components), chosen)
+        if model.kind == "tied":
+            # scikit-learn counts the samples without responsibility as scatter about the origin.
+            # That is odd, but its start, and so its result, depends on it.
+            origin = np.zeros((1, block.X.shape[1]))
+            others = _second_moment(block, origin, None, model.n_threads)
+            others /= block.scaling.scale[:, None] * block.scaling.scale
+            picked = picked.astype(np.float64)
+            moments.scatter += others - picked.T @ picked
+        return moments
+    total = None
+    for begin, end, given in _given(responsibilities, n_components, block):
+        moments = model.given_moments(given, block.rows(begin, end))
+        total = moments if total is None else total + moments
+    assert total is not None
+    return total
+
+
+def _given(responsibilities, n_components, block) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield (begin, end, (end - begin, K) responsibilities) in chunks of limited memory."""
+    for begin, end in _chunks(len(block.X), n_components):
+        if isinstance(responsibilities, Labels):
+            given = np.zeros((end - begin, n_components))
+            given[np.arange(end - begin), responsibilities.labels[begin:end]] = 1
+        elif isinstance(responsibilities, RandomResponsibilities):
+            uniform = responsibilities.random_state.uniform(size=(end - begin, n_components))
+            given = uniform.astype(block.X.dtype)
+            given = (given / given.sum(axis=1, keepdims=True)).astype(np.float64)
+        else:
+            given = responsibilities[begin:end]
+        yield begin, end, given
+
+
+def _chunks(n, n_components):
+    size = max(1024, _CHUNK_BYTES // (8 * n_components))
+    return [(begin, min(begin + size, n)) for begin in range(0, n, size)]
+
+
+# ---- covariances and precisions --------------------------------------------------------------
+
+
+def _precisions_cholesky(covariances, kind):
+    """Return U, upper triangular with U U^T = inverse(covariance); square roots for the others."""
+    if kind in ("diag", "spherical"):
+        good = np.isfinite(covariances) & (covariances > 0)
+        if not good.all():
+            component = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
+            raise ValueError(_singular(component, covariances[component], kind))
+        return 1 / np.sqrt(covariances)
+    stack = covariances if kind == "full" else covariances[None]
+    upper = np.empty_like(stack)
+    for k, covariance in enumerate(stack):
+        lower, failed = lapack.dpotrf(covariance, lower=1, clean=1)
+        if not failed and np.isfinite(lower).all():
+            inverse, failed = lapack.dtrtri(lower, lower=1)
+        if failed or not np.isfinite(inverse).all():
+            raise ValueError(_singular(k, covariance, kind))
+        upper[k] = inverse.T
+    return upper if kind == "full" else upper[0]
+
+
+def _singular(component, covariance, kind):
+    """Return the error message for a covariance that is not positive definite."""
+    which = "The shared covariance" if kind == "tied" else f"The covariance of component {component}"
+    if not np.all(np.isfinite(covariance)):
+        return f"{_ILL_DEFINED} {which} is not finite: the values of X are too large to be squared."
+    if kind in ("full", "tied"):
+        smallest = f"smallest eigenvalue {np.linalg.eigvalsh(covariance)[0]:.3g}"
+    else:
+        smallest = f"smallest variance {np.min(covariance):.3g}"
+    return f"{_ILL_DEFINED} {which} is singular ({smallest})."
+
+
+def precisions_of(precisions_cholesky, kind):
+    """Return U U^T, or the squares."""
+    if kind in ("full", "tied"):
+        return precisions_cholesky @ np.swapaxes(precisions_cholesky, -1, -2)
+    return precisions_cholesky**2
+
+
+def covariances_of(precisions_cholesky, kind):
+    """Return the inverse of U U^T, or of the squares."""
+    if kind in ("full", "tied"):
+        inverse = np.linalg.inv(precisions_cholesky)
+        return np.swapaxes(inverse, -1, -2) @ inverse
+    return 1 / precisions_cholesky**2

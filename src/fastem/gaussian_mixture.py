@@ -1,0 +1,566 @@
+"""Gaussian mixture by EM, a drop-in for scikit-learn's."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import DensityMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastem import _gaussian
+from fastem._estimator import EMEstimator, check_sample_weight, unchanged_on_error
+from fastem._gaussian import GaussianEM, GaussianParams
+from fastem._threads import effective_n_jobs
+
+__all__ = ["GaussianMixture"]
+
+
+class GaussianMixture(DensityMixin, EMEstimator):
+    r"""Gaussian mixture fitted by expectation-maximisation.
+
+    The density is :math:`p(x) = \sum_k \alpha_k \, \mathcal{N}(x \mid \mu_k, \Sigma_k)`. The
+    E-step computes the responsibilities
+
+    .. math:: \gamma_{jk} = \alpha_k \mathcal{N}(x_j \mid \mu_k, \Sigma_k) \Big/
+        \sum_l \alpha_l \mathcal{N}(x_j \mid \mu_l, \Sigma_l)
+
+    and the M-step the weights, means and covariances of the samples weighted by them (Bishop
+    2006, *Pattern Recognition and Machine Learning*, equations 9.23-9.27). Parameters,
+    attributes and results are those of :class:`sklearn.mixture.GaussianMixture`; `n_jobs` and
+    `sample_weight` are additions.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        Each component has its own covariance matrix; all share one; each has its own diagonal
+        one; each has its own single variance.
+    tol : float, default=1e-3
+        EM stops when the mean log-likelihood per sample changes by less than this.
+    reg_covar : float, default=1e-6
+        Added to the diagonal of the covariances, in squared units of X; it keeps them positive.
+    max_iter : int, default=100
+        Largest number of EM iterations; 0 only computes the start.
+    n_init : int, default=1
+        Number of restarts; the one with the largest bound is kept.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+        How the first responsibilities are chosen.
+    weights_init : array-like of shape (n_components,), default=None
+        First weights, in place of those from `init_params`.
+    means_init : array-like of shape (n_components, n_features), default=None
+        First means.
+    precisions_init : array-like, default=None
+        First precisions (inverse covariances), shaped as `precisions_`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start and of `sample`.
+    warm_start : bool, default=False
+        Go on from the last fit; then `n_init` is 1.
+    verbose : int, default=0
+        1 prints each restart and every `verbose_interval`-th iteration, 2 also times and bounds.
+    verbose_interval : int, default=10
+        Number of iterations between two lines.
+    n_jobs : int, default=None
+        Number of threads. None and -1: all physical cores, or what OMP_NUM_THREADS and
+        threadpoolctl allow. The result has the same bits for every number.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        Weights of the components; they sum to 1.
+    means_ : ndarray of shape (n_components, n_features)
+        Means of the components.
+    covariances_ : ndarray
+        Covariances, of shape (n_components, n_features, n_features) for 'full', (n_features,
+        n_features) for 'tied', (n_components, n_features) for 'diag', (n_components,) for
+        'spherical'.
+    precisions_ : ndarray
+        Inverses of the covariances, same shape.
+    precisions_cholesky_ : ndarray
+        Upper triangular U with precision = U U^T; for 'diag' and 'spherical' the square roots.
+    converged_ : bool
+        Whether the best restart converged.
+    n_iter_ : int
+        Number of its iterations.
+    lower_bound_ : float
+        Its last mean log-likelihood per sample.
+    lower_bounds_ : list of float
+        Its mean log-likelihood per sample at each iteration.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X had names that are all strings.
+
+    See Also
+    --------
+    fastem.em.fit : The driver that fits this model, and yours.
+
+    Notes
+    -----
+    Differences from scikit-learn: covariances are summed about the means, so data far from zero
+    lose no digits; for float32 data everything but the densities themselves is computed in
+    float64; no array of shape (n_samples, n_components) is made.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import GaussianMixture
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> gm = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> gm.means_
+    array([[10.,  2.],
+           [ 1.,  2.]])
+    >>> gm.predict([[0, 0], [12, 3]])
+    array([1, 0])
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(_gaussian.KINDS))],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions({"kmeans", "random", "random_from_data", "k-means++"})],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        tol=1e-3,
+        reg_covar=1e-6,
+        max_iter=100,
+        n_init=1,
+        init_params="kmeans",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_jobs = n_jobs
+
+    # ---- fitting ---------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples, float32 or float64; other types are converted to float64.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights: a sample of weight 2 counts as two equal samples. The start
+            uses them too, but draws its random numbers per row.
+
+        Returns
+        -------
+        self : object
+            The fitted mixture.
+
+        Raises
+        ------
+        ValueError
+            If an argument is invalid, or a component's covariance becomes singular.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the best restart did not converge within `max_iter` iterations.
+        """
+        self._fit(X, sample_weight)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit the mixture and return the most probable component of each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Component labels, equal to ``fit(X).predict(X)``.
+        """
+        X = self._fit(X, sample_weight)
+        return self._rows(X, "labels")
+
+    def _fit(self, X, sample_weight):
+        """Fit; return the validated X."""
+        with unchanged_on_error(self):
+            n_threads = effective_n_jobs(self.n_jobs)
+            X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+            sample_weight = check_sample_weight(sample_weight, X)
+            self._check_n_components(X, sample_weight)
+            given = self._check_start(X.shape[1])
+            resume = self.warm_start and hasattr(self, "converged_")
+            block = _gaussian.Block.of(X, sample_weight)
+            model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, n_threads)
+            random_state = check_random_state(self.random_state)
+
+            def start(init):
+                if resume:
+                    return self._params()
+                return self._start(model, block, given, random_state)
+
+            result = self._fit_em(
+                model,
+                [block],
+                start,
+                n_init=1 if resume else self.n_init,
+                lower_bound=self.lower_bound_ if resume else -np.inf,
+                X=X,
+                sample_weight=sample_weight,
+            )
+        if not result.converged and self.max_iter > 0:
+            warnings.warn(
+                "Best performing initialization did not converge. Try different init parameters, "
+                "or increase max_iter, tol, or check for degenerate data.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return X
+
+    def _start(self, model, block, given, random_state):
+        """Return the first parameters; those in `given` take the place of estimated ones."""
+        if all(part is not None for part in given):
+            return GaussianParams.from_precisions(*given, self.covariance_type, model.dtype)
+        responsibilities = _gaussian.initial_responsibilities(
+            self.init_params, self.n_components, block, random_state
+        )
+        return self._start_from(model, block, given, responsibilities)
+
+    def _start_from(self, model, block, given, responsibilities):
+        """Return the first parameters that the responsibilities give, unless `given`."""
+        weights, means, precisions = given
+        moments = _gaussian.moments_of(responsibilities, self.n_components, block, model)
+        if weights is None:
+            # Over all samples, also when only some have a responsibility: as scikit-learn does.
+            weights = model.component_weights(moments) / block.total_weight
+        if precisions is not None:
+            means = model.means(moments) if means is None else means
+            return GaussianParams.from_precisions(
+                weights, means, precisions, self.covariance_type, model.dtype
+            )
+        estimated = model.estimate(moments)
+        means = estimated.means if means is None else means
+        return estimated._replace(weights=weights, means=means)
+
+    def _attributes(self, params) -> dict[str, Any]:
+        dtype = params.dtype
+        chol = params.precisions_cholesky
+        covariances = params.covariances
+        if covariances is None:
+            covariances = _gaussian.covariances_of(chol, self.covariance_type)
+        return {
+            "weights_": params.weights.astype(dtype),
+            "means_": params.means.astype(dtype),
+            "covariances_": covariances.astype(dtype),
+            "precisions_cholesky_": chol.astype(dtype),
+            "precisions_": _gaussian.precisions_of(chol, self.covariance_type).astype(dtype),
+        }
+
+    def _params(self):
+        """Return the fitted parameters in the driver's form."""
+        return GaussianParams(
+            *(
+                np.asarray(a, dtype=np.float64)
+                for a in (
+                    self.weights_,
+                    self.means_,
+                    self.covariances_,
+                    self.precisions_cholesky_,
+                )
+            ),
+            self.means_.dtype,
+        )
+
+    def _check_n_components(self, X, sample_weight):
+        n_samples = len(X) if sample_weight is None else np.count_nonzero(sample_weight)
+        if n_samples < self.n_components:
+            raise ValueError(
+                "Expected n_samples >= n_components "
+                f"but got n_components = {self.n_components}, n_samples = {n_samples}"
+                + ("" if sample_weight is None else " of positive sample_weight")
+            )
+
+    def _check_start(self, n_features):
+        """Return the given start (weights, means, precisions), validated; None where not given."""
+        k, d = self.n_components, n_features
+        return (
+            None if self.weights_init is None else _check_weights(self.weights_init, k),
+            None if self.means_init is None else _check_array("means", self.means_init, (k, d)),
+            None
+            if self.precisions_init is None
+            else _check_precisions(self.precisions_init, self.covariance_type, k, d),
+        )
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    def _validated(self, X):
+        check_is_fitted(self)
+        # As NumPy promotes: float32 only where both the model and X are.
+        wide = np.asarray(self.means_).dtype == np.float64
+        return validate_data(
+            self, X, reset=False, dtype=np.float64 if wide else [np.float64, np.float32]
+        )
+
+    def _rows(self, X, output):
+        """Return 'labels', 'log_prob' or 'responsibilities' of validated samples."""
+        return _gaussian.rows(
+            X, self._params(), self.covariance_type, output, effective_n_jobs(self.n_jobs)
+        )
+
+    def predict(self, X):
+        """Return the most probable component of each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int64
+            Component labels.
+        """
+        return self._rows(self._validated(X), "labels")
+
+    def predict_proba(self, X):
+        """Return the responsibilities: each component's posterior probability for each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        responsibilities : ndarray of shape (n_samples, n_components)
+            Rows sum to 1.
+        """
+        return self._rows(self._validated(X), "responsibilities")
+
+    def score_samples(self, X):
+        """Return the log-density of each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            Natural logarithms of the density.
+        """
+        return self._rows(self._validated(X), "log_prob")
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the mean log-density per sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the mean.
+
+        Returns
+        -------
+        log_likelihood : float
+            The mean.
+        """
+        return self._score(X, sample_weight)[0]
+
+    def _score(self, X, sample_weight):
+        """Return the mean log-density and the total weight."""
+        X = self._validated(X)
+        sample_weight = check_sample_weight(sample_weight, X)
+        log_prob = self._rows(X, "log_prob")
+        if sample_weight is None:
+            return float(np.mean(log_prob, dtype=np.float64)), len(X)
+        return float(np.average(log_prob, weights=sample_weight)), sample_weight.sum()
+
+    def bic(self, X, sample_weight=None):
+        """Return the Bayesian information criterion (Schwarz 1978) on X; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; their sum is the number of samples.
+
+        Returns
+        -------
+        bic : float
+            -2 log-likelihood + (number of free parameters) log n_samples.
+        """
+        score, total = self._score(X, sample_weight)
+        return -2 * score * total + self._n_parameters() * math.log(total)
+
+    def aic(self, X, sample_weight=None):
+        """Return Akaike's information criterion (1974) on X; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; their sum is the number of samples.
+
+        Returns
+        -------
+        aic : float
+            -2 log-likelihood + 2 (number of free parameters).
+        """
+        score, total = self._score(X, sample_weight)
+        return -2 * score * total + 2 * self._n_parameters()
+
+    def sample(self, n_samples=1):
+        """Draw samples from the fitted density.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of samples.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64
+            The samples, sorted by component.
+        y : ndarray of shape (n_samples,), int64
+            The components that they were drawn from.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "
+                "sample."
+            )
+        rng = check_random_state(self.random_state)
+        weights = np.asarray(self.weights_, dtype=np.float64)
+        if self.weights_.dtype != np.float64:
+            weights /= weights.sum()  # the rounded ones may sum to more than 1
+        counts = rng.multinomial(n_samples, weights)
+        d, kind = self.means_.shape[1], self.covariance_type
+        parts = []
+        for k, count in enumerate(counts):
+            mean, covariance = self.means_[k], self.covariances_
+            covariance = covariance if kind == "tied" else covariance[k]
+            if kind in ("full", "tied"):
+                parts.append(rng.multivariate_normal(mean, covariance, int(count)))
+            else:
+                parts.append(mean + rng.standard_normal(size=(count, d)) * np.sqrt(covariance))
+        X = np.vstack(parts).astype(np.float64, copy=False)
+        return X, np.repeat(np.arange(len(counts)), counts)
+
+    # ---- what scikit-learn's own tests reach for -------------------------------------------
+
+    def _n_parameters(self):
+        """Return the number of free parameters."""
+        k, d = self.means_.shape
+        covariance = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2}
+        covariance |= {"diag": k * d, "spherical": k}
+        return covariance[self.covariance_type] + k * d + k - 1
+
+    def _initialize(self, X, resp):
+        """Set the parameters that responsibilities give."""
+        block = _gaussian.Block.of(X, None)
+        model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, 1)
+        given = self._check_start(X.shape[1])
+        start = self._start_from(model, block, given, np.asarray(resp, dtype=np.float64))
+        vars(self).update(self._attributes(start))
+
+    def _set_parameters(self, params):
+        """Set weights, means, covariances and precisions_cholesky."""
+        params = GaussianParams(*(np.asarray(a, float) for a in params), np.asarray(params[1]).dtype)
+        vars(self).update(self._attributes(params))
+
+
+def _check_array(name, value, shape):
+    """Return a given start as float64, or say what is wrong in scikit-learn's words."""
+    value = check_array(
+        value, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=f"{name}_init"
+    )
+    if value.shape != shape:
+        raise ValueError(
+            f"The parameter '{name}' should have the shape of {shape}, but got {value.shape}"
+        )
+    return value
+
+
+def _check_weights(weights, n_components):
+    single = getattr(weights, "dtype", None) == np.float32
+    weights = _check_array("weights", weights, (n_components,))
+    if np.any(weights < 0) or np.any(weights > 1):
+        raise ValueError(
+            "The parameter 'weights' should be in the range [0, 1], but got max value "
+            f"{weights.min():.5f}, min value {weights.max():.5f}"
+        )
+    if abs(1 - weights.sum()) > (1e-6 if single else 1e-8):
+        raise ValueError(
+            "The parameter 'weights' should be normalized, "
+            f"but got sum(weights) = {weights.sum():.5f}"
+        )
+    return weights
+
+
+def _check_precisions(precisions, kind, k, d):
+    shape = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
+    precisions = _check_array(f"{kind} precision", precisions, shape)
+    if kind in ("diag", "spherical"):
+        if np.any(precisions <= 0):
+            raise ValueError(f"'{kind} precision' should be positive")
+    else:
+        for matrix in precisions.reshape(-1, d, d):
+            if not np.allclose(matrix, matrix.T) or np.any(np.linalg.eigvalsh(matrix) <= 0):
+                raise ValueError(f"'{kind} precision' should be symmetric, positive-definite")
+    return precisions
