@@ -357,12 +357,10 @@ def _given(responsibilities, n_components, block) -> Iterator[tuple[int, int, np
         if isinstance(responsibilities, Labels):
             given = np.zeros((end - begin, n_components))
             given[np.arange(end - begin), responsibilities.labels[begin:end]] = 1
-        elif isinstance(responsibilities, RandomResponsibilities):
+        else:
             uniform = responsibilities.random_state.uniform(size=(end - begin, n_components))
             given = uniform.astype(block.X.dtype)
             given = (given / given.sum(axis=1, keepdims=True)).astype(np.float64)
-        else:
-            given = responsibilities[begin:end]
         yield begin, end, given
 
 

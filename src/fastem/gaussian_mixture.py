@@ -272,12 +272,12 @@ class GaussianMixture(DensityMixin, EMEstimator):
         responsibilities = _gaussian.initial_responsibilities(
             self.init_params, self.n_components, block, random_state
         )
-        return self._start_from(model, block, given, responsibilities)
-
-    def _start_from(self, model, block, given, responsibilities):
-        """Return the first parameters that the responsibilities give, unless `given`."""
-        weights, means, precisions = given
         moments = _gaussian.moments_of(responsibilities, self.n_components, block, model)
+        return self._start_from(model, block, given, moments)
+
+    def _start_from(self, model, block, given, moments):
+        """Return the first parameters: those that the moments give, unless `given`."""
+        weights, means, precisions = given
         if weights is None:
             # Over all samples, also when only some have a responsibility: as scikit-learn does.
             weights = model.component_weights(moments) / block.total_weight
@@ -515,9 +515,9 @@ class GaussianMixture(DensityMixin, EMEstimator):
         """Set the parameters that responsibilities give."""
         block = _gaussian.Block.of(X, None)
         model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, 1)
-        given = self._check_start(X.shape[1])
-        start = self._start_from(model, block, given, np.asarray(resp, dtype=np.float64))
-        vars(self).update(self._attributes(start))
+        given = (self.weights_init, self.means_init, self.precisions_init)
+        moments = model.given_moments(np.asarray(resp, dtype=np.float64), block)
+        vars(self).update(self._attributes(self._start_from(model, block, given, moments)))
 
     def _set_parameters(self, params):
         """Set weights, means, covariances and precisions_cholesky."""

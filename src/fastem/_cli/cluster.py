@@ -100,7 +100,8 @@ def _check(args, table):
         raise CommandError("--n-jobs must not be 0; give a positive number, or -1 for all cores")
     if args.compare and args.covariance_type != "full":
         raise CommandError("--compare knows full covariances only; leave out --covariance-type")
-    n_samples, n_columns = table.X.shape
+    X = table.X
+    n_samples, n_columns = X.shape
     most = max(args.components)
     if n_samples < 2 or n_columns < 1:
         raise CommandError(
@@ -111,6 +112,12 @@ def _check(args, table):
         raise CommandError(
             f"{args.file}: has {count(n_samples, 'row')}, too few for {most} components; "
             f"give -k {n_samples} or fewer"
+        )
+    row, j = divmod(int(abs(X).argmax()), n_columns)
+    if abs(float(X[row, j])) > 1e150:
+        raise CommandError(
+            f"{args.file}, row {row + 1} of data, column {table.names[j]}: {X[row, j]:g} is too "
+            "large to be squared; divide the column by a constant"
         )
 
 

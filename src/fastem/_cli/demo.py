@@ -9,6 +9,8 @@ N_DIMENSIONS = 20
 #: Numbers of components whose BIC is compared.
 COMPONENTS = (2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16)
 N_INIT = 10
+#: Names of the components in pictures and table.
+LETTERS = "ABCDEFGHIJKLMNOP"
 #: Iterations to time.
 N_ITER = 100
 #: Seconds for timing; one round is made whatever it takes.
@@ -35,9 +37,12 @@ def main(args):
     from fastem._cli.fitting import fit_each
     from fastem._cli.screen import Screen
     from fastem._cli.timing import compare
+    from fastem._threads import effective_n_jobs
+    from fastem._versions import versions
 
     screen = Screen()
-    screen.print(f"{screen.bold('fastem ' + __version__)}  a Gaussian mixture, fitted by EM")
+    here = f"{effective_n_jobs(args.n_jobs)} threads, {versions()['instruction set']}"
+    screen.print(f"{screen.bold('fastem ' + __version__)}  {screen.dim(here)}")
     X, pca, classes = _load(screen)
     fits = fit_each(X, COMPONENTS, n_init=N_INIT, random_state=args.seed, n_jobs=args.n_jobs)
     best = min(fits, key=lambda fit: fit.bic)
@@ -71,7 +76,7 @@ def _show_components(screen, mixture, labels, pca, classes):
     import numpy as np
     from sklearn.metrics import adjusted_rand_score
 
-    from fastem._cli.pictures import draw, side_by_side
+    from fastem._cli.pictures import WIDTH, draw, side_by_side
     from fastem._cli.screen import bar
 
     agreement = adjusted_rand_score(classes, labels)
@@ -81,18 +86,22 @@ def _show_components(screen, mixture, labels, pca, classes):
     order = sorted(range(len(table)), key=lambda k: (table[k].argmax(), -mixture.weights_[k]))
     screen.heading("The components", "the mean image of each")
     images = pca.inverse_transform(mixture.means_).reshape(-1, 8, 8)
-    for line in side_by_side(screen, [draw(screen, images[k]) for k in order]):
+    drawings = [
+        [*draw(screen, images[k]), letter.center(WIDTH)]
+        for k, letter in zip(order, LETTERS, strict=False)
+    ]
+    for line in side_by_side(screen, drawings):
         screen.print(line)
     screen.heading("Their sizes", "and the digits in them")
     largest = mixture.weights_.max()
-    for k in order:
+    for k, letter in zip(order, LETTERS, strict=False):
         digits = [d for d in np.argsort(-table[k], kind="stable") if table[k, d]]
         held = ", ".join(f"{table[k, d]} × {d}" for d in digits[:3])
         rest = table[k, digits[3:]].sum()
-        weight = mixture.weights_[k]
+        share, size = mixture.weights_[k], table[k].sum()
         screen.print(
-            f"  {weight:>6.1%} {bar(weight / largest, 20):<20} {table[k].sum():>4} images: {held}"
-            + (f", {rest} others" if rest else "")
+            f"  {letter} {share:>6.1%} {bar(share / largest, 20):<20} {size:>4} images: {held}"
+            + (f", {rest} more" if rest else "")
         )
     screen.print(
         f"  agreement with the true digits: {agreement:.2f} (adjusted Rand index, 1 is all)"

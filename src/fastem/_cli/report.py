@@ -38,8 +38,8 @@ def bound_section(screen, fit):
         rows.append((str(n), f"{bounds[n - 1]:.6f}", change))
     screen.table(rows)
     screen.print(
-        f"  {state} after {mixture.n_iter_} iterations{starts}; "
-        f"{seconds(fit.seconds)} in all, start values included"
+        f"  {state} after {count(mixture.n_iter_, 'iteration')}{starts}; "
+        f"{seconds(fit.seconds)} in all"
     )
     if not mixture.converged_:
         screen.print("  Raise --max-iter, or --tol for a rougher answer, to let it finish.")
@@ -91,13 +91,12 @@ def timing_section(screen, timings, mixture, shape, n_iter):
     )
     width = screen.width - 52
     for timing in timings:
-        ratio = "" if timing is ours else f"{timing.seconds / ours.seconds:.1f} times as long"
+        ratio = "" if timing is ours else f"{timing.seconds / ours.seconds:.1f} × as long"
         drawn = bar(timing.seconds / slowest, width)
         line = f"  {timing.name:<19}{seconds(timing.seconds):>9}  {drawn} {ratio}"
         screen.print(screen.accent(line) if timing is ours else line)
     spread = max(abs(timing.bound - ours.bound) for timing in timings) / abs(ours.bound)
-    screen.print(
-        f"  bounds after them agree to {spread:.0e} (relative)"
-        if spread < 1e-9
-        else f"  WARNING: the bounds after them differ by {spread:.0e} (relative)"
-    )
+    agree = f"agree to {spread:.0e} (relative)" if spread else "agree exactly"
+    if spread > 1e-9:
+        agree = f"DIFFER by {spread:.0e} (relative): the times do not compare equal work"
+    screen.print(f"  each the shortest of its runs, which took turns; the bounds {agree}")

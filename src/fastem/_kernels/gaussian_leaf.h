@@ -32,7 +32,7 @@ typedef struct {
 } tables_t;
 
 typedef struct {
-    ptrdiff_t cap;  /* rows that fit */
+    ptrdiff_t cap;  /* distance of columns: a little more than the rows that fit */
     REAL *x;        /* (D4, cap) */
     REAL *lp, *r;   /* (K4, cap) */
     REAL *top;      /* (cap,) the largest lp of each row */
@@ -41,6 +41,7 @@ typedef struct {
     REAL *z, *rz;   /* (D4, cap) x - mean, and times r: full; whitened x: tied */
     int32_t *list;  /* (cap,) rows */
     int32_t *best;  /* (cap,) component with the largest lp */
+    int32_t *ends;  /* (K,) where each component's rows end in a list sorted by component */
     int *dense;     /* chunks that are still to be evaluated without pruning */
 } scratch_t;
 
@@ -94,7 +95,8 @@ static char *FN(take)(char **p, ptrdiff_t bytes)
 /* Points the scratch's arrays into memory; with memory NULL only counts the bytes. */
 static ptrdiff_t FN(lay_scratch)(const gaussian_job *job, char *memory, scratch_t *s)
 {
-    ptrdiff_t cap = FN(chunk_rows)(job), column = cap * sizeof(REAL);
+    /* 64 bytes more than a power of 2: columns must not all fall into the same cache sets. */
+    ptrdiff_t cap = FN(chunk_rows)(job) + 64 / sizeof(REAL), column = cap * sizeof(REAL);
     ptrdiff_t d4 = FN(up)(job->n_features, 4), k4 = FN(up)(job->n_components, 4);
     char *p = memory;
     s->cap = cap;
@@ -108,6 +110,7 @@ static ptrdiff_t FN(lay_scratch)(const gaussian_job *job, char *memory, scratch_
     s->rz = (REAL *)FN(take)(&p, d4 * column);
     s->list = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
     s->best = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
+    s->ends = (int32_t *)FN(take)(&p, k4 * sizeof(int32_t));
     return p - memory;
 }
 
@@ -229,8 +232,10 @@ static void FN(pack)(const gaussian_job *job, const tables_t *t, ptrdiff_t begin
     for (ptrdiff_t i = 0; i < d4; i++)
         for (ptrdiff_t row = i < d ? n : 0; row < padded; row++)
             s->x[i * cap + row] = 0;
-    for (ptrdiff_t row = 0; row < padded; row++)
-        s->weight[row] = row >= n ? 0 : job->sample_weight ? (REAL)job->sample_weight[begin + row] : 1;
+    for (ptrdiff_t row = 0; row < n; row++)
+        s->weight[row] = job->sample_weight ? (REAL)job->sample_weight[begin + row] : 1;
+    for (ptrdiff_t row = n; row < padded; row++)
+        s->weight[row] = 0;
 }
 
 /* ---- log-densities ----------------------------------------------------------------------- */
@@ -303,13 +308,13 @@ static void FN(full_log_prob)(const tables_t *t, const scratch_t *s, ptrdiff_t p
 /* Exact lp of component k for n listed rows; a panel is left, with lp = -inf, as soon as all its
  * rows are `negligible` below their top. Raises tops. */
 static void FN(full_log_prob_list)(const gaussian_job *job, const tables_t *t, scratch_t *s,
-                                   ptrdiff_t d4, ptrdiff_t k, ptrdiff_t n)
+                                   ptrdiff_t d4, ptrdiff_t k, const int32_t *list, ptrdiff_t n)
 {
     const REAL *coef = t->coef + k * FN(tri4)(d4);
     REAL *lp = s->lp + k * s->cap, value[PANEL], limit[PANEL];
     for (ptrdiff_t begin = 0; begin < n; begin += PANEL) {
         ptrdiff_t count = n - begin < PANEL ? n - begin : PANEL, j = 0;
-        const int32_t *rows = s->list + begin;
+        const int32_t *rows = list + begin;
         vec q[PANEL_VECS];
         int alive = 1;
         memset(q, 0, sizeof q);
@@ -322,7 +327,7 @@ static void FN(full_log_prob_list)(const gaussian_job *job, const tables_t *t, s
             alive = 0;
             UNROLL
             for (int v = 0; v < PANEL_VECS; v++)
-                alive |= FN(any_greater)(t->log_norm[k] - (REAL)0.5 * q[v], FN(load)(limit + v * VL));
+                alive |= FN(mask_greater)(t->log_norm[k] - (REAL)0.5 * q[v], FN(load)(limit + v * VL)) != 0;
             j = next;
         }
         UNROLL
@@ -336,50 +341,97 @@ static void FN(full_log_prob_list)(const gaussian_job *job, const tables_t *t, s
     }
 }
 
-/* The exact pruned E-step. After the first 8 columns of every component lp is an upper bound. The
- * component with the largest one is evaluated in full: the row's log-density is at least that.
- * Whatever then lies e^negligible below it could not change a sum in double precision. */
-static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t n,
-                            ptrdiff_t padded)
+/* Lists the rows of [0, n) with value > limit (+ per row); returns their number. */
+ALWAYS_INLINE ptrdiff_t FN(list_greater)(const REAL *value, const REAL *limit, REAL plus,
+                                         ptrdiff_t n, int32_t *list)
 {
-    ptrdiff_t d4 = FN(up)(job->n_features, 4), n_comp = job->n_components, cap = s->cap, kept = 0;
-    for (ptrdiff_t k = 0; k < n_comp; k++)
-        FN(full_log_prob)(t, s, padded, d4, 8, k);
-    for (ptrdiff_t row = 0; row < n; row++) {
-        s->best[row] = 0;
-        s->top[row] = s->lp[row];
-    }
-    for (ptrdiff_t k = 1; k < n_comp; k++)
-        for (ptrdiff_t row = 0; row < n; row++) {
-            int better = s->lp[k * cap + row] > s->top[row];
-            s->top[row] = better ? s->lp[k * cap + row] : s->top[row];
-            s->best[row] = better ? (int32_t)k : s->best[row];
+    ptrdiff_t count = 0;
+    for (ptrdiff_t row = 0; row < n; row += VL) {
+        vec bound = (limit ? FN(load)(limit + row) : FN(fill)(0)) + plus;
+        unsigned mask = FN(mask_greater)(FN(load)(value + row), bound);
+        for (; mask; mask &= mask - 1) {
+            ptrdiff_t found = row + LOWEST_BIT(mask);
+            list[count] = (int32_t)found;
+            count += found < n;
         }
+    }
+    return count;
+}
+
+/* top = the largest lp of each row, best = its component. */
+static void FN(find_best)(const scratch_t *s, ptrdiff_t padded, ptrdiff_t n_comp)
+{
+    for (ptrdiff_t row = 0; row < padded; row += VL) {
+        vec top = FN(load)(s->lp + row), best = FN(fill)(0);
+        REAL index[VL];
+        for (ptrdiff_t k = 1; k < n_comp; k++) {
+            vec lp = FN(load)(s->lp + k * s->cap + row);
+            best = FN(select)((ivec)(lp > top), FN(fill)((REAL)k), best);
+            top = FN(max)(lp, top);
+        }
+        FN(store)(s->top + row, top);
+        FN(store)(index, best);
+        for (ptrdiff_t l = 0; l < VL; l++)
+            s->best[row + l] = (int32_t)index[l];
+    }
+}
+
+/* Evaluates every row's best component in full, grouped by component. */
+static void FN(full_best)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t d4,
+                          ptrdiff_t n)
+{
+    ptrdiff_t n_comp = job->n_components;
+    int32_t *ends = s->ends, *list = s->list;
+    memset(ends, 0, n_comp * sizeof *ends);
+    for (ptrdiff_t row = 0; row < n; row++)
+        ends[s->best[row]]++;
+    for (ptrdiff_t k = 1; k < n_comp; k++)
+        ends[k] += ends[k - 1];
+    for (ptrdiff_t row = n - 1; row >= 0; row--)
+        list[--ends[s->best[row]]] = (int32_t)row;
     for (ptrdiff_t row = 0; row < n; row++)
         s->top[row] = (REAL)-INFINITY;
     for (ptrdiff_t k = 0; k < n_comp; k++) {
-        ptrdiff_t count = 0;
-        for (ptrdiff_t row = 0; row < n; row++) {
-            s->list[count] = (int32_t)row;
-            count += s->best[row] == k;
-        }
-        FN(full_log_prob_list)(job, t, s, d4, k, count);
+        ptrdiff_t end = k + 1 < n_comp ? ends[k + 1] : n;
+        FN(full_log_prob_list)(job, t, s, d4, k, list + ends[k], end - ends[k]);
     }
+}
+
+/* The exact pruned E-step. After the first 8 columns of every component lp is an upper bound. The
+ * component with the largest one is evaluated in full: the row's log-density is at least that.
+ * Whatever then lies e^negligible below it could not change a sum in double precision. Returns 0,
+ * having left bounds in lp, where most survive: gathering them would cost more than it saves. */
+static int FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t n,
+                           ptrdiff_t padded)
+{
+    ptrdiff_t d4 = FN(up)(job->n_features, 4), n_comp = job->n_components, cap = s->cap;
+    ptrdiff_t possible = 0;
+    REAL negligible = (REAL)job->negligible;
+    for (ptrdiff_t k = 0; k < n_comp; k++)
+        FN(full_log_prob)(t, s, padded, d4, 8, k);
+    FN(find_best)(s, padded, n_comp);
+    FN(full_best)(job, t, s, d4, n);
+    for (ptrdiff_t k = 0; k < n_comp; k++)
+        for (ptrdiff_t row = 0; row < n; row++)
+            possible += s->lp[k * cap + row] > s->top[row] + negligible;
+    if (possible * 2 > n * n_comp)
+        return 0;
     for (ptrdiff_t k = 0; k < n_comp; k++) {
         REAL *lp = s->lp + k * cap;
-        ptrdiff_t count = 0;
-        for (ptrdiff_t row = 0; row < n; row++) {
-            int possible = lp[row] > s->top[row] + (REAL)job->negligible, other = s->best[row] != k;
-            s->list[count] = (int32_t)row;
-            count += possible & other;
-            lp[row] = possible | !other ? lp[row] : (REAL)-INFINITY;
+        ptrdiff_t count = FN(list_greater)(lp, s->top, negligible, n, s->list), others = 0;
+        for (ptrdiff_t l = 0; l < count; l++) {
+            int32_t row = s->list[l];
+            s->list[others] = row;
+            others += s->best[row] != k;
         }
-        kept += count;
-        FN(full_log_prob_list)(job, t, s, d4, k, count);
+        for (ptrdiff_t row = 0; row < n; row += VL) {
+            vec value = FN(load)(lp + row);
+            ivec keep = (ivec)(value > FN(load)(s->top + row) + negligible);
+            FN(store)(lp + row, FN(select)(keep, value, FN(fill)((REAL)-INFINITY)));
+        }
+        FN(full_log_prob_list)(job, t, s, d4, k, s->list, others);
     }
-    /* Where most survive, gathering costs more than it saves: 15 chunks without, then look again. */
-    if (kept * 2 > n * n_comp)
-        *s->dense = 15;
+    return 1;
 }
 
 /* lp of 4 components with axis-parallel covariances: y_d = x_d scale_kd - offset_kd. */
@@ -443,13 +495,14 @@ static void FN(log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *
     if (FN(is_small)(job))
         FN(small_log_prob)(d, s->x, s->cap, padded, n_comp, t->means, t->coef, t->log_norm, s->lp);
     else if (job->kind == GAUSSIAN_FULL) {
-        if (job->prune && n_comp > 1 && d4 > 8 && *s->dense == 0)
-            FN(full_pruned)(job, t, s, n, padded);
-        else {
-            for (ptrdiff_t k = 0; k < n_comp; k++)
-                FN(full_log_prob)(t, s, padded, d4, d4, k);
-            *s->dense -= *s->dense > 0;
+        if (job->prune && n_comp > 1 && *s->dense == 0) {
+            if (FN(full_pruned)(job, t, s, n, padded))
+                return;
+            *s->dense = 16; /* do not look again for some chunks */
         }
+        for (ptrdiff_t k = 0; k < n_comp; k++)
+            FN(full_log_prob)(t, s, padded, d4, d4, k);
+        *s->dense -= *s->dense > 0;
     } else {
         const REAL *x = s->x, *coef = t->coef;
         if (job->kind == GAUSSIAN_TIED) {
@@ -465,30 +518,54 @@ static void FN(log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *
 
 /* ---- responsibilities -------------------------------------------------------------------- */
 
-/* From lp: row = log sum_k exp lp, r = weight * exp(lp - row). */
+/* From lp: row = log sum_k exp lp, r = weight * exp(lp - row); a panel at a time, because exp is a
+ * long chain of operations that depend on each other. */
 static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padded)
 {
     ptrdiff_t cap = s->cap, n_comp = job->n_components;
-    for (ptrdiff_t row = 0; row < padded; row += VL) {
+    vec negligible = FN(fill)((REAL)job->negligible);
+    for (ptrdiff_t row = 0; row < padded; row += PANEL) {
         const REAL *lp = s->lp + row;
         REAL *r = s->r + row;
-        vec top = FN(load)(lp), sum = FN(fill)(0), base, inverse;
-        for (ptrdiff_t k = 1; k < n_comp; k++)
-            top = FN(max)(top, FN(load)(lp + k * cap));
+        vec base[PANEL_VECS], sum[PANEL_VECS], inverse[PANEL_VECS];
         /* A row without any finite lp keeps r = 0 and log-density -inf, which the driver reports. */
-        base = FN(max)(top, FN(fill)((REAL)-1e30));
-        for (ptrdiff_t k = 0; k < n_comp; k++) {
-            vec below = FN(load)(lp + k * cap) - base, e = FN(fill)(0);
-            if (FN(any_greater)(below, FN(fill)((REAL)job->negligible))) {
-                e = FN(exp)(below);
-                sum += e;
-            }
-            FN(store)(r + k * cap, e);
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++) {
+            base[v] = FN(fill)((REAL)-1e30);
+            sum[v] = FN(fill)(0);
         }
-        FN(store)(s->row + row, FN(select)(sum > 0, base + FN(log)(sum), FN(fill)((REAL)-INFINITY)));
-        inverse = FN(load)(s->weight + row) / FN(select)(sum > 0, sum, FN(fill)(1));
         for (ptrdiff_t k = 0; k < n_comp; k++)
-            FN(store)(r + k * cap, FN(load)(r + k * cap) * inverse);
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                base[v] = FN(max)(base[v], FN(load)(lp + k * cap + v * VL));
+        for (ptrdiff_t k = 0; k < n_comp; k++) {
+            vec e[PANEL_VECS];
+            unsigned some = 0;
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++) {
+                e[v] = FN(load)(lp + k * cap + v * VL) - base[v];
+                some |= FN(mask_greater)(e[v], negligible);
+            }
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++) {
+                e[v] = some ? FN(exp)(e[v]) : FN(fill)(0);
+                sum[v] += e[v];
+                FN(store)(r + k * cap + v * VL, e[v]);
+            }
+        }
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++) {
+            ivec positive = (ivec)(sum[v] > 0);
+            vec log_prob = base[v] + FN(log)(sum[v]);
+            FN(store)(s->row + row + v * VL,
+                      FN(select)(positive, log_prob, FN(fill)((REAL)-INFINITY)));
+            inverse[v] = FN(load)(s->weight + row + v * VL) /
+                         FN(select)(positive, sum[v], FN(fill)(1));
+        }
+        for (ptrdiff_t k = 0; k < n_comp; k++)
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                FN(store)(r + k * cap + v * VL, FN(load)(r + k * cap + v * VL) * inverse[v]);
     }
 }
 
@@ -555,17 +632,6 @@ ALWAYS_INLINE void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t cap, p
     }
 }
 
-/* Rows whose responsibility counts: list, or -1 if listing would not pay. */
-static ptrdiff_t FN(list_rows)(const REAL *r, ptrdiff_t n, REAL threshold, int32_t *list)
-{
-    ptrdiff_t count = 0;
-    for (ptrdiff_t row = 0; row < n; row++) {
-        list[count] = (int32_t)row;
-        count += r[row] > threshold;
-    }
-    return count * 4 > n * 3 ? -1 : count;
-}
-
 /* z = x - mean and rz = r z for all rows or for listed ones; weight and first moments. Returns the
  * number of columns that z has now, a multiple of VL. */
 static ptrdiff_t FN(center_weighted)(const scratch_t *s, const REAL *mean, const REAL *r,
@@ -616,11 +682,13 @@ static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scra
     REAL threshold = job->given ? 0 : (REAL)1e-17;
     for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
         const REAL *r = s->r + k * cap;
-        ptrdiff_t count = FN(list_rows)(r, n, threshold, s->list);
+        ptrdiff_t count = FN(list_greater)(r, NULL, threshold, n, s->list);
         double *block = out + 1 + d4;
         ptrdiff_t width;
         if (count == 0)
             continue;
+        if (count * 4 > n * 3)
+            count = -1; /* all rows: gathering would not pay */
         width = FN(center_weighted)(s, t->means + k * d4, r, count, padded, d4, out);
         for (ptrdiff_t i = 0; i < d4; i += 4)
             for (ptrdiff_t j = 0; j <= i; j += 4, block += 16)

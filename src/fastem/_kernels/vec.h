@@ -18,11 +18,19 @@
 #define FASTEM_CAT_(a, b, c) a##_##b##_##c
 #define FASTEM_CAT(a, b, c) FASTEM_CAT_(a, b, c)
 #if defined(__GNUC__)
+#define LOWEST_BIT(mask) __builtin_ctz(mask)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 64")
 #else
 #define ALWAYS_INLINE static inline
 #define UNROLL
+static inline int LOWEST_BIT(unsigned mask)
+{
+    int bit = 0;
+    while (!(mask >> bit & 1))
+        bit++;
+    return bit;
+}
 #endif
 #if VEC_BYTES >= 32
 #include <immintrin.h>
@@ -108,23 +116,23 @@ ALWAYS_INLINE vec FN(max)(vec a, vec b)
 #endif
 }
 
-/* Whether any lane of a is greater than the same lane of b. */
-ALWAYS_INLINE int FN(any_greater)(vec a, vec b)
+/* Bit l is set where lane l of a is greater than that of b. */
+ALWAYS_INLINE unsigned FN(mask_greater)(vec a, vec b)
 {
 #if VEC_BYTES == 64 && defined(REAL_IS_FLOAT)
-    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ) != 0;
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
 #elif VEC_BYTES == 64
-    return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ) != 0;
+    return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ);
 #elif VEC_BYTES == 32 && defined(REAL_IS_FLOAT)
-    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ)) != 0;
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ));
 #elif VEC_BYTES == 32
-    return _mm256_movemask_pd(_mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_GT_OQ)) != 0;
+    return (unsigned)_mm256_movemask_pd(_mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_GT_OQ));
 #elif VEC_BYTES
-    ivec mask = a > b;
-    INT any = 0;
+    ivec greater = a > b;
+    unsigned mask = 0;
     for (ptrdiff_t l = 0; l < VL; l++)
-        any |= mask[l];
-    return any != 0;
+        mask |= (unsigned)(greater[l] & 1) << l;
+    return mask;
 #else
     return a > b;
 #endif
