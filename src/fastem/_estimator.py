@@ -93,18 +93,18 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator):
                     verbose_interval=self.verbose_interval,
                 )
         except KeyboardInterrupt as interrupt:
-            result = getattr(interrupt, "result", None)
-            if result is not None:
-                self._set_result(result)
+            best = getattr(interrupt, "result", None)
+            if best is not None:
+                self._set_fitted(self._result_attributes(best))
                 interrupt.keep_fitted = True  # type: ignore[attr-defined]
             raise
-        self._set_result(result)
+        self._set_fitted(self._result_attributes(result))
         if bridge is not None:
             bridge.on_fit_end(result)
         return result
 
-    def _set_result(self, result: em.Result) -> None:
-        for name, value in self._result_attributes(result).items():
+    def _set_fitted(self, attributes: dict[str, Any]) -> None:
+        for name, value in attributes.items():
             setattr(self, name, value)
 
     def _result_attributes(self, result: em.Result) -> dict[str, Any]:

@@ -48,6 +48,13 @@ class GaussianParams(NamedTuple):
     dtype: np.dtype  # of the data
 
     @classmethod
+    def of(cls, weights, means, covariances, precisions_cholesky):
+        """Return fitted attributes as parameters."""
+        arrays = weights, means, covariances, precisions_cholesky
+        weights, means, covariances, chol = (np.asarray(a, dtype=np.float64) for a in arrays)
+        return cls(weights, means, covariances, chol, arrays[1].dtype)
+
+    @classmethod
     def from_precisions(cls, weights, means, precisions, kind, dtype):
         """Return parameters with given precisions: U U^T = precision, U upper triangular."""
         if kind in ("diag", "spherical"):
@@ -267,12 +274,8 @@ def _second_moment(block, center, given, n_threads):
 
 def rows(X, params, kind, output, n_threads):
     """Return 'labels', 'log_prob' or 'responsibilities' of each sample."""
-    shape, dtype = {
-        "labels": (len(X), np.int64),
-        "log_prob": (len(X), X.dtype),
-        "responsibilities": ((len(X), len(params.means)), X.dtype),
-    }[output]
-    array = np.empty(shape, dtype=dtype)
+    shape = (len(X), len(params.means)) if output == "responsibilities" else (len(X),)
+    array = np.empty(shape, dtype=np.int64 if output == "labels" else X.dtype)
     X = np.require(X, requirements="A")
     scaling = Scaling.of_params(params, kind, X.dtype)
     outputs = {"log_prob": None, "responsibilities": None, "labels": None, output: array}
@@ -394,7 +397,9 @@ def _precisions_cholesky(covariances, kind):
 
 def _singular(component, covariance, kind):
     """Return the error message for a covariance that is not positive definite."""
-    which = "The shared covariance" if kind == "tied" else f"The covariance of component {component}"
+    which = (
+        "The shared covariance" if kind == "tied" else f"The covariance of component {component}"
+    )
     if not np.all(np.isfinite(covariance)):
         return f"{_ILL_DEFINED} {which} is not finite: the values of X are too large to be squared."
     if kind in ("full", "tied"):

@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 from functools import cache
 from threading import Lock
+from typing import Any
 
 import joblib
 from threadpoolctl import ThreadpoolController
@@ -51,7 +52,7 @@ def _blas() -> ThreadpoolController:
 
 _lock = Lock()
 _depth = 0
-_limiter = None
+_limiter: Any = None
 
 
 @contextmanager

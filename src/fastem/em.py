@@ -203,8 +203,9 @@ def fit(
             for watcher in watchers:
                 watcher.on_init_begin(init)
             current = Result(params, -math.inf, [], 0, False)
-            for current in _iterate(model, blocks, params, init, max_iter, tol, lower_bound, watchers):
-                pass
+            iterations = _iterate(model, blocks, params, init, max_iter, tol, lower_bound, watchers)
+            for result in iterations:
+                current = result  # whole: what an interrupt leaves
             for watcher in watchers:
                 watcher.on_init_end(init, current)
             best = _better(best, current)
@@ -218,9 +219,7 @@ def fit(
     return best
 
 
-def _iterate(
-    model, blocks, params, init, max_iter, tol, lower_bound, watchers
-) -> Iterator[Result]:
+def _iterate(model, blocks, params, init, max_iter, tol, lower_bound, watchers) -> Iterator[Result]:
     """Yield the result after each whole iteration of one restart."""
     log_prior = getattr(model, "log_prior", None)
     lower_bounds: list[float] = []
@@ -298,7 +297,7 @@ class _Function(Callback):
     """A plain function as a callback."""
 
     def __init__(self, function: Callable[[State], bool | None]) -> None:
-        self.on_iteration_end = function  # type: ignore[method-assign]
+        self.on_iteration_end = function  # type: ignore[method-assign, assignment]
 
 
 class _Printer(Callback):

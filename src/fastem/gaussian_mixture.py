@@ -268,7 +268,10 @@ class GaussianMixture(DensityMixin, EMEstimator):
     def _start(self, model, block, given, random_state):
         """Return the first parameters; those in `given` take the place of estimated ones."""
         if all(part is not None for part in given):
-            return GaussianParams.from_precisions(*given, self.covariance_type, model.dtype)
+            weights, means, precisions = given
+            return GaussianParams.from_precisions(
+                weights, means, precisions, self.covariance_type, model.dtype
+            )
         responsibilities = _gaussian.initial_responsibilities(
             self.init_params, self.n_components, block, random_state
         )
@@ -306,17 +309,8 @@ class GaussianMixture(DensityMixin, EMEstimator):
 
     def _params(self):
         """Return the fitted parameters in the driver's form."""
-        return GaussianParams(
-            *(
-                np.asarray(a, dtype=np.float64)
-                for a in (
-                    self.weights_,
-                    self.means_,
-                    self.covariances_,
-                    self.precisions_cholesky_,
-                )
-            ),
-            self.means_.dtype,
+        return GaussianParams.of(
+            self.weights_, self.means_, self.covariances_, self.precisions_cholesky_
         )
 
     def _check_n_components(self, X, sample_weight):
@@ -517,12 +511,11 @@ class GaussianMixture(DensityMixin, EMEstimator):
         model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, 1)
         given = (self.weights_init, self.means_init, self.precisions_init)
         moments = model.given_moments(np.asarray(resp, dtype=np.float64), block)
-        vars(self).update(self._attributes(self._start_from(model, block, given, moments)))
+        self._set_fitted(self._attributes(self._start_from(model, block, given, moments)))
 
     def _set_parameters(self, params):
         """Set weights, means, covariances and precisions_cholesky."""
-        params = GaussianParams(*(np.asarray(a, float) for a in params), np.asarray(params[1]).dtype)
-        vars(self).update(self._attributes(params))
+        self._set_fitted(self._attributes(GaussianParams.of(*params)))
 
 
 def _check_array(name, value, shape):

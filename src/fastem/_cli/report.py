@@ -98,5 +98,6 @@ def timing_section(screen, timings, mixture, shape, n_iter):
     spread = max(abs(timing.bound - ours.bound) for timing in timings) / abs(ours.bound)
     agree = f"agree to {spread:.0e} (relative)" if spread else "agree exactly"
     if spread > 1e-9:
-        agree = f"DIFFER by {spread:.0e} (relative): the times do not compare equal work"
-    screen.print(f"  each the shortest of its runs, which took turns; the bounds {agree}")
+        agree = f"DIFFER by {spread:.0e} (relative): this is not equal work"
+    screen.print("  Shortest of several runs that took turns, with BLAS on one thread and on all.")
+    screen.print(f"  The bounds {agree}.")

@@ -1,0 +1,30 @@
+from typing import Any
+
+import numpy as np
+
+KINDS: tuple[str, ...]
+
+class Job:
+    def __init__(
+        self,
+        X: np.ndarray,
+        kind: str,
+        shift: np.ndarray,
+        scale: np.ndarray,
+        means: np.ndarray,
+        precisions_chol: np.ndarray,
+        log_norm: np.ndarray,
+    ) -> None: ...
+
+def moments(
+    job: Job, sample_weight: np.ndarray | None, given: np.ndarray | None, n_threads: int
+) -> tuple[float, np.ndarray, np.ndarray, Any]: ...
+def rows(
+    job: Job,
+    log_prob: np.ndarray | None,
+    responsibilities: np.ndarray | None,
+    labels: np.ndarray | None,
+    n_threads: int,
+) -> None: ...
+def set_level(new_level: int) -> int: ...
+def instruction_set() -> str: ...
