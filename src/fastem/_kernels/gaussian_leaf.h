@@ -15,7 +15,10 @@
 #undef PANEL_VECS
 #undef PANEL
 #define PANEL_VECS (VEC_REGISTERS == 32 ? 4 : 2) /* vectors of samples in a register tile */
+#undef TILE_COLUMN
 #define PANEL (PANEL_VECS * VL)
+#define TILE 256 /* rows whose second moments are summed at once: 8 columns fit in 16 KiB */
+#define TILE_COLUMN (TILE + 64 / (ptrdiff_t)sizeof(REAL)) /* see lay_scratch */
 #define tables_t FN(tables)
 #define scratch_t FN(scratch)
 
@@ -38,10 +41,12 @@ typedef struct {
     REAL *top;      /* (cap,) the largest lp of each row */
     REAL *weight;   /* (cap,) */
     REAL *row;      /* (cap,) log-density */
-    REAL *z, *rz;   /* (D4, cap) x - mean, and times r: full; whitened x: tied */
-    int32_t *list;  /* (cap,) rows */
+    REAL *z, *rz;   /* (D4, TILE + pad) x - mean of some rows, and times r */
+    REAL *other;    /* (D4, cap) x sorted by component, or whitened */
     int32_t *best;  /* (cap,) component with the largest lp */
-    int32_t *ends;  /* (K,) where each component's rows end in a list sorted by component */
+    int32_t *order; /* (cap,) the row that stands at each place, where the chunk was sorted */
+    int32_t *ends;  /* (K,) where each component's rows begin in that order */
+    int sorted;     /* whether it was */
     int *dense;     /* chunks that are still to be evaluated without pruning */
 } scratch_t;
 
@@ -80,7 +85,7 @@ static ptrdiff_t FN(sums_size)(const gaussian_job *job)
 static ptrdiff_t FN(chunk_rows)(const gaussian_job *job)
 {
     ptrdiff_t row = sizeof(REAL) * (FN(up)(job->n_features, 4) + 2 * job->n_components);
-    ptrdiff_t bytes = FN(is_small)(job) || job->kind != GAUSSIAN_FULL ? 64 << 10 : 512 << 10;
+    ptrdiff_t bytes = FN(is_small)(job) || job->kind != GAUSSIAN_FULL ? 64 << 10 : 2 << 20;
     ptrdiff_t rows = bytes / row / 64 * 64;
     return rows < 256 ? 256 : rows > 1024 ? 1024 : rows;
 }
@@ -106,10 +111,11 @@ static ptrdiff_t FN(lay_scratch)(const gaussian_job *job, char *memory, scratch_
     s->top = (REAL *)FN(take)(&p, column);
     s->weight = (REAL *)FN(take)(&p, column);
     s->row = (REAL *)FN(take)(&p, column);
-    s->z = (REAL *)FN(take)(&p, d4 * column);
-    s->rz = (REAL *)FN(take)(&p, d4 * column);
-    s->list = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
+    s->z = (REAL *)FN(take)(&p, d4 * TILE_COLUMN * sizeof(REAL));
+    s->rz = (REAL *)FN(take)(&p, d4 * TILE_COLUMN * sizeof(REAL));
+    s->other = (REAL *)FN(take)(&p, d4 * column);
     s->best = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
+    s->order = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
     s->ends = (int32_t *)FN(take)(&p, k4 * sizeof(int32_t));
     return p - memory;
 }
@@ -267,171 +273,155 @@ ALWAYS_INLINE void FN(tri_squares)(const REAL *z, const REAL *coef, ptrdiff_t j0
     }
 }
 
-/* z = x - mean for the PANEL rows from t on. */
-ALWAYS_INLINE void FN(center_panel)(const REAL *x, ptrdiff_t cap, ptrdiff_t d4, const REAL *mean,
-                                    REAL *z)
+/* lp of component k over columns [0, j1) for one panel: exact for j1 = D4, else an upper bound.
+ * With limits, leaves with 0 as soon as all rows are below theirs. */
+ALWAYS_INLINE int FN(full_panel)(const tables_t *t, const REAL *x, ptrdiff_t cap, ptrdiff_t d4,
+                                 ptrdiff_t j1, ptrdiff_t k, REAL *z, const vec *limit, vec *lp)
 {
-    for (ptrdiff_t i = 0; i < d4; i++)
-        UNROLL
-        for (int v = 0; v < PANEL_VECS; v++)
-            FN(store)(z + i * PANEL + v * VL, FN(load)(x + i * cap + v * VL) - mean[i]);
-}
-
-/* The same for listed rows; past the end of the list the last row again. */
-ALWAYS_INLINE void FN(gather_panel)(const REAL *x, ptrdiff_t cap, ptrdiff_t d4, const REAL *mean,
-                                    const int32_t *list, ptrdiff_t n, REAL *z)
-{
-    int32_t rows[PANEL];
-    for (ptrdiff_t l = 0; l < PANEL; l++)
-        rows[l] = list[l < n ? l : n - 1];
-    for (ptrdiff_t i = 0; i < d4; i++)
-        for (ptrdiff_t l = 0; l < PANEL; l++)
-            z[i * PANEL + l] = x[i * cap + rows[l]] - mean[i];
-}
-
-/* lp of component k over columns [0, j1) for all rows: exact for j1 = D4, else an upper bound. */
-static void FN(full_log_prob)(const tables_t *t, const scratch_t *s, ptrdiff_t padded,
-                              ptrdiff_t d4, ptrdiff_t j1, ptrdiff_t k)
-{
-    const REAL *coef = t->coef + k * FN(tri4)(d4);
-    for (ptrdiff_t row = 0; row < padded; row += PANEL) {
-        vec q[PANEL_VECS];
-        memset(q, 0, sizeof q);
-        FN(center_panel)(s->x + row, s->cap, j1, t->means + k * d4, s->z);
-        FN(tri_squares)(s->z, coef, 0, j1, q);
-        UNROLL
-        for (int v = 0; v < PANEL_VECS; v++)
-            FN(store)(s->lp + k * s->cap + row + v * VL, t->log_norm[k] - (REAL)0.5 * q[v]);
-    }
-}
-
-/* Exact lp of component k for n listed rows; a panel is left, with lp = -inf, as soon as all its
- * rows are `negligible` below their top. Raises tops. */
-static void FN(full_log_prob_list)(const gaussian_job *job, const tables_t *t, scratch_t *s,
-                                   ptrdiff_t d4, ptrdiff_t k, const int32_t *list, ptrdiff_t n)
-{
-    const REAL *coef = t->coef + k * FN(tri4)(d4);
-    REAL *lp = s->lp + k * s->cap, value[PANEL], limit[PANEL];
-    for (ptrdiff_t begin = 0; begin < n; begin += PANEL) {
-        ptrdiff_t count = n - begin < PANEL ? n - begin : PANEL, j = 0;
-        const int32_t *rows = list + begin;
-        vec q[PANEL_VECS];
-        int alive = 1;
-        memset(q, 0, sizeof q);
-        for (ptrdiff_t l = 0; l < PANEL; l++)
-            limit[l] = s->top[rows[l < count ? l : count - 1]] + (REAL)job->negligible;
-        FN(gather_panel)(s->x, s->cap, d4, t->means + k * d4, rows, count, s->z);
-        while (alive && j < d4) {
-            ptrdiff_t next = j + 8 < d4 ? j + 8 : d4;
-            FN(tri_squares)(s->z, coef, j, next, q);
-            alive = 0;
+    const REAL *coef = t->coef + k * FN(tri4)(d4), *mean = t->means + k * d4;
+    ptrdiff_t step = limit ? 8 : j1;
+    vec q[PANEL_VECS];
+    memset(q, 0, sizeof q);
+    memset(lp, 0, sizeof q);
+    for (ptrdiff_t j = 0; j < j1; j += step) {
+        ptrdiff_t next = j + step < j1 ? j + step : j1;
+        unsigned alive = !limit;
+        for (ptrdiff_t i = j; i < next; i++)
             UNROLL
             for (int v = 0; v < PANEL_VECS; v++)
-                alive |= FN(mask_greater)(t->log_norm[k] - (REAL)0.5 * q[v], FN(load)(limit + v * VL)) != 0;
-            j = next;
+                FN(store)(z + i * PANEL + v * VL, FN(load)(x + i * cap + v * VL) - mean[i]);
+        FN(tri_squares)(z, coef, j, next, q);
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++) {
+            lp[v] = t->log_norm[k] - (REAL)0.5 * q[v];
+            if (limit)
+                alive |= FN(mask_greater)(lp[v], limit[v]);
         }
+        if (!alive)
+            return 0;
+    }
+    return 1;
+}
+
+static void FN(full_log_prob)(const tables_t *t, const scratch_t *s, ptrdiff_t padded,
+                              ptrdiff_t d4, ptrdiff_t j1, ptrdiff_t k, REAL *out)
+{
+    for (ptrdiff_t row = 0; row < padded; row += PANEL) {
+        vec lp[PANEL_VECS];
+        FN(full_panel)(t, s->x + row, s->cap, d4, j1, k, s->z, NULL, lp);
         UNROLL
         for (int v = 0; v < PANEL_VECS; v++)
-            FN(store)(value + v * VL, t->log_norm[k] - (REAL)0.5 * q[v]);
-        for (ptrdiff_t l = 0; l < count; l++) {
-            lp[rows[l]] = alive ? value[l] : (REAL)-INFINITY;
-            if (alive && value[l] > s->top[rows[l]])
-                s->top[rows[l]] = value[l];
-        }
+            FN(store)(out + k * s->cap + row + v * VL, lp[v]);
     }
 }
 
-/* Lists the rows of [0, n) with value > limit (+ per row); returns their number. */
-ALWAYS_INLINE ptrdiff_t FN(list_greater)(const REAL *value, const REAL *limit, REAL plus,
-                                         ptrdiff_t n, int32_t *list)
-{
-    ptrdiff_t count = 0;
-    for (ptrdiff_t row = 0; row < n; row += VL) {
-        vec bound = (limit ? FN(load)(limit + row) : FN(fill)(0)) + plus;
-        unsigned mask = FN(mask_greater)(FN(load)(value + row), bound);
-        for (; mask; mask &= mask - 1) {
-            ptrdiff_t found = row + LOWEST_BIT(mask);
-            list[count] = (int32_t)found;
-            count += found < n;
-        }
-    }
-    return count;
-}
-
-/* top = the largest lp of each row, best = its component. */
-static void FN(find_best)(const scratch_t *s, ptrdiff_t padded, ptrdiff_t n_comp)
+/* best[t] = the component with the largest of the bounds. */
+static void FN(find_best)(const scratch_t *s, const REAL *bounds, ptrdiff_t padded,
+                          ptrdiff_t n_comp)
 {
     for (ptrdiff_t row = 0; row < padded; row += VL) {
-        vec top = FN(load)(s->lp + row), best = FN(fill)(0);
-        REAL index[VL];
+        vec top = FN(load)(bounds + row), best = FN(fill)(0);
+        REAL index[VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1];
         for (ptrdiff_t k = 1; k < n_comp; k++) {
-            vec lp = FN(load)(s->lp + k * s->cap + row);
-            best = FN(select)((ivec)(lp > top), FN(fill)((REAL)k), best);
-            top = FN(max)(lp, top);
+            vec bound = FN(load)(bounds + k * s->cap + row);
+            best = FN(select)((ivec)(bound > top), FN(fill)((REAL)k), best);
+            top = FN(max)(bound, top);
         }
-        FN(store)(s->top + row, top);
         FN(store)(index, best);
         for (ptrdiff_t l = 0; l < VL; l++)
             s->best[row + l] = (int32_t)index[l];
     }
 }
 
-/* Evaluates every row's best component in full, grouped by component. */
-static void FN(full_best)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t d4,
-                          ptrdiff_t n)
+/* Sorts the chunk by best component, rows of one component in their old order. */
+static void FN(sort_rows)(scratch_t *s, ptrdiff_t n, ptrdiff_t padded, ptrdiff_t d4,
+                          ptrdiff_t n_comp)
 {
-    ptrdiff_t n_comp = job->n_components;
-    int32_t *ends = s->ends, *list = s->list;
-    memset(ends, 0, n_comp * sizeof *ends);
+    REAL *weight = s->row, *x = s->other; /* row is free until normalise() */
+    memset(s->ends, 0, n_comp * sizeof *s->ends);
     for (ptrdiff_t row = 0; row < n; row++)
-        ends[s->best[row]]++;
+        s->ends[s->best[row]]++;
     for (ptrdiff_t k = 1; k < n_comp; k++)
-        ends[k] += ends[k - 1];
+        s->ends[k] += s->ends[k - 1];
     for (ptrdiff_t row = n - 1; row >= 0; row--)
-        list[--ends[s->best[row]]] = (int32_t)row;
-    for (ptrdiff_t row = 0; row < n; row++)
-        s->top[row] = (REAL)-INFINITY;
-    for (ptrdiff_t k = 0; k < n_comp; k++) {
-        ptrdiff_t end = k + 1 < n_comp ? ends[k + 1] : n;
-        FN(full_log_prob_list)(job, t, s, d4, k, list + ends[k], end - ends[k]);
-    }
+        s->order[--s->ends[s->best[row]]] = (int32_t)row;
+    for (ptrdiff_t row = n; row < padded; row++)
+        s->order[row] = (int32_t)row;
+    for (ptrdiff_t i = 0; i < d4; i++)
+        for (ptrdiff_t row = 0; row < padded; row++)
+            x[i * s->cap + row] = s->x[i * s->cap + s->order[row]];
+    for (ptrdiff_t row = 0; row < padded; row++)
+        weight[row] = s->weight[s->order[row]];
+    memcpy(s->weight, weight, padded * sizeof(REAL));
+    s->other = s->x;
+    s->x = x;
+    s->sorted = 1;
 }
 
-/* The exact pruned E-step. After the first 8 columns of every component lp is an upper bound. The
- * component with the largest one is evaluated in full: the row's log-density is at least that.
- * Whatever then lies e^negligible below it could not change a sum in double precision. Returns 0,
- * having left bounds in lp, where most survive: gathering them would cost more than it saves. */
-static int FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t n,
-                           ptrdiff_t padded)
+/* lp of one panel of the sorted chunk: first the components that its rows like best, then those
+ * which may come within e^negligible of them. Returns the number of components evaluated. */
+static ptrdiff_t FN(pruned_panel)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                                  const REAL *bounds, ptrdiff_t row, ptrdiff_t n, ptrdiff_t d4)
 {
-    ptrdiff_t d4 = FN(up)(job->n_features, 4), n_comp = job->n_components, cap = s->cap;
-    ptrdiff_t possible = 0;
-    REAL negligible = (REAL)job->negligible;
-    for (ptrdiff_t k = 0; k < n_comp; k++)
-        FN(full_log_prob)(t, s, padded, d4, 8, k);
-    FN(find_best)(s, padded, n_comp);
-    FN(full_best)(job, t, s, d4, n);
-    for (ptrdiff_t k = 0; k < n_comp; k++)
-        for (ptrdiff_t row = 0; row < n; row++)
-            possible += s->lp[k * cap + row] > s->top[row] + negligible;
-    if (possible * 2 > n * n_comp)
-        return 0;
-    for (ptrdiff_t k = 0; k < n_comp; k++) {
-        REAL *lp = s->lp + k * cap;
-        ptrdiff_t count = FN(list_greater)(lp, s->top, negligible, n, s->list), others = 0;
-        for (ptrdiff_t l = 0; l < count; l++) {
-            int32_t row = s->list[l];
-            s->list[others] = row;
-            others += s->best[row] != k;
+    ptrdiff_t cap = s->cap, evaluated = 0, end = row + PANEL < n ? row + PANEL : n;
+    const int32_t *order = s->order + row;
+    vec top[PANEL_VECS], limit[PANEL_VECS], lp[PANEL_VECS];
+    REAL limits[8 * 64 / sizeof(REAL)];
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++)
+        top[v] = FN(fill)((REAL)-INFINITY);
+    for (ptrdiff_t own = row; own < end; own++) {
+        int32_t k = s->best[s->order[own]];
+        if (own > row && k == s->best[s->order[own - 1]])
+            continue;
+        FN(full_panel)(t, s->x + row, cap, d4, d4, k, s->z, NULL, lp);
+        evaluated++;
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++) {
+            FN(store)(s->lp + k * cap + row + v * VL, lp[v]);
+            top[v] = FN(max)(top[v], lp[v]);
         }
-        for (ptrdiff_t row = 0; row < n; row += VL) {
-            vec value = FN(load)(lp + row);
-            ivec keep = (ivec)(value > FN(load)(s->top + row) + negligible);
-            FN(store)(lp + row, FN(select)(keep, value, FN(fill)((REAL)-INFINITY)));
-        }
-        FN(full_log_prob_list)(job, t, s, d4, k, s->list, others);
     }
-    return 1;
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++) {
+        limit[v] = top[v] + (REAL)job->negligible;
+        FN(store)(limits + v * VL, limit[v]);
+    }
+    for (ptrdiff_t k = 0, own = row; k < job->n_components; k++) {
+        int possible = 0;
+        while (own < end && s->best[s->order[own]] < k)
+            own++;
+        if (own < end && s->best[s->order[own]] == k)
+            continue;
+        for (ptrdiff_t l = 0; l < PANEL; l++)
+            possible |= bounds[k * cap + order[l]] > limits[l];
+        possible = possible && FN(full_panel)(t, s->x + row, cap, d4, d4, k, s->z, limit, lp);
+        evaluated += possible;
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++)
+            FN(store)(s->lp + k * cap + row + v * VL, possible ? lp[v] : FN(fill)((REAL)-INFINITY));
+    }
+    return evaluated;
+}
+
+/* The exact pruned E-step. After the first 8 columns of every component lp is an upper bound. Rows
+ * are sorted by the component with the largest one, which is evaluated in full: the log-density is
+ * at least that. Whatever then lies e^negligible below could not change a sum in double precision,
+ * and is left out by panels of rows, which are alike now. */
+static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t n,
+                            ptrdiff_t padded)
+{
+    ptrdiff_t d4 = FN(up)(job->n_features, 4), n_comp = job->n_components, evaluated = 0;
+    REAL *bounds = s->r; /* free until normalise() */
+    for (ptrdiff_t k = 0; k < n_comp; k++)
+        FN(full_log_prob)(t, s, padded, d4, 8, k, bounds);
+    FN(find_best)(s, bounds, padded, n_comp);
+    FN(sort_rows)(s, n, padded, d4, n_comp);
+    for (ptrdiff_t row = 0; row < padded; row += PANEL)
+        evaluated += FN(pruned_panel)(job, t, s, bounds, row, n, d4);
+    /* Where most survive, the bounds are wasted: do without for some chunks, then look again. */
+    if (evaluated * PANEL * 2 > padded * n_comp)
+        *s->dense = 16;
 }
 
 /* lp of 4 components with axis-parallel covariances: y_d = x_d scale_kd - offset_kd. */
@@ -462,7 +452,7 @@ static void FN(axis_log_prob)(const REAL *x, ptrdiff_t cap, ptrdiff_t padded, pt
     }
 }
 
-/* z = x P, the whitened data, for a tied covariance. */
+/* other = x P, the whitened data, for a tied covariance. */
 static void FN(whiten)(const tables_t *t, const scratch_t *s, ptrdiff_t padded, ptrdiff_t d4)
 {
     ptrdiff_t cap = s->cap;
@@ -483,7 +473,7 @@ static void FN(whiten)(const tables_t *t, const scratch_t *s, ptrdiff_t padded, 
             for (int c = 0; c < 4; c++)
                 UNROLL
                 for (int v = 0; v < PANEL_VECS; v++)
-                    FN(store)(s->z + (j + c) * cap + row + v * VL, acc[c][v]);
+                    FN(store)(s->other + (j + c) * cap + row + v * VL, acc[c][v]);
         }
     }
 }
@@ -496,18 +486,17 @@ static void FN(log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *
         FN(small_log_prob)(d, s->x, s->cap, padded, n_comp, t->means, t->coef, t->log_norm, s->lp);
     else if (job->kind == GAUSSIAN_FULL) {
         if (job->prune && n_comp > 1 && *s->dense == 0) {
-            if (FN(full_pruned)(job, t, s, n, padded))
-                return;
-            *s->dense = 16; /* do not look again for some chunks */
+            FN(full_pruned)(job, t, s, n, padded);
+            return;
         }
         for (ptrdiff_t k = 0; k < n_comp; k++)
-            FN(full_log_prob)(t, s, padded, d4, d4, k);
+            FN(full_log_prob)(t, s, padded, d4, d4, k, s->lp);
         *s->dense -= *s->dense > 0;
     } else {
         const REAL *x = s->x, *coef = t->coef;
         if (job->kind == GAUSSIAN_TIED) {
             FN(whiten)(t, s, padded, d4);
-            x = s->z;
+            x = s->other;
             coef = t->offset;
         }
         for (ptrdiff_t k = 0; k < n_comp; k += 4)
@@ -585,25 +574,25 @@ static void FN(write_rows)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n
                            const scratch_t *s)
 {
     ptrdiff_t n_comp = job->n_components, cap = s->cap;
-    if (job->log_prob)
-        memcpy((REAL *)job->log_prob + begin, s->row, n * sizeof(REAL));
-    if (job->responsibilities)
-        for (ptrdiff_t row = 0; row < n; row++)
+    for (ptrdiff_t row = 0; row < n; row++) {
+        ptrdiff_t out = begin + (s->sorted ? s->order[row] : row), best = 0;
+        if (job->log_prob)
+            ((REAL *)job->log_prob)[out] = s->row[row];
+        if (job->responsibilities)
             for (ptrdiff_t k = 0; k < n_comp; k++)
-                ((REAL *)job->responsibilities)[(begin + row) * n_comp + k] = s->r[k * cap + row];
-    if (job->labels)
-        for (ptrdiff_t row = 0; row < n; row++) {
-            ptrdiff_t best = 0;
+                ((REAL *)job->responsibilities)[out * n_comp + k] = s->r[k * cap + row];
+        if (job->labels) {
             for (ptrdiff_t k = 1; k < n_comp; k++)
                 best = s->lp[k * cap + row] > s->lp[best * cap + row] ? k : best;
-            job->labels[begin + row] = best;
+            job->labels[out] = best;
         }
+    }
 }
 
 /* ---- sums -------------------------------------------------------------------------------- */
 
 /* out[4 i + j] += sum_t a[i][t] b[j][t] for 4 + 4 columns of t values, n a multiple of VL. */
-ALWAYS_INLINE void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t cap, ptrdiff_t n,
+ALWAYS_INLINE void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t column, ptrdiff_t n,
                                   double *out)
 {
     enum { WIDTH = VEC_REGISTERS == 32 ? 4 : 2 }; /* columns of b that fit in the registers */
@@ -616,10 +605,10 @@ ALWAYS_INLINE void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t cap, p
             vec x[4];
             UNROLL
             for (int i = 0; i < 4; i++)
-                x[i] = FN(load)(a + i * cap + t);
+                x[i] = FN(load)(a + i * column + t);
             UNROLL
             for (int j = 0; j < WIDTH; j++) {
-                vec y = FN(load)(b + (j0 + j) * cap + t);
+                vec y = FN(load)(b + (j0 + j) * column + t);
                 UNROLL
                 for (int i = 0; i < 4; i++)
                     acc[j][i] += x[i] * y;
@@ -632,67 +621,65 @@ ALWAYS_INLINE void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t cap, p
     }
 }
 
-/* z = x - mean and rz = r z for all rows or for listed ones; weight and first moments. Returns the
- * number of columns that z has now, a multiple of VL. */
-static ptrdiff_t FN(center_weighted)(const scratch_t *s, const REAL *mean, const REAL *r,
-                                     ptrdiff_t count, ptrdiff_t padded, ptrdiff_t d, double *out)
+/* The first vectors of rows with a responsibility above the threshold, from `row` on, at most TILE
+ * rows; returns their number and moves `row` on. */
+ALWAYS_INLINE ptrdiff_t FN(list_vectors)(const REAL *r, REAL threshold, ptrdiff_t padded,
+                                         ptrdiff_t *row, int32_t *list)
 {
-    ptrdiff_t cap = s->cap, width = count < 0 ? padded : FN(up)(count, VL);
-    const int32_t *list = s->list;
-    REAL *weight = s->top; /* free by now */
-    vec total = FN(fill)(0), sums[VL];
-    if (count >= 0) {
-        for (ptrdiff_t l = 0; l < width; l++)
-            weight[l] = l < count ? r[list[l]] : 0;
-        r = weight;
+    ptrdiff_t count = 0;
+    for (; *row < padded && count < TILE / VL; *row += VL) {
+        list[count] = (int32_t)*row;
+        count += FN(mask_greater)(FN(load)(r + *row), FN(fill)(threshold)) != 0;
     }
-    for (ptrdiff_t l = 0; l < width; l += VL)
-        total += FN(load)(r + l);
+    return count;
+}
+
+/* z = x - mean and rz = r z for the listed vectors of rows, side by side; adds the weight and the
+ * first moments to out. */
+static void FN(center_weighted)(const scratch_t *s, const REAL *mean, const REAL *r,
+                                const int32_t *list, ptrdiff_t count, ptrdiff_t d, double *out)
+{
+    vec total = FN(fill)(0), sums[VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1];
+    for (ptrdiff_t l = 0; l < count; l++)
+        total += FN(load)(r + list[l]);
     FN(add_sums)(&total, 1, out);
     for (ptrdiff_t i0 = 0; i0 < d; i0 += VL) {
         ptrdiff_t group = d - i0 < VL ? d - i0 : VL;
         for (ptrdiff_t i = 0; i < group; i++) {
-            const REAL *x = s->x + (i0 + i) * cap;
-            REAL *z = s->z + (i0 + i) * cap, *rz = s->rz + (i0 + i) * cap;
+            const REAL *x = s->x + (i0 + i) * s->cap;
+            REAL *z = s->z + (i0 + i) * TILE_COLUMN, *rz = s->rz + (i0 + i) * TILE_COLUMN;
             vec center = FN(fill)(mean[i0 + i]), sum = FN(fill)(0);
-            if (count >= 0) {
-                for (ptrdiff_t l = 0; l < count; l++)
-                    z[l] = x[list[l]];
-                for (ptrdiff_t l = count; l < width; l++)
-                    z[l] = 0;
-                x = z;
-            }
-            for (ptrdiff_t l = 0; l < width; l += VL) {
-                vec zl = FN(load)(x + l) - center, rzl = FN(load)(r + l) * zl;
-                FN(store)(z + l, zl);
-                FN(store)(rz + l, rzl);
+            for (ptrdiff_t l = 0; l < count; l++) {
+                vec zl = FN(load)(x + list[l]) - center, rzl = FN(load)(r + list[l]) * zl;
+                FN(store)(z + l * VL, zl);
+                FN(store)(rz + l * VL, rzl);
                 sum += rzl;
             }
             sums[i] = sum;
         }
         FN(add_sums)(sums, group, out + 1 + i0);
     }
-    return width;
 }
 
 static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
-                          ptrdiff_t n, ptrdiff_t padded, double *out)
+                          ptrdiff_t padded, double *out)
 {
-    ptrdiff_t d4 = FN(up)(job->n_features, 4), cap = s->cap;
+    ptrdiff_t d4 = FN(up)(job->n_features, 4);
     REAL threshold = job->given ? 0 : (REAL)1e-17;
+    int32_t list[TILE + 1];
     for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
-        const REAL *r = s->r + k * cap;
-        ptrdiff_t count = FN(list_greater)(r, NULL, threshold, n, s->list);
-        double *block = out + 1 + d4;
-        ptrdiff_t width;
-        if (count == 0)
-            continue;
-        if (count * 4 > n * 3)
-            count = -1; /* all rows: gathering would not pay */
-        width = FN(center_weighted)(s, t->means + k * d4, r, count, padded, d4, out);
-        for (ptrdiff_t i = 0; i < d4; i += 4)
-            for (ptrdiff_t j = 0; j <= i; j += 4, block += 16)
-                FN(cross_sums)(s->rz + i * cap, s->z + j * cap, cap, width, block);
+        const REAL *r = s->r + k * s->cap;
+        for (ptrdiff_t row = 0; row < padded;) {
+            ptrdiff_t count = FN(list_vectors)(r, threshold, padded, &row, list);
+            double *block = out + 1 + d4;
+            if (count == 0)
+                continue;
+            FN(center_weighted)(s, t->means + k * d4, r, list, count, d4, out);
+            for (ptrdiff_t i = 0; i < d4; i += 4)
+                for (ptrdiff_t j = 0; j <= i; j += 4, block += 16)
+                    FN(cross_sums)(s->rz + i * TILE_COLUMN, s->z + j * TILE_COLUMN, TILE_COLUMN,
+                                   count * VL, block);
+        }
     }
 }
 
@@ -766,14 +753,14 @@ static void FN(mean_sums)(const gaussian_job *job, const tables_t *t, const scra
 }
 
 static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
-                            ptrdiff_t n, ptrdiff_t padded, double *sums)
+                            ptrdiff_t padded, double *sums)
 {
     double partial[8] = {0}, bound = 0; /* partial sums: no chain of dependent additions */
 
     if (FN(is_small)(job))
         FN(small_sums)(job->n_features, s->x, s->cap, padded, job->n_components, t->means, s->r, sums);
     else if (job->kind == GAUSSIAN_FULL)
-        FN(full_sums)(job, t, s, n, padded, sums);
+        FN(full_sums)(job, t, s, padded, sums);
     else if (job->kind == GAUSSIAN_DIAG)
         FN(diag_sums)(job, t, s, padded, sums);
     else
@@ -799,6 +786,7 @@ static void FN(chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n, voi
     scratch_t s;
     FN(lay_scratch)(job, memory, &s);
     s.dense = dense;
+    s.sorted = 0;
     FN(pack)(job, t, begin, n, padded, &s);
     if (job->given == NULL || job->kind == GAUSSIAN_SPHERICAL)
         FN(log_prob)(job, t, &s, n, padded);
@@ -808,7 +796,7 @@ static void FN(chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n, voi
         FN(normalise)(job, &s, padded);
     FN(write_rows)(job, begin, n, &s);
     if (sums)
-        FN(add_to_sums)(job, t, &s, n, padded, sums);
+        FN(add_to_sums)(job, t, &s, padded, sums);
 }
 
 #undef tables_t

@@ -18,19 +18,11 @@
 #define FASTEM_CAT_(a, b, c) a##_##b##_##c
 #define FASTEM_CAT(a, b, c) FASTEM_CAT_(a, b, c)
 #if defined(__GNUC__)
-#define LOWEST_BIT(mask) __builtin_ctz(mask)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 64")
 #else
 #define ALWAYS_INLINE static inline
 #define UNROLL
-static inline int LOWEST_BIT(unsigned mask)
-{
-    int bit = 0;
-    while (!(mask >> bit & 1))
-        bit++;
-    return bit;
-}
 #endif
 #if VEC_BYTES >= 32
 #include <immintrin.h>
