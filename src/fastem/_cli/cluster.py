@@ -14,6 +14,8 @@ Both files appear whole or not at all.
 
 import argparse
 
+from fastem._cli.options import at_least, component_numbers, threads
+
 _EPILOG = """\
 files read:    .csv .tsv .txt (header or none; also .gz), .npy, .parquet (needs pyarrow)
 files written: NAME.labels.csv   label and its probability for each row, in the file's order
@@ -23,6 +25,15 @@ examples:
   python -m fastem cluster iris.csv -k 3 --columns sepal_length,sepal_width
   python -m fastem cluster points.npy -k 2-12 --n-init 5 -o results
 """
+
+#: Options that are a number: its type, lowest value, default and meaning.
+_NUMBERS = (
+    ("--max-iter", int, 1, 100, "iterations at most"),
+    ("--tol", float, 0, 1e-3, "stop when the bound changes by less"),
+    ("--reg-covar", float, 0, 1e-6, "added to every variance"),
+    ("--n-init", int, 1, 1, "starts, of which the best is kept"),
+    ("--seed", int, 0, 0, "seed of the random starts"),
+)
 
 
 def add_parser(subparsers):
@@ -39,7 +50,7 @@ def add_parser(subparsers):
     add(
         "-k",
         "--components",
-        type=_component_numbers,
+        type=component_numbers,
         default=[8],
         metavar="K",
         help="number of components; several, as 2,4,8 or 2-12, are compared by BIC and the lowest "
@@ -48,24 +59,22 @@ def add_parser(subparsers):
     add(
         "--columns",
         type=lambda text: [name.strip() for name in text.split(",")],
-        metavar="A,B,…",
+        metavar="A,B,...",
         help="columns to use, by name or by number from 1 (default: all)",
     )
     add(
         "--covariance-type",
         choices=("full", "tied", "diag", "spherical"),
         default="full",
-        help="(default: %(default)s)",
+        help="shape of the components (default: %(default)s)",
     )
-    number = "(default: %(default)s)"
-    add("--max-iter", type=_at_least(int, 1), default=100, metavar="N", help=number)
-    add("--tol", type=_at_least(float, 0), default=1e-3, metavar="X", help=number)
-    add("--reg-covar", type=_at_least(float, 0), default=1e-6, metavar="X", help=number)
-    add("--n-init", type=_at_least(int, 1), default=1, metavar="N", help=f"starts {number}")
-    add("--seed", type=_at_least(int, 0), default=0, metavar="N", help=f"random start {number}")
-    add("--n-jobs", type=int, metavar="N", help="threads (default: one a core)")
+    for option, kind, lowest, default, meaning in _NUMBERS:
+        parse = at_least(kind, lowest)
+        text = f"{meaning} (default: %(default)s)"
+        add(option, type=parse, default=default, metavar="N", help=text)
+    add("--n-jobs", type=threads, metavar="N", help="threads (default: one a core)")
     add("--compare", action="store_true", help="time plain NumPy and scikit-learn as well")
-    add("-o", "--output-dir", metavar="DIR", help="(default: the folder of FILE)")
+    add("-o", "--output-dir", metavar="DIR", help="where to write (default: the folder of FILE)")
     add("-f", "--force", action="store_true", help="replace existing files")
     return parser
 
@@ -96,8 +105,6 @@ def _check(args, table):
     from fastem._cli import CommandError
     from fastem._cli.table import count
 
-    if args.n_jobs == 0:
-        raise CommandError("--n-jobs must not be 0; give a positive number, or -1 for all cores")
     if args.compare and args.covariance_type != "full":
         raise CommandError("--compare knows full covariances only; leave out --covariance-type")
     X = table.X
@@ -178,11 +185,11 @@ def _report(screen, args, table, fits, best, labels):
     counts = np.bincount(labels, minlength=mixture.n_components)
     report.components_section(screen, mixture, table.names, counts)
     if len(fits) == 1:
-        screen.print(f"  BIC {best.bic:,.0f}; give several, as -k 2-12, to compare numbers of them")
+        screen.print(f"  BIC {best.bic:,.0f}; to choose K by it, give several, as in -k 2-12")
     if args.compare:
         from fastem._cli.timing import compare
 
-        n_iter = mixture.n_iter_
+        n_iter = max(20, mixture.n_iter_)  # so that what a fit does once weighs little
         timings = compare(table.X, mixture, n_iter=n_iter)
         report.timing_section(screen, timings, mixture, table.X.shape, n_iter)
 
@@ -214,33 +221,3 @@ def _write(paths, args, table, fits, best, labels, probabilities):
     write_all(
         {labels_path: labels_csv(labels, probabilities), mixture_path: to_json(content)},
     )
-
-
-def _component_numbers(text):
-    """Parse 8, or 2,4,8, or 2-12, into a sorted list of numbers from 1."""
-    numbers = set()
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        try:
-            numbers.update(range(int(first), int(last if dash else first) + 1))
-        except ValueError:
-            numbers = set()
-            break
-    if not numbers or min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1, nor 2,4,8 nor 2-12")
-    return sorted(numbers)
-
-
-def _at_least(kind, lowest):
-    """Return a function that parses a number of this type, `lowest` at least."""
-
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not lowest <= value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number >= {lowest}")
-        return value
-
-    return parse

@@ -4,7 +4,9 @@ The 1,797 images of the UCI digits come with scikit-learn. Their ten classes are
 see whether the components, which EM found without them, mean anything.
 """
 
-#: Dimensions kept of the 64 pixels: the rest is near constant, and singular in every component.
+from fastem._cli.options import at_least, threads
+
+#: Dimensions kept of the 64 pixels, some of which never vary and would make covariances singular.
 N_DIMENSIONS = 20
 #: Numbers of components whose BIC is compared.
 COMPONENTS = (2, 4, 6, 8, 9, 10, 11, 12, 14, 16)
@@ -25,8 +27,14 @@ def add_parser(subparsers):
         description="Fit Gaussian mixtures to scikit-learn's handwritten digits, show what they "
         "found, and how long it took beside plain NumPy.",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: one a core)")
+    parser.add_argument(
+        "--seed",
+        type=at_least(int, 0),
+        default=0,
+        metavar="N",
+        help="of the starts (default: %(default)s)",
+    )
+    parser.add_argument("--n-jobs", type=threads, metavar="N", help="threads (default: one a core)")
     return parser
 
 

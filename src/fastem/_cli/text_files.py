@@ -118,9 +118,10 @@ def _layout(path, columns):
     """Find out delimiter, header and names from the first lines, and the columns to keep."""
     delimiter = _delimiter(path)
     head = list(islice(_rows(path, delimiter), 2))
-    (line, first), second = head[0], head[1][1] if len(head) > 1 else None
+    line, first = head[0]
+    next_line, second = head[-1]
     header = _is_header(first, second)
-    if header and second is None:
+    if header and len(head) == 1:
         raise CommandError(f"{path}: has a header but no data")
     names = default_names(len(first))
     if header:
@@ -128,7 +129,7 @@ def _layout(path, columns):
     data = second if header else first
     if len(data) != len(first):
         raise CommandError(
-            f"{path}, line {head[1][0]}: has {count(len(data), 'column')} where line {line} has "
+            f"{path}, line {next_line}: has {count(len(data), 'column')} where line {line} has "
             f"{len(first)}; give every line the same columns"
         )
     keep, note = list(range(len(first))), ""
@@ -148,7 +149,7 @@ def _is_header(first, second):
     """
     if not any(map(is_number, first)):
         return True
-    return second is not None and any(
+    return any(
         is_number(below) and not is_number(cell) and cell.strip().lower() not in _GAPS
         for cell, below in zip(first, second, strict=False)
     )

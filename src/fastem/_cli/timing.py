@@ -80,7 +80,7 @@ def compare(X, mixture, *, n_iter, budget=4.0):
 
 def _take_turns(runs, budget):
     """Run {name: function that returns a bound} in rounds, and keep each one's shortest time."""
-    best = {}
+    best: dict[str, Timing] = {}
     end = perf_counter() + budget
     with tqdm(disable=None, leave=False, bar_format="{desc} [{elapsed}]") as bar:
         for round_ in range(MAX_ROUNDS):

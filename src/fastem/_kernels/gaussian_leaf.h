@@ -45,7 +45,7 @@ typedef struct {
     REAL *other;    /* (D4, cap) x sorted by component, or whitened */
     int32_t *best;  /* (cap,) component with the largest lp */
     int32_t *order; /* (cap,) the row that stands at each place, where the chunk was sorted */
-    int32_t *ends;  /* (K,) where each component's rows begin in that order */
+    int32_t *begins; /* (K,) where each component's rows begin in that order */
     int sorted;     /* whether it was */
     int *dense;     /* chunks that are still to be evaluated without pruning */
 } scratch_t;
@@ -116,7 +116,7 @@ static ptrdiff_t FN(lay_scratch)(const gaussian_job *job, char *memory, scratch_
     s->other = (REAL *)FN(take)(&p, d4 * column);
     s->best = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
     s->order = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
-    s->ends = (int32_t *)FN(take)(&p, k4 * sizeof(int32_t));
+    s->begins = (int32_t *)FN(take)(&p, k4 * sizeof(int32_t));
     return p - memory;
 }
 
@@ -246,9 +246,10 @@ static void FN(pack)(const gaussian_job *job, const tables_t *t, ptrdiff_t begin
 
 /* ---- log-densities ----------------------------------------------------------------------- */
 
-/* q[t] += sum over columns [j0, j1) of (z P)_j^2 for one panel; z is (D4, PANEL). */
-ALWAYS_INLINE void FN(tri_squares)(const REAL *z, const REAL *coef, ptrdiff_t j0, ptrdiff_t j1,
-                                   vec q[PANEL_VECS])
+/* q[t] += sum over columns [j0, j1) of (z P)_j^2 for one panel; z is (D4, PANEL). Not inlined: the
+ * 16 sums and 4 samples fill the registers, and what the caller holds would be spilled among them. */
+NOINLINE static void FN(tri_squares)(const REAL *z, const REAL *coef, ptrdiff_t j0, ptrdiff_t j1,
+                                     REAL *q)
 {
     coef += FN(tri4)(j0);
     for (ptrdiff_t j = j0; j < j1; j += 4) {
@@ -269,7 +270,7 @@ ALWAYS_INLINE void FN(tri_squares)(const REAL *z, const REAL *coef, ptrdiff_t j0
         for (int c = 0; c < 4; c++)
             UNROLL
             for (int v = 0; v < PANEL_VECS; v++)
-                q[v] += acc[c][v] * acc[c][v];
+                FN(store)(q + v * VL, FN(load)(q + v * VL) + acc[c][v] * acc[c][v]);
     }
 }
 
@@ -280,9 +281,12 @@ ALWAYS_INLINE int FN(full_panel)(const tables_t *t, const REAL *x, ptrdiff_t cap
 {
     const REAL *coef = t->coef + k * FN(tri4)(d4), *mean = t->means + k * d4;
     ptrdiff_t step = limit ? 8 : j1;
-    vec q[PANEL_VECS];
-    memset(q, 0, sizeof q);
-    memset(lp, 0, sizeof q);
+    REAL q[8 * 64 / sizeof(REAL)];
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++) {
+        lp[v] = FN(fill)(0);
+        FN(store)(q + v * VL, lp[v]);
+    }
     for (ptrdiff_t j = 0; j < j1; j += step) {
         ptrdiff_t next = j + step < j1 ? j + step : j1;
         unsigned alive = !limit;
@@ -293,7 +297,7 @@ ALWAYS_INLINE int FN(full_panel)(const tables_t *t, const REAL *x, ptrdiff_t cap
         FN(tri_squares)(z, coef, j, next, q);
         UNROLL
         for (int v = 0; v < PANEL_VECS; v++) {
-            lp[v] = t->log_norm[k] - (REAL)0.5 * q[v];
+            lp[v] = t->log_norm[k] - (REAL)0.5 * FN(load)(q + v * VL);
             if (limit)
                 alive |= FN(mask_greater)(lp[v], limit[v]);
         }
@@ -338,13 +342,13 @@ static void FN(sort_rows)(scratch_t *s, ptrdiff_t n, ptrdiff_t padded, ptrdiff_t
                           ptrdiff_t n_comp)
 {
     REAL *weight = s->row, *x = s->other; /* row is free until normalise() */
-    memset(s->ends, 0, n_comp * sizeof *s->ends);
+    memset(s->begins, 0, n_comp * sizeof *s->begins);
     for (ptrdiff_t row = 0; row < n; row++)
-        s->ends[s->best[row]]++;
+        s->begins[s->best[row]]++;
     for (ptrdiff_t k = 1; k < n_comp; k++)
-        s->ends[k] += s->ends[k - 1];
+        s->begins[k] += s->begins[k - 1];
     for (ptrdiff_t row = n - 1; row >= 0; row--)
-        s->order[--s->ends[s->best[row]]] = (int32_t)row;
+        s->order[--s->begins[s->best[row]]] = (int32_t)row;
     for (ptrdiff_t row = n; row < padded; row++)
         s->order[row] = (int32_t)row;
     for (ptrdiff_t i = 0; i < d4; i++)
@@ -358,50 +362,49 @@ static void FN(sort_rows)(scratch_t *s, ptrdiff_t n, ptrdiff_t padded, ptrdiff_t
     s->sorted = 1;
 }
 
-/* lp of one panel of the sorted chunk: first the components that its rows like best, then those
- * which may come within e^negligible of them. Returns the number of components evaluated. */
-static ptrdiff_t FN(pruned_panel)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
-                                  const REAL *bounds, ptrdiff_t row, ptrdiff_t n, ptrdiff_t d4)
+/* Evaluates the components that the panel's own rows like best; top = the largest lp. */
+static void FN(own_panel)(const tables_t *t, const scratch_t *s, ptrdiff_t row, ptrdiff_t n,
+                          ptrdiff_t d4)
 {
-    ptrdiff_t cap = s->cap, evaluated = 0, end = row + PANEL < n ? row + PANEL : n;
-    const int32_t *order = s->order + row;
-    vec top[PANEL_VECS], limit[PANEL_VECS], lp[PANEL_VECS];
-    REAL limits[8 * 64 / sizeof(REAL)];
+    vec lp[PANEL_VECS], top[PANEL_VECS];
     UNROLL
     for (int v = 0; v < PANEL_VECS; v++)
         top[v] = FN(fill)((REAL)-INFINITY);
-    for (ptrdiff_t own = row; own < end; own++) {
+    for (ptrdiff_t own = row; own < row + PANEL && own < n; own++) {
         int32_t k = s->best[s->order[own]];
         if (own > row && k == s->best[s->order[own - 1]])
             continue;
-        FN(full_panel)(t, s->x + row, cap, d4, d4, k, s->z, NULL, lp);
-        evaluated++;
+        FN(full_panel)(t, s->x + row, s->cap, d4, d4, k, s->z, NULL, lp);
         UNROLL
         for (int v = 0; v < PANEL_VECS; v++) {
-            FN(store)(s->lp + k * cap + row + v * VL, lp[v]);
+            FN(store)(s->lp + k * s->cap + row + v * VL, lp[v]);
             top[v] = FN(max)(top[v], lp[v]);
         }
     }
     UNROLL
-    for (int v = 0; v < PANEL_VECS; v++) {
-        limit[v] = top[v] + (REAL)job->negligible;
-        FN(store)(limits + v * VL, limit[v]);
-    }
-    for (ptrdiff_t k = 0, own = row; k < job->n_components; k++) {
-        int possible = 0;
-        while (own < end && s->best[s->order[own]] < k)
-            own++;
-        if (own < end && s->best[s->order[own]] == k)
-            continue;
-        for (ptrdiff_t l = 0; l < PANEL; l++)
-            possible |= bounds[k * cap + order[l]] > limits[l];
-        possible = possible && FN(full_panel)(t, s->x + row, cap, d4, d4, k, s->z, limit, lp);
-        evaluated += possible;
-        UNROLL
-        for (int v = 0; v < PANEL_VECS; v++)
-            FN(store)(s->lp + k * cap + row + v * VL, possible ? lp[v] : FN(fill)((REAL)-INFINITY));
-    }
-    return evaluated;
+    for (int v = 0; v < PANEL_VECS; v++)
+        FN(store)(s->top + row + v * VL, top[v]);
+}
+
+/* Evaluates component k for a panel that is not its own, unless the bounds or the first columns
+ * show that it cannot come within e^negligible of the top. Returns whether it did. */
+static int FN(other_panel)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                           const REAL *bounds, ptrdiff_t k, ptrdiff_t row, ptrdiff_t d4)
+{
+    const int32_t *order = s->order + row;
+    REAL negligible = (REAL)job->negligible;
+    vec lp[PANEL_VECS], limit[PANEL_VECS];
+    int possible = 0;
+    for (ptrdiff_t l = 0; l < PANEL; l++)
+        possible |= bounds[k * s->cap + order[l]] > s->top[row + l] + negligible;
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++)
+        limit[v] = FN(load)(s->top + row + v * VL) + negligible;
+    possible = possible && FN(full_panel)(t, s->x + row, s->cap, d4, d4, k, s->z, limit, lp);
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++)
+        FN(store)(s->lp + k * s->cap + row + v * VL, possible ? lp[v] : FN(fill)((REAL)-INFINITY));
+    return possible;
 }
 
 /* The exact pruned E-step. After the first 8 columns of every component lp is an upper bound. Rows
@@ -418,7 +421,13 @@ static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_
     FN(find_best)(s, bounds, padded, n_comp);
     FN(sort_rows)(s, n, padded, d4, n_comp);
     for (ptrdiff_t row = 0; row < padded; row += PANEL)
-        evaluated += FN(pruned_panel)(job, t, s, bounds, row, n, d4);
+        FN(own_panel)(t, s, row, n, d4);
+    for (ptrdiff_t k = 0; k < n_comp; k++) { /* outermost: its factor stays in the cache */
+        ptrdiff_t first = s->begins[k], last = k + 1 < n_comp ? s->begins[k + 1] : n;
+        for (ptrdiff_t row = 0; row < padded; row += PANEL)
+            if (first == last || row >= last || row + PANEL <= first)
+                evaluated += FN(other_panel)(job, t, s, bounds, k, row, d4);
+    }
     /* Where most survive, the bounds are wasted: do without for some chunks, then look again. */
     if (evaluated * PANEL * 2 > padded * n_comp)
         *s->dense = 16;
@@ -592,8 +601,8 @@ static void FN(write_rows)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n
 /* ---- sums -------------------------------------------------------------------------------- */
 
 /* out[4 i + j] += sum_t a[i][t] b[j][t] for 4 + 4 columns of t values, n a multiple of VL. */
-ALWAYS_INLINE void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t column, ptrdiff_t n,
-                                  double *out)
+NOINLINE static void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t column, ptrdiff_t n,
+                                    double *out)
 {
     enum { WIDTH = VEC_REGISTERS == 32 ? 4 : 2 }; /* columns of b that fit in the registers */
     for (int j0 = 0; j0 < 4; j0 += WIDTH) {

@@ -19,9 +19,11 @@
 #define FASTEM_CAT(a, b, c) FASTEM_CAT_(a, b, c)
 #if defined(__GNUC__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
 #define UNROLL _Pragma("GCC unroll 64")
 #else
 #define ALWAYS_INLINE static inline
+#define NOINLINE
 #define UNROLL
 #endif
 #if VEC_BYTES >= 32

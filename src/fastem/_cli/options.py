@@ -1,0 +1,44 @@
+"""Types of option values: each turns text into a value, or says why it cannot."""
+
+import argparse
+
+
+def component_numbers(text):
+    """Parse 8, or 2,4,8, or 2-12, into a sorted list of numbers from 1."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        try:
+            numbers.update(range(int(first), int(last if dash else first) + 1))
+        except ValueError:
+            numbers = set()
+            break
+    if not numbers or min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1, nor 2,4,8 nor 2-12")
+    return sorted(numbers)
+
+
+def at_least(kind, lowest):
+    """Return a function that parses a number of this type, `lowest` at least."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not lowest <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number >= {lowest}")
+        return value
+
+    return parse
+
+
+def threads(text):
+    """Parse a number of threads: positive, or negative to count back from all."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, nor -1 for all")
+    return value
