@@ -30,9 +30,16 @@ def openmp_candidates(compiler_type):
     if compiler_type == "msvc":
         yield ["/openmp"], []
     elif platform.system() == "Darwin":
-        prefixes = os.environ.get("LIBOMP_PREFIX"), "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"
+        prefixes = (
+            os.environ.get("LIBOMP_PREFIX"),
+            "/opt/homebrew/opt/libomp",
+            "/usr/local/opt/libomp",
+        )
         for prefix in filter(None, prefixes):
-            yield ["-Xpreprocessor", "-fopenmp", f"-I{prefix}/include"], [f"-L{prefix}/lib", "-lomp"]
+            yield (
+                ["-Xpreprocessor", "-fopenmp", f"-I{prefix}/include"],
+                [f"-L{prefix}/lib", "-lomp"],
+            )
     else:
         yield ["-fopenmp"], ["-fopenmp"]
 
@@ -100,6 +107,7 @@ setup(
         [
             kernel("runtime"),
             kernel("gaussian", "gaussian_base.c", "gaussian_v3.c", "gaussian_v4.c"),
+            kernel("plsa", "plsa_base.c", "plsa_v3.c", "plsa_v4.c"),
         ],
         build_dir="build/cython",
         compiler_directives={

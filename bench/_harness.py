@@ -8,6 +8,7 @@ import functools
 import importlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import statistics
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ OURS, PEER, BASELINE = "fastem", "scikit-learn", "NumPy"
 TOLERANCE = 1e-9  # relative, between float64 objectives
 FLOAT32_GOAL = 1.5  # float32 against float64
 SHORT, LONG = 1, 4  # iterations of the two fits whose difference is timed
-LEAST_SECONDS = 0.1  # a timing repeats its fit until it lasts this long
+LEAST_SECONDS = 0.1  # quick fits are repeated within a round until they fill this time
 
 
 @dataclass(frozen=True)
@@ -45,29 +47,43 @@ class Contender:
 
 @dataclass
 class Result:
-    """Bounds of one contender's long fit, and its timings: seconds per fit, one per round."""
+    """Bounds of one contender's long fit, seconds of a warm short fit, and of all timed fits."""
 
     contender: Contender
     bounds: np.ndarray
-    repeats: int
+    warm: float
     short: list = field(default_factory=list)
     long: list = field(default_factory=list)
 
+    @property
+    def key(self):
+        """What the settings of one library have in common."""
+        return self.contender.name, self.contender.dtype
+
     # E+M per iteration is (long fit - short fit) / (difference of iterations). Validation, start-up
     # and the last E-step of scikit-learn's fit_predict are in both and cancel, and so does the
-    # first iteration, with its page faults. A warm fit is what a user waits for, so this favours
-    # nobody's fixed costs; the report gives the ratio of the whole long fits beside it. The
-    # minimum is a difference of minima: a minimum of differences would reward noise in `short`.
+    # first iteration, with its page faults. So nobody's fixed costs count for or against it; the
+    # report gives the ratio of the whole long fits beside it. Quick fits are repeated within a
+    # round, and so have more chances of a lucky minimum; the median gives them no such advantage.
     @property
     def fastest(self):
         """Seconds per iteration from the fastest fits."""
-        return (min(self.long) - min(self.short)) / (LONG - SHORT)
+        return _per_iteration(min(self.long) - min(self.short))
 
     @property
     def typical(self):
-        """Median over the rounds of the seconds per iteration."""
-        differences = [b - a for a, b in zip(self.short, self.long, strict=True)]
-        return statistics.median(differences) / (LONG - SHORT)
+        """Seconds per iteration from the median fits."""
+        return _per_iteration(statistics.median(self.long) - statistics.median(self.short))
+
+    @property
+    def whole(self):
+        """Seconds of the fastest long fit."""
+        return min(self.long)
+
+
+def _per_iteration(seconds):
+    """A difference of two timings, by the iterations; infinite if noise has swallowed it."""
+    return seconds / (LONG - SHORT) if seconds > 0 else math.inf
 
 
 def run(family, options):
@@ -75,8 +91,8 @@ def run(family, options):
     cases = [c for c in family.CASES if not options.case or c.name in options.case]
     cases = [c.quick() for c in cases] if options.quick else cases
     peak, rows, failed = {}, [], False
-    for number, case in enumerate(cases, 1):
-        progress(f"{options.family} {number}/{len(cases)} {case.name}: {case.title}")
+    for place, case in enumerate(cases, 1):
+        progress(f"{options.family} {place}/{len(cases)} {case.name}: {case.title}")
         for dtype in options.dtype:
             peak[dtype] = max(peak.get(dtype, 0.0), matmul_speed(dtype, options.threads))
         try:
@@ -89,7 +105,7 @@ def run(family, options):
         rows.append(row)
         failed |= bool(row.disagreements())
         progress(f"  {row.summary()}")
-    text = report(family, options, rows, peak)
+    text = report(family, options, rows, peak) if rows else ""
     print(text)
     if failed:
         progress("FAILED: see above; no file was written")
@@ -119,26 +135,34 @@ def optional(module, name):
 
 def measure(contenders, rounds):
     """Results of all contenders, timed in turn so that a busy moment hits them alike."""
-    results = []
-    for contender in contenders:
-        with threadpool_limits(contender.threads):
-            bounds = np.asarray(contender.fit(LONG), float)  # also the warm-up
-            seconds = timed(contender.fit, SHORT, 1)
-        results.append(Result(contender, bounds, max(1, round(LEAST_SECONDS / seconds))))
+    results = [warm_up(contender) for contender in contenders]
+    best = {}  # a library's seconds at its best setting: clearly worse ones are not pursued
+    for result in results:
+        best[result.key] = min(best.get(result.key, math.inf), result.warm)
+    results = [result for result in results if result.warm <= 1.5 * best[result.key]]
     for _ in range(rounds):
         for result in results:
+            repeats = max(1, round(LEAST_SECONDS / result.warm))
             with threadpool_limits(result.contender.threads):
-                result.short.append(timed(result.contender.fit, SHORT, result.repeats))
-                result.long.append(timed(result.contender.fit, LONG, result.repeats))
+                result.short += timed(result.contender.fit, SHORT, repeats)
+                result.long += timed(result.contender.fit, LONG, repeats)
     return results
 
 
+def warm_up(contender):
+    """A Result with the bounds of a long fit, the first, and the seconds of a short one after."""
+    with threadpool_limits(contender.threads):
+        bounds = np.asarray(contender.fit(LONG), float)
+        return Result(contender, bounds, *timed(contender.fit, SHORT, 1))
+
+
 def timed(fit, n_iter, repeats):
-    """Mean wall seconds of `repeats` fits: a mean, so that short fits get no luckier minimum."""
-    start = time.perf_counter()
+    """Wall seconds of each of `repeats` fits."""
+    times = [time.perf_counter()]
     for _ in range(repeats):
         fit(n_iter)
-    return (time.perf_counter() - start) / repeats
+        times.append(time.perf_counter())
+    return [after - before for before, after in pairwise(times)]
 
 
 def matmul_speed(dtype, threads, size=2048):
@@ -146,13 +170,7 @@ def matmul_speed(dtype, threads, size=2048):
     a = np.random.default_rng(0).random((size, size)).astype(dtype)
     out = np.empty_like(a)
     with threadpool_limits(threads):
-        np.matmul(a, a, out=out)
-        seconds = []
-        for _ in range(3):
-            start = time.perf_counter()
-            np.matmul(a, a, out=out)
-            seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds)
+        return 2 * size**3 / min(timed(lambda _: np.matmul(a, a, out=out), None, 4))
 
 
 def difference(bounds, expected):
@@ -169,10 +187,9 @@ def difference(bounds, expected):
 
 
 def memory(case, results, options):
-    """Label -> peak MiB that a fit adds to X, each measured in a fresh process (None: unknown)."""
-    best = {(r.contender.name, r.contender.dtype): r.contender.label for r in results}
-    wanted = [(OURS, options.dtype[0]), (PEER, "float64")]
-    return {key: _ask_memory(case, best[key], options) for key in wanted if key in best}
+    """Name -> peak MiB that a fit adds to X, each measured in a fresh process (None: unknown)."""
+    labels = {r.contender.name: r.contender.label for r in reversed(results)}  # first of each name
+    return {n: _ask_memory(case, labels[n], options) for n in (OURS, PEER) if n in labels}
 
 
 def _ask_memory(case, label, options):
@@ -183,10 +200,10 @@ def _ask_memory(case, label, options):
     # Fixed thresholds (glibc): freed arrays leave the process at once, so that what the data's
     # making left behind cannot be used again unseen.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
-    child = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=600
-    )
-    return json.loads(child.stdout) if child.returncode == 0 else None
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if child.returncode:
+        progress(f"  no memory figure for {label}: {child.stderr.strip().splitlines()[-1:]}")
+    return None if child.returncode else json.loads(child.stdout)
 
 
 def report_memory(family, options):
@@ -195,9 +212,8 @@ def report_memory(family, options):
     case = case.quick() if options.quick else case
     # The first fit, of another shape, pays for imports, thread pools and the BLAS's buffers.
     for current in (family.CASES[0].quick(), case):
-        contender = next(
-            c for c in family.contenders(current, options) if c.label == options.memory
-        )
+        found = {c.label: c for c in family.contenders(current, options)}
+        contender = found[options.memory]
         with threadpool_limits(contender.threads):
             before = _resident("VmRSS", reset=True)
             contender.fit(2)
@@ -233,78 +249,71 @@ class Row:
 
     def __getitem__(self, key):
         """Result of (name, dtype) at its better setting, or None."""
-        found = [r for r in self.results if (r.contender.name, r.contender.dtype) == key]
+        found = (r for r in self.results if r.key == key)
         return min(found, key=lambda r: r.fastest, default=None)
 
-    @property
-    def expected(self):
-        """The result whose objective and time the others are held against."""
-        return self[PEER, "float64"] or self[BASELINE, "float64"]
-
     def gap(self, result):
-        """Relative difference of a result's objective."""
-        return difference(result.bounds, self.expected.bounds)
+        """Relative difference of a result's objective from the peer's, or else the baseline's."""
+        expected = self[PEER, "float64"] or self[BASELINE, "float64"]
+        return difference(result.bounds, expected.bounds)
 
     def disagreements(self):
         """Labels and gaps of float64 results outside the tolerance."""
         exact = [r for r in self.results if r.contender.dtype == "float64"]
         return [(r.contender.label, self.gap(r)) for r in exact if not self.gap(r) <= TOLERANCE]
 
-    def ratio(self, dtype, key, attribute="fastest"):
-        """How many times faster fastem is than `key`, or None."""
-        ours, other = self[OURS, dtype], self[key]
-        return getattr(other, attribute) / getattr(ours, attribute) if ours and other else None
-
-    def whole_fit(self):
-        """The same for whole fits: validation, start-up and first iteration included."""
-        ours, other = self[OURS, "float64"], self[PEER, "float64"]
-        return min(other.long) / min(ours.long) if ours and other else None
-
-    def float32_gain(self):
-        """fastem's float64 time over its float32 time, or None."""
-        exact, single = self[OURS, "float64"], self[OURS, "float32"]
-        return exact.fastest / single.fastest if exact and single else None
+    def ratio(self, one, other, attribute="fastest"):
+        """How many times faster (name, dtype) `one` is than `other`, or None."""
+        one, other = self[one], self[other]
+        return getattr(other, attribute) / getattr(one, attribute) if one and other else None
 
     def summary(self):
         """One line for the progress."""
-        parts = [f"{number(self.ratio('float64', (PEER, 'float64')))} x {PEER}"]
-        parts += [f"(goal {self.case.goal:g}), float32 {number(self.float32_gain())} x float64"]
-        parts += [f"; {label} DISAGREES by {gap:.1e}" for label, gap in self.disagreements()]
-        return " ".join(parts)
+        gain, gain32 = (number(ratio) for ratio in self._gains("fastest"))
+        line = f"{gain} x {PEER} (goal {self.case.goal:g}), float32 {gain32} x float64"
+        for label, gap in self.disagreements():
+            line += f"; {label} DISAGREES: {gap:.1e}"
+        return line
 
     def speed(self):
         """Cells of the table of ratios."""
-        fastest = self.ratio("float64", (PEER, "float64"))
+        gain, gain32 = self._gains("fastest")
         return [
             self.case.name,
             self.case.title,
             f"{self.case.goal:g}",
-            number(fastest),
-            number(self.ratio("float64", (PEER, "float64"), "typical")),
-            "–" if fastest is None else "yes" if fastest >= self.case.goal else "no",
-            number(self.whole_fit()),
-            number(self.ratio("float64", (BASELINE, "float64"))),
-            number(self.float32_gain()),
+            number(gain),
+            number(self._gains("typical")[0]),
+            "–" if gain is None else "yes" if self.case.goal <= gain < math.inf else "no",
+            number(self._gains("whole")[0]),
+            number(self.ratio((OURS, "float64"), (BASELINE, "float64"))),
+            number(gain32),
         ]
+
+    def _gains(self, attribute):
+        """fastem float64 against the peer's, and fastem float32 against float64."""
+        return (
+            self.ratio((OURS, "float64"), (PEER, "float64"), attribute),
+            self.ratio((OURS, "float32"), (OURS, "float64"), attribute),
+        )
 
     def detail(self, peak):
         """Cells of the table of absolute figures."""
-        cells = [self.case.name]
-        for key in ((OURS, "float64"), (OURS, "float32"), (PEER, "float64"), (BASELINE, "float64")):
-            cells.append(milliseconds(self[key]))
-        peer = self[PEER, "float64"]
-        cells.append(str(peer.contender.threads) if peer else "–")
-        for dtype in ("float64", "float32"):
-            ours = self[OURS, dtype]
-            speed = self.case.flops / ours.fastest if ours else 0
-            cells.append(f"{speed / 1e9:.0f} ({speed / peak[dtype]:.0%})" if ours else "–")
-        for dtype in ("float64", "float32"):
-            ours = self[OURS, dtype]
-            cells.append(f"{self.gap(ours):.0e}" if ours else "–")
-        for name in (OURS, PEER):
-            mebibytes = next((m for key, m in self.memory.items() if key[0] == name), None)
-            cells.append(number(mebibytes))
-        return cells
+        ours = [self[OURS, "float64"], self[OURS, "float32"]]
+        peer, baseline = self[PEER, "float64"], self[BASELINE, "float64"]
+        return [
+            self.case.name,
+            *(milliseconds(result) for result in (*ours, peer, baseline)),
+            str(peer.contender.threads) if peer else "–",
+            *(self._flops(result, peak) if result else "–" for result in ours),
+            *(f"{self.gap(result):.0e}" if result else "–" for result in ours),
+            *(number(self.memory.get(name)) for name in (OURS, PEER)),
+        ]
+
+    def _flops(self, result, peak):
+        """Useful GF/s, and their share of the machine's own gemm."""
+        speed = self.case.flops / result.fastest
+        return f"{number(speed / 1e9)} ({speed / peak[result.contender.dtype]:.0%})"
 
 
 SPEED_HEADER = [
@@ -312,38 +321,34 @@ SPEED_HEADER = [
     f"× {BASELINE}", f"float32 × float64 (goal {FLOAT32_GOAL})",
 ]  # fmt: skip
 DETAIL_HEADER = [
-    "case", "fastem float64", "fastem float32", PEER, BASELINE, f"{PEER}'s BLAS threads",
-    "float64 GF/s (of dgemm)", "float32 GF/s (of sgemm)", "objective, float64",
-    "objective, float32", "MiB beyond X", f"{PEER}'s",
+    "case", "ms, float64", "ms, float32", f"ms, {PEER}", f"ms, {BASELINE}",
+    f"{PEER}'s BLAS threads", "float64 GF/s (of dgemm)", "float32 GF/s (of sgemm)",
+    "objective, float64", "objective, float32", "MiB beyond X", f"{PEER}'s",
 ]  # fmt: skip
+METHOD = f"""\
+E+M per iteration, wall: a fit of {LONG} iterations less a fit of {SHORT}, by {LONG - SHORT};
+contenders in turn, warm, rounds: {{rounds}}; ms are fastest / median. Ratios are fastem float64
+against {PEER} float64: from the fastest fits (these decide "reached"), from the medians, and for
+the whole fit of {LONG} iterations. {PEER} and {BASELINE} (the textbook in bench/reference) are at
+their better BLAS setting, of 1 and {{threads}} threads. Objectives are compared at every iteration:
+the largest relative difference from {PEER}'s float64, where float64 must agree to {TOLERANCE:g}.
+MiB beyond X is the peak that a fit adds. A dash: not measured, or lost in noise."""
 
 
 def report(family, options, rows, peak):
     """The family's section of the report, in Markdown."""
     heading = f"## {options.family}" + (" (quick: not for quoting)" if options.quick else "")
-    method = f"""\
-E+M per iteration, wall: a fit of {LONG} iterations less a fit of {SHORT}, by {LONG - SHORT};
-contenders in turn, warm, {options.rounds} rounds. Ratios are fastem float64 against {PEER} float64
-at its better BLAS setting (1 or {options.threads} threads): from the fastest fits (these decide
-"reached"), from the medians, and for the whole fit of {LONG} iterations. {BASELINE} is the textbook
-in bench/reference. Objectives are compared at every iteration, as the largest relative difference
-from {PEER}'s float64; float64 must agree to {TOLERANCE:g}. MiB is the peak that a fit adds to X."""
-    peaks = ", ".join(
-        f"{'dgemm' if dtype == 'float64' else 'sgemm'} {speed / 1e9:.0f} GF/s"
-        for dtype, speed in peak.items()
-    )
-    return "\n\n".join(
-        [
-            heading,
-            f"{machine()}; {options.threads} threads; {peaks} (2048², measured in this run). "
-            + versions((OURS, *family.PEERS)),
-            table(SPEED_HEADER, [row.speed() for row in rows]),
-            "Milliseconds per iteration are fastest / median.",
-            table(DETAIL_HEADER, [row.detail(peak) for row in rows]),
-            method,
-            family.NOTES,
-        ]
-    )
+    peaks = ", ".join(f"{dtype} {speed / 1e9:.0f} GF/s" for dtype, speed in peak.items())
+    setting = f"{machine()}; threads: {options.threads}; gemm of 2048², in this run: {peaks}"
+    paragraphs = [
+        heading,
+        f"{setting}. {versions((OURS, *family.PEERS))}.",
+        table(SPEED_HEADER, [row.speed() for row in rows]),
+        table(DETAIL_HEADER, [row.detail(peak) for row in rows]),
+        METHOD.format(threads=options.threads, rounds=options.rounds),
+        family.NOTES,
+    ]
+    return "\n\n".join(paragraphs)
 
 
 def table(header, rows):
@@ -354,7 +359,7 @@ def table(header, rows):
 
 def number(value):
     """Three digits or so, and a dash for what was not measured."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "–"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
@@ -366,12 +371,10 @@ def milliseconds(result):
 
 def machine():
     """Processor and system, without names or paths."""
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        pass  # not Linux, or a processor that has no such line
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    model = next(named, platform.processor() or platform.machine())
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"{model}, {os.cpu_count()} CPUs{load}, {platform.system()} {platform.machine()}"
 
@@ -389,7 +392,7 @@ def versions(distributions):
         for lib in threadpool_info()
         if lib["user_api"] == "blas"
     }
-    return ", ".join([*found, *sorted(blas)]) + "."
+    return ", ".join([*found, *sorted(blas)])
 
 
 def write_section(path, name, text):
@@ -399,4 +402,5 @@ def write_section(path, name, text):
     head, _, rest = old.partition(begin)
     tail = rest.partition(end)[2]
     section = f"{begin}\n\n{text}\n\n{end}"
-    path.write_text(f"{head.rstrip()}\n\n{section}\n{tail}", encoding="utf-8")
+    parts = [head.strip(), section, tail.strip()]
+    path.write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")

@@ -55,6 +55,7 @@ class _ProgressBar(em.Callback):
         self.done = 0
         self.bar = tqdm(
             total=n_restarts * max_iter,
+            desc="fitting",
             disable=None,
             leave=False,
             dynamic_ncols=True,
@@ -69,6 +70,7 @@ class _ProgressBar(em.Callback):
 
     def announce(self, text):
         """Say what is being done."""
+        self.bar.set_postfix_str("", refresh=False)
         self.bar.set_description_str(f"fitting {text}")
 
     def on_init_begin(self, init):

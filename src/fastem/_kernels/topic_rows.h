@@ -1,0 +1,91 @@
+/* Dot products and weighted sums of rows of topics, VL rows at a time: what PLSA and its relatives
+ * do for every count. `width` is a multiple of VL. A template: see vec.h. */
+#undef ROWS
+#undef SMALLEST
+#define ROWS (VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1)
+#ifdef REAL_IS_FLOAT
+#define SMALLEST 1e-37f /* what a probability that underflows is taken for */
+#else
+#define SMALLEST 1e-300
+#endif
+
+/* sums[j] += a . rows[j] over `vecs` vectors from `at` on, unfolded: still VL lanes each. */
+ALWAYS_INLINE void FN(dot_block)(const int vecs, ptrdiff_t at, const REAL *a,
+                                 const REAL *const *rows, vec *sums)
+{
+    vec av[8];
+    UNROLL
+    for (int v = 0; v < vecs; v++)
+        av[v] = FN(load)(a + at + v * VL);
+    UNROLL
+    for (ptrdiff_t j = 0; j < VL; j++) {
+        const REAL *row = rows[j] + at;
+        vec sum = sums[j];
+        UNROLL
+        for (int v = 0; v < vecs; v++)
+            sum += av[v] * FN(load)(row + v * VL);
+        sums[j] = sum;
+    }
+}
+
+/* acc += sum_j c[j] rows[j] over `vecs` vectors from `at` on. Two sums, so that few vectors do not
+ * make one long chain of additions. */
+ALWAYS_INLINE void FN(add_block)(const int vecs, ptrdiff_t at, const REAL *c,
+                                 const REAL *const *rows, REAL *acc)
+{
+    vec even[8], odd[8];
+    UNROLL
+    for (int v = 0; v < vecs; v++) {
+        even[v] = FN(load)(acc + at + v * VL);
+        odd[v] = FN(fill)(0);
+    }
+    UNROLL
+    for (ptrdiff_t j = 0; j < VL; j++) {
+        const REAL *row = rows[j] + at;
+        UNROLL
+        for (int v = 0; v < vecs; v++)
+            if (j % 2)
+                odd[v] += c[j] * FN(load)(row + v * VL);
+            else
+                even[v] += c[j] * FN(load)(row + v * VL);
+    }
+    UNROLL
+    for (int v = 0; v < vecs; v++)
+        FN(store)(acc + at + v * VL, even[v] + odd[v]);
+}
+
+#define BLOCK_CASES(call)                                                                         \
+    switch ((width - at) / VL) {                                                                  \
+    case 1: call(1); break;                                                                       \
+    case 2: call(2); break;                                                                       \
+    case 3: call(3); break;                                                                       \
+    case 4: call(4); break;                                                                       \
+    case 5: call(5); break;                                                                       \
+    case 6: call(6); break;                                                                       \
+    case 7: call(7); break;                                                                       \
+    default: call(8); break;                                                                      \
+    }
+
+/* Lane j of the result: a . rows[j]. */
+ALWAYS_INLINE vec FN(dot_rows)(ptrdiff_t width, const REAL *a, const REAL *const *rows)
+{
+    vec sums[ROWS];
+    memset(sums, 0, sizeof sums);
+    for (ptrdiff_t at = 0; at < width; at += 8 * VL) {
+#define CALL(vecs) FN(dot_block)(vecs, at, a, rows, sums)
+        BLOCK_CASES(CALL)
+#undef CALL
+    }
+    return FN(sum_lanes)(sums);
+}
+
+/* acc += sum_j c[j] rows[j]. */
+ALWAYS_INLINE void FN(add_rows)(ptrdiff_t width, const REAL *c, const REAL *const *rows, REAL *acc)
+{
+    for (ptrdiff_t at = 0; at < width; at += 8 * VL) {
+#define CALL(vecs) FN(add_block)(vecs, at, c, rows, acc)
+        BLOCK_CASES(CALL)
+#undef CALL
+    }
+}
+#undef BLOCK_CASES

@@ -1,0 +1,219 @@
+"""One table of cases, over which every test of test_contract.py runs.
+
+A new family adds a subclass of `Case` and a line in `CASES`; its oracle is a file in
+bench/reference. Data are tiny unless a test asks for many rows.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from fastem import GaussianMixture, _gaussian
+from fastem._threads import single_threaded_blas
+
+try:
+    from reference import gaussian_mixture as gaussian_oracle
+except ImportError:  # the oracle is not part of the installed package
+    pytest.skip("the oracle, the folder bench/reference, is not here", allow_module_level=True)
+
+KINDS = ("full", "tied", "diag", "spherical")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model with data, a start and an oracle."""
+
+    dtype: type
+
+    #: The most rows that the kernel takes as one piece: only with more rows are there lanes.
+    chunk_rows: ClassVar[int] = 1024
+    #: Whether the model has a scale and an origin: `moved` and `move_sums` are then there.
+    equivariant: ClassVar[bool] = False
+
+    @property
+    def tolerance(self):
+        """Relative error of a sum, some hundred times what rounding makes."""
+        return 1e-12 if self.dtype == np.float64 else 2e-5
+
+    @property
+    def many_rows(self) -> int:
+        """Rows enough for 32 lanes, and work enough for the kernel to use several threads."""
+        raise NotImplementedError
+
+    def data(self, n_samples=None, seed=0) -> np.ndarray:
+        """Return X, of the case's dtype; of its own number of rows if that is not given."""
+        raise NotImplementedError
+
+    def start(self, X) -> Any:
+        """Return parameters, not yet converged."""
+        raise NotImplementedError
+
+    def model(self, reg_covar=0.0, n_threads=1) -> Any:
+        """Return fastem's model: e_step and m_step."""
+        raise NotImplementedError
+
+    def block(self, X, sample_weight=None) -> Any:
+        """Return what e_step takes."""
+        raise NotImplementedError
+
+    def sums(self, statistics) -> dict[str, np.ndarray]:
+        """Return fastem's statistics as plain sums by name, comparable with `expected`."""
+        raise NotImplementedError
+
+    def expected(self, X, params, sample_weight=None) -> dict[str, np.ndarray]:
+        """Return the oracle's sums."""
+        raise NotImplementedError
+
+    def estimator(self, X, **parameters) -> Any:
+        """Return the public estimator that starts from `start(X)` and takes three iterations."""
+        raise NotImplementedError
+
+    def e_step(self, X, params, sample_weight=None, n_threads=1):
+        """Return the sums of one E-step of fastem."""
+        model = self.model(n_threads=n_threads)
+        return self.sums(model.e_step(params, self.block(X, sample_weight)))
+
+
+@dataclass(frozen=True)
+class GaussianCase(Case):
+    """Gaussian mixture; `spread` is the standard deviation of the components' means."""
+
+    kind: str
+    n_features: int
+    n_components: int
+    n_samples: int
+    spread: float
+
+    equivariant: ClassVar[bool] = True
+
+    def __str__(self):
+        size = f"{self.n_samples}x{self.n_features}-K{self.n_components}"
+        return f"gaussian-{self.kind}-{size}-spread{self.spread:g}-{np.dtype(self.dtype)}"
+
+    @property
+    def many_rows(self):
+        work = self.n_components * self.n_features * min(self.n_features, 2)
+        return max(33_333, 300_000 // work)
+
+    def data(self, n_samples=None, seed=0):
+        rng = np.random.default_rng(seed)
+        k, d, n = self.n_components, self.n_features, n_samples or self.n_samples
+        means = np.random.default_rng(1).normal(0, self.spread, (k, d))
+        return (means[rng.integers(k, size=n)] + rng.normal(size=(n, d))).astype(self.dtype)
+
+    def start(self, X):
+        rng = np.random.default_rng(2)
+        k, d = self.n_components, self.n_features
+        means = np.random.default_rng(1).normal(0, self.spread, (k, d))
+        means += rng.normal(0, 0.3, (k, d))
+        factors = np.eye(d) + np.tril(rng.normal(0, 0.4 / np.sqrt(d), (k, d, d)))
+        covariances = factors @ factors.transpose(0, 2, 1)
+        variances = rng.uniform(0.5, 2, (k, d))
+        covariances = {
+            "full": covariances,
+            "tied": covariances[0],
+            "diag": variances,
+            "spherical": variances[:, 0],
+        }[self.kind]
+        return self._params(rng.dirichlet(np.full(k, 5.0)), means, covariances)
+
+    def _params(self, weights, means, covariances):
+        dense = self.kind in ("full", "tied")
+        precisions = np.linalg.inv(covariances) if dense else 1 / covariances
+        params = _gaussian.GaussianParams.from_precisions(
+            weights, means, precisions, self.kind, np.dtype(self.dtype)
+        )
+        return params._replace(covariances=covariances)
+
+    def model(self, reg_covar=0.0, n_threads=1):
+        return _gaussian.GaussianEM(self.kind, reg_covar, self.dtype, n_threads)
+
+    def block(self, X, sample_weight=None):
+        return _gaussian.Block.of(X, sample_weight)
+
+    def sums(self, statistics):
+        moments = statistics.moments
+        return self._sums(
+            statistics.bound, statistics.weight, moments.weight, moments.mean, moments.scatter
+        )
+
+    def expected(self, X, params, sample_weight=None):
+        params = gaussian_oracle.Params(params.weights, params.means, params.covariances)
+        with single_threaded_blas():
+            sums = gaussian_oracle.e_step(X.astype(np.float64), params, self.kind, sample_weight)
+        return self._sums(**sums)
+
+    @staticmethod
+    def _sums(bound, weight, resp, mean, scatter):
+        # The mean of a component of next to no weight is not defined; weight times mean is.
+        first = resp[:, None] * mean
+        return {"bound": bound, "weight": weight, "resp": resp, "first": first, "scatter": scatter}
+
+    def scales(self):
+        """Return a scale for each feature; spherical components stay so under one scale only."""
+        return np.full(self.n_features, 3.7) ** (
+            1 if self.kind == "spherical" else np.linspace(-1, 2, self.n_features)
+        )
+
+    def moved(self, params, scale, shift):
+        """Return the parameters of the data x scale + shift."""
+        factor = {
+            "full": scale[:, None] * scale,
+            "tied": scale[:, None] * scale,
+            "diag": scale**2,
+            "spherical": scale[0] ** 2,
+        }[self.kind]
+        return self._params(
+            params.weights, params.means * scale + shift, params.covariances * factor
+        )
+
+    def move_sums(self, sums, scale, shift):
+        """Return the sums of the data x scale + shift."""
+        weight, resp = sums["weight"], sums["resp"]
+        factor = {
+            "full": scale[:, None] * scale,
+            "tied": scale[:, None] * scale,
+            "diag": scale**2,
+            "spherical": scale[0] ** 2,
+        }[self.kind]
+        return sums | {
+            "bound": sums["bound"] - weight * np.log(scale).sum(),
+            "first": sums["first"] * scale + resp[:, None] * shift,
+            "scatter": sums["scatter"] * factor,
+        }
+
+    def estimator(self, X, **parameters):
+        start = self.start(X)
+        dense = self.kind in ("full", "tied")
+        parameters = {"max_iter": 3, "tol": 0.0, "n_jobs": 1} | parameters
+        return GaussianMixture(
+            self.n_components,
+            covariance_type=self.kind,
+            weights_init=start.weights,
+            means_init=start.means,
+            precisions_init=np.linalg.inv(start.covariances) if dense else 1 / start.covariances,
+            **parameters,
+        )
+
+
+#: D, K, n, spread. Full covariances have a kernel of their own up to D = 8; from D = 9 on they
+#: pad D to a multiple of 4 and prune: nearly everything at the largest spread, nothing at spread 0.
+GAUSSIAN_SIZES = [
+    (1, 1, 37, 1.0),
+    (2, 3, 1001, 2.0),
+    (8, 4, 530, 1.0),
+    (9, 2, 777, 0.0),
+    (11, 7, 1301, 1.0),
+    (20, 5, 2100, 4.0),
+]
+
+CASES: list[Case] = [
+    *(
+        GaussianCase(dtype, kind, *size)
+        for size in GAUSSIAN_SIZES
+        for kind in KINDS
+        for dtype in (np.float64, np.float32)
+    ),
+]

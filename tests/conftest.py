@@ -1,0 +1,49 @@
+"""Where the tests find the oracle, and what they share: fresh interpreters, instruction sets."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from fastem._kernels import gaussian, runtime
+
+TESTS = Path(__file__).parent
+for folder in (TESTS, TESTS.parent / "bench"):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30)
+settings.register_profile("long", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture
+def run_python():
+    """Run code in a new interpreter, return what it printed; fail if it fails or hangs."""
+
+    def run(code, timeout=100, **environment):
+        process = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=os.environ | environment,
+        )
+        assert process.returncode == 0, process.stderr
+        return process.stdout.strip()
+
+    return run
+
+
+@pytest.fixture(params=[0, 3, 4], ids=["baseline", "avx2", "avx512"])
+def every_instruction_set(request):
+    """Run the test once with each instruction set that the processor has."""
+    if request.param > runtime.cpu_level():
+        pytest.skip(f"this processor has level {runtime.cpu_level()} only")
+    before = gaussian.set_level(request.param)
+    yield gaussian.instruction_set()
+    gaussian.set_level(before)

@@ -1,0 +1,550 @@
+"""The command line: what it prints, what it writes, and what it says of files it cannot use."""
+
+import gzip
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_iris
+
+import fastem
+from fastem import GaussianMixture
+from fastem.__main__ import main
+from fastem._cli import demo
+from fastem._cli.files import read_table
+from fastem._cli.outputs import to_json
+from fastem._cli.screen import Screen, bar, seconds, sparkline
+from fastem._cli.table import default_names
+from fastem._cli.text_files import _layout, _read_exactly, _read_fast
+from fastem._cli.timing import compare
+
+X = load_iris().data
+NAMES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+ROWS = [",".join(map(str, row)) for row in X.tolist()]
+
+#: Runs the command with SIGINT as a terminal has it, also where the tests run in the background.
+INTERRUPTIBLE = """
+import signal, sys
+from fastem.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _eighty_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def iris(folder):
+    """The name of a CSV file with a header."""
+    (folder / "iris.csv").write_text("\n".join([",".join(NAMES), *ROWS]) + "\n")
+    return "iris.csv"
+
+
+def run(*args, **kwargs):
+    """Run ``python -m fastem`` and return the completed process."""
+    return subprocess.run(
+        [sys.executable, "-m", "fastem", *args], capture_output=True, timeout=60, **kwargs
+    )
+
+
+# ---- the dispatcher -----------------------------------------------------------------------------
+
+
+def test_version():
+    version = run("--version")
+    assert (version.returncode, version.stderr) == (0, b"")
+    assert version.stdout.decode().strip() == f"fastem {fastem.__version__}"
+
+
+@pytest.mark.parametrize("args", [["--help"], ["cluster", "--help"], ["demo", "--help"]])
+def test_help_is_plain_text_that_names_the_commands(args, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert text.isascii()
+    assert "cluster" in text if args[0] == "--help" else f"python -m fastem {args[0]}" in text
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["no-such-command"],
+        ["cluster"],
+        ["cluster", "x.csv", "--no-such-option"],
+        ["cluster", "x.csv", "-k", "0"],
+        ["cluster", "x.csv", "-k", "9-2"],
+        ["cluster", "x.csv", "-k", "many"],
+        ["cluster", "x.csv", "--tol", "nan"],
+        ["cluster", "x.csv", "--max-iter", "0"],
+        ["cluster", "x.csv", "--covariance-type", "round"],
+        ["cluster", "x.csv", "--n-jobs", "0"],
+        ["demo", "--seed", "-1"],
+    ],
+)
+def test_wrong_usage_is_one_line(args, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, "")
+    assert re.fullmatch(r"fastem: error: .+ \(try 'python -m fastem.* --help'\)\n", err)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_ctrl_c_ends_with_one_line_and_no_file(folder):
+    options = ["-k", "20", "--tol", "0", "--max-iter", "1000000"]
+    np.save("big.npy", np.random.default_rng(0).normal(size=(20_000, 4)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, "cluster", "big.npy", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        process.stdout.readline()  # what was read; the fit begins
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read().decode()
+    assert process.returncode == 130
+    assert err == "fastem: interrupted, nothing written\n"
+    assert [path.name for path in folder.iterdir()] == ["big.npy"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_reader_that_goes_away(iris):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastem", "cluster", iris],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(60), err) == (141, b"")
+
+
+# ---- the demo -----------------------------------------------------------------------------------
+
+
+def test_without_a_command_it_finds_digits(monkeypatch, capsys):
+    monkeypatch.setattr(demo, "COMPONENTS", (8, 10))
+    monkeypatch.setattr(demo, "N_INIT", 2)
+    monkeypatch.setattr(demo, "N_ITER", 5)
+    monkeypatch.setattr(demo, "N_ITER_PATCHES", 1)
+    monkeypatch.setattr(demo, "TIMING_BUDGET", 0.0)
+    assert main([]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""  # no progress bar in a file
+    assert max(map(len, out.splitlines())) <= 80
+    held = [
+        [int(n) for n in re.findall(r"(\d+) (?:×|more)", line)]
+        for line in out.splitlines()
+        if " images: " in line
+    ]
+    assert sum(map(sum, held)) == 1797
+    assert float(re.search(r"agreement .*: (0\.\d\d) ", out)[1]) > 0.5
+    assert len(re.findall(r"K = +(?:8|10) ", out)) >= 2
+    assert out.count("◀ lowest") == 1
+    assert re.search(r"plain NumPy +[\d.]+ m?s .* [\d.]+ × as long", out)
+    assert re.search(r"bounds agree (exactly|to \de-1\d)", out)
+
+
+def test_timing_makes_equal_iterations(monkeypatch):
+    mixture = GaussianMixture(3, random_state=1)
+    timings = compare(X, mixture, n_iter=7, budget=0.0)
+    start = GaussianMixture(3, random_state=1, max_iter=0).fit(X)
+    with pytest.warns(Warning, match="converge"):
+        expected = GaussianMixture(
+            3,
+            weights_init=start.weights_,
+            means_init=start.means_,
+            precisions_init=start.precisions_,
+            tol=0,
+            max_iter=7,
+        ).fit(X)
+    assert [timing.name.split()[0] for timing in timings] == ["fastem", "scikit-learn", "plain"]
+    assert_allclose([t.bound for t in timings], expected.lower_bound_, rtol=1e-10)
+
+
+# ---- cluster: what it writes --------------------------------------------------------------------
+
+
+def test_cluster_writes_what_the_estimator_finds(iris, folder, capsys):
+    assert main(["cluster", iris, "-k", "3", "--seed", "4", "--n-init", "2"]) == 0
+    expected = GaussianMixture(3, random_state=4, n_init=2).fit(X)
+
+    lines = (folder / "iris.labels.csv").read_text().splitlines()
+    written = np.loadtxt(lines[1:], delimiter=",")
+    assert lines[0] == "label,probability"
+    assert_array_equal(written[:, 0], expected.predict(X))
+    assert_allclose(written[:, 1], expected.predict_proba(X).max(axis=1), rtol=1e-5)
+
+    content = json.loads((folder / "iris.mixture.json").read_text())
+    for name in ("weights", "means", "covariances", "lower_bounds"):
+        assert_array_equal(content[name], getattr(expected, f"{name}_"))
+    assert content["columns"] == NAMES
+    assert content["n_samples"] == 150
+    assert content["n_iter"] == expected.n_iter_
+    assert content["converged"] is True
+    assert content["bic"] == expected.bic(X)
+    assert content["settings"]["random_state"] == 4
+
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert max(map(len, out.splitlines())) <= 80
+    assert f"converged after {expected.n_iter_} iterations" in out
+    assert f"{expected.lower_bound_:.6f}" in out
+    for k, size in enumerate(np.bincount(expected.predict(X))):
+        assert re.search(rf"^ +{k} +{expected.weights_[k]:.1%} +{size} ", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_covariance_types(iris, covariance_type, folder):
+    assert main(["cluster", iris, "-k", "2", "--covariance-type", covariance_type]) == 0
+    expected = GaussianMixture(2, covariance_type=covariance_type, random_state=0).fit(X)
+    content = json.loads((folder / "iris.mixture.json").read_text())
+    assert_array_equal(content["covariances"], expected.covariances_)
+
+
+def test_several_numbers_of_components_are_compared_by_bic(iris, folder, capsys):
+    assert main(["cluster", iris, "-k", "4,2-3,6", "-o", "made/here"]) == 0
+    bic = {k: GaussianMixture(k, random_state=0).fit(X).bic(X) for k in (2, 3, 4, 6)}
+    best = min(bic, key=bic.get)
+    content = json.loads((folder / "made/here/iris.mixture.json").read_text())
+    assert content["bic_by_n_components"] == {str(k): value for k, value in bic.items()}
+    assert len(content["weights"]) == best
+    assert re.search(rf"K = {best} +{bic[best]:,.0f} +◀ lowest", capsys.readouterr().out)
+
+
+def test_compare_and_not_converged(iris, capsys, monkeypatch):
+    monkeypatch.setattr("fastem._cli.timing.MAX_ROUNDS", 2)
+    assert main(["cluster", iris, "-k", "3", "--max-iter", "2", "--compare"]) == 0
+    out = capsys.readouterr().out
+    assert "NOT converged after 2 iterations" in out
+    assert "20 iterations, 150 × 4, K = 3; bounds agree" in out
+
+
+def test_one_component_of_one_column(folder):
+    np.save("x.npy", X[:, 0])
+    assert main(["cluster", "x.npy", "-k", "1"]) == 0
+    content = json.loads((folder / "x.mixture.json").read_text())
+    assert_allclose(content["means"], [[X[:, 0].mean()]])
+    assert set((folder / "x.labels.csv").read_text().split()[1:]) == {"0,1"}
+
+
+def test_float32_stays_float32(folder):
+    np.save("x.npy", X.astype(np.float32))
+    assert main(["cluster", "x.npy", "-k", "2"]) == 0
+    expected = GaussianMixture(2, random_state=0).fit(X.astype(np.float32))
+    content = json.loads((folder / "x.mixture.json").read_text())
+    assert_array_equal(np.float32(content["means"]), expected.means_)
+
+
+def test_existing_files_are_kept_unless_forced(iris, folder, capsys):
+    (folder / "iris.labels.csv").write_text("mine")
+    assert main(["cluster", iris]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("fastem: error: iris.labels.csv: exists already; add --force")
+    assert (folder / "iris.labels.csv").read_text() == "mine"
+    assert main(["cluster", iris, "-k", "2", "--force"]) == 0
+    assert (folder / "iris.labels.csv").read_text().startswith("label,probability\n")
+
+
+def test_files_appear_whole_or_not_at_all(iris, folder, monkeypatch, capsys):
+    def broken(content):
+        yield "{"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fastem._cli.outputs.to_json", broken)
+    assert main(["cluster", iris, "-k", "2"]) == 2
+    assert capsys.readouterr().err == (
+        "fastem: error: iris.mixture.json: No space left on device\n"
+    )
+    assert [path.name for path in folder.iterdir()] == [iris]
+
+
+def test_json_keeps_every_bit():
+    numbers = np.random.default_rng(0).normal(size=(3, 2, 2)) * 10.0 ** np.arange(-2, 10).reshape(
+        3, 2, 2
+    )
+    text = "".join(to_json({"numbers": numbers, "empty": [], "word": "é"}))
+    content = json.loads(text)
+    assert_array_equal(content["numbers"], numbers)
+    assert (content["empty"], content["word"]) == ([], "é")
+
+
+# ---- cluster: what it reads ---------------------------------------------------------------------
+
+
+def saved_by_numpy():
+    """Text as numpy.savetxt writes it."""
+    buffer = io.StringIO()
+    np.savetxt(buffer, X, header=" ".join(NAMES), fmt="%.17g")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("header.csv", "\n".join([",".join(NAMES), *ROWS]), True),
+        ("none.csv", "\n".join(ROWS) + "\n\n", False),
+        ("windows.csv", "\ufeff" + "\r\n".join([",".join(NAMES), *ROWS]) + "\r\n", True),
+        ("blank.csv", "\n" + "\n\n".join([",".join(NAMES), *ROWS]), True),
+        ("quoted.csv", "\n".join([",".join(f'"{n}"' for n in NAMES), *ROWS]), True),
+        ("quotes.csv", "\n".join('"' + row.replace(",", '","') + '"' for row in ROWS), False),
+        ("spaces.csv", "\n".join(row.replace(",", ", ") for row in ROWS), False),
+        ("semicolon.csv", "\n".join([";".join(NAMES), *ROWS]).replace(",", ";"), True),
+        ("tab.tsv", "\n".join([",".join(NAMES), *ROWS]).replace(",", "\t"), True),
+        ("numpy.txt", saved_by_numpy(), True),
+        (
+            "labelled.csv",
+            "\n".join(["," + ",".join(NAMES)] + [f"row {i},{r}" for i, r in enumerate(ROWS)]),
+            True,
+        ),
+    ],
+)
+def test_text_files(folder, name, text, named):
+    (folder / name).write_bytes(text.encode())
+    table = read_table(name)
+    assert table.names == (NAMES if named else default_names(4))
+    assert_array_equal(table.X, X)
+    assert ("row labels" in table.note) == (name == "labelled.csv")
+    # Both lanes read the same numbers; only quotes and blank lines may need the slower one.
+    layout = _layout(folder / name, None)
+    assert_array_equal(_read_exactly(folder / name, layout), X)
+    if name not in ("blank.csv", "none.csv"):
+        assert _read_fast(folder / name, layout) is not None
+
+    (folder / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+    assert_array_equal(read_table(f"{name}.gz").X, X)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("1\n2\n3", ["x1"]),
+        ("size\n2\n3", ["size"]),
+        ("year,2019,2020\n1,40,50\n2,41,51", ["year", "2019", "2020"]),
+        ("a,b\n1,2", ["a", "b"]),
+        ("a,,c\n1,2,3\n4,5,6", ["a", "x2", "c"]),
+    ],
+)
+def test_headers(folder, text, names):
+    (folder / "x.csv").write_text(text)
+    assert read_table("x.csv").names == names
+
+
+def test_columns_by_name_and_number(folder):
+    lines = [",".join([*NAMES, "species"])] + [f'{row},"Iris, blue"' for row in ROWS]
+    (folder / "x.csv").write_text("\n".join(lines))
+    table = read_table("x.csv", ["petal_width", "1"])
+    assert table.names == ["petal_width", "sepal_length"]
+    assert_array_equal(table.X, X[:, [3, 0]])
+    np.save("x.npy", X)
+    assert_array_equal(read_table("x.npy", ["x2", "1"]).X, X[:, [1, 0]])
+
+
+@pytest.mark.parametrize(
+    "array", [X, X.astype(">f8"), np.asfortranarray(X), X[:, 0], (10 * X).astype(int), X > 3]
+)
+def test_numpy_files(folder, array):
+    np.save("x.npy", array)
+    table = read_table("x.npy")
+    assert_array_equal(table.X, array.reshape(len(array), -1))
+    assert table.X.dtype == np.float64
+    assert table.X.flags.c_contiguous
+
+
+def test_parquet(folder):
+    pytest.importorskip("pyarrow")
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=NAMES, index=[f"row {i}" for i in range(150)])
+    frame["species"] = "setosa"
+    frame.to_parquet("x.parquet")
+    table = read_table("x.parquet", NAMES[::-1])
+    assert table.names == NAMES[::-1]
+    assert_array_equal(table.X, X[:, ::-1])
+    with pytest.raises(Exception, match=r"column 5 \(species\): 'setosa' is not a number"):
+        read_table("x.parquet")
+
+
+def test_parquet_without_a_reader(folder, monkeypatch, capsys):
+    for module in ("pyarrow", "pyarrow.parquet", "pandas"):
+        monkeypatch.setitem(sys.modules, module, None)
+    (folder / "x.parquet").write_bytes(b"PAR1")
+    assert main(["cluster", "x.parquet"]) == 2
+    assert capsys.readouterr().err == (
+        "fastem: error: x.parquet: reading .parquet needs pyarrow; run: pip install pyarrow\n"
+    )
+
+
+def npy(array):
+    """Return the bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+BAD_FILES = {
+    "missing": ("nope.csv", None, "", "nope.csv: no such file"),
+    "type": ("x.xlsx", b"PK", "", "x.xlsx: unknown file type; can read .csv, .tsv"),
+    "empty": ("x.csv", b"", "", "x.csv: the file is empty"),
+    "blank": ("x.csv", b"\n \n", "", "x.csv: holds nothing but blank lines"),
+    "header only": ("x.csv", b"a,b\n", "", "x.csv: has a header but no data"),
+    "one row": ("x.csv", b"1,2\n", "", "x.csv: has 1 row and 2 columns"),
+    "word": (
+        "x.csv",
+        b"a,b,kind\n1,2,up\n3,4,down\n",
+        "",
+        r"x.csv, line 2, column 3 \(kind\): 'up' is not a number; .*--columns a,b$",
+    ),
+    "word, no header": (
+        "x.csv",
+        b"1,2,up\n3,4,down\n",
+        "",
+        r"x.csv, line 1, column 3: 'up' is not a number; .*--columns 1,2$",
+    ),
+    "typing error": ("x.csv", b"a,b\n1,2\n\n3,4o\n", "", r"line 4, column 2 \(b\): '4o' is not a"),
+    "decimal comma": ("x.csv", b"a;b\n1,5;2\n3;4\n", "", "'1,5' .* write decimals with a point"),
+    "gap": ("x.csv", b"a,b\n1,2\n3,\n", "", r"line 3, column 2 \(b\): is empty"),
+    "gap in the first row": ("x.csv", b"1,NA\n3,4\n", "", "line 1, column 2: 'NA' is not a number"),
+    "nan": ("x.csv", b"1,2\n3,nan\n", "", "line 2, column 2: 'nan' is not finite"),
+    "inf": ("x.csv", b"1,2\n-inf,3\n", "", "line 2, column 1: '-inf' is not finite"),
+    "overflow": ("x.csv", b"1,2\n1e999,3\n", "", "line 2, column 1: '1e999' is not finite"),
+    "short line": ("x.csv", b"1,2\n3,4\n5\n", "", "line 3: has 1 column where the first .* has 2"),
+    "long line": ("x.csv", b"a,b\n1,2,3\n", "", "x.csv, line 2: has 3 columns where line 1 has 2"),
+    "long line, chosen": ("x.csv", b"1,2\n3,4\n5,6,7\n", "--columns 1", "line 3: has 3 columns"),
+    "binary": ("x.csv", b"\x89PNG\xff\xfe\n", "", "x.csv: is not UTF-8 text .byte 0x89."),
+    "latin-1": ("x.csv", b"a,b\n1,2\n3,\xe9\n", "", "x.csv: is not UTF-8 text .byte 0xe9."),
+    "not gzip": ("x.csv.gz", b"1,2\n3,4\n", "", "x.csv.gz: cannot be read"),
+    "cut gzip": ("x.csv.gz", gzip.compress(b"1,2\n" * 9)[:-9], "", "x.csv.gz: cannot be read"),
+    "unknown column": ("x.csv", b"a,b\n1,2\n", "--columns a,c", "has no column 'c'; it has a, b"),
+    "column twice": ("x.csv", b"a,b\n1,2\n", "--columns a,1", "--columns names a column twice"),
+    "ambiguous": ("x.csv", b"a,a\n1,2\n", "--columns a", "'a' names several columns"),
+    "compare": ("x.csv", b"1\n2\n3\n", "--compare --covariance-type diag", "full covariances only"),
+    "too few rows": ("x.csv", b"1\n2\n3\n", "-k 4", "x.csv: has 3 rows, too few for 4 .* -k 3 or"),
+    "huge": (
+        "x.csv",
+        b"1e300\n-1e300\n3\n",
+        "-k 2",
+        "row 1 of data, column x1: 1e.300 is too",
+    ),
+    "collapse": ("x.csv", b"1\n1\n1\n1\n", "-k 2 --reg-covar 0", "x.csv: .*reg.covar"),
+    "not npy": ("x.npy", b"1,2\n3,4\n", "", "x.npy: not a .npy file of numbers"),
+    "cut npy": ("x.npy", npy(X)[:500], "", "x.npy: not a .npy file of numbers"),
+    "pickle": ("x.npy", npy(np.array([{}])), "", "x.npy: not a .npy file of numbers"),
+    "npy of words": ("x.npy", npy(np.array(["a"])), "", "x.npy: holds <U1; convert it"),
+    "complex": ("x.npy", npy(X * 1j), "", "x.npy: holds complex128; convert it to real"),
+    "three dimensions": ("x.npy", npy(X[:, :, None]), "", r"holds an array of shape \(150, 4, 1\)"),
+    "no rows": ("x.npy", npy(X[:0]), "", "x.npy: has 0 rows and 4 columns"),
+    "no columns": ("x.npy", npy(X[:, :0]), "", "x.npy: has 150 rows and 0 columns"),
+    "nan in npy": ("x.npy", npy([[1, 2], [np.nan, 3]]), "", "row 2, column x1: nan is not finite"),
+    "not parquet": ("x.parquet", b"1,2\n3,4\n", "", "x.parquet: "),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_files(case, folder, capsys):
+    name, content, options, message = BAD_FILES[case]
+    if name == "x.parquet":
+        pytest.importorskip("pyarrow")
+    if content is not None:
+        (folder / name).write_bytes(content)
+    before = list(folder.iterdir())
+    assert main(["cluster", name, *options.split()]) == 2
+    err = capsys.readouterr().err
+    assert re.search(f"^fastem: error: .*{message}.*\\n$", err)
+    assert err.count("\n") == 1
+    assert list(folder.iterdir()) == before
+
+
+def test_bad_places(iris, folder, capsys):
+    assert main(["cluster", str(folder)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+    assert main(["cluster", iris, "-o", iris]) == 2
+    assert "iris.csv: is a file; --output-dir must be a folder" in capsys.readouterr().err
+
+
+def test_bad_file_in_a_process_of_its_own(folder):
+    (folder / "x.csv").write_text("1,2\n3,four\n")
+    process = run("cluster", "x.csv", cwd=folder)
+    assert (process.returncode, process.stdout) == (2, b"")
+    assert process.stderr.decode().splitlines() == [
+        "fastem: error: x.csv, line 2, column 2: 'four' is not a number; correct it, delete the "
+        "line, or choose other columns with --columns"
+    ]
+
+
+# ---- the screen ---------------------------------------------------------------------------------
+
+
+def test_ascii_where_the_stream_is_ascii(monkeypatch, iris):
+    buffer = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", buffer)
+    assert main(["cluster", iris, "-k", "2,3"]) == 0
+    text = buffer.buffer.getvalue().decode("ascii")
+    assert "150 rows x 4 columns" in text
+    assert "< lowest" in text
+    assert "?" not in text.replace("components?", "")
+
+
+def test_progress_and_colour_on_a_terminal(iris):
+    termios = pytest.importorskip("termios")
+    terminal, inside = os.openpty()
+    termios.tcsetwinsize(inside, (24, 80))
+    environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | {"TERM": "xterm"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastem", "cluster", iris, "-k", "2-4", "--n-init", "3"],
+        stdout=inside,
+        stderr=inside,
+        env=environment,
+    )
+    os.close(inside)
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:  # Linux's way to say that the other end was closed
+        pass
+    os.close(terminal)
+    assert process.wait(60) == 0
+    assert b"fitting K = 2" in shown
+    assert b"\x1b[1mWritten\x1b[0m" in shown
+
+
+def test_no_colour_when_told(monkeypatch):
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
+
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert Screen(Terminal()).bold("x") == "\x1b[1mx\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert Screen(Terminal()).bold("x") == "x"
+
+
+def test_drawing():
+    assert [bar(f, 4) for f in (0, 1e-9, 0.5, 1, 2, np.nan)] == ["", "▏", "██", "████", "████", ""]
+    assert sparkline([0, 1, 2, 7], 10) == "▁▂▃█"
+    assert sparkline([3.0], 10) == "▁"
+    assert len(sparkline(list(range(1000)), 72)) == 72
+    assert [seconds(t) for t in (2e-5, 0.0123, 1.5, 300)] == ["20 µs", "12.3 ms", "1.5 s", "300 s"]

@@ -1,0 +1,183 @@
+"""Threads: how many, BLAS kept to one, fits in several Python threads, fork."""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import fastem
+from fastem import GaussianMixture
+from fastem._threads import effective_n_jobs, single_threaded_blas
+
+needs_openmp = pytest.mark.skipif(not fastem.has_openmp(), reason="this build has one thread")
+X = np.random.default_rng(0).normal(size=(40_000, 3))
+
+
+def blas_threads():
+    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
+def mixture(n_jobs):
+    return GaussianMixture(
+        4, means_init=X[:4], init_params="random_from_data", random_state=0, tol=0.1, n_jobs=n_jobs
+    )
+
+
+# ---- how many --------------------------------------------------------------------------------
+
+
+@needs_openmp
+def test_counts_follow_scikit_learn_s_rules():
+    """Positive numbers are taken as they are; None and -1 are all; negatives count back to 1."""
+    every = effective_n_jobs(None)
+    assert 1 <= every <= (os.cpu_count() or 1)
+    assert effective_n_jobs(1) == 1
+    assert effective_n_jobs(7) == 7
+    assert effective_n_jobs(-1) == every
+    assert effective_n_jobs(-2) == max(1, every - 1)
+    assert effective_n_jobs(-1000) == 1
+
+
+def test_zero_is_refused_before_any_work():
+    """n_jobs=0 is an error that names the parameter, in fit and after it."""
+    model = mixture(0)
+    with pytest.raises(ValueError, match="n_jobs must not be 0: pass"):
+        model.fit(X)
+    assert not hasattr(model, "n_features_in_")
+    fitted = mixture(1).fit(X).set_params(n_jobs=0)
+    with pytest.raises(ValueError, match="n_jobs must not be 0"):
+        fitted.predict(X)
+
+
+@pytest.mark.parametrize("n_jobs", [1.5, "2"])
+def test_other_types_are_refused(n_jobs):
+    """n_jobs is an integer or None."""
+    with pytest.raises(ValueError, match="The 'n_jobs' parameter of GaussianMixture"):
+        mixture(n_jobs).fit(X)
+
+
+@needs_openmp
+def test_the_limit_is_read_at_every_call():
+    """threadpoolctl's limit holds while it is set, and not longer."""
+    every = effective_n_jobs(None)
+    with threadpool_limits(1, user_api="openmp"):
+        assert effective_n_jobs(None) == effective_n_jobs(-1) == 1
+        assert effective_n_jobs(3) == 3
+    assert effective_n_jobs(None) == every
+
+
+@needs_openmp
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_omp_num_threads_is_obeyed(threads, run_python):
+    """OMP_NUM_THREADS is the number, also above the number of cores."""
+    code = "from fastem._threads import effective_n_jobs; print(effective_n_jobs())"
+    assert run_python(code, OMP_NUM_THREADS=threads) == threads
+
+
+# ---- BLAS ------------------------------------------------------------------------------------
+
+
+def test_blas_has_one_thread_during_a_fit_and_its_own_after():
+    """The limit holds in callbacks and is gone after the fit, also after one that failed."""
+    during = []
+
+    class Model:
+        def e_step(self, params, block):
+            during.append(blas_threads())
+            return fastem.em.Statistics(bound=-1.0, weight=1)
+
+    with threadpool_limits(3, user_api="blas"):
+        before = blas_threads()
+        with pytest.raises(AttributeError, match="m_step"), single_threaded_blas():
+            fastem.em.fit(Model(), [None], 0)
+        assert during == [{1}]
+        assert blas_threads() == before
+        mixture(1).fit(X)
+        assert blas_threads() == before
+
+
+def test_nested_limits_end_with_the_last():
+    """Overlapping fits share the limit: the last to leave restores it."""
+    with threadpool_limits(3, user_api="blas"):
+        before = blas_threads()
+        first, second = single_threaded_blas(), single_threaded_blas()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert blas_threads() == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == before
+
+
+def test_fits_in_several_python_threads():
+    """Fits at the same time do not touch each other, and BLAS is as before after them."""
+    before = blas_threads()
+    expected = mixture(1).fit(X)
+    with ThreadPoolExecutor(4) as pool:
+        fitted = list(pool.map(lambda _: mixture(2).fit(X), range(8)))
+    for model in fitted:
+        assert np.array_equal(model.covariances_, expected.covariances_)
+    assert blas_threads() == before
+
+
+# ---- bits and fork ---------------------------------------------------------------------------
+
+
+@needs_openmp
+def test_whole_fits_have_the_same_bits():
+    """Start, iterations, labels and densities: the same for every number of threads."""
+    expected = mixture(1).fit(X)
+    for n_jobs in (2, 3, 8, None):
+        model = mixture(n_jobs).fit(X)
+        assert model.lower_bounds_ == expected.lower_bounds_
+        for name in ("weights_", "means_", "covariances_"):
+            assert np.array_equal(getattr(model, name), getattr(expected, name)), name
+        for method in ("predict", "predict_proba", "score_samples"):
+            assert np.array_equal(getattr(model, method)(X), getattr(expected, method)(X)), method
+
+
+FORK = """
+import multiprocessing, sys
+import numpy as np
+from fastem import GaussianMixture
+
+X = np.random.default_rng(0).normal(size=(40_000, 3))
+start = {"weights_init": [0.5, 0.5], "means_init": X[:2], "precisions_init": [np.eye(3)] * 2}
+
+def means():
+    return GaussianMixture(2, n_jobs=2, tol=0.1, **start).fit(X).means_.tolist()
+
+def child(queue):
+    queue.put(means())
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    for _ in range(3):
+        expected = means()  # threads are at work in the parent, before and between forks
+        queue = context.Queue()
+        process = context.Process(target=child, args=(queue,), daemon=True)
+        process.start()
+        assert queue.get(timeout=30) == expected
+        process.join(timeout=30)
+        assert process.exitcode == 0
+    print("done")
+"""
+
+
+@needs_openmp
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="fork is not for this system")
+def test_a_process_forked_after_a_fit_can_fit(run_python):
+    """A child forked after a parallel fit does not hang, and neither does the parent."""
+    assert run_python(FORK) == "done"
+
+
+def test_joblib_s_processes_can_fit():
+    """n_jobs processes, each with its own threads, as GridSearchCV starts them."""
+    joblib = pytest.importorskip("joblib")
+    expected = mixture(1).fit(X).means_
+    fitted = joblib.Parallel(2)(joblib.delayed(mixture(2).fit)(X) for _ in range(2))
+    for model in fitted:
+        assert np.array_equal(model.means_, expected)
