@@ -41,7 +41,8 @@ typedef struct {
     REAL *top;      /* (cap,) the largest lp of each row */
     REAL *weight;   /* (cap,) */
     REAL *row;      /* (cap,) log-density */
-    REAL *z, *rz;   /* (D4, TILE + pad) x - mean of some rows, and times r */
+    REAL *z;        /* (D4, TILE + pad) x - mean of some rows; (D4, PANEL) of a panel */
+    REAL *rz;       /* (4, TILE + pad) 4 features of it times r */
     REAL *other;    /* (D4, cap) x sorted by component, or whitened */
     int32_t *best;  /* (cap,) component with the largest lp */
     int32_t *order; /* (cap,) the row that stands at each place, where the chunk was sorted */
@@ -112,7 +113,7 @@ static ptrdiff_t FN(lay_scratch)(const gaussian_job *job, char *memory, scratch_
     s->weight = (REAL *)FN(take)(&p, column);
     s->row = (REAL *)FN(take)(&p, column);
     s->z = (REAL *)FN(take)(&p, d4 * TILE_COLUMN * sizeof(REAL));
-    s->rz = (REAL *)FN(take)(&p, d4 * TILE_COLUMN * sizeof(REAL));
+    s->rz = (REAL *)FN(take)(&p, 4 * TILE_COLUMN * sizeof(REAL));
     s->other = (REAL *)FN(take)(&p, d4 * column);
     s->best = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
     s->order = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
@@ -220,15 +221,35 @@ static void FN(prepare)(const gaussian_job *job, void *memory)
 
 /* ---- the data ---------------------------------------------------------------------------- */
 
+/* VL rows of VL features, each row contiguous, to VL features of VL rows. */
+ALWAYS_INLINE void FN(pack_square)(const char *rows, ptrdiff_t row_stride, const REAL *shift,
+                                   const REAL *scale, ptrdiff_t cap, REAL *out)
+{
+    vec square[VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1];
+    UNROLL
+    for (ptrdiff_t l = 0; l < VL; l++)
+        square[l] = FN(load)((const REAL *)(rows + l * row_stride));
+    FN(transpose)(square);
+    UNROLL
+    for (ptrdiff_t l = 0; l < VL; l++)
+        FN(store)(out + l * cap, (square[l] - shift[l]) * scale[l]);
+}
+
 /* x[d][t] = (X[begin + t, d] - shift[d]) * scale[d]; weights; zeros past n. */
 static void FN(pack)(const gaussian_job *job, const tables_t *t, ptrdiff_t begin, ptrdiff_t n,
                      ptrdiff_t padded, scratch_t *s)
 {
     ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), cap = s->cap;
     const char *rows = job->x + begin * job->x_row;
+    int squares = job->x_column == sizeof(REAL);
     for (ptrdiff_t t0 = 0; t0 < n; t0 += 16) { /* 16 rows: a column of them is 1 or 2 cache lines */
-        ptrdiff_t t1 = t0 + 16 < n ? t0 + 16 : n;
-        for (ptrdiff_t i = 0; i < d; i++) {
+        ptrdiff_t t1 = t0 + 16 < n ? t0 + 16 : n, i = 0;
+        if (squares && t1 - t0 == 16)
+            for (; i + VL <= d; i += VL)
+                for (ptrdiff_t row = t0; row < t1; row += VL)
+                    FN(pack_square)(rows + row * job->x_row + i * sizeof(REAL), job->x_row,
+                                    t->shift + i, t->scale + i, cap, s->x + i * cap + row);
+        for (; i < d; i++) {
             REAL shift = t->shift[i], scale = t->scale[i], *out = s->x + i * cap;
             const char *column = rows + i * job->x_column;
             for (ptrdiff_t row = t0; row < t1; row++)
@@ -643,31 +664,29 @@ ALWAYS_INLINE ptrdiff_t FN(list_vectors)(const REAL *r, REAL threshold, ptrdiff_
     return count;
 }
 
-/* z = x - mean and rz = r z for the listed vectors of rows, side by side; adds the weight and the
+/* z = x - mean of 4 features and rz = r z for the listed vectors of rows, side by side; adds their
  * first moments to out. */
-static void FN(center_weighted)(const scratch_t *s, const REAL *mean, const REAL *r,
-                                const int32_t *list, ptrdiff_t count, ptrdiff_t d, double *out)
+ALWAYS_INLINE void FN(center_weighted)(const REAL *x, ptrdiff_t cap, const REAL *mean,
+                                       const REAL *r, const int32_t *list, ptrdiff_t count,
+                                       REAL *z, REAL *rz, double *out)
 {
-    vec total = FN(fill)(0), sums[VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1];
-    for (ptrdiff_t l = 0; l < count; l++)
-        total += FN(load)(r + list[l]);
-    FN(add_sums)(&total, 1, out);
-    for (ptrdiff_t i0 = 0; i0 < d; i0 += VL) {
-        ptrdiff_t group = d - i0 < VL ? d - i0 : VL;
-        for (ptrdiff_t i = 0; i < group; i++) {
-            const REAL *x = s->x + (i0 + i) * s->cap;
-            REAL *z = s->z + (i0 + i) * TILE_COLUMN, *rz = s->rz + (i0 + i) * TILE_COLUMN;
-            vec center = FN(fill)(mean[i0 + i]), sum = FN(fill)(0);
-            for (ptrdiff_t l = 0; l < count; l++) {
-                vec zl = FN(load)(x + list[l]) - center, rzl = FN(load)(r + list[l]) * zl;
-                FN(store)(z + l * VL, zl);
-                FN(store)(rz + l * VL, rzl);
-                sum += rzl;
-            }
-            sums[i] = sum;
-        }
-        FN(add_sums)(sums, group, out + 1 + i0);
+    vec sums[4], center[4];
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        sums[i] = FN(fill)(0);
+        center[i] = FN(fill)(mean[i]);
     }
+    for (ptrdiff_t l = 0; l < count; l++) {
+        vec weight = FN(load)(r + list[l]);
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            vec zi = FN(load)(x + i * cap + list[l]) - center[i], rzi = weight * zi;
+            FN(store)(z + i * TILE_COLUMN + l * VL, zi);
+            FN(store)(rz + i * TILE_COLUMN + l * VL, rzi);
+            sums[i] += rzi;
+        }
+    }
+    FN(add_sums)(sums, 4, out);
 }
 
 static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
@@ -681,13 +700,18 @@ static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scra
         for (ptrdiff_t row = 0; row < padded;) {
             ptrdiff_t count = FN(list_vectors)(r, threshold, padded, &row, list);
             double *block = out + 1 + d4;
+            vec total = FN(fill)(0);
             if (count == 0)
                 continue;
-            FN(center_weighted)(s, t->means + k * d4, r, list, count, d4, out);
-            for (ptrdiff_t i = 0; i < d4; i += 4)
+            for (ptrdiff_t l = 0; l < count; l++)
+                total += FN(load)(r + list[l]);
+            FN(add_sums)(&total, 1, out);
+            for (ptrdiff_t i = 0; i < d4; i += 4) { /* rz of 4 features stays in the first cache */
+                FN(center_weighted)(s->x + i * s->cap, s->cap, t->means + k * d4 + i, r, list, count,
+                                    s->z + i * TILE_COLUMN, s->rz, out + 1 + i);
                 for (ptrdiff_t j = 0; j <= i; j += 4, block += 16)
-                    FN(cross_sums)(s->rz + i * TILE_COLUMN, s->z + j * TILE_COLUMN, TILE_COLUMN,
-                                   count * VL, block);
+                    FN(cross_sums)(s->rz, s->z + j * TILE_COLUMN, TILE_COLUMN, count * VL, block);
+            }
         }
     }
 }

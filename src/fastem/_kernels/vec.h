@@ -193,67 +193,107 @@ ALWAYS_INLINE vec FN(log)(vec x)
     return FN(to_real)(k) * (REAL)0.69314718055994530942 + (2 * s + s * z * sum);
 }
 
-/* Sums across lanes of VL vectors at once: lane i of the result is the sum of a[i]'s lanes. A tree
- * that halves the number of vectors at each level costs 3 operations a pair. */
-#if VEC_BYTES && VEC_BYTES / 4 >= 4
+/* A tree over VL vectors: MIX_g(a, b, half) takes groups of g lanes in turn from a and b, the even
+ * groups (half 0) or the odd ones (half 1). */
+#if VEC_BYTES
 #ifdef REAL_IS_FLOAT
 #define VEC_LANES (VEC_BYTES / 4)
 #else
 #define VEC_LANES (VEC_BYTES / 8)
 #endif
+#if VEC_LANES == 16
+#define MIX_1(a, b, h)                                                                            \
+    __builtin_shufflevector(a, b, h, 16 + h, 2 + h, 18 + h, 4 + h, 20 + h, 6 + h, 22 + h, 8 + h,  \
+                            24 + h, 10 + h, 26 + h, 12 + h, 28 + h, 14 + h, 30 + h)
+#define MIX_2(a, b, h)                                                                            \
+    __builtin_shufflevector(a, b, 2 * h, 2 * h + 1, 16 + 2 * h, 17 + 2 * h, 4 + 2 * h, 5 + 2 * h, \
+                            20 + 2 * h, 21 + 2 * h, 8 + 2 * h, 9 + 2 * h, 24 + 2 * h, 25 + 2 * h, \
+                            12 + 2 * h, 13 + 2 * h, 28 + 2 * h, 29 + 2 * h)
+#define MIX_4(a, b, h)                                                                            \
+    __builtin_shufflevector(a, b, 4 * h, 4 * h + 1, 4 * h + 2, 4 * h + 3, 16 + 4 * h, 17 + 4 * h, \
+                            18 + 4 * h, 19 + 4 * h, 8 + 4 * h, 9 + 4 * h, 10 + 4 * h, 11 + 4 * h, \
+                            24 + 4 * h, 25 + 4 * h, 26 + 4 * h, 27 + 4 * h)
+#define MIX_8(a, b, h)                                                                            \
+    __builtin_shufflevector(a, b, 8 * h, 8 * h + 1, 8 * h + 2, 8 * h + 3, 8 * h + 4, 8 * h + 5,   \
+                            8 * h + 6, 8 * h + 7, 16 + 8 * h, 17 + 8 * h, 18 + 8 * h, 19 + 8 * h, \
+                            20 + 8 * h, 21 + 8 * h, 22 + 8 * h, 23 + 8 * h)
+#elif VEC_LANES == 8
+#define MIX_1(a, b, h)                                                                            \
+    __builtin_shufflevector(a, b, h, 8 + h, 2 + h, 10 + h, 4 + h, 12 + h, 6 + h, 14 + h)
+#define MIX_2(a, b, h)                                                                            \
+    __builtin_shufflevector(a, b, 2 * h, 2 * h + 1, 8 + 2 * h, 9 + 2 * h, 4 + 2 * h, 5 + 2 * h,   \
+                            12 + 2 * h, 13 + 2 * h)
+#define MIX_4(a, b, h)                                                                            \
+    __builtin_shufflevector(a, b, 4 * h, 4 * h + 1, 4 * h + 2, 4 * h + 3, 8 + 4 * h, 9 + 4 * h,   \
+                            10 + 4 * h, 11 + 4 * h)
+#elif VEC_LANES == 4
+#define MIX_1(a, b, h) __builtin_shufflevector(a, b, h, 4 + h, 2 + h, 6 + h)
+#define MIX_2(a, b, h) __builtin_shufflevector(a, b, 2 * h, 2 * h + 1, 4 + 2 * h, 5 + 2 * h)
+#else
+#define MIX_1(a, b, h) __builtin_shufflevector(a, b, h, 2 + h)
+#endif
+#define SUM_LEVEL(mix, pairs)                                                                     \
+    UNROLL                                                                                        \
+    for (int i = 0; i < pairs; i++)                                                               \
+        t[i] = mix(t[2 * i], t[2 * i + 1], 0) + mix(t[2 * i], t[2 * i + 1], 1);
+#define TRANSPOSE_LEVEL(mix, group)                                                               \
+    UNROLL                                                                                        \
+    for (int i = 0; i < VEC_LANES; i++)                                                           \
+        if (!(i & group)) {                                                                       \
+            vec low = mix(t[i], t[i + group], 0), high = mix(t[i], t[i + group], 1);              \
+            t[i] = low;                                                                           \
+            t[i + group] = high;                                                                  \
+        }
+#endif
+
+/* Sums across lanes of VL vectors at once: lane i of the result is the sum of a[i]'s lanes. The
+ * tree halves the number of vectors at each level. */
 ALWAYS_INLINE vec FN(sum_lanes)(const vec *a)
 {
-    vec t[VL];
+#if VEC_BYTES
+    vec t[VEC_LANES];
     memcpy(t, a, sizeof t);
-#if VEC_LANES == 16
-    UNROLL
-    for (int i = 0; i < 8; i++)
-        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24,
-                                       10, 26, 12, 28, 14, 30) +
-               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25,
-                                       11, 27, 13, 29, 15, 31);
-    UNROLL
-    for (int i = 0; i < 4; i++)
-        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9,
-                                       24, 25, 12, 13, 28, 29) +
-               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11,
-                                       26, 27, 14, 15, 30, 31);
-    UNROLL
-    for (int i = 0; i < 2; i++)
-        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9,
-                                       10, 11, 24, 25, 26, 27) +
-               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13,
-                                       14, 15, 28, 29, 30, 31);
-    return __builtin_shufflevector(t[0], t[1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22,
-                                   23) +
-           __builtin_shufflevector(t[0], t[1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28,
-                                   29, 30, 31);
-#elif VEC_LANES == 8
-    UNROLL
-    for (int i = 0; i < 4; i++)
-        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14) +
-               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
-    UNROLL
-    for (int i = 0; i < 2; i++)
-        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
-               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
-    return __builtin_shufflevector(t[0], t[1], 0, 1, 2, 3, 8, 9, 10, 11) +
-           __builtin_shufflevector(t[0], t[1], 4, 5, 6, 7, 12, 13, 14, 15);
-#elif VEC_LANES == 4
-    UNROLL
-    for (int i = 0; i < 2; i++)
-        t[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 4, 2, 6) +
-               __builtin_shufflevector(t[2 * i], t[2 * i + 1], 1, 5, 3, 7);
-    return __builtin_shufflevector(t[0], t[1], 0, 1, 4, 5) +
-           __builtin_shufflevector(t[0], t[1], 2, 3, 6, 7);
+    SUM_LEVEL(MIX_1, VEC_LANES / 2)
+#if VEC_LANES >= 4
+    SUM_LEVEL(MIX_2, VEC_LANES / 4)
+#endif
+#if VEC_LANES >= 8
+    SUM_LEVEL(MIX_4, VEC_LANES / 8)
+#endif
+#if VEC_LANES >= 16
+    SUM_LEVEL(MIX_8, VEC_LANES / 16)
+#endif
+    return t[0];
 #else
-    return __builtin_shufflevector(t[0], t[1], 0, 2) + __builtin_shufflevector(t[0], t[1], 1, 3);
+    return a[0];
+#endif
+}
+
+/* Exchanges rows and columns of VL vectors. */
+ALWAYS_INLINE void FN(transpose)(vec *t)
+{
+#if VEC_BYTES
+    TRANSPOSE_LEVEL(MIX_1, 1)
+#if VEC_LANES >= 4
+    TRANSPOSE_LEVEL(MIX_2, 2)
+#endif
+#if VEC_LANES >= 8
+    TRANSPOSE_LEVEL(MIX_4, 4)
+#endif
+#if VEC_LANES >= 16
+    TRANSPOSE_LEVEL(MIX_8, 8)
+#endif
+#else
+    (void)t;
 #endif
 }
 #undef VEC_LANES
-#else
-ALWAYS_INLINE vec FN(sum_lanes)(const vec *a) { return a[0]; }
-#endif
+#undef MIX_1
+#undef MIX_2
+#undef MIX_4
+#undef MIX_8
+#undef SUM_LEVEL
+#undef TRANSPOSE_LEVEL
 
 /* Adds the lane sums of n vectors to n doubles. */
 ALWAYS_INLINE void FN(add_sums)(const vec *a, ptrdiff_t n, double *out)
