@@ -1,4 +1,4 @@
-"""Threads: how many, BLAS kept to one, fits in several Python threads, fork."""
+"""Threads, processes and memory: how many, how safely, how little."""
 
 import os
 import sys
@@ -181,3 +181,47 @@ def test_joblib_s_processes_can_fit():
     fitted = joblib.Parallel(2)(joblib.delayed(mixture(2).fit)(X) for _ in range(2))
     for model in fitted:
         assert np.array_equal(model.means_, expected)
+
+
+# ---- memory ------------------------------------------------------------------------------------
+
+
+MEMORY = """
+import warnings
+import numpy as np
+from fastem import GaussianMixture
+
+warnings.simplefilter("ignore")  # three iterations do not converge
+K, D = 16, 8
+PRECISIONS = {
+    "full": [np.eye(D)] * K, "tied": np.eye(D), "diag": np.ones((K, D)), "spherical": np.ones(K)
+}
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+
+def fit(X, weight):
+    for kind, precisions in PRECISIONS.items():
+        model = GaussianMixture(K, covariance_type=kind, precisions_init=precisions, n_jobs=2,
+                                weights_init=np.full(K, 1 / K), means_init=X[:K], max_iter=3)
+        model.fit(X)
+        model.fit(X, sample_weight=weight)
+
+rng = np.random.default_rng(0)
+X, weight = rng.normal(size=(400_000, D)), rng.uniform(size=400_000)
+fit(X[:5000].copy(), weight[:5000].copy())  # loads libraries, starts threads
+before = peak()
+fit(X, weight)
+used = peak() - before
+shown = np.ones(40 << 17)  # 40 MiB must show, or the measure sees nothing
+assert peak() - before > 38, peak() - before
+print(used)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_fit_needs_little_memory(run_python):
+    """Beyond X a fit of any type needs under 20 MiB: no array of the responsibilities, 49 MiB."""
+    used = float(run_python(MEMORY))
+    assert used < 20

@@ -1,8 +1,35 @@
 """fastem: fast, careful expectation-maximisation with scikit-learn's API."""
 
-from fastem import em
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from fastem._version import __version__
-from fastem._versions import has_openmp, show_versions
-from fastem.gaussian_mixture import GaussianMixture
+
+if TYPE_CHECKING:
+    from fastem import em
+    from fastem._versions import has_openmp, show_versions
+    from fastem.gaussian_mixture import GaussianMixture
+
+# Imported when first used: scikit-learn takes a second, which `python -m fastem --help` can do
+# without.
+_HOMES = {
+    "GaussianMixture": "fastem.gaussian_mixture",
+    "has_openmp": "fastem._versions",
+    "show_versions": "fastem._versions",
+}
 
 __all__ = ["GaussianMixture", "__version__", "em", "has_openmp", "show_versions"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "em":
+        return import_module("fastem.em")
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'fastem' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -15,7 +15,7 @@ from scipy.linalg import lapack
 from sklearn.cluster import KMeans, kmeans_plusplus
 
 from fastem._kernels import gaussian as kernel
-from fastem._statistics import Moments, Statistics
+from fastem._statistics import Moments, Statistics, add_scatter_of
 
 __all__ = [
     "KINDS",
@@ -27,6 +27,7 @@ __all__ = [
     "moments_of",
     "precisions_of",
     "rows",
+    "useful_threads",
 ]
 
 KINDS = kernel.KINDS
@@ -187,15 +188,15 @@ class GaussianEM:
     def estimate(self, moments: Moments) -> GaussianParams:
         """Return the parameters that moments give, the weights not normalised."""
         weights, means = self.component_weights(moments), self.means(moments)
-        scatter = moments.scatter_about(means)
+        covariances = moments.scatter_about(means)
         if self.kind == "full":
-            covariances = scatter / weights[:, None, None]
+            covariances /= weights[:, None, None]
         elif self.kind == "tied":
-            covariances = scatter / weights.sum()
+            covariances /= weights.sum()
         elif self.kind == "diag":
-            covariances = scatter / weights[:, None]
+            covariances /= weights[:, None]
         else:
-            covariances = scatter / (weights * means.shape[1])
+            covariances /= weights * means.shape[1]
         if self.kind in ("full", "tied"):
             diagonal = np.arange(means.shape[1])
             covariances[..., diagonal, diagonal] += self.reg_covar
@@ -226,7 +227,8 @@ class GaussianEM:
         share = 1 / np.where(weight > 0, weight, 1)[:, None]
         if kind == "full":
             offset = first * share
-            scatter = second - weight[:, None, None] * (offset[:, :, None] * offset[:, None, :])
+            scatter = second
+            add_scatter_of(scatter, offset, -weight, kind)
             scatter /= scaling.scale[:, None] * scaling.scale
             mean = params.means + offset / scaling.scale
         elif kind == "diag":
@@ -270,6 +272,16 @@ def _second_moment(block, center, given, n_threads):
     one = GaussianParams(np.ones(1), center, None, unit, block.X.dtype)
     job = block.scaling.job(block.X, one, "full")
     return kernel.moments(job, block.sample_weight, given, n_threads)[3][0]
+
+
+def useful_threads(n_threads, n_samples, n_features, n_components, kind):
+    """Return n_threads, or 1 where an E-step takes less than about a millisecond.
+
+    On a machine that is busy with other work, waiting for a second thread to be scheduled takes
+    longer than that.
+    """
+    flops = n_features**2 if kind == "full" else 4 * n_features
+    return n_threads if n_samples * n_components * (flops + 32) > 3e7 else 1
 
 
 def rows(X, params, kind, output, n_threads):

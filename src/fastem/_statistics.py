@@ -106,8 +106,8 @@ class Moments:
         weight = self.weight + sign * other.weight
         gap = other.mean - self.mean
         share = np.divide(sign * other.weight, weight, out=np.zeros_like(weight), where=weight != 0)
-        between = scatter_of(gap, self.weight * share, self.kind)
-        scatter = self.scatter + sign * other.scatter + between
+        scatter = self.scatter + sign * other.scatter
+        add_scatter_of(scatter, gap, self.weight * share, self.kind)
         return Moments(weight, self.mean + share[:, None] * gap, scatter, self.kind)
 
     def __add__(self, other: Moments) -> Moments:
@@ -123,14 +123,19 @@ class Moments:
 
     def scatter_about(self, center):
         """Return the scatter about other centers, shape as `scatter`; `center` is (K, D)."""
-        return self.scatter + scatter_of(self.mean - center, self.weight, self.kind)
+        scatter = self.scatter.copy()
+        add_scatter_of(scatter, self.mean - center, self.weight, self.kind)
+        return scatter
 
 
-def scatter_of(offset, weight, kind: str):
-    """Return weight * offset offset^T, (K, D) and (K,) reduced to the shape that `kind` names."""
+def add_scatter_of(scatter, offset, weight, kind: str) -> None:
+    """Add weight * offset offset^T, (K, D) and (K,) reduced to the shape that `kind` names."""
     if kind == "full":
-        return weight[:, None, None] * (offset[:, :, None] * offset[:, None, :])
-    if kind == "tied":
-        return (weight[:, None] * offset).T @ offset
-    squares = weight[:, None] * offset**2
-    return squares if kind == "diag" else squares.sum(axis=1)
+        for total, row, w in zip(scatter, offset, weight, strict=True):  # no second (K, D, D)
+            total += np.outer(w * row, row)
+    elif kind == "tied":
+        scatter += (weight[:, None] * offset).T @ offset
+    elif kind == "diag":
+        scatter += weight[:, None] * offset**2
+    else:
+        scatter += weight * (offset**2).sum(axis=1)

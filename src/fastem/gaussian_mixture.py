@@ -232,14 +232,14 @@ class GaussianMixture(DensityMixin, EMEstimator):
     def _fit(self, X, sample_weight):
         """Fit; return the validated X."""
         with unchanged_on_error(self):
-            n_threads = effective_n_jobs(self.n_jobs)
+            effective_n_jobs(self.n_jobs)  # complains before any work
             X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
             sample_weight = check_sample_weight(sample_weight, X)
             self._check_n_components(X, sample_weight)
             given = self._check_start(X.shape[1])
             resume = self.warm_start and hasattr(self, "converged_")
             block = _gaussian.Block.of(X, sample_weight)
-            model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, n_threads)
+            model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, self._n_threads(X))
             random_state = check_random_state(self.random_state)
 
             def start(init):
@@ -333,6 +333,11 @@ class GaussianMixture(DensityMixin, EMEstimator):
             else _check_precisions(self.precisions_init, self.covariance_type, k, d),
         )
 
+    def _n_threads(self, X):
+        return _gaussian.useful_threads(
+            effective_n_jobs(self.n_jobs), *X.shape, self.n_components, self.covariance_type
+        )
+
     # ---- reading ---------------------------------------------------------------------------
 
     def _validated(self, X):
@@ -345,9 +350,7 @@ class GaussianMixture(DensityMixin, EMEstimator):
 
     def _rows(self, X, output):
         """Return 'labels', 'log_prob' or 'responsibilities' of validated samples."""
-        return _gaussian.rows(
-            X, self._params(), self.covariance_type, output, effective_n_jobs(self.n_jobs)
-        )
+        return _gaussian.rows(X, self._params(), self.covariance_type, output, self._n_threads(X))
 
     def predict(self, X):
         """Return the most probable component of each sample.

@@ -70,7 +70,7 @@ cdef extern from *:
     const gaussian_ops *fastem_gaussian_ops(int level, int is_double) noexcept nogil
 
 KINDS = ("full", "tied", "diag", "spherical")
-cdef Py_ssize_t MOST_LANES = 32, LEAST_LANES = 4, LANE_BYTES = 14 << 20
+cdef Py_ssize_t MOST_LANES = 32, LEAST_LANES = 4, LANE_BYTES = 6 << 20
 cdef int level = runtime.cpu_level()
 
 
@@ -240,15 +240,12 @@ cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
     cdef const gaussian_ops *ops = job.ops
     cdef Py_ssize_t rows = ops.chunk_rows(c), n_chunks = (c.n_samples + rows - 1) // rows
     cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(c), lane
-    cdef double work = <double> c.n_samples * c.n_components * (
-        c.n_features * c.n_features if c.kind == 0 else 2 * c.n_features)
     cdef double clock = omp_get_wtime()
     cdef int stop = 0
     cdef char *scratch
     cdef void *tables
     n_lanes = max(1, min(n_lanes, n_chunks))
-    # A parallel region costs more than 1e5 operations.
-    n_threads = 1 if work < 2e5 else max(1, min(n_threads, n_lanes))
+    n_threads = max(1, min(n_threads, n_lanes))
     sums = np.zeros((n_lanes, size))
     cdef double[:, ::1] lanes = sums
     scratch = <char *> calloc(n_threads, scratch_bytes)
