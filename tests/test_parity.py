@@ -154,6 +154,21 @@ def test_warm_start_is_equal(covariance_type):
     assert ours.converged_ == theirs.converged_
 
 
+@pytest.mark.parametrize("covariance_type", KINDS)
+def test_an_empty_component_is_equal(covariance_type):
+    """A component that no sample belongs to moves to zero, with next to no weight."""
+    shape = {
+        "full": [np.eye(4)] * 2,
+        "tied": np.eye(4),
+        "diag": np.ones((2, 4)),
+        "spherical": [1, 1],
+    }
+    start = {"weights_init": [0.5, 0.5], "means_init": [[5.0] * 4, [1e4] * 4]}
+    start |= {"precisions_init": shape[covariance_type], "covariance_type": covariance_type}
+    for max_iter in (1, 3):
+        assert_same(*both(IRIS, n_components=2, max_iter=max_iter, **start))
+
+
 def test_a_random_state_instance_is_equal():
     """A RandomState is advanced as there: the next fit differs, and equally."""
     ours = GaussianMixture(3, random_state=np.random.RandomState(5), init_params="random")

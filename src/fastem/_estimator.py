@@ -70,13 +70,22 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator):
     """
 
     def _fit_em(
-        self, model, blocks, start, *, n_init=1, lower_bound=-np.inf, X=None, sample_weight=None
+        self,
+        model,
+        blocks,
+        start,
+        *,
+        n_init=1,
+        lower_bound=-np.inf,
+        X=None,
+        y=None,
+        sample_weight=None,
     ) -> em.Result:
         """Run the driver and set the fitted attributes; on Ctrl-C, those of the best so far."""
         callbacks = list(getattr(self, "_em_callbacks", ()))
         bridge = None
         if hasattr(self, "_init_callback_context"):
-            bridge = _ScikitLearnCallbacks(self, n_init, X, sample_weight)
+            bridge = _ScikitLearnCallbacks(self, n_init, X, y, sample_weight)
             callbacks.append(bridge)
         try:
             with single_threaded_blas():
@@ -126,9 +135,12 @@ class _ScikitLearnCallbacks(em.Callback):
     Their task tree: fit > initialization (n_init of them) > iteration (at most max_iter).
     """
 
-    def __init__(self, estimator, n_init, X, sample_weight) -> None:
+    def __init__(self, estimator, n_init, X, y, sample_weight) -> None:
         self.estimator = estimator
-        self.data = {"estimator": estimator, "X": X, "y": None}
+        if y is None:
+            # ScoringMonitor scores only where there is a y; these estimators' scores ignore it.
+            y = np.broadcast_to(np.int64(0), len(X))
+        self.data = {"estimator": estimator, "X": X, "y": y}
         if sample_weight is not None:
             self.data["metadata"] = {"sample_weight": sample_weight}
         self.root = estimator._init_callback_context(max_subtasks=n_init)

@@ -23,6 +23,7 @@ __all__ = [
     "GaussianEM",
     "GaussianParams",
     "covariances_of",
+    "fits",
     "initial_responsibilities",
     "moments_of",
     "precisions_of",
@@ -81,7 +82,7 @@ class Scaling(NamedTuple):
         rows = X[:: max(1, len(X) // 4096)].astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             mean, std = rows.mean(axis=0), rows.std(axis=0)
-            largest = std**2 * len(X)
+            largest = np.abs(rows).max(axis=0) ** 2 * len(X)
         if not np.all(np.isfinite(largest)):
             feature = int(np.argmin(np.isfinite(largest)))
             raise ValueError(
@@ -111,8 +112,8 @@ class Scaling(NamedTuple):
         exponent = np.clip(np.frexp(std)[1], -limit, limit)
         return cls(shift, np.where(std > 0, np.ldexp(1.0, -exponent), 1.0))
 
-    def job(self, X, params, kind):
-        """Return the kernel's job for these parameters."""
+    def job(self, X, params, kind, likelihood=True):
+        """Return the kernel's job for these parameters, with or without their log-norms."""
         chol, d = params.precisions_cholesky, X.shape[1]
         if kind in ("full", "tied"):
             scaled, diagonal = chol / self.scale[:, None], chol.diagonal(axis1=-2, axis2=-1)
@@ -122,7 +123,7 @@ class Scaling(NamedTuple):
             scaled, diagonal = chol[:, None] / self.scale, np.repeat(chol[:, None], d, axis=1)
         with np.errstate(divide="ignore"):  # a component may have weight 0
             log_norm = np.log(params.weights) + np.log(diagonal).sum(axis=-1)
-        log_norm -= d / 2 * math.log(2 * math.pi)
+        log_norm = (log_norm - d / 2 * math.log(2 * math.pi)) if likelihood else 0 * params.weights
         means = (params.means - self.shift) * self.scale
         return kernel.Job(X, kind, self.shift, self.scale, means, scaled, log_norm)
 
@@ -208,10 +209,14 @@ class GaussianEM:
     def given_moments(self, responsibilities, block: Block) -> Moments:
         """Return the moments that given (n, K) responsibilities have, about their own means."""
         k, d = responsibilities.shape[1], block.X.shape[1]
-        nowhere = np.tile(block.scaling.shift, (k, 1))
-        unit = np.ones((k, d)) if self.kind == "diag" else np.ones(k)
-        if self.kind in ("full", "tied"):  # the factors are not used, but have a shape
-            unit = np.broadcast_to(np.eye(d), (k, d, d)[self.kind == "tied" :])
+        scaling = block.scaling
+        unit = {
+            "full": np.broadcast_to(np.eye(d), (k, d, d)),  # not used, but it has a shape
+            "tied": np.eye(d),
+            "diag": np.tile(scaling.scale, (k, 1)),
+            "spherical": np.full(k, scaling.scale.min()),
+        }[self.kind]
+        nowhere = np.tile(scaling.shift, (k, 1))
         params = GaussianParams(np.ones(k), nowhere, None, unit, self.dtype)
         # First the means, then the scatter about them.
         first = self._sum(params, block, responsibilities)[1]
@@ -220,7 +225,7 @@ class GaussianEM:
     def _sum(self, params, block, given) -> tuple[float, Moments]:
         """Return the bound and the moments, in the data's own coordinates."""
         scaling, kind = block.scaling, self.kind
-        job = scaling.job(block.X, params, kind)
+        job = scaling.job(block.X, params, kind, likelihood=given is None)
         bound, weight, first, second = kernel.moments(
             job, block.sample_weight, given, self.n_threads
         )
@@ -244,12 +249,31 @@ class GaussianEM:
                 moved = ((mean - params.means) ** 2).sum(axis=1)
                 scatter = 2 * second / params.precisions_cholesky**2 - weight * moved
             else:
-                total = self._scatter_of_all(block, given)
-                scatter = total - (weight[:, None] * centered).T @ centered
+                scatter = self._tied_scatter(params, block, given, weight, centered)
                 scatter /= scaling.scale[:, None] * scaling.scale
         if kind in ("diag", "spherical"):
             scatter = np.maximum(scatter, 0)  # rounding may leave -1e-17
         return bound, Moments(weight, mean, scatter, kind)
+
+    def _tied_scatter(self, params, block, given, weight, centered):
+        """Return the scatter about the components' means, in the kernel's coordinates.
+
+        It is what remains of the whole scatter without that of the means. Where that is little,
+        digits are lost, and the components' own scatters are summed instead.
+        """
+        total = self._scatter_of_all(block, given)
+        scatter = total - (weight[:, None] * centered).T @ centered
+        enough = 1e-3 if self.dtype == np.float32 else 1e-6
+        if np.all(scatter.diagonal() >= enough * total.diagonal()):
+            return scatter
+        chol = params.precisions_cholesky
+        each = params._replace(precisions_cholesky=np.tile(chol, (len(weight), 1, 1)))
+        job = block.scaling.job(block.X, each, "full", likelihood=given is None)
+        _, weight, first, second = kernel.moments(job, block.sample_weight, given, self.n_threads)
+        offset = first / np.where(weight > 0, weight, 1)[:, None]
+        scatter = second.sum(axis=0)
+        add_scatter_of(scatter, offset, -weight, "tied")
+        return scatter
 
     def _scatter_of_all(self, block, given):
         """Return sum_n w_n z_n z_n^T of all samples, in the kernel's coordinates.
@@ -328,6 +352,8 @@ def initial_responsibilities(method, n_components, block, random_state):
         Used as scikit-learn uses it.
     """
     X, sample_weight = block.X, block.sample_weight
+    if method in ("kmeans", "k-means++"):
+        X = _squarable(X)
     if method == "kmeans":
         kmeans = KMeans(n_clusters=n_components, n_init=1, random_state=random_state)
         return Labels(kmeans.fit(X, sample_weight=sample_weight).labels_)
@@ -341,6 +367,14 @@ def initial_responsibilities(method, n_components, block, random_state):
             X, n_components, sample_weight=sample_weight, random_state=random_state
         )
     return RowResponsibilities(indices)
+
+
+def _squarable(X):
+    """Return X, or float32 data times a power of 2 if k-means would lose their squares."""
+    largest = np.abs(X).max() if X.dtype == np.float32 else 1.0
+    if largest == 0 or 1e-12 < largest < 1e12:
+        return X
+    return np.ldexp(X, -np.frexp(largest)[1])
 
 
 def moments_of(responsibilities, n_components, block, model) -> Moments:
@@ -419,6 +453,13 @@ def _singular(component, covariance, kind):
     else:
         smallest = f"smallest variance {np.min(covariance):.3g}"
     return f"{_ILL_DEFINED} {which} is singular ({smallest})."
+
+
+def fits(array, dtype):
+    """Return whether an array of float64 keeps its values in another dtype, up to rounding."""
+    size = np.abs(array[array != 0])
+    info = np.finfo(dtype)
+    return bool(size.size == 0 or (size.max() <= info.max and size.min() >= info.tiny))
 
 
 def precisions_of(precisions_cholesky, kind):

@@ -321,6 +321,8 @@ class _Printer(Callback):
         print(line)
 
     def on_init_end(self, init: int, result: Result) -> None:
+        if result.n_iter == 0:
+            return
         line = f"Initialization {'converged' if result.converged else 'did not converge'}."
         if self.verbose >= 2:
             elapsed = perf_counter() - self.init_time

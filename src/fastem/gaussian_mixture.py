@@ -205,7 +205,7 @@ class GaussianMixture(DensityMixin, EMEstimator):
         ConvergenceWarning
             If the best restart did not converge within `max_iter` iterations.
         """
-        self._fit(X, sample_weight)
+        self._fit(X, y, sample_weight)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -226,10 +226,10 @@ class GaussianMixture(DensityMixin, EMEstimator):
         labels : ndarray of shape (n_samples,)
             Component labels, equal to ``fit(X).predict(X)``.
         """
-        X = self._fit(X, sample_weight)
+        X = self._fit(X, y, sample_weight)
         return self._rows(X, "labels")
 
-    def _fit(self, X, sample_weight):
+    def _fit(self, X, y, sample_weight):
         """Fit; return the validated X."""
         with unchanged_on_error(self):
             effective_n_jobs(self.n_jobs)  # complains before any work
@@ -254,6 +254,7 @@ class GaussianMixture(DensityMixin, EMEstimator):
                 n_init=1 if resume else self.n_init,
                 lower_bound=self.lower_bound_ if resume else -np.inf,
                 X=X,
+                y=y,
                 sample_weight=sample_weight,
             )
         if not result.converged and self.max_iter > 0:
@@ -294,18 +295,20 @@ class GaussianMixture(DensityMixin, EMEstimator):
         return estimated._replace(weights=weights, means=means)
 
     def _attributes(self, params) -> dict[str, Any]:
-        dtype = params.dtype
-        chol = params.precisions_cholesky
-        covariances = params.covariances
+        chol, covariances = params.precisions_cholesky, params.covariances
         if covariances is None:
             covariances = _gaussian.covariances_of(chol, self.covariance_type)
-        return {
-            "weights_": params.weights.astype(dtype),
-            "means_": params.means.astype(dtype),
-            "covariances_": covariances.astype(dtype),
-            "precisions_cholesky_": chol.astype(dtype),
-            "precisions_": _gaussian.precisions_of(chol, self.covariance_type).astype(dtype),
+        attributes = {
+            "weights_": params.weights,
+            "means_": params.means,
+            "covariances_": covariances,
+            "precisions_cholesky_": chol,
+            "precisions_": _gaussian.precisions_of(chol, self.covariance_type),
         }
+        # The data's dtype, unless a variance does not fit: those of float32 data may not.
+        fits = all(_gaussian.fits(value, params.dtype) for value in attributes.values())
+        dtype = params.dtype if fits else np.float64
+        return {name: value.astype(dtype) for name, value in attributes.items()}
 
     def _params(self):
         """Return the fitted parameters in the driver's form."""
