@@ -292,9 +292,10 @@ class GaussianEM:
 
 def _second_moment(block, center, given, n_threads):
     """Return sum w (x - center)(x - center)^T over a block, scaled; `given` scales the weights."""
-    unit = np.eye(block.X.shape[1])[None]
-    one = GaussianParams(np.ones(1), center, None, unit, block.X.dtype)
-    job = block.scaling.job(block.X, one, "full")
+    d = block.X.shape[1]
+    # A single component without precision: every responsibility is exactly 1.
+    one = GaussianParams(np.ones(1), center, None, np.zeros((1, d, d)), block.X.dtype)
+    job = block.scaling.job(block.X, one, "full", likelihood=False)
     return kernel.moments(job, block.sample_weight, given, n_threads)[3][0]
 
 
