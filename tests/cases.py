@@ -27,8 +27,9 @@ class Case:
 
     dtype: type
 
-    #: The most rows that the kernel takes as one piece: only with more rows are there lanes.
+    #: The most rows that the kernel takes as one piece, and rows enough for 32 lanes of them.
     chunk_rows: ClassVar[int] = 1024
+    many_rows: ClassVar[int] = 33_333
     #: Whether the model has a scale and an origin: `moved` and `move_sums` are then there.
     equivariant: ClassVar[bool] = False
 
@@ -36,11 +37,6 @@ class Case:
     def tolerance(self):
         """Relative error of a sum, some hundred times what rounding makes."""
         return 1e-12 if self.dtype == np.float64 else 2e-5
-
-    @property
-    def many_rows(self) -> int:
-        """Rows enough for 32 lanes, and work enough for the kernel to use several threads."""
-        raise NotImplementedError
 
     def data(self, n_samples=None, seed=0) -> np.ndarray:
         """Return X, of the case's dtype; of its own number of rows if that is not given."""
@@ -91,11 +87,6 @@ class GaussianCase(Case):
     def __str__(self):
         size = f"{self.n_samples}x{self.n_features}-K{self.n_components}"
         return f"gaussian-{self.kind}-{size}-spread{self.spread:g}-{np.dtype(self.dtype)}"
-
-    @property
-    def many_rows(self):
-        work = self.n_components * self.n_features * min(self.n_features, 2)
-        return max(33_333, 300_000 // work)
 
     def data(self, n_samples=None, seed=0):
         rng = np.random.default_rng(seed)

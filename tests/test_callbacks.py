@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -103,16 +104,35 @@ def test_sample_weight_reaches_callbacks():
     assert np.array_equal(recorder.metadata["sample_weight"], weight)
 
 
+def logged(scoring, labels=None, **fit):
+    """Return the final mixture, and what ScoringMonitor noted at each iteration's end."""
+    monitor = callback.ScoringMonitor(scoring=scoring)
+    final = mixture().set_callbacks(monitor).fit(X, labels, **fit)
+    rows = [row for row in monitor.get_logs().data if row["task_name"] == "iteration"]
+    assert len(rows) == final.n_iter_ > 3
+    return final, rows
+
+
+def mean_log_density(estimator, X, y, sample_weight=None):
+    return estimator.score(X, sample_weight=sample_weight)
+
+
+@pytest.mark.parametrize("weight", [None, np.arange(1.0, 151)], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("labels", [None, y], ids=["without y", "with y"])
-def test_scoring_monitor_logs_the_score_of_each_iteration(labels):
+def test_scoring_monitor_logs_the_score_of_each_iteration(labels, weight):
     """ScoringMonitor's values are the scores of mixtures fitted with that many iterations."""
-    monitor = callback.ScoringMonitor(scoring=None)
-    final = mixture().set_callbacks(monitor).fit(X, labels)
-    logged = [
-        row["score"] for row in monitor.get_logs().data if row.get("task_name") == "iteration"
+    final, rows = logged({"score": mean_log_density}, labels, sample_weight=weight)
+    expected = [
+        mixture(max_iter=n).fit(X, sample_weight=weight).score(X, sample_weight=weight)
+        for n in range(1, final.n_iter_ + 1)
     ]
-    expected = [mixture(max_iter=n).fit(X).score(X) for n in range(1, final.n_iter_ + 1)]
-    assert logged == pytest.approx(expected, rel=1e-12)
+    assert [row["score"] for row in rows] == pytest.approx(expected, rel=1e-12)
+
+
+def test_scoring_monitor_compares_with_labels():
+    """The y given to fit reaches scores that need it."""
+    final, rows = logged("adjusted_rand_score", y)
+    assert rows[-1]["adjusted_rand_score"] == adjusted_rand_score(y, final.predict(X)) > 0.5
 
 
 def test_progress_bar_shows_the_fit(capsys):

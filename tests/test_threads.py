@@ -9,11 +9,11 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastem
-from fastem import GaussianMixture
+from fastem import GaussianMixture, _gaussian
 from fastem._threads import effective_n_jobs, single_threaded_blas
 
 needs_openmp = pytest.mark.skipif(not fastem.has_openmp(), reason="this build has one thread")
-X = np.random.default_rng(0).normal(size=(40_000, 3))
+X, K = np.random.default_rng(0).normal(size=(40_000, 8)), 10
 
 
 def blas_threads():
@@ -22,8 +22,14 @@ def blas_threads():
 
 def mixture(n_jobs):
     return GaussianMixture(
-        4, means_init=X[:4], init_params="random_from_data", random_state=0, tol=0.1, n_jobs=n_jobs
+        K, means_init=X[:K], init_params="random_from_data", random_state=0, tol=0.1, n_jobs=n_jobs
     )
+
+
+def test_these_fits_are_parallel():
+    """The data of this file are enough for the estimator to use its threads."""
+    assert _gaussian.useful_threads(8, *X.shape, K, "full") == 8
+    assert _gaussian.useful_threads(8, 100, 2, K, "full") == 1
 
 
 # ---- how many --------------------------------------------------------------------------------
@@ -144,7 +150,7 @@ import multiprocessing, sys
 import numpy as np
 from fastem import GaussianMixture
 
-X = np.random.default_rng(0).normal(size=(40_000, 3))
+X, K = np.random.default_rng(0).normal(size=(40_000, 8)), 10
 start = {"weights_init": [0.5, 0.5], "means_init": X[:2], "precisions_init": [np.eye(3)] * 2}
 
 def means():
