@@ -114,14 +114,14 @@ def logged(scoring, labels=None, **fit):
 
 
 def mean_log_density(estimator, X, y, sample_weight=None):
-    return estimator.score(X, sample_weight=sample_weight)
+    return {"score": estimator.score(X, sample_weight=sample_weight)}
 
 
 @pytest.mark.parametrize("weight", [None, np.arange(1.0, 151)], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("labels", [None, y], ids=["without y", "with y"])
 def test_scoring_monitor_logs_the_score_of_each_iteration(labels, weight):
     """ScoringMonitor's values are the scores of mixtures fitted with that many iterations."""
-    final, rows = logged({"score": mean_log_density}, labels, sample_weight=weight)
+    final, rows = logged(mean_log_density, labels, sample_weight=weight)
     expected = [
         mixture(max_iter=n).fit(X, sample_weight=weight).score(X, sample_weight=weight)
         for n in range(1, final.n_iter_ + 1)

@@ -148,13 +148,14 @@ def test_whole_fits_have_the_same_bits():
 FORK = """
 import multiprocessing, sys
 import numpy as np
-from fastem import GaussianMixture
+from fastem import GaussianMixture, _gaussian
 
-X, K = np.random.default_rng(0).normal(size=(40_000, 8)), 10
-start = {"weights_init": [0.5, 0.5], "means_init": X[:2], "precisions_init": [np.eye(3)] * 2}
+X = np.random.default_rng(0).normal(size=(40_000, 8))
+start = {"weights_init": [0.1] * 10, "means_init": X[:10], "precisions_init": [np.eye(8)] * 10}
+assert _gaussian.useful_threads(2, 40_000, 8, 10, "full") == 2
 
 def means():
-    return GaussianMixture(2, n_jobs=2, tol=0.1, **start).fit(X).means_.tolist()
+    return GaussianMixture(10, n_jobs=2, tol=0.1, **start).fit(X).means_.tolist()
 
 def child(queue):
     queue.put(means())

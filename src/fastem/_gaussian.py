@@ -1,4 +1,4 @@
-"""Gaussian components: the model that the driver fits, their start, and what is read off them.
+"""Gaussian components: the model that the driver fits, and what is read off them.
 
 Parameters are float64 throughout, also for float32 data; the kernel rounds them to the data's
 precision in coordinates in which every feature is of order 1.
@@ -7,12 +7,10 @@ precision in coordinates in which every feature is of order 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import lapack
-from sklearn.cluster import KMeans, kmeans_plusplus
 
 from fastem._kernels import gaussian as kernel
 from fastem._statistics import Moments, Statistics, add_scatter_of
@@ -24,15 +22,13 @@ __all__ = [
     "GaussianParams",
     "covariances_of",
     "fits",
-    "initial_responsibilities",
-    "moments_of",
     "precisions_of",
     "rows",
+    "second_moment",
     "useful_threads",
 ]
 
 KINDS = kernel.KINDS
-_CHUNK_BYTES = 2 << 20  # responsibilities that are made at once for the start
 _ILL_DEFINED = (
     "Fitting the mixture model failed because some components have ill-defined empirical "
     "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "
@@ -284,13 +280,13 @@ class GaussianEM:
         center = block.scaling.shift[None]
         if given is not None:
             given = given.sum(axis=1, keepdims=True)
-            return _second_moment(block, center, given, self.n_threads)
+            return second_moment(block, center, given, self.n_threads)
         if self._total_scatter is None or self._total_scatter[0] is not block:
-            self._total_scatter = block, _second_moment(block, center, None, self.n_threads)
+            self._total_scatter = block, second_moment(block, center, None, self.n_threads)
         return self._total_scatter[1]
 
 
-def _second_moment(block, center, given, n_threads):
+def second_moment(block, center, given, n_threads):
     """Return sum w (x - center)(x - center)^T over a block, scaled; `given` scales the weights."""
     d = block.X.shape[1]
     # A single component without precision: every responsibility is exactly 1.
@@ -318,105 +314,6 @@ def rows(X, params, kind, output, n_threads):
     outputs = {"log_prob": None, "responsibilities": None, "labels": None, output: array}
     kernel.rows(scaling.job(X, params, kind), **outputs, n_threads=n_threads)
     return array
-
-
-# ---- start -----------------------------------------------------------------------------------
-
-
-class RowResponsibilities(NamedTuple):
-    """Responsibility 1 of one row for each component, 0 elsewhere."""
-
-    indices: np.ndarray  # (K,)
-
-
-class Labels(NamedTuple):
-    """Responsibility 1 of each sample's own component."""
-
-    labels: np.ndarray  # (n,)
-
-
-class RandomResponsibilities(NamedTuple):
-    """Uniform random responsibilities, drawn as they are read: once."""
-
-    random_state: np.random.RandomState
-
-
-def initial_responsibilities(method, n_components, block, random_state):
-    """Return the first responsibilities by scikit-learn's four methods, with its random numbers.
-
-    Parameters
-    ----------
-    method : {'kmeans', 'k-means++', 'random', 'random_from_data'}
-    n_components : int
-    block : Block
-    random_state : RandomState
-        Used as scikit-learn uses it.
-    """
-    X, sample_weight = block.X, block.sample_weight
-    if method in ("kmeans", "k-means++"):
-        X = _squarable(X)
-    if method == "kmeans":
-        kmeans = KMeans(n_clusters=n_components, n_init=1, random_state=random_state)
-        return Labels(kmeans.fit(X, sample_weight=sample_weight).labels_)
-    if method == "random":
-        return RandomResponsibilities(random_state)
-    if method == "random_from_data":
-        chance = None if sample_weight is None else sample_weight / sample_weight.sum()
-        indices = random_state.choice(len(X), size=n_components, replace=False, p=chance)
-    else:
-        _, indices = kmeans_plusplus(
-            X, n_components, sample_weight=sample_weight, random_state=random_state
-        )
-    return RowResponsibilities(indices)
-
-
-def _squarable(X):
-    """Return X, or float32 data times a power of 2 if k-means would lose their squares."""
-    largest = np.abs(X).max() if X.dtype == np.float32 else 1.0
-    if largest == 0 or 1e-12 < largest < 1e12:
-        return X
-    return np.ldexp(X, -np.frexp(largest)[1])
-
-
-def moments_of(responsibilities, n_components, block, model) -> Moments:
-    """Return the moments of the components under responsibilities of any of the kinds above."""
-    if isinstance(responsibilities, RowResponsibilities):
-        picked = block.X[responsibilities.indices]
-        chosen = Block(picked, None, float(len(picked)), block.scaling)
-        moments = model.given_moments(np.eye(n_components), chosen)
-        if model.kind == "tied":
-            # scikit-learn counts the samples without responsibility as scatter about the origin.
-            # That is odd, but its start, and so its result, depends on it.
-            origin = np.zeros((1, block.X.shape[1]))
-            others = _second_moment(block, origin, None, model.n_threads)
-            others /= block.scaling.scale[:, None] * block.scaling.scale
-            picked = picked.astype(np.float64)
-            moments.scatter += others - picked.T @ picked
-        return moments
-    total = None
-    for begin, end, given in _given(responsibilities, n_components, block):
-        moments = model.given_moments(given, block.rows(begin, end))
-        total = moments if total is None else total + moments
-    assert total is not None
-    return total
-
-
-def _given(responsibilities, n_components, block) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield (begin, end, (end - begin, K) responsibilities) in chunks of limited memory."""
-    for begin, end in _chunks(len(block.X), n_components):
-        if isinstance(responsibilities, Labels):
-            given = np.zeros((end - begin, n_components))
-            given[np.arange(end - begin), responsibilities.labels[begin:end]] = 1
-        else:
-            uniform = responsibilities.random_state.uniform(size=(end - begin, n_components))
-            given = uniform.astype(block.X.dtype)
-            given = (given / given.sum(axis=1, keepdims=True)).astype(np.float64)
-        yield begin, end, given
-
-
-def _chunks(n, n_components):
-    size = max(1024, _CHUNK_BYTES // (8 * n_components))
-    return [(begin, min(begin + size, n)) for begin in range(0, n, size)]
 
 
 # ---- covariances and precisions --------------------------------------------------------------

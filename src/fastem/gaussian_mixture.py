@@ -10,13 +10,20 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import DensityMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastem import _gaussian
 from fastem._estimator import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._gaussian import GaussianEM, GaussianParams
+from fastem._gaussian_start import (
+    check_precisions,
+    check_start,
+    check_weights,
+    initial_responsibilities,
+    moments_of,
+)
 from fastem._threads import effective_n_jobs
 
 __all__ = ["GaussianMixture"]
@@ -273,10 +280,10 @@ class GaussianMixture(DensityMixin, EMEstimator):
             return GaussianParams.from_precisions(
                 weights, means, precisions, self.covariance_type, model.dtype
             )
-        responsibilities = _gaussian.initial_responsibilities(
+        responsibilities = initial_responsibilities(
             self.init_params, self.n_components, block, random_state
         )
-        moments = _gaussian.moments_of(responsibilities, self.n_components, block, model)
+        moments = moments_of(responsibilities, self.n_components, block, model)
         return self._start_from(model, block, given, moments)
 
     def _start_from(self, model, block, given, moments):
@@ -329,16 +336,21 @@ class GaussianMixture(DensityMixin, EMEstimator):
         """Return the given start (weights, means, precisions), validated; None where not given."""
         k, d = self.n_components, n_features
         return (
-            None if self.weights_init is None else _check_weights(self.weights_init, k),
-            None if self.means_init is None else _check_array("means", self.means_init, (k, d)),
+            None if self.weights_init is None else check_weights(self.weights_init, k),
+            None if self.means_init is None else check_start("means", self.means_init, (k, d)),
             None
             if self.precisions_init is None
-            else _check_precisions(self.precisions_init, self.covariance_type, k, d),
+            else check_precisions(self.precisions_init, self.covariance_type, k, d),
         )
 
     def _n_threads(self, X):
+        n_samples, n_features = X.shape
         return _gaussian.useful_threads(
-            effective_n_jobs(self.n_jobs), *X.shape, self.n_components, self.covariance_type
+            effective_n_jobs(self.n_jobs),
+            n_samples,
+            n_features,
+            self.n_components,
+            self.covariance_type,
         )
 
     # ---- reading ---------------------------------------------------------------------------
@@ -522,44 +534,3 @@ class GaussianMixture(DensityMixin, EMEstimator):
     def _set_parameters(self, params):
         """Set weights, means, covariances and precisions_cholesky."""
         self._set_fitted(self._attributes(GaussianParams.of(*params)))
-
-
-def _check_array(name, value, shape):
-    """Return a given start as float64, or say what is wrong in scikit-learn's words."""
-    value = check_array(
-        value, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=f"{name}_init"
-    )
-    if value.shape != shape:
-        raise ValueError(
-            f"The parameter '{name}' should have the shape of {shape}, but got {value.shape}"
-        )
-    return value
-
-
-def _check_weights(weights, n_components):
-    single = getattr(weights, "dtype", None) == np.float32
-    weights = _check_array("weights", weights, (n_components,))
-    if np.any(weights < 0) or np.any(weights > 1):
-        raise ValueError(
-            "The parameter 'weights' should be in the range [0, 1], but got max value "
-            f"{weights.min():.5f}, min value {weights.max():.5f}"
-        )
-    if abs(1 - weights.sum()) > (1e-6 if single else 1e-8):
-        raise ValueError(
-            "The parameter 'weights' should be normalized, "
-            f"but got sum(weights) = {weights.sum():.5f}"
-        )
-    return weights
-
-
-def _check_precisions(precisions, kind, k, d):
-    shape = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
-    precisions = _check_array(f"{kind} precision", precisions, shape)
-    if kind in ("diag", "spherical"):
-        if np.any(precisions <= 0):
-            raise ValueError(f"'{kind} precision' should be positive")
-    else:
-        for matrix in precisions.reshape(-1, d, d):
-            if not np.allclose(matrix, matrix.T) or np.any(np.linalg.eigvalsh(matrix) <= 0):
-                raise ValueError(f"'{kind} precision' should be symmetric, positive-definite")
-    return precisions

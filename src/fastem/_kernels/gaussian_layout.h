@@ -1,0 +1,273 @@
+/* Gaussian mixtures: how parameters, samples and sums lie in memory. A template: see vec.h. */
+
+#undef PANEL_VECS
+#undef PANEL
+#define PANEL_VECS (VEC_REGISTERS == 32 ? 4 : 2) /* vectors of samples in a register tile */
+#undef TILE_COLUMN
+#define PANEL (PANEL_VECS * VL)
+#define TILE 256 /* rows whose second moments are summed at once: 8 columns fit in 16 KiB */
+#define TILE_COLUMN (TILE + 64 / (ptrdiff_t)sizeof(REAL)) /* see lay_scratch */
+#define tables_t FN(tables)
+#define scratch_t FN(scratch)
+
+/* Parameters, rounded to REAL and laid out in the order in which the kernels read them. */
+typedef struct {
+    REAL *means;    /* (K, D4): D4 = D rounded up to 4 */
+    REAL *log_norm; /* (K,) */
+    REAL *shift;    /* (D,) */
+    REAL *scale;    /* (D,) */
+    REAL *coef;     /* full D <= SMALL: (K, D(D+1)/2) columns of the triangle, end to end
+                     * full, tied:      (K or 1, tri4) 4 columns at a time: see tri_squares
+                     * else:            (K4 / 4, D, 8) 4 scales, 4 offsets: see axis_log_prob */
+    REAL *offset;   /* tied: (K4 / 4, D, 8), the same table for the whitened data */
+} tables_t;
+
+typedef struct {
+    ptrdiff_t cap;  /* distance of columns: a little more than the rows that fit */
+    REAL *x;        /* (D4, cap) */
+    REAL *lp, *r;   /* (K4, cap) */
+    REAL *top;      /* (cap,) the largest lp of each row */
+    REAL *weight;   /* (cap,) */
+    REAL *row;      /* (cap,) log-density */
+    REAL *z;        /* (D4, TILE + pad) x - mean of some rows; (D4, PANEL) of a panel */
+    REAL *rz;       /* (4, TILE + pad) 4 features of it times r */
+    REAL *other;    /* (D4, cap) x sorted by component, or whitened */
+    int32_t *best;  /* (cap,) component with the largest lp */
+    int32_t *order; /* (cap,) the row that stands at each place, where the chunk was sorted */
+    int32_t *begins; /* (K,) where each component's rows begin in that order */
+    int sorted;     /* whether it was */
+    int *dense;     /* chunks that are still to be evaluated without pruning */
+} scratch_t;
+
+ALWAYS_INLINE ptrdiff_t FN(up)(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
+ALWAYS_INLINE ptrdiff_t FN(tri4)(ptrdiff_t d4) { return 2 * d4 * (d4 / 4 + 1); }
+ALWAYS_INLINE int FN(is_small)(const gaussian_job *job)
+{
+    return job->kind == GAUSSIAN_FULL && job->n_features <= SMALL;
+}
+
+/* ---- sizes ------------------------------------------------------------------------------- */
+
+/* Sums of one component: weight, (D,) about the mean, then second moments about the mean:
+ * small full: (D(D+1)/2,) rows of the lower triangle; full: 4 x 4 blocks of it; diag: (D,) in
+ * units of the precision; spherical: 1; tied: none. Spherical and tied: (D,) about the shift. */
+static ptrdiff_t FN(component_size)(const gaussian_job *job)
+{
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4);
+    switch (job->kind) {
+    case GAUSSIAN_FULL:
+        return FN(is_small)(job) ? 1 + d + d * (d + 1) / 2 : 1 + d4 + FN(tri4)(d4);
+    case GAUSSIAN_DIAG:
+        return 1 + 2 * d4;
+    default:
+        return 2 + d4;
+    }
+}
+
+/* All components, then the bound. Rounded up, so that lanes do not share cache lines. */
+static ptrdiff_t FN(sums_size)(const gaussian_job *job)
+{
+    return FN(up)(FN(up)(job->n_components, 4) * FN(component_size)(job) + 1, 16);
+}
+
+/* A chunk's x and lp should stay in the second-level cache, better in the first. */
+static ptrdiff_t FN(chunk_rows)(const gaussian_job *job)
+{
+    ptrdiff_t row = sizeof(REAL) * (FN(up)(job->n_features, 4) + 2 * job->n_components);
+    ptrdiff_t bytes = FN(is_small)(job) || job->kind != GAUSSIAN_FULL ? 64 << 10 : 2 << 20;
+    ptrdiff_t rows = bytes / row / 64 * 64;
+    return rows < 256 ? 256 : rows > 1024 ? 1024 : rows;
+}
+
+static char *FN(take)(char **p, ptrdiff_t bytes)
+{
+    char *start = *p;
+    *p += FN(up)(bytes, 64);
+    return start;
+}
+
+/* Points the scratch's arrays into memory; with memory NULL only counts the bytes. */
+static ptrdiff_t FN(lay_scratch)(const gaussian_job *job, char *memory, scratch_t *s)
+{
+    /* 64 bytes more than a power of 2: columns must not all fall into the same cache sets. */
+    ptrdiff_t cap = FN(chunk_rows)(job) + 64 / sizeof(REAL), column = cap * sizeof(REAL);
+    ptrdiff_t d4 = FN(up)(job->n_features, 4), k4 = FN(up)(job->n_components, 4);
+    char *p = memory;
+    s->cap = cap;
+    s->x = (REAL *)FN(take)(&p, d4 * column);
+    s->lp = (REAL *)FN(take)(&p, k4 * column);
+    s->r = (REAL *)FN(take)(&p, k4 * column);
+    s->top = (REAL *)FN(take)(&p, column);
+    s->weight = (REAL *)FN(take)(&p, column);
+    s->row = (REAL *)FN(take)(&p, column);
+    s->z = (REAL *)FN(take)(&p, d4 * TILE_COLUMN * sizeof(REAL));
+    s->rz = (REAL *)FN(take)(&p, 4 * TILE_COLUMN * sizeof(REAL));
+    s->other = (REAL *)FN(take)(&p, d4 * column);
+    s->best = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
+    s->order = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
+    s->begins = (int32_t *)FN(take)(&p, k4 * sizeof(int32_t));
+    return p - memory;
+}
+
+static ptrdiff_t FN(scratch_bytes)(const gaussian_job *job)
+{
+    scratch_t s;
+    return FN(lay_scratch)(job, NULL, &s);
+}
+
+/* ---- tables ------------------------------------------------------------------------------ */
+
+static ptrdiff_t FN(lay_tables)(const gaussian_job *job, char *memory, tables_t *t)
+{
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4);
+    ptrdiff_t k = job->n_components, k4 = FN(up)(k, 4), size = sizeof(REAL);
+    char *p = memory;
+    FN(take)(&p, sizeof(tables_t));
+    t->means = (REAL *)FN(take)(&p, k * d4 * size);
+    t->log_norm = (REAL *)FN(take)(&p, k4 * size);
+    t->shift = (REAL *)FN(take)(&p, d * size);
+    t->scale = (REAL *)FN(take)(&p, d * size);
+    t->offset = NULL;
+    if (FN(is_small)(job))
+        t->coef = (REAL *)FN(take)(&p, k * d * (d + 1) / 2 * size);
+    else if (job->kind == GAUSSIAN_FULL)
+        t->coef = (REAL *)FN(take)(&p, k * FN(tri4)(d4) * size);
+    else if (job->kind == GAUSSIAN_TIED) {
+        t->coef = (REAL *)FN(take)(&p, FN(tri4)(d4) * size);
+        t->offset = (REAL *)FN(take)(&p, k4 * d * 2 * size);
+    } else
+        t->coef = (REAL *)FN(take)(&p, k4 * d * 2 * size);
+    return p - memory;
+}
+
+static ptrdiff_t FN(tables_bytes)(const gaussian_job *job)
+{
+    tables_t t;
+    return FN(lay_tables)(job, NULL, &t);
+}
+
+/* The columns of an upper triangle, 4 at a time: coef[block][row][4], rows 0 .. 4 block + 3. */
+static void FN(pack_triangle)(const double *upper, ptrdiff_t d, REAL *coef)
+{
+    for (ptrdiff_t j0 = 0; j0 < d; j0 += 4)
+        for (ptrdiff_t i = 0; i < j0 + 4; i++)
+            for (ptrdiff_t j = j0; j < j0 + 4; j++)
+                *coef++ = i <= j && j < d ? (REAL)upper[i * d + j] : 0;
+}
+
+/* One component's scales and offsets for axis_log_prob: y_d = x_d scale_d - offset_d. */
+static void FN(pack_axis)(REAL *coef, ptrdiff_t k, ptrdiff_t d, const double *scale,
+                          const double *center)
+{
+    REAL *c = coef + k / 4 * d * 8 + k % 4;
+    for (ptrdiff_t i = 0; i < d; i++) {
+        c[8 * i] = (REAL)(scale ? scale[i] : 1);
+        c[8 * i + 4] = (REAL)(scale ? center[i] * scale[i] : center[i]);
+    }
+}
+
+static void FN(prepare)(const gaussian_job *job, void *memory)
+{
+    tables_t *t = memory;
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), k4 = FN(up)(job->n_components, 4);
+    memset(memory, 0, FN(tables_bytes)(job));
+    FN(lay_tables)(job, memory, t);
+    for (ptrdiff_t i = 0; i < d; i++) {
+        t->shift[i] = (REAL)job->shift[i];
+        t->scale[i] = (REAL)job->scale[i];
+    }
+    for (ptrdiff_t k = 0; k < k4; k++)
+        t->log_norm[k] = k < job->n_components ? (REAL)job->log_norm[k] : (REAL)-INFINITY;
+    for (ptrdiff_t k = 0; k < job->n_components; k++) {
+        const double *mean = job->means + k * d, *chol = job->precisions_chol;
+        for (ptrdiff_t i = 0; i < d; i++)
+            t->means[k * d4 + i] = (REAL)mean[i];
+        if (job->kind == GAUSSIAN_FULL && !FN(is_small)(job))
+            FN(pack_triangle)(chol + k * d * d, d, t->coef + k * FN(tri4)(d4));
+        else if (job->kind == GAUSSIAN_FULL) {
+            REAL *c = t->coef + k * d * (d + 1) / 2;
+            for (ptrdiff_t j = 0; j < d; j++)
+                for (ptrdiff_t i = 0; i <= j; i++)
+                    *c++ = (REAL)chol[k * d * d + i * d + j];
+        } else if (job->kind != GAUSSIAN_TIED)
+            FN(pack_axis)(t->coef, k, d, chol + k * d, mean);
+    }
+    if (job->kind != GAUSSIAN_TIED)
+        return;
+    FN(pack_triangle)(job->precisions_chol, d, t->coef);
+    for (ptrdiff_t k = 0; k < job->n_components; k++) {
+        REAL *c = t->offset + k / 4 * d * 8 + k % 4;
+        for (ptrdiff_t j = 0; j < d; j++) { /* the whitened mean, summed in double */
+            double sum = 0;
+            for (ptrdiff_t i = 0; i <= j; i++)
+                sum += job->means[k * d + i] * job->precisions_chol[i * d + j];
+            c[8 * j] = 1;
+            c[8 * j + 4] = (REAL)sum;
+        }
+    }
+}
+
+/* ---- the data ---------------------------------------------------------------------------- */
+
+/* VL rows of VL features, each row contiguous, to VL features of VL rows. */
+ALWAYS_INLINE void FN(pack_square)(const char *rows, ptrdiff_t row_stride, const REAL *shift,
+                                   const REAL *scale, ptrdiff_t cap, REAL *out)
+{
+    vec square[VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1];
+    UNROLL
+    for (ptrdiff_t l = 0; l < VL; l++)
+        square[l] = FN(load)((const REAL *)(rows + l * row_stride));
+    FN(transpose)(square);
+    UNROLL
+    for (ptrdiff_t l = 0; l < VL; l++)
+        FN(store)(out + l * cap, (square[l] - shift[l]) * scale[l]);
+}
+
+/* The same for n rows of few features that follow each other without a gap. */
+ALWAYS_INLINE void FN(pack_few)(const int d, const char *rows, ptrdiff_t n, const REAL *shift,
+                                const REAL *scale, ptrdiff_t cap, REAL *out)
+{
+    const REAL *x = (const REAL *)rows;
+    for (ptrdiff_t row = 0; row < n; row++)
+        UNROLL
+        for (int i = 0; i < d; i++)
+            out[i * cap + row] = (x[row * d + i] - shift[i]) * scale[i];
+}
+
+/* x[d][t] = (X[begin + t, d] - shift[d]) * scale[d]; weights; zeros past n. */
+static void FN(pack)(const gaussian_job *job, const tables_t *t, ptrdiff_t begin, ptrdiff_t n,
+                     ptrdiff_t padded, scratch_t *s)
+{
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), cap = s->cap;
+    const char *rows = job->x + begin * job->x_row;
+    int squares = job->x_column == sizeof(REAL), few = squares && job->x_row == d * sizeof(REAL);
+    if (few && d == 2)
+        FN(pack_few)(2, rows, n, t->shift, t->scale, cap, s->x);
+    else if (few && d == 3)
+        FN(pack_few)(3, rows, n, t->shift, t->scale, cap, s->x);
+    else if (few && d == 4)
+        FN(pack_few)(4, rows, n, t->shift, t->scale, cap, s->x);
+    else
+        few = 0;
+    for (ptrdiff_t t0 = few ? n : 0; t0 < n; t0 += 16) { /* 16 rows: a column of them is 1 or 2 cache lines */
+        ptrdiff_t t1 = t0 + 16 < n ? t0 + 16 : n, i = 0;
+        if (squares && t1 - t0 == 16)
+            for (; i + VL <= d; i += VL)
+                for (ptrdiff_t row = t0; row < t1; row += VL)
+                    FN(pack_square)(rows + row * job->x_row + i * sizeof(REAL), job->x_row,
+                                    t->shift + i, t->scale + i, cap, s->x + i * cap + row);
+        for (; i < d; i++) {
+            REAL shift = t->shift[i], scale = t->scale[i], *out = s->x + i * cap;
+            const char *column = rows + i * job->x_column;
+            for (ptrdiff_t row = t0; row < t1; row++)
+                out[row] = (*(const REAL *)(column + row * job->x_row) - shift) * scale;
+        }
+    }
+    for (ptrdiff_t i = 0; i < d4; i++)
+        for (ptrdiff_t row = i < d ? n : 0; row < padded; row++)
+            s->x[i * cap + row] = 0;
+    for (ptrdiff_t row = 0; row < n; row++)
+        s->weight[row] = job->sample_weight ? (REAL)job->sample_weight[begin + row] : 1;
+    for (ptrdiff_t row = n; row < padded; row++)
+        s->weight[row] = 0;
+}

@@ -1,0 +1,269 @@
+/* Gaussian mixtures: the log-density of every row of a chunk under every component. A template: see
+ * vec.h. */
+/* q[t] += sum over columns [j0, j1) of (z P)_j^2 for one panel; z is (D4, PANEL). Not inlined: the
+ * 16 sums and 4 samples fill the registers, and what the caller holds would be spilled among them. */
+NOINLINE static void FN(tri_squares)(const REAL *z, const REAL *coef, ptrdiff_t j0, ptrdiff_t j1,
+                                     REAL *q)
+{
+    coef += FN(tri4)(j0);
+    for (ptrdiff_t j = j0; j < j1; j += 4) {
+        vec acc[4][PANEL_VECS];
+        memset(acc, 0, sizeof acc);
+        for (ptrdiff_t i = 0; i < j + 4; i++, coef += 4) {
+            vec x[PANEL_VECS];
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                x[v] = FN(load)(z + i * PANEL + v * VL);
+            UNROLL
+            for (int c = 0; c < 4; c++)
+                UNROLL
+                for (int v = 0; v < PANEL_VECS; v++)
+                    acc[c][v] += x[v] * coef[c];
+        }
+        UNROLL
+        for (int c = 0; c < 4; c++)
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                FN(store)(q + v * VL, FN(load)(q + v * VL) + acc[c][v] * acc[c][v]);
+    }
+}
+
+/* lp of component k over columns [0, j1) for one panel: exact for j1 = D4, else an upper bound.
+ * With limits, leaves with 0 as soon as all rows are below theirs. */
+ALWAYS_INLINE int FN(full_panel)(const tables_t *t, const REAL *x, ptrdiff_t cap, ptrdiff_t d4,
+                                 ptrdiff_t j1, ptrdiff_t k, REAL *z, const vec *limit, vec *lp)
+{
+    const REAL *coef = t->coef + k * FN(tri4)(d4), *mean = t->means + k * d4;
+    ptrdiff_t step = limit ? 8 : j1;
+    REAL q[8 * 64 / sizeof(REAL)];
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++) {
+        lp[v] = FN(fill)(0);
+        FN(store)(q + v * VL, lp[v]);
+    }
+    for (ptrdiff_t j = 0; j < j1; j += step) {
+        ptrdiff_t next = j + step < j1 ? j + step : j1;
+        unsigned alive = !limit;
+        for (ptrdiff_t i = j; i < next; i++)
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                FN(store)(z + i * PANEL + v * VL, FN(load)(x + i * cap + v * VL) - mean[i]);
+        FN(tri_squares)(z, coef, j, next, q);
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++) {
+            lp[v] = t->log_norm[k] - (REAL)0.5 * FN(load)(q + v * VL);
+            if (limit)
+                alive |= FN(mask_greater)(lp[v], limit[v]);
+        }
+        if (!alive)
+            return 0;
+    }
+    return 1;
+}
+
+static void FN(full_log_prob)(const tables_t *t, const scratch_t *s, ptrdiff_t padded,
+                              ptrdiff_t d4, ptrdiff_t j1, ptrdiff_t k, REAL *out)
+{
+    for (ptrdiff_t row = 0; row < padded; row += PANEL) {
+        vec lp[PANEL_VECS];
+        FN(full_panel)(t, s->x + row, s->cap, d4, j1, k, s->z, NULL, lp);
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++)
+            FN(store)(out + k * s->cap + row + v * VL, lp[v]);
+    }
+}
+
+/* best[t] = the component with the largest of the bounds. */
+static void FN(find_best)(const scratch_t *s, const REAL *bounds, ptrdiff_t padded,
+                          ptrdiff_t n_comp)
+{
+    for (ptrdiff_t row = 0; row < padded; row += VL) {
+        vec top = FN(load)(bounds + row), best = FN(fill)(0);
+        REAL index[VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1];
+        for (ptrdiff_t k = 1; k < n_comp; k++) {
+            vec bound = FN(load)(bounds + k * s->cap + row);
+            best = FN(select)((ivec)(bound > top), FN(fill)((REAL)k), best);
+            top = FN(max)(bound, top);
+        }
+        FN(store)(index, best);
+        for (ptrdiff_t l = 0; l < VL; l++)
+            s->best[row + l] = (int32_t)index[l];
+    }
+}
+
+/* Sorts the chunk by best component, rows of one component in their old order. */
+static void FN(sort_rows)(scratch_t *s, ptrdiff_t n, ptrdiff_t padded, ptrdiff_t d4,
+                          ptrdiff_t n_comp)
+{
+    REAL *weight = s->row, *x = s->other; /* row is free until normalise() */
+    memset(s->begins, 0, n_comp * sizeof *s->begins);
+    for (ptrdiff_t row = 0; row < n; row++)
+        s->begins[s->best[row]]++;
+    for (ptrdiff_t k = 1; k < n_comp; k++)
+        s->begins[k] += s->begins[k - 1];
+    for (ptrdiff_t row = n - 1; row >= 0; row--)
+        s->order[--s->begins[s->best[row]]] = (int32_t)row;
+    for (ptrdiff_t row = n; row < padded; row++)
+        s->order[row] = (int32_t)row;
+    for (ptrdiff_t i = 0; i < d4; i++)
+        for (ptrdiff_t row = 0; row < padded; row++)
+            x[i * s->cap + row] = s->x[i * s->cap + s->order[row]];
+    for (ptrdiff_t row = 0; row < padded; row++)
+        weight[row] = s->weight[s->order[row]];
+    memcpy(s->weight, weight, padded * sizeof(REAL));
+    s->other = s->x;
+    s->x = x;
+    s->sorted = 1;
+}
+
+/* Evaluates the components that the panel's own rows like best; top = the largest lp. */
+static void FN(own_panel)(const tables_t *t, const scratch_t *s, ptrdiff_t row, ptrdiff_t n,
+                          ptrdiff_t d4)
+{
+    vec lp[PANEL_VECS], top[PANEL_VECS];
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++)
+        top[v] = FN(fill)((REAL)-INFINITY);
+    for (ptrdiff_t own = row; own < row + PANEL && own < n; own++) {
+        int32_t k = s->best[s->order[own]];
+        if (own > row && k == s->best[s->order[own - 1]])
+            continue;
+        FN(full_panel)(t, s->x + row, s->cap, d4, d4, k, s->z, NULL, lp);
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++) {
+            FN(store)(s->lp + k * s->cap + row + v * VL, lp[v]);
+            top[v] = FN(max)(top[v], lp[v]);
+        }
+    }
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++)
+        FN(store)(s->top + row + v * VL, top[v]);
+}
+
+/* Evaluates component k for a panel that is not its own, unless the bounds or the first columns
+ * show that it cannot come within e^negligible of the top. Returns whether it did. */
+static int FN(other_panel)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                           const REAL *bounds, ptrdiff_t k, ptrdiff_t row, ptrdiff_t d4)
+{
+    const int32_t *order = s->order + row;
+    REAL negligible = (REAL)job->negligible;
+    vec lp[PANEL_VECS], limit[PANEL_VECS];
+    int possible = 0;
+    for (ptrdiff_t l = 0; l < PANEL; l++)
+        possible |= bounds[k * s->cap + order[l]] > s->top[row + l] + negligible;
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++)
+        limit[v] = FN(load)(s->top + row + v * VL) + negligible;
+    possible = possible && FN(full_panel)(t, s->x + row, s->cap, d4, d4, k, s->z, limit, lp);
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++)
+        FN(store)(s->lp + k * s->cap + row + v * VL, possible ? lp[v] : FN(fill)((REAL)-INFINITY));
+    return possible;
+}
+
+/* The exact pruned E-step. After the first 8 columns of every component lp is an upper bound. Rows
+ * are sorted by the component with the largest one, which is evaluated in full: the log-density is
+ * at least that. Whatever then lies e^negligible below could not change a sum in double precision,
+ * and is left out by panels of rows, which are alike now. */
+static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t n,
+                            ptrdiff_t padded)
+{
+    ptrdiff_t d4 = FN(up)(job->n_features, 4), n_comp = job->n_components, evaluated = 0;
+    REAL *bounds = s->r; /* free until normalise() */
+    for (ptrdiff_t k = 0; k < n_comp; k++)
+        FN(full_log_prob)(t, s, padded, d4, 8, k, bounds);
+    FN(find_best)(s, bounds, padded, n_comp);
+    FN(sort_rows)(s, n, padded, d4, n_comp);
+    for (ptrdiff_t row = 0; row < padded; row += PANEL)
+        FN(own_panel)(t, s, row, n, d4);
+    for (ptrdiff_t k = 0; k < n_comp; k++) { /* outermost: its factor stays in the cache */
+        ptrdiff_t first = s->begins[k], last = k + 1 < n_comp ? s->begins[k + 1] : n;
+        for (ptrdiff_t row = 0; row < padded; row += PANEL)
+            if (first == last || row >= last || row + PANEL <= first)
+                evaluated += FN(other_panel)(job, t, s, bounds, k, row, d4);
+    }
+    /* Where most survive, the bounds are wasted: do without for some chunks, then look again. */
+    if (evaluated * PANEL * 2 > padded * n_comp)
+        *s->dense = 16;
+}
+
+/* lp of 4 components with axis-parallel covariances: y_d = x_d scale_kd - offset_kd. */
+static void FN(axis_log_prob)(const REAL *x, ptrdiff_t cap, ptrdiff_t padded, ptrdiff_t d,
+                              const REAL *coef, const REAL *log_norm, REAL *lp)
+{
+    for (ptrdiff_t row = 0; row < padded; row += PANEL) {
+        vec q[4][PANEL_VECS];
+        memset(q, 0, sizeof q);
+        for (ptrdiff_t i = 0; i < d; i++) {
+            vec xi[PANEL_VECS];
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                xi[v] = FN(load)(x + i * cap + row + v * VL);
+            UNROLL
+            for (int c = 0; c < 4; c++)
+                UNROLL
+                for (int v = 0; v < PANEL_VECS; v++) {
+                    vec y = xi[v] * coef[8 * i + c] - coef[8 * i + 4 + c];
+                    q[c][v] += y * y;
+                }
+        }
+        UNROLL
+        for (int c = 0; c < 4; c++)
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                FN(store)(lp + c * cap + row + v * VL, log_norm[c] - (REAL)0.5 * q[c][v]);
+    }
+}
+
+/* other = x P, the whitened data, for a tied covariance. */
+static void FN(whiten)(const tables_t *t, const scratch_t *s, ptrdiff_t padded, ptrdiff_t d4)
+{
+    ptrdiff_t cap = s->cap;
+    for (ptrdiff_t row = 0; row < padded; row += PANEL) {
+        const REAL *coef = t->coef;
+        for (ptrdiff_t j = 0; j < d4; j += 4) {
+            vec acc[4][PANEL_VECS];
+            memset(acc, 0, sizeof acc);
+            for (ptrdiff_t i = 0; i < j + 4; i++, coef += 4)
+                UNROLL
+                for (int v = 0; v < PANEL_VECS; v++) {
+                    vec x = FN(load)(s->x + i * cap + row + v * VL);
+                    UNROLL
+                    for (int c = 0; c < 4; c++)
+                        acc[c][v] += x * coef[c];
+                }
+            UNROLL
+            for (int c = 0; c < 4; c++)
+                UNROLL
+                for (int v = 0; v < PANEL_VECS; v++)
+                    FN(store)(s->other + (j + c) * cap + row + v * VL, acc[c][v]);
+        }
+    }
+}
+
+static void FN(log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t n,
+                         ptrdiff_t padded)
+{
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), n_comp = job->n_components;
+    if (FN(is_small)(job))
+        FN(small_log_prob)(d, s->x, s->cap, padded, n_comp, t->means, t->coef, t->log_norm, s->lp);
+    else if (job->kind == GAUSSIAN_FULL) {
+        if (job->prune && n_comp > 1 && *s->dense == 0) {
+            FN(full_pruned)(job, t, s, n, padded);
+            return;
+        }
+        for (ptrdiff_t k = 0; k < n_comp; k++)
+            FN(full_log_prob)(t, s, padded, d4, d4, k, s->lp);
+        *s->dense -= *s->dense > 0;
+    } else {
+        const REAL *x = s->x, *coef = t->coef;
+        if (job->kind == GAUSSIAN_TIED) {
+            FN(whiten)(t, s, padded, d4);
+            x = s->other;
+            coef = t->offset;
+        }
+        for (ptrdiff_t k = 0; k < n_comp; k += 4)
+            FN(axis_log_prob)(x, s->cap, padded, d, coef + k * d * 2, t->log_norm + k,
+                              s->lp + k * s->cap);
+    }
+}

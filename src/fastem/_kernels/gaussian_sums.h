@@ -1,0 +1,189 @@
+/* Gaussian mixtures: weights, means and second moments of a chunk, added to the lane's sums. A
+ * template: see vec.h. */
+/* out[4 i + j] += sum_t a[i][t] b[j][t] for 4 + 4 columns of t values, n a multiple of VL. */
+NOINLINE static void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t column, ptrdiff_t n,
+                                    double *out)
+{
+    enum { WIDTH = VEC_REGISTERS == 32 ? 4 : 2 }; /* columns of b that fit in the registers */
+    for (int j0 = 0; j0 < 4; j0 += WIDTH) {
+        vec acc[WIDTH][4];
+        double sums[WIDTH * 4];
+        memset(acc, 0, sizeof acc);
+        memset(sums, 0, sizeof sums);
+        for (ptrdiff_t t = 0; t < n; t += VL) {
+            vec x[4];
+            UNROLL
+            for (int i = 0; i < 4; i++)
+                x[i] = FN(load)(a + i * column + t);
+            UNROLL
+            for (int j = 0; j < WIDTH; j++) {
+                vec y = FN(load)(b + (j0 + j) * column + t);
+                UNROLL
+                for (int i = 0; i < 4; i++)
+                    acc[j][i] += x[i] * y;
+            }
+        }
+        FN(add_sums)(acc[0], 4 * WIDTH, sums);
+        for (int j = 0; j < WIDTH; j++)
+            for (int i = 0; i < 4; i++)
+                out[4 * i + j0 + j] += sums[4 * j + i];
+    }
+}
+
+/* The first vectors of rows with a responsibility above the threshold, from `row` on, at most TILE
+ * rows; returns their number and moves `row` on. */
+ALWAYS_INLINE ptrdiff_t FN(list_vectors)(const REAL *r, REAL threshold, ptrdiff_t padded,
+                                         ptrdiff_t *row, int32_t *list)
+{
+    ptrdiff_t count = 0;
+    for (; *row < padded && count < TILE / VL; *row += VL) {
+        list[count] = (int32_t)*row;
+        count += FN(mask_greater)(FN(load)(r + *row), FN(fill)(threshold)) != 0;
+    }
+    return count;
+}
+
+/* z = x - mean of 4 features and rz = r z for the listed vectors of rows, side by side; adds their
+ * first moments to out. */
+ALWAYS_INLINE void FN(center_weighted)(const REAL *x, ptrdiff_t cap, const REAL *mean,
+                                       const REAL *r, const int32_t *list, ptrdiff_t count,
+                                       REAL *z, REAL *rz, double *out)
+{
+    vec sums[4], center[4];
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        sums[i] = FN(fill)(0);
+        center[i] = FN(fill)(mean[i]);
+    }
+    for (ptrdiff_t l = 0; l < count; l++) {
+        vec weight = FN(load)(r + list[l]);
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            vec zi = FN(load)(x + i * cap + list[l]) - center[i], rzi = weight * zi;
+            FN(store)(z + i * TILE_COLUMN + l * VL, zi);
+            FN(store)(rz + i * TILE_COLUMN + l * VL, rzi);
+            sums[i] += rzi;
+        }
+    }
+    FN(add_sums)(sums, 4, out);
+}
+
+static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                          ptrdiff_t padded, double *out)
+{
+    ptrdiff_t d4 = FN(up)(job->n_features, 4);
+    REAL threshold = job->given ? 0 : (REAL)1e-17;
+    int32_t list[TILE + 1];
+    for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
+        const REAL *r = s->r + k * s->cap;
+        for (ptrdiff_t row = 0; row < padded;) {
+            ptrdiff_t count = FN(list_vectors)(r, threshold, padded, &row, list);
+            double *block = out + 1 + d4;
+            vec total = FN(fill)(0);
+            if (count == 0)
+                continue;
+            for (ptrdiff_t l = 0; l < count; l++)
+                total += FN(load)(r + list[l]);
+            FN(add_sums)(&total, 1, out);
+            for (ptrdiff_t i = 0; i < d4; i += 4) { /* rz of 4 features stays in the first cache */
+                FN(center_weighted)(s->x + i * s->cap, s->cap, t->means + k * d4 + i, r, list, count,
+                                    s->z + i * TILE_COLUMN, s->rz, out + 1 + i);
+                for (ptrdiff_t j = 0; j <= i; j += 4, block += 16)
+                    FN(cross_sums)(s->rz, s->z + j * TILE_COLUMN, TILE_COLUMN, count * VL, block);
+            }
+        }
+    }
+}
+
+/* Diagonal: per component and feature, sums of r y and r y^2, y = x scale - offset. */
+static void FN(diag_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                          ptrdiff_t padded, double *out)
+{
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), cap = s->cap;
+    for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
+        const REAL *coef = t->coef + k / 4 * d * 8 + k % 4, *r = s->r + k * cap;
+        vec total = FN(fill)(0);
+        for (ptrdiff_t row = 0; row < padded; row += VL)
+            total += FN(load)(r + row);
+        FN(add_sums)(&total, 1, out);
+        for (ptrdiff_t i0 = 0; i0 < d; i0 += 4) {
+            vec first[4], second[4];
+            REAL scale[4], offset[4];
+            const REAL *x[4];
+            memset(first, 0, sizeof first);
+            memset(second, 0, sizeof second);
+            for (int i = 0; i < 4; i++) {
+                ptrdiff_t feature = i0 + i < d ? i0 + i : d - 1;
+                scale[i] = coef[8 * feature];
+                offset[i] = coef[8 * feature + 4];
+                x[i] = s->x + feature * cap;
+            }
+            for (ptrdiff_t row = 0; row < padded; row += VL) {
+                vec rv = FN(load)(r + row);
+                UNROLL
+                for (int i = 0; i < 4; i++) {
+                    vec y = FN(load)(x[i] + row) * scale[i] - offset[i], ry = rv * y;
+                    first[i] += ry;
+                    second[i] += ry * y;
+                }
+            }
+            FN(add_sums)(first, 4, out + 1 + i0);
+            FN(add_sums)(second, 4, out + 1 + d4 + i0);
+        }
+    }
+}
+
+/* Spherical and tied: weights and first moments about the shift, 4 components x 4 features at a
+ * time; spherical: sum of r q / 2, q the squared distance in units of the precision. */
+static void FN(mean_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                          ptrdiff_t padded, double *out)
+{
+    ptrdiff_t d4 = FN(up)(job->n_features, 4), cap = s->cap, size = FN(component_size)(job);
+    for (ptrdiff_t k = 0; k < job->n_components; k++) {
+        const REAL *r = s->r + k * cap, *lp = s->lp + k * cap;
+        vec sums[2];
+        memset(sums, 0, sizeof sums);
+        for (ptrdiff_t row = 0; row < padded; row += VL) {
+            vec rv = FN(load)(r + row);
+            sums[0] += rv;
+            if (job->kind == GAUSSIAN_SPHERICAL && t->log_norm[k] > (REAL)-INFINITY)
+                sums[1] += rv * (t->log_norm[k] - FN(max)(FN(load)(lp + row), FN(fill)((REAL)-1e30)));
+        }
+        double two[2] = {0, 0};
+        FN(add_sums)(sums, 2, two);
+        out[k * size] += two[0];
+        out[k * size + 1 + d4] += two[1];
+    }
+    for (ptrdiff_t k = 0; k < job->n_components; k += 4)
+        for (ptrdiff_t i = 0; i < d4; i += 4) {
+            double block[16] = {0};
+            FN(cross_sums)(s->r + k * cap, s->x + i * cap, cap, padded, block);
+            for (int c = 0; c < 4; c++)
+                for (int j = 0; j < 4; j++)
+                    out[(k + c) * size + 1 + i + j] += block[4 * c + j];
+        }
+}
+
+static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                            ptrdiff_t padded, double *sums)
+{
+    double partial[8] = {0}, bound = 0; /* partial sums: no chain of dependent additions */
+
+    if (FN(is_small)(job))
+        FN(small_sums)(job->n_features, s->x, s->cap, padded, job->n_components, t->means, s->r, sums);
+    else if (job->kind == GAUSSIAN_FULL)
+        FN(full_sums)(job, t, s, padded, sums);
+    else if (job->kind == GAUSSIAN_DIAG)
+        FN(diag_sums)(job, t, s, padded, sums);
+    else
+        FN(mean_sums)(job, t, s, padded, sums);
+    for (ptrdiff_t row = 0; row < padded; row += 8)
+        for (int l = 0; l < 8; l++) {
+            double weight = s->weight[row + l], log_prob = s->row[row + l];
+            /* a weight of 0 leaves the sample out, whatever its density */
+            partial[l] += weight != 0 ? weight * log_prob : 0;
+        }
+    for (int l = 0; l < 8; l++)
+        bound += partial[l];
+    sums[FN(up)(job->n_components, 4) * FN(component_size)(job)] += bound;
+}
