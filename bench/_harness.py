@@ -28,6 +28,7 @@ TOLERANCE = 1e-9  # relative, between float64 objectives
 FLOAT32_GOAL = 1.5  # float32 against float64
 SHORT, LONG = 1, 4  # iterations of the two fits whose difference is timed
 LEAST_SECONDS = 0.1  # quick fits are repeated within a round until they fill this time
+SLOW = 2.0  # seconds of a short fit; slower contenders are timed at their best setting, twice
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,15 @@ def measure(contenders, rounds):
     best = {}  # a library's seconds at its best setting: clearly worse ones are not pursued
     for result in results:
         best[result.key] = min(best.get(result.key, math.inf), result.warm)
-    results = [result for result in results if result.warm <= 1.5 * best[result.key]]
-    for _ in range(rounds):
+    results = [
+        result
+        for result in results
+        if result.warm <= (1.5 if best[result.key] < SLOW else 1) * best[result.key]
+    ]
+    for round_number in range(rounds):
         for result in results:
+            if result.warm > SLOW and round_number >= 2:
+                continue  # two fits of many seconds differ less than many of some milliseconds
             repeats = max(1, round(LEAST_SECONDS / result.warm))
             with threadpool_limits(result.contender.threads):
                 result.short += timed(result.contender.fit, SHORT, repeats)

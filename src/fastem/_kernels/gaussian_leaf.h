@@ -10,8 +10,9 @@
  * chunk() below is the whole algorithm; read it first. Rows past n, up to the next multiple of
  * PANEL, are copies of zeros whose weight is 0.
  */
-#include "gaussian_layout.h"
 #include "gaussian_small.h"
+
+#include "gaussian_layout.h"
 #include "gaussian_log_prob.h"
 #include "gaussian_sums.h"
 

@@ -37,6 +37,8 @@ cdef extern from "plsa_job.h":
         void *sums
         double *log_likelihood
         double doc_prior
+        Py_ssize_t max_sweeps
+        double tol
 
     ctypedef struct plsa_ops:
         const char *name
@@ -69,7 +71,7 @@ cdef int level = runtime.cpu_level()
 
 
 cdef const plsa_ops *choose(Py_ssize_t n_topics, bint is_double) noexcept:
-    """Return the widest vectors that do not add more padding than narrower ones, below 64 topics."""
+    """Return the widest vectors that, below 64 topics, add no more padding than narrower ones."""
     cdef const plsa_ops *wide = fastem_plsa_ops(level, is_double)
     cdef const plsa_ops *narrow = fastem_plsa_ops(3, is_double)
     if level == 4 and n_topics < 64 and padded(n_topics, narrow) < padded(n_topics, wide):
@@ -123,8 +125,8 @@ def transpose(const int64_t[::1] doc_begin, const int32_t[::1] word, Py_ssize_t 
 
 
 def pass_documents(
-    real[:, ::1] doc_topic,             # IN   (D, width)  p(z|d)
-    real[:, ::1] word_topic,            # IN   (V, width)  p(w|z)
+    const real[:, ::1] doc_topic,       # IN   (D, width)  p(z|d)
+    const real[:, ::1] word_topic,      # IN   (V, width)  p(w|z)
     const int64_t[::1] doc_begin,       # IN   (D + 1,)
     const int32_t[::1] word,            # IN   (nnz,)
     const real[::1] count,              # IN   (nnz,)
@@ -135,6 +137,8 @@ def pass_documents(
     Py_ssize_t n_topics,                # IN
     double doc_prior,                   # IN   pseudo-count per topic
     int n_threads,                      # IN
+    Py_ssize_t max_sweeps=1,            # IN   E-steps of a document after each other
+    double tol=0.0,                     # IN   until its topics change by less than this in all
 ):
     """E-step by document.
 
@@ -151,6 +155,7 @@ def pass_documents(
         word = np.zeros(1, np.int32)
         count = np.zeros(1, np.float32 if real is float else np.float64)
     job.n_topics, job.width, job.doc_prior = n_topics, doc_topic.shape[1], doc_prior
+    job.max_sweeps, job.tol = max_sweeps, tol
     job.doc_begin, job.word, job.count = &doc_begin[0], &word[0], &count[0]
     job.doc_weight = NULL if doc_weight is None else &doc_weight[0]
     job.doc_topic, job.word_topic = &doc_topic[0, 0], &word_topic[0, 0]
@@ -161,12 +166,12 @@ def pass_documents(
 
 
 def pass_words(
-    real[:, ::1] doc_topic,             # IN   (D, width)
-    real[:, ::1] word_topic,            # IN   (V, width)
+    const real[:, ::1] doc_topic,       # IN   (D, width)
+    const real[:, ::1] word_topic,      # IN   (V, width)
     const int64_t[::1] word_begin,      # IN   (V + 1,)
     const int32_t[::1] doc,             # IN   (nnz,)
     const int32_t[::1] position,        # IN   (nnz,)
-    real[::1] ratio,                    # IN   (nnz,)
+    const real[::1] ratio,              # IN   (nnz,)
     real[:, ::1] sums,                  # OUT  (V, width)
     Py_ssize_t n_topics,                # IN
     int n_threads,                      # IN
@@ -186,7 +191,7 @@ def pass_words(
     job.n_topics, job.width = n_topics, doc_topic.shape[1]
     job.word_begin, job.doc, job.position = &word_begin[0], &doc[0], &position[0]
     job.doc_topic, job.word_topic = &doc_topic[0, 0], &word_topic[0, 0]
-    job.ratio, job.sums = &ratio[0], &sums[0, 0]
+    job.ratio, job.sums = <void *> &ratio[0], &sums[0, 0]
     _run(&job, ops, cuts, &lanes[0, 0], 1.0 * doc.shape[0] * n_topics, n_threads)
     total = totals[0]
     for lane in range(1, LANES):  # in order, whatever the threads did

@@ -26,6 +26,8 @@ typedef struct {
     void *sums;                /* (V, width) real: sum_d weight * count * p(z|d,w) */
     double *log_likelihood;    /* (D,), or NULL: sum_w count * log p(w|d) */
     double doc_prior;          /* pseudo-count added to each topic of a document */
+    ptrdiff_t max_sweeps;      /* E-steps of one document after another, at least 1 */
+    double tol;                /* a document is done when sum_z |change of p(z|d)| is below it */
 } plsa_job;
 
 typedef struct {

@@ -11,59 +11,73 @@
 
 static ptrdiff_t FN(scratch_bytes)(const plsa_job *job) { return (job->width + 64) * sizeof(REAL); }
 
-/* new_theta = normalised (theta * acc + prior); a document without words keeps the prior's mean. */
-static void FN(finish_document)(const plsa_job *job, const REAL *theta, const REAL *acc,
-                                REAL *new_theta)
+/* new_theta = normalised (theta * acc + prior), returns sum |new_theta - theta|; a document without
+ * words keeps the prior's mean. new_theta may be theta. */
+static double FN(finish_document)(const plsa_job *job, const REAL *theta, REAL *acc,
+                                  REAL *new_theta)
 {
-    REAL prior = (REAL)job->doc_prior;
-    double total = 0;
+    double total = 0, change = 0;
     for (ptrdiff_t k = 0; k < job->n_topics; k++) {
-        new_theta[k] = theta[k] * acc[k] + prior;
-        total += new_theta[k];
+        acc[k] = theta[k] * acc[k] + (REAL)job->doc_prior;
+        total += acc[k];
     }
-    for (ptrdiff_t k = 0; k < job->n_topics; k++)
-        new_theta[k] = total > 0 ? (REAL)(new_theta[k] / total) : 1 / (REAL)job->n_topics;
+    for (ptrdiff_t k = 0; k < job->n_topics; k++) {
+        REAL new_value = total > 0 ? (REAL)(acc[k] / total) : 1 / (REAL)job->n_topics;
+        change += fabs((double)new_value - (double)theta[k]);
+        new_theta[k] = new_value;
+    }
     for (ptrdiff_t k = job->n_topics; k < job->width; k++)
         new_theta[k] = 0;
+    return change;
+}
+
+/* One E-step of document d: acc = sum_w count_w / p(w|d) p(w|.); the ratios; the log-likelihood. */
+static double FN(document)(const plsa_job *job, ptrdiff_t d, const REAL *theta, REAL *acc)
+{
+    const REAL *count = job->count, *phi = job->word_topic;
+    REAL *ratio = job->ratio, weight = job->doc_weight ? (REAL)job->doc_weight[d] : 1;
+    double log_likelihood = 0;
+    memset(acc, 0, job->width * sizeof(REAL));
+    for (int64_t begin = job->doc_begin[d]; begin < job->doc_begin[d + 1]; begin += VL) {
+        ptrdiff_t n = job->doc_begin[d + 1] - begin;
+        const REAL *rows[ROWS];
+        REAL c[ROWS];
+        vec counts, dots;
+        n = n < VL ? n : VL;
+        for (ptrdiff_t j = 0; j < VL; j++) { /* past the end: the last row, 0 times */
+            rows[j] = phi + job->word[begin + (j < n ? j : n - 1)] * job->width;
+            c[j] = j < n ? count[begin + j] : 0;
+        }
+        counts = FN(load)(c);
+        dots = FN(max)(FN(dot_rows)(job->width, theta, rows), FN(fill)(SMALLEST));
+        FN(store)(c, counts / dots);
+        if (job->log_likelihood) {
+            REAL logs[ROWS];
+            FN(store)(logs, counts * FN(log)(dots));
+            for (ptrdiff_t j = 0; j < n; j++)
+                log_likelihood += logs[j];
+        }
+        FN(add_rows)(job->width, c, rows, acc);
+        if (ratio)
+            for (ptrdiff_t j = 0; j < n; j++)
+                ratio[begin + j] = weight * c[j];
+    }
+    return log_likelihood;
 }
 
 static void FN(documents)(const plsa_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch)
 {
-    const REAL *count = job->count, *phi = job->word_topic, *thetas = job->doc_topic;
-    REAL *acc = scratch, *ratio = job->ratio;
     for (ptrdiff_t d = first; d < last; d++) {
-        const REAL *theta = thetas + d * job->width;
-        REAL weight = job->doc_weight ? (REAL)job->doc_weight[d] : 1;
-        double log_likelihood = 0;
-        memset(acc, 0, job->width * sizeof(REAL));
-        for (int64_t begin = job->doc_begin[d]; begin < job->doc_begin[d + 1]; begin += VL) {
-            ptrdiff_t n = job->doc_begin[d + 1] - begin;
-            const REAL *rows[ROWS];
-            REAL c[ROWS];
-            vec counts, dots;
-            n = n < VL ? n : VL;
-            for (ptrdiff_t j = 0; j < VL; j++) { /* past the end: the last row, 0 times */
-                rows[j] = phi + job->word[begin + (j < n ? j : n - 1)] * job->width;
-                c[j] = j < n ? count[begin + j] : 0;
-            }
-            counts = FN(load)(c);
-            dots = FN(max)(FN(dot_rows)(job->width, theta, rows), FN(fill)(SMALLEST));
-            FN(store)(c, counts / dots);
-            if (job->log_likelihood) {
-                REAL logs[ROWS];
-                FN(store)(logs, counts * FN(log)(dots));
-                for (ptrdiff_t j = 0; j < n; j++)
-                    log_likelihood += logs[j];
-            }
-            FN(add_rows)(job->width, c, rows, acc);
-            if (ratio)
-                for (ptrdiff_t j = 0; j < n; j++)
-                    ratio[begin + j] = weight * c[j];
+        const REAL *theta = (const REAL *)job->doc_topic + d * job->width;
+        REAL *new_theta = job->new_doc_topic ? (REAL *)job->new_doc_topic + d * job->width : NULL;
+        for (ptrdiff_t sweep = 0; sweep < job->max_sweeps; sweep++) {
+            double log_likelihood = FN(document)(job, d, theta, scratch);
+            if (job->log_likelihood)
+                job->log_likelihood[d] = log_likelihood;
+            if (!new_theta || FN(finish_document)(job, theta, scratch, new_theta) < job->tol)
+                break;
+            theta = new_theta;
         }
-        if (job->log_likelihood)
-            job->log_likelihood[d] = log_likelihood;
-        if (job->new_doc_topic)
-            FN(finish_document)(job, theta, acc, (REAL *)job->new_doc_topic + d * job->width);
     }
 }
 
