@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
-from fastem import GaussianMixture, _gaussian
+from fastem import PLSA, GaussianMixture, _gaussian, plsa
 from fastem._threads import single_threaded_blas
 
 try:
     from reference import gaussian_mixture as gaussian_oracle
+    from reference import plsa as plsa_oracle
 except ImportError:  # the oracle is not part of the installed package
     pytest.skip("the oracle, the folder bench/reference, is not here", allow_module_level=True)
 
@@ -189,6 +191,67 @@ class GaussianCase(Case):
         )
 
 
+@dataclass(frozen=True)
+class PLSACase(Case):
+    """PLSA on counts, some documents and words of which are empty."""
+
+    n_features: int
+    n_components: int
+    n_samples: int
+
+    chunk_rows: ClassVar[int] = 64  # what a lane hands to the leaf functions
+    many_rows: ClassVar[int] = 5_000
+
+    def __str__(self):
+        size = f"{self.n_samples}x{self.n_features}-K{self.n_components}"
+        return f"plsa-{size}-{np.dtype(self.dtype)}"
+
+    def data(self, n_samples=None, seed=0):
+        rng = np.random.default_rng(seed)
+        rates = rng.gamma(0.3, 1.0, (n_samples or self.n_samples, self.n_features))
+        X = rng.poisson(rates)
+        X[3::17], X[:, 5::11] = 0, 0
+        return X.astype(self.dtype)
+
+    def start(self, X):
+        rng = np.random.default_rng(2)
+        topic_word = rng.uniform(0.1, 1, (self.n_components, X.shape[1]))
+        topic_word /= topic_word.sum(axis=1, keepdims=True)
+        return plsa.padded(topic_word.T, self.n_components, X.dtype)
+
+    def _doc_topic(self, X):
+        """Return p(z|d) that depends on the document alone, wherever it stands."""
+        mixing = np.random.default_rng(3).uniform(size=(X.shape[1], self.n_components))
+        doc_topic = 1 + X.astype(np.float64) @ mixing
+        return doc_topic / doc_topic.sum(axis=1, keepdims=True)
+
+    def model(self, reg_covar=0.0, n_threads=1):
+        return plsa.PLSAEM(self.n_components, 0.0, 0.0, n_threads)
+
+    def block(self, X, sample_weight=None):
+        corpus = plsa.Corpus(sp.csr_array(X), sample_weight)
+        corpus.doc_topic = plsa.padded(self._doc_topic(X), self.n_components, X.dtype)
+        return corpus
+
+    def sums(self, statistics):
+        return {
+            "bound": statistics.bound,
+            "weight": statistics.weight,
+            "topic_word": statistics.word_topic[:, : self.n_components].T,
+        }
+
+    def expected(self, X, params, sample_weight=None):
+        topic_word = params[:, : self.n_components].T.astype(np.float64)
+        counts, doc_topic = sp.csr_array(X.astype(np.float64)), self._doc_topic(X)
+        sums = plsa_oracle.e_step(counts, doc_topic, topic_word, sample_weight)
+        return {name: sums[name] for name in ("bound", "weight", "topic_word")}
+
+    def estimator(self, X, **parameters):
+        topic_word = self.start(X)[:, : self.n_components].T
+        parameters = {"max_iter": 3, "tol": 0.0, "n_jobs": 1} | parameters
+        return PLSA(self.n_components, init=(self._doc_topic(X), topic_word), **parameters)
+
+
 #: D, K, n, spread. Full covariances have a kernel of their own up to D = 8; from D = 9 on they
 #: pad D to a multiple of 4 and prune: nearly everything at the largest spread, nothing at spread 0.
 GAUSSIAN_SIZES = [
@@ -205,6 +268,11 @@ CASES: list[Case] = [
         GaussianCase(dtype, kind, *size)
         for size in GAUSSIAN_SIZES
         for kind in KINDS
+        for dtype in (np.float64, np.float32)
+    ),
+    *(
+        PLSACase(dtype, *size)
+        for size in [(7, 2, 40), (60, 20, 301), (40, 33, 200), (200, 150, 90)]
         for dtype in (np.float64, np.float32)
     ),
 ]

@@ -44,6 +44,6 @@ def every_instruction_set(request):
     """Run the test once with each instruction set that the processor has."""
     if request.param > runtime.cpu_level():
         pytest.skip(f"this processor has level {runtime.cpu_level()} only")
-    before = gaussian.set_level(request.param)
+    before = runtime.set_level(request.param)
     yield gaussian.instruction_set()
-    gaussian.set_level(before)
+    runtime.set_level(before)

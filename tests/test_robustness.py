@@ -336,22 +336,22 @@ import numpy as np
 from fastem import GaussianMixture
 from fastem._kernels import gaussian
 
-gaussian.set_level(0)
+runtime.set_level(0)
 rng = np.random.default_rng(0)
 # 4,000,000 x 16 in the memory of 4,000,000 numbers; an E-step takes some 20 seconds.
 X = np.lib.stride_tricks.sliding_window_view(rng.normal(size=4_000_015), 16)
 start = {{"weights_init": np.full(128, 1 / 128), "means_init": X[:128]}}
 model = GaussianMixture(128, precisions_init=[np.eye(16)] * 128, n_jobs={n_jobs}, **start)
-fired = []
+due = []
 
-def handler(number, frame):
-    fired.append(time.perf_counter())
+def handler(number, frame):  # Python calls it when it next can: that is what is measured
     raise KeyboardInterrupt
 
 signal.signal(signal.SIGALRM, handler)
 em_fit = GaussianMixture._fit_em
 
 def fit_em(self, *args, **kwargs):
+    due.append(time.perf_counter() + 0.7)
     signal.setitimer(signal.ITIMER_REAL, 0.7)  # X has been checked, the E-step begins
     return em_fit(self, *args, **kwargs)
 
@@ -359,7 +359,7 @@ GaussianMixture._fit_em = fit_em
 try:
     model.fit(X)
 except KeyboardInterrupt:
-    late = time.perf_counter() - fired[0]
+    late = time.perf_counter() - due[0]
 else:
     raise SystemExit("not interrupted")
 assert late < 1.0, late

@@ -139,7 +139,7 @@ class _ScikitLearnCallbacks(em.Callback):
         self.estimator = estimator
         if y is None:
             # ScoringMonitor scores only where there is a y; these estimators' scores ignore it.
-            y = np.broadcast_to(np.int64(0), len(X))
+            y = np.broadcast_to(np.int64(0), X.shape[0])
         self.data = {"estimator": estimator, "X": X, "y": y}
         if sample_weight is not None:
             self.data["metadata"] = {"sample_weight": sample_weight}

@@ -104,7 +104,7 @@ class Scaling(NamedTuple):
     @classmethod
     def _of(cls, mean, std, dtype):
         shift = np.where(np.abs(mean) > 4 * std, mean, 0.0).astype(dtype).astype(np.float64)
-        limit = 100 if dtype == np.float32 else 900
+        limit = 100 if dtype == np.float32 else 500  # the scale's square must not overflow
         exponent = np.clip(np.frexp(std)[1], -limit, limit)
         return cls(shift, np.where(std > 0, np.ldexp(1.0, -exponent), 1.0))
 
@@ -331,9 +331,8 @@ def _precisions_cholesky(covariances, kind):
     upper = np.empty_like(stack)
     for k, covariance in enumerate(stack):
         lower, failed = lapack.dpotrf(covariance, lower=1, clean=1)
-        if not failed and np.isfinite(lower).all():
-            inverse, failed = lapack.dtrtri(lower, lower=1)
-        if failed or not np.isfinite(inverse).all():
+        inverse, failed_too = lapack.dtrtri(lower, lower=1)
+        if failed or failed_too or not np.isfinite(inverse).all():
             raise ValueError(_singular(k, covariance, kind))
         upper[k] = inverse.T
     return upper if kind == "full" else upper[0]

@@ -269,7 +269,7 @@ class GaussianMixture(DensityMixin, EMEstimator):
                 "Best performing initialization did not converge. Try different init parameters, "
                 "or increase max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=4,  # the caller of fit, which scikit-learn wraps
             )
         return X
 

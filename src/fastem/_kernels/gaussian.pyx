@@ -71,23 +71,11 @@ cdef extern from *:
 
 KINDS = ("full", "tied", "diag", "spherical")
 cdef Py_ssize_t MOST_LANES = 32, LEAST_LANES = 4, LANE_BYTES = 6 << 20
-cdef int level = runtime.cpu_level()
-
-
-def set_level(int new_level):
-    """Use another instruction set (see runtime.cpu_level); return the one used until now."""
-    global level
-    cdef int old = level
-    if new_level not in (0, 3, 4) or new_level > runtime.cpu_level():
-        raise ValueError(f"level must be 0, 3 or 4 and at most {runtime.cpu_level()}, "
-                         f"got {new_level}")
-    level = new_level
-    return old
 
 
 def instruction_set():
     """Return the name of the instruction set in use: base, v3 or v4."""
-    return fastem_gaussian_ops(level, 1).name.decode()
+    return fastem_gaussian_ops(runtime.level(), 1).name.decode()
 
 
 cdef class Job:
@@ -110,7 +98,7 @@ cdef class Job:
         """Hold a job; arrays must have been validated."""
         memset(&self.c, 0, sizeof(gaussian_job))
         self.held = [X]
-        self.ops = fastem_gaussian_ops(level, X.dtype == np.float64)
+        self.ops = fastem_gaussian_ops(runtime.level(), X.dtype == np.float64)
         self.c.x = <const char *> <uintptr_t> X.__array_interface__["data"][0]
         self.c.x_row, self.c.x_column = X.strides
         self.c.n_samples, self.c.n_features = X.shape

@@ -67,11 +67,11 @@ ctypedef fused real:
     double
 
 cdef Py_ssize_t LANES = 64
-cdef int level = runtime.cpu_level()
 
 
-cdef const plsa_ops *choose(Py_ssize_t n_topics, bint is_double) noexcept:
+cdef const plsa_ops *choose(Py_ssize_t n_topics, bint is_double) except NULL:
     """Return the widest vectors that, below 64 topics, add no more padding than narrower ones."""
+    cdef int level = runtime.level()
     cdef const plsa_ops *wide = fastem_plsa_ops(level, is_double)
     cdef const plsa_ops *narrow = fastem_plsa_ops(3, is_double)
     if level == 4 and n_topics < 64 and padded(n_topics, narrow) < padded(n_topics, wide):
@@ -81,17 +81,6 @@ cdef const plsa_ops *choose(Py_ssize_t n_topics, bint is_double) noexcept:
 
 cdef Py_ssize_t padded(Py_ssize_t n, const plsa_ops *ops) noexcept:
     return (n + ops.lanes - 1) // ops.lanes * ops.lanes
-
-
-def set_level(int new_level):
-    """Use another instruction set (see runtime.cpu_level); return the one used until now."""
-    global level
-    cdef int old = level
-    if new_level not in (0, 3, 4) or new_level > runtime.cpu_level():
-        raise ValueError(f"level must be 0, 3 or 4 and at most {runtime.cpu_level()}, "
-                         f"got {new_level}")
-    level = new_level
-    return old
 
 
 def width(Py_ssize_t n_topics, dtype):

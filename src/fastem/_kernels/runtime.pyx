@@ -25,5 +25,25 @@ def pause_threads():
 
 
 def cpu_level():
-    """Return 0 for the baseline, 3 for x86-64-v3 (AVX2), 4 for x86-64-v4 (AVX-512)."""
+    """Return what the processor has: 0 baseline, 3 x86-64-v3 (AVX2), 4 x86-64-v4 (AVX-512)."""
     return fastem_cpu_level()
+
+
+cdef int _level = fastem_cpu_level()
+
+
+def level():
+    """Return the instruction set that the kernels use, as cpu_level counts them."""
+    return _level
+
+
+def set_level(int new_level):
+    """Make the kernels use another instruction set; return the one used until now."""
+    global _level
+    cdef int old = _level
+    if new_level not in (0, 3, 4) or new_level > fastem_cpu_level():
+        raise ValueError(
+            f"level must be 0, 3 or 4 and at most {fastem_cpu_level()}, got {new_level}"
+        )
+    _level = new_level
+    return old
