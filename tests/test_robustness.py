@@ -334,7 +334,7 @@ INTERRUPT = """
 import signal, time
 import numpy as np
 from fastem import GaussianMixture
-from fastem._kernels import gaussian
+from fastem._kernels import runtime
 
 runtime.set_level(0)
 rng = np.random.default_rng(0)

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 KINDS = kernel.KINDS
+_SMALLEST = 1e-300  # a variance whose inverse still fits
 _ILL_DEFINED = (
     "Fitting the mixture model failed because some components have ill-defined empirical "
     "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "
@@ -322,7 +323,7 @@ def rows(X, params, kind, output, n_threads):
 def _precisions_cholesky(covariances, kind):
     """Return U, upper triangular with U U^T = inverse(covariance); square roots for the others."""
     if kind in ("diag", "spherical"):
-        good = np.isfinite(covariances) & (covariances > 0)
+        good = np.isfinite(covariances) & (covariances > _SMALLEST)
         if not good.all():
             component = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
             raise ValueError(_singular(component, covariances[component], kind))
@@ -332,7 +333,7 @@ def _precisions_cholesky(covariances, kind):
     for k, covariance in enumerate(stack):
         lower, failed = lapack.dpotrf(covariance, lower=1, clean=1)
         inverse, failed_too = lapack.dtrtri(lower, lower=1)
-        if failed or failed_too or not np.isfinite(inverse).all():
+        if failed or failed_too or not (np.abs(inverse) < _SMALLEST**-0.5).all():
             raise ValueError(_singular(k, covariance, kind))
         upper[k] = inverse.T
     return upper if kind == "full" else upper[0]
