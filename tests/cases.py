@@ -30,8 +30,8 @@ class Case:
     dtype: type
 
     #: The most rows that the kernel takes as one piece, and rows enough for 32 lanes of them.
-    chunk_rows: ClassVar[int] = 1024
-    many_rows: ClassVar[int] = 33_333
+    chunk_rows: ClassVar[int] = 2048
+    many_rows: ClassVar[int] = 66_667
     #: Whether the model has a scale and an origin: `moved` and `move_sums` are then there.
     equivariant: ClassVar[bool] = False
 

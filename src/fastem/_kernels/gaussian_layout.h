@@ -5,7 +5,8 @@
 #define PANEL_VECS (VEC_REGISTERS == 32 ? 4 : 2) /* vectors of samples in a register tile */
 #undef TILE_COLUMN
 #define PANEL (PANEL_VECS * VL)
-#define TILE 256 /* rows whose second moments are summed at once: 8 columns fit in 16 KiB */
+#undef TILE
+#define TILE (2048 / (ptrdiff_t)sizeof(REAL)) /* rows whose second moments are summed at once */
 #define TILE_COLUMN (TILE + 64 / (ptrdiff_t)sizeof(REAL)) /* see lay_scratch */
 #define tables_t FN(tables)
 #define scratch_t FN(scratch)
@@ -76,7 +77,8 @@ static ptrdiff_t FN(chunk_rows)(const gaussian_job *job)
     ptrdiff_t row = sizeof(REAL) * (FN(up)(job->n_features, 4) + 2 * job->n_components);
     ptrdiff_t bytes = FN(is_small)(job) || job->kind != GAUSSIAN_FULL ? 64 << 10 : 2 << 20;
     ptrdiff_t rows = bytes / row / 64 * 64;
-    return rows < 256 ? 256 : rows > 1024 ? 1024 : rows;
+    ptrdiff_t most = 8192 / (ptrdiff_t)sizeof(REAL);
+    return rows < 256 ? 256 : rows > most ? most : rows;
 }
 
 static char *FN(take)(char **p, ptrdiff_t bytes)
@@ -228,10 +230,11 @@ ALWAYS_INLINE void FN(pack_few)(const int d, const char *rows, ptrdiff_t n, cons
                                 const REAL *scale, ptrdiff_t cap, REAL *out)
 {
     const REAL *x = (const REAL *)rows;
-    for (ptrdiff_t row = 0; row < n; row++)
-        UNROLL
-        for (int i = 0; i < d; i++)
-            out[i * cap + row] = (x[row * d + i] - shift[i]) * scale[i];
+    for (int i = 0; i < d; i++) {
+        REAL *column = out + i * cap, center = shift[i], factor = scale[i];
+        for (ptrdiff_t row = 0; row < n; row++)
+            column[row] = (x[row * d + i] - center) * factor;
+    }
 }
 
 /* x[d][t] = (X[begin + t, d] - shift[d]) * scale[d]; weights; zeros past n. */
@@ -266,8 +269,12 @@ static void FN(pack)(const gaussian_job *job, const tables_t *t, ptrdiff_t begin
     for (ptrdiff_t i = 0; i < d4; i++)
         for (ptrdiff_t row = i < d ? n : 0; row < padded; row++)
             s->x[i * cap + row] = 0;
-    for (ptrdiff_t row = 0; row < n; row++)
-        s->weight[row] = job->sample_weight ? (REAL)job->sample_weight[begin + row] : 1;
+    if (job->sample_weight)
+        for (ptrdiff_t row = 0; row < n; row++)
+            s->weight[row] = (REAL)job->sample_weight[begin + row];
+    else
+        for (ptrdiff_t row = 0; row < n; row++)
+            s->weight[row] = 1;
     for (ptrdiff_t row = n; row < padded; row++)
         s->weight[row] = 0;
 }

@@ -39,13 +39,14 @@ static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padde
             for (int v = 0; v < PANEL_VECS; v++)
                 base[v] = FN(max)(base[v], FN(load)(lp + k * cap + v * VL));
         for (ptrdiff_t k = 0; k < n_comp; k++) {
-            vec e[PANEL_VECS];
-            unsigned some = 0;
+            vec e[PANEL_VECS], largest = negligible;
+            unsigned some;
             UNROLL
             for (int v = 0; v < PANEL_VECS; v++) {
                 e[v] = FN(load)(lp + k * cap + v * VL) - base[v];
-                some |= FN(mask_greater)(e[v], negligible);
+                largest = FN(max)(largest, e[v]);
             }
+            some = FN(mask_greater)(largest, negligible);
             UNROLL
             for (int v = 0; v < PANEL_VECS; v++) {
                 e[v] = some ? FN(exp)(e[v]) : FN(fill)(0);
@@ -118,7 +119,8 @@ static void FN(chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n, voi
         FN(take_given)(job, begin, n, padded, &s);
     else
         FN(normalise)(job, &s, padded);
-    FN(write_rows)(job, begin, n, &s);
+    if (job->log_prob || job->responsibilities || job->labels)
+        FN(write_rows)(job, begin, n, &s);
     if (sums)
         FN(add_to_sums)(job, t, &s, padded, sums);
 }
