@@ -1,5 +1,7 @@
 """GaussianMixture: sample weights, scikit-learn's conventions, and the corners of the kernels."""
 
+import copy
+
 import numpy as np
 import pytest
 from cases import GaussianCase
@@ -335,3 +337,29 @@ def test_pruning_does_not_change_answers():
         density = multivariate_normal(top.means[k], top.covariances[k]).logpdf(X)
         expected = np.exp(np.log(top.weights[k]) + density - log_prob)
         assert_allclose(proba[:, k], expected, atol=1e-11)
+
+
+def test_attributes_of_other_shapes_are_refused():
+    """A fitted model whose covariance_type or attributes were changed says so."""
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    model = GaussianMixture(2, random_state=0).fit(X)
+    for kind in ("tied", "diag", "spherical"):
+        with pytest.raises(ValueError, match=r"precisions_cholesky_ is .* fit again"):
+            copy.deepcopy(model).set_params(covariance_type=kind).predict(X)
+        with pytest.raises(ValueError, match="precisions_cholesky_ is"):
+            copy.deepcopy(model).set_params(covariance_type=kind, warm_start=True).fit(X)
+    broken = copy.deepcopy(model)
+    broken.weights_ = broken.weights_[:1]
+    with pytest.raises(ValueError, match="weights_ is"):
+        broken.score(X)
+
+
+def test_attributes_set_by_hand_are_enough():
+    """Weights, means and precisions_cholesky_ make a model, as in scikit-learn."""
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    fitted, model = GaussianMixture(2, random_state=0).fit(X), GaussianMixture(2)
+    model.weights_, model.means_ = fitted.weights_, fitted.means_
+    model.precisions_cholesky_ = fitted.precisions_cholesky_
+    np.testing.assert_allclose(model.score_samples(X), fitted.score_samples(X), rtol=1e-12)
+    with pytest.raises(ValueError, match="n_features of X is 2"):
+        model.predict(X[:, :2])

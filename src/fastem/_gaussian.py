@@ -25,6 +25,7 @@ __all__ = [
     "precisions_of",
     "rows",
     "second_moment",
+    "shape_of",
     "useful_threads",
 ]
 
@@ -49,9 +50,13 @@ class GaussianParams(NamedTuple):
     @classmethod
     def of(cls, weights, means, covariances, precisions_cholesky):
         """Return fitted attributes as parameters."""
-        arrays = weights, means, covariances, precisions_cholesky
-        weights, means, covariances, chol = (np.asarray(a, dtype=np.float64) for a in arrays)
-        return cls(weights, means, covariances, chol, arrays[1].dtype)
+        dtype = np.asarray(means).dtype
+        weights, means, chol = (
+            np.asarray(a, dtype=np.float64) for a in (weights, means, precisions_cholesky)
+        )
+        if covariances is not None:
+            covariances = np.asarray(covariances, dtype=np.float64)
+        return cls(weights, means, covariances, chol, dtype)
 
     @classmethod
     def from_precisions(cls, weights, means, precisions, kind, dtype):
@@ -61,6 +66,28 @@ class GaussianParams(NamedTuple):
         # Reversing rows and columns turns LAPACK's lower triangle into an upper one.
         upper = np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
         return cls(weights, means, None, np.ascontiguousarray(upper), dtype)
+
+
+def shape_of(kind, n_components, n_features):
+    """Return the shape of the covariances, and of all that is shaped like them."""
+    k, d = n_components, n_features
+    return {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
+
+
+def _check_shapes(params, kind, n_features):
+    """Raise ValueError unless the parameters fit each other and the data: kernels do not look."""
+    k, d = params.means.shape
+    shapes = {
+        "n_features of X": (n_features, d),
+        "weights_": (params.weights.shape, (k,)),
+        "precisions_cholesky_": (params.precisions_cholesky.shape, shape_of(kind, k, d)),
+    }
+    for name, (actual, expected) in shapes.items():
+        if actual != expected:
+            raise ValueError(
+                f"{name} is {actual}, but means_ of shape {(k, d)} and covariance_type={kind!r} "
+                f"need {expected}: fit again, or set the attribute"
+            )
 
 
 class Scaling(NamedTuple):
@@ -112,6 +139,7 @@ class Scaling(NamedTuple):
     def job(self, X, params, kind, likelihood=True):
         """Return the kernel's job for these parameters, with or without their log-norms."""
         chol, d = params.precisions_cholesky, X.shape[1]
+        _check_shapes(params, kind, d)
         if kind in ("full", "tied"):
             scaled, diagonal = chol / self.scale[:, None], chol.diagonal(axis1=-2, axis2=-1)
         elif kind == "diag":

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.utils import check_array
 
-from fastem._gaussian import Block, second_moment
+from fastem._gaussian import Block, second_moment, shape_of
 from fastem._statistics import Moments
 
 __all__ = [
@@ -148,8 +148,7 @@ def check_weights(weights, n_components):
 
 
 def check_precisions(precisions, kind, k, d):
-    shape = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
-    precisions = check_start(f"{kind} precision", precisions, shape)
+    precisions = check_start(f"{kind} precision", precisions, shape_of(kind, k, d))
     if kind in ("diag", "spherical"):
         if np.any(precisions <= 0):
             raise ValueError(f"'{kind} precision' should be positive")

@@ -319,9 +319,8 @@ class GaussianMixture(DensityMixin, EMEstimator):
 
     def _params(self):
         """Return the fitted parameters in the driver's form."""
-        return GaussianParams.of(
-            self.weights_, self.means_, self.covariances_, self.precisions_cholesky_
-        )
+        covariances = getattr(self, "covariances_", None)  # not there if set by hand
+        return GaussianParams.of(self.weights_, self.means_, covariances, self.precisions_cholesky_)
 
     def _check_n_components(self, X, sample_weight):
         n_samples = len(X) if sample_weight is None else np.count_nonzero(sample_weight)

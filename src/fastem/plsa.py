@@ -290,7 +290,9 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
 
     def _fold_in(self, X):
         """Return padded p(z|d) and the log-likelihood of validated documents, topics fixed."""
-        k, dtype = self.n_components, X.dtype
+        (k, n_words), dtype = self.components_.shape, X.dtype
+        if X.shape[1] != n_words:
+            raise ValueError(f"X has {X.shape[1]} features, but components_ has {n_words}")
         corpus = Corpus(X, None)
         uniform = padded(np.full((X.shape[0], k), 1 / k), k, dtype)
         word_topic = padded(self.components_.T, k, dtype)
@@ -321,7 +323,7 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
         """
         check_is_fitted(self)
         X = self._validated(X, reset=False)
-        return self._fold_in(X)[0][:, : self.n_components].copy()
+        return self._fold_in(X)[0][:, : len(self.components_)].copy()
 
     def inverse_transform(self, doc_topic):
         """Return the word probabilities of documents.
