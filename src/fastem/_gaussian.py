@@ -336,6 +336,7 @@ def useful_threads(n_threads, n_samples, n_features, n_components, kind):
 
 def rows(X, params, kind, output, n_threads):
     """Return 'labels', 'log_prob' or 'responsibilities' of each sample."""
+    _check_shapes(params, kind, X.shape[1])
     shape = (len(X), len(params.means)) if output == "responsibilities" else (len(X),)
     array = np.empty(shape, dtype=np.int64 if output == "labels" else X.dtype)
     X = np.require(X, requirements="A")
