@@ -70,7 +70,7 @@ cdef extern from *:
     const gaussian_ops *fastem_gaussian_ops(int level, int is_double) noexcept nogil
 
 KINDS = ("full", "tied", "diag", "spherical")
-cdef Py_ssize_t MOST_LANES = 32, LEAST_LANES = 4, LANE_BYTES = 6 << 20
+cdef Py_ssize_t MOST_LANES = 64, LEAST_LANES = 4, LANE_BYTES = 6 << 20
 
 
 def instruction_set():
