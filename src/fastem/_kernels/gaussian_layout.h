@@ -37,6 +37,7 @@ typedef struct {
     int32_t *order; /* (cap,) the row that stands at each place, where the chunk was sorted */
     int32_t *begins; /* (K,) where each component's rows begin in that order */
     int sorted;     /* whether it was */
+    ptrdiff_t end;  /* the row after the chunk's last */
     int *dense;     /* chunks that are still to be evaluated without pruning */
 } scratch_t;
 
@@ -243,7 +244,7 @@ static void FN(pack)(const gaussian_job *job, const tables_t *t, ptrdiff_t begin
 {
     ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), cap = s->cap;
     const char *rows = job->x + begin * job->x_row;
-    int squares = job->x_column == sizeof(REAL), few = squares && job->x_row == d * sizeof(REAL);
+    int squares = job->x_column == sizeof(REAL), few = squares && job->x_row == d * (ptrdiff_t)sizeof(REAL);
     if (few && d == 2)
         FN(pack_few)(2, rows, n, t->shift, t->scale, cap, s->x);
     else if (few && d == 3)

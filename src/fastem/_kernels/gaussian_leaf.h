@@ -18,6 +18,17 @@
 
 /* ---- responsibilities -------------------------------------------------------------------- */
 
+/* Asks for a panel of rows of the chunk that comes next, so that memory is read while exp computes:
+ * a quarter of the time where there are few features. */
+static void FN(fetch_rows)(const gaussian_job *job, ptrdiff_t row)
+{
+    ptrdiff_t bytes = PANEL * job->x_row;
+    const char *rows = job->x + row * job->x_row;
+    if (job->x_column == sizeof(REAL) && row + PANEL <= job->n_samples)
+        for (ptrdiff_t at = 0; at < bytes; at += 64)
+            PREFETCH(rows + at);
+}
+
 /* From lp: row = log sum_k exp lp, r = weight * exp(lp - row); a panel at a time, because exp is a
  * long chain of operations that depend on each other. */
 static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padded)
@@ -28,6 +39,7 @@ static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padde
         const REAL *lp = s->lp + row;
         REAL *r = s->r + row;
         vec base[PANEL_VECS], sum[PANEL_VECS], inverse[PANEL_VECS];
+        FN(fetch_rows)(job, s->end + row);
         /* A row without any finite lp keeps r = 0 and log-density -inf, which the driver reports. */
         UNROLL
         for (int v = 0; v < PANEL_VECS; v++) {
@@ -112,6 +124,7 @@ static void FN(chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n, voi
     FN(lay_scratch)(job, memory, &s);
     s.dense = dense;
     s.sorted = 0;
+    s.end = begin + n;
     FN(pack)(job, t, begin, n, padded, &s);
     if (job->given == NULL || job->kind == GAUSSIAN_SPHERICAL)
         FN(log_prob)(job, t, &s, n, padded);

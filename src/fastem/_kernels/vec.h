@@ -21,13 +21,24 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
 #define UNROLL _Pragma("GCC unroll 64")
+#define PREFETCH(p) __builtin_prefetch(p, 0, 2)
 #else
 #define ALWAYS_INLINE static inline
 #define NOINLINE
 #define UNROLL
+#define PREFETCH(p) ((void)(p))
 #endif
 #if VEC_BYTES >= 32
 #include <immintrin.h>
+#endif
+#if VEC_BYTES == 64 /* 2^(j/16) */
+#define SIXTEENTHS                                                                                \
+    {                                                                                             \
+        1.0, 1.04427378242741384, 1.09050773266525766, 1.13878863475669165,                       \
+        1.18920711500272107, 1.24185781207348405, 1.29683955465100967, 1.35425554693689273,       \
+        1.41421356237309505, 1.47682614593949931, 1.54221082540794082, 1.61049033194925431,       \
+        1.68179283050742909, 1.75625216037329948, 1.83400808640934246, 1.91520656139714729        \
+    }
 #endif
 #if VEC_BYTES == 64 || defined(__aarch64__)
 #define VEC_REGISTERS 32
@@ -132,8 +143,47 @@ ALWAYS_INLINE unsigned FN(mask_greater)(vec a, vec b)
 #endif
 }
 
-/* exp(x) for x <= 0, within 1 ulp; exactly 0 below the smallest normal number's logarithm.
- * exp(x) = 2^n exp(r), n = round(x / log 2), |r| <= log(2) / 2; exp(r) by a Chebyshev fit. */
+/* exp(x) for x <= 0, within 1.2 ulp; exactly 0 below the smallest normal number's logarithm. */
+#if VEC_BYTES == 64
+/* exp(x) = 2^n t (1 + expm1(r)), n = round(16 x / log 2) / 16 and t = 2^(n - floor(n)) from a table
+ * in registers, |r| <= log(2) / 32; expm1 by a Chebyshev fit. 14 instructions, not 20 as below. */
+ALWAYS_INLINE vec FN(exp)(vec x)
+{
+#ifdef REAL_IS_FLOAT
+    static const REAL sixteenths[] = SIXTEENTHS;
+    static const REAL c[] = {0.50000977687312674977f, 0.16666862203692235372f};
+    const REAL smallest = -87.0f, magic = 786432.0f, inv_log2 = 1.44269504088896340736f;
+    const REAL log2_high = 0.693359375f, log2_low = -2.12194440054690583e-4f;
+#else
+    static const REAL sixteenths[] = SIXTEENTHS;
+    static const REAL c[] = {0.5, 0.16666666665301144786, 0.041666666664959767097,
+                             0.0083334497245283561569, 0.0013889034377693011883};
+    const REAL smallest = -708.0, magic = 422212465065984.0, inv_log2 = 1.44269504088896340736;
+    const REAL log2_high = 6.93147180369123816490e-01, log2_low = 1.90821492927058770002e-10;
+#endif
+    const int degree = sizeof c / sizeof c[0] - 1;
+    vec shifted = x * inv_log2 + magic, n = shifted - magic; /* its last 4 bits are n's fraction */
+    vec r = x - n * log2_high, p = FN(fill)(c[degree]), t;
+    r = r - n * log2_low;
+    UNROLL
+    for (int i = degree - 1; i >= 0; i--)
+        p = p * r + c[i];
+    p = r * r * p + r;
+#ifdef REAL_IS_FLOAT
+    t = (vec)_mm512_permutexvar_ps((__m512i)shifted, (__m512)FN(load)(sixteenths));
+    p = t * p + t;
+    return (vec)_mm512_maskz_scalef_ps(FN(mask_greater)(x, FN(fill)(smallest)), (__m512)p,
+                                       (__m512)n);
+#else
+    t = (vec)_mm512_permutex2var_pd((__m512d)FN(load)(sixteenths), (__m512i)shifted,
+                                    (__m512d)FN(load)(sixteenths + 8));
+    p = t * p + t;
+    return (vec)_mm512_maskz_scalef_pd(FN(mask_greater)(x, FN(fill)(smallest)), (__m512d)p,
+                                       (__m512d)n);
+#endif
+}
+#else
+/* exp(x) = 2^n exp(r), n = round(x / log 2), |r| <= log(2) / 2; exp(r) by a Chebyshev fit. */
 ALWAYS_INLINE vec FN(exp)(vec x)
 {
 #ifdef REAL_IS_FLOAT
@@ -170,6 +220,7 @@ ALWAYS_INLINE vec FN(exp)(vec x)
     p = FN(from_bits)((ivec)(FN(bits)(p) + (FN(bits)(shifted) << mantissa)));
     return FN(select)(in_range, p, FN(fill)(0));
 }
+#endif
 
 /* log(x) for normal x > 0, within 2 ulp.
  * x = 2^k m, m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(s), s = (m - 1) / (m + 1). */
