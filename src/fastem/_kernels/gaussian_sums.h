@@ -6,10 +6,8 @@ NOINLINE static void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t colu
 {
     enum { WIDTH = VEC_REGISTERS == 32 ? 4 : 2 }; /* columns of b that fit in the registers */
     for (int j0 = 0; j0 < 4; j0 += WIDTH) {
-        vec acc[WIDTH][4];
-        double sums[WIDTH * 4];
+        vec acc[4][WIDTH];
         memset(acc, 0, sizeof acc);
-        memset(sums, 0, sizeof sums);
         for (ptrdiff_t t = 0; t < n; t += VL) {
             vec x[4];
             UNROLL
@@ -20,23 +18,24 @@ NOINLINE static void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t colu
                 vec y = FN(load)(b + (j0 + j) * column + t);
                 UNROLL
                 for (int i = 0; i < 4; i++)
-                    acc[j][i] += x[i] * y;
+                    acc[i][j] += x[i] * y;
             }
         }
-        FN(add_sums)(acc[0], 4 * WIDTH, sums);
-        for (int j = 0; j < WIDTH; j++)
+        if (WIDTH == 4)
+            FN(add_sums)(acc[0], 16, out);
+        else
             for (int i = 0; i < 4; i++)
-                out[4 * i + j0 + j] += sums[4 * j + i];
+                FN(add_sums)(acc[i], WIDTH, out + 4 * i + j0);
     }
 }
 
-/* The first vectors of rows with a responsibility above the threshold, from `row` on, at most TILE
- * rows; returns their number and moves `row` on. */
+/* The first vectors of rows with a responsibility above the threshold, from `row` on, at most
+ * `most`; returns their number and moves `row` on. */
 ALWAYS_INLINE ptrdiff_t FN(list_vectors)(const REAL *r, REAL threshold, ptrdiff_t padded,
-                                         ptrdiff_t *row, int32_t *list)
+                                         ptrdiff_t most, ptrdiff_t *row, int32_t *list)
 {
     ptrdiff_t count = 0;
-    for (; *row < padded && count < TILE / VL; *row += VL) {
+    for (; *row < padded && count < most; *row += VL) {
         list[count] = (int32_t)*row;
         count += FN(mask_greater)(FN(load)(r + *row), FN(fill)(threshold)) != 0;
     }
@@ -72,12 +71,14 @@ static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scra
                           ptrdiff_t padded, double *out)
 {
     ptrdiff_t d4 = FN(up)(job->n_features, 4);
+    /* With few features, x and z of half a tile fit into the first cache together. */
+    ptrdiff_t most = (d4 <= 32 ? TILE / 2 : TILE) / VL;
     REAL threshold = job->given ? 0 : (REAL)1e-17;
     int32_t list[TILE + 1];
     for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
         const REAL *r = s->r + k * s->cap;
         for (ptrdiff_t row = 0; row < padded;) {
-            ptrdiff_t count = FN(list_vectors)(r, threshold, padded, &row, list);
+            ptrdiff_t count = FN(list_vectors)(r, threshold, padded, most, &row, list);
             double *block = out + 1 + d4;
             vec total = FN(fill)(0);
             if (count == 0)

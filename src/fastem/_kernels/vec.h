@@ -349,6 +349,7 @@ ALWAYS_INLINE void FN(transpose)(vec *t)
 /* Adds the lane sums of n vectors to n doubles. */
 ALWAYS_INLINE void FN(add_sums)(const vec *a, ptrdiff_t n, double *out)
 {
+    UNROLL
     for (ptrdiff_t i = 0; i < n; i += VL) {
         vec group[VL];
         REAL sums[VL];
@@ -356,7 +357,11 @@ ALWAYS_INLINE void FN(add_sums)(const vec *a, ptrdiff_t n, double *out)
         for (ptrdiff_t l = 0; l < VL; l++)
             group[l] = i + l < n ? a[i + l] : FN(fill)(0);
         FN(store)(sums, FN(sum_lanes)(group));
-        for (ptrdiff_t l = 0; l < VL && i + l < n; l++)
-            out[i + l] += sums[l];
+        if (i + VL <= n)
+            for (ptrdiff_t l = 0; l < VL; l++)
+                out[i + l] += sums[l];
+        else
+            for (ptrdiff_t l = 0; i + l < n; l++)
+                out[i + l] += sums[l];
     }
 }
