@@ -140,17 +140,14 @@ class Scaling(NamedTuple):
         """Return the kernel's job for these parameters, with or without their log-norms."""
         chol, d = params.precisions_cholesky, X.shape[1]
         _check_shapes(params, kind, d)
-        if kind in ("full", "tied"):
-            scaled, diagonal = chol / self.scale[:, None], chol.diagonal(axis1=-2, axis2=-1)
-        elif kind == "diag":
-            scaled, diagonal = chol / self.scale, chol
-        else:
-            scaled, diagonal = chol[:, None] / self.scale, np.repeat(chol[:, None], d, axis=1)
+        if kind == "spherical":
+            chol = np.repeat(chol[:, None], d, axis=1)
+        diagonal = chol.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else chol
         with np.errstate(divide="ignore"):  # a component may have weight 0
             log_norm = np.log(params.weights) + np.log(diagonal).sum(axis=-1)
         log_norm = (log_norm - d / 2 * math.log(2 * math.pi)) if likelihood else 0 * params.weights
         means = (params.means - self.shift) * self.scale
-        return kernel.Job(X, kind, self.shift, self.scale, means, scaled, log_norm)
+        return kernel.Job(X, kind, self.shift, self.scale, means, chol, log_norm)
 
 
 class Block(NamedTuple):

@@ -92,7 +92,7 @@ cdef class Job:
         shift,                  # IN  (D,)
         scale,                  # IN  (D,)
         means,                  # IN  (K, D), in the coordinates (x - shift) * scale
-        precisions_chol,        # IN  (K, D, D), (D, D), (K, D) or (K, D) by kind; upper
+        precisions_chol,        # IN  (K, D, D), (D, D), (K, D) or (K, D) by kind; upper; unscaled
         log_norm,               # IN  (K,)
     ):
         """Hold a job; arrays must have been validated."""
@@ -162,8 +162,9 @@ def moments(Job job, sample_weight, given, int n_threads):
     total = _run(job, n_lanes, n_threads, size)
     component = _component_size(job)
     table = total[: k4 * component].reshape(k4, component)[:k]
-    bound = total[k4 * component]
-    return bound, table[:, 0], *_unpack(job.c.kind, d, table)
+    bound = float(total[k4 * component])
+    first, second = _unpack(job.c.kind, d, table)
+    return bound, table[:, 0].copy(), first.copy(), second  # no view: the lanes' sums are large
 
 
 def _component_size(Job job):
@@ -179,9 +180,9 @@ def _unpack(int kind, d, table):
     """Return first and second moments from the rows of sums."""
     d4 = (d + 3) // 4 * 4
     if kind == 2:
-        return table[:, 1 : 1 + d], table[:, 1 + d4 : 1 + d4 + d]
+        return table[:, 1 : 1 + d], table[:, 1 + d4 : 1 + d4 + d].copy()
     if kind != 0:
-        return table[:, 1 : 1 + d], table[:, 1 + d4] if kind == 3 else None
+        return table[:, 1 : 1 + d], table[:, 1 + d4].copy() if kind == 3 else None
     n_components = len(table)
     if d <= 8:
         second = np.empty((n_components, d, d))
@@ -222,11 +223,16 @@ def rows(Job job, log_prob, responsibilities, labels, int n_threads):
     _run(job, MOST_LANES, n_threads, 0)
 
 
+cdef Py_ssize_t _up(Py_ssize_t n, Py_ssize_t to) noexcept:
+    """Return the smallest multiple of `to` that is at least n."""
+    return (n + to - 1) // to * to
+
+
 cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
     """Run all lanes; return the sum of their `size` sums, added in order."""
     cdef gaussian_job *c = &job.c
     cdef const gaussian_ops *ops = job.ops
-    cdef Py_ssize_t rows = ops.chunk_rows(c), n_chunks = (c.n_samples + rows - 1) // rows
+    cdef Py_ssize_t rows = ops.chunk_rows(c), n_chunks = _up(c.n_samples, rows) // rows
     cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(c), lane
     cdef double clock = omp_get_wtime()
     cdef int stop = 0
@@ -234,6 +240,9 @@ cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
     cdef void *tables
     n_lanes = max(1, min(n_lanes, n_chunks))
     n_threads = max(1, min(n_threads, n_lanes))
+    # The same number of chunks in every lane: with few, one more would be waited for.
+    rows = min(rows, _up(_up(c.n_samples, _up(n_chunks, n_lanes)) // _up(n_chunks, n_lanes), 64))
+    n_chunks = _up(c.n_samples, rows) // rows
     sums = np.zeros((n_lanes, size))
     cdef double[:, ::1] lanes = sums
     scratch = <char *> calloc(n_threads, scratch_bytes)

@@ -7,8 +7,8 @@
 
 enum gaussian_kind { GAUSSIAN_FULL, GAUSSIAN_TIED, GAUSSIAN_DIAG, GAUSSIAN_SPHERICAL };
 
-/* K components, D features, n samples. Parameters are in the kernel's coordinates
- * (x - shift) * scale, in which every feature is of order 1. */
+/* K components, D features, n samples. The kernel works in the coordinates (x - shift) * scale, in
+ * which every feature is of order 1; of the parameters, only the means are given in them. */
 typedef struct {
     /* the data */
     const char *x;              /* (n, D) float or double, strides in bytes */
@@ -19,7 +19,7 @@ typedef struct {
     /* the parameters */
     int kind;
     const double *shift, *scale; /* (D,) */
-    const double *means;         /* (K, D) */
+    const double *means;         /* (K, D), scaled */
     const double *precisions_chol; /* full (K, D, D), tied (D, D): upper triangles; else (K, D) */
     const double *log_norm;      /* (K,): log weight + log det(precisions_chol) - D/2 log 2 pi */
     /* what to do */

@@ -149,23 +149,24 @@ static ptrdiff_t FN(tables_bytes)(const gaussian_job *job)
     return FN(lay_tables)(job, NULL, &t);
 }
 
-/* The columns of an upper triangle, 4 at a time: coef[block][row][4], rows 0 .. 4 block + 3. */
-static void FN(pack_triangle)(const double *upper, ptrdiff_t d, REAL *coef)
+/* The columns of an upper triangle, 4 at a time: coef[block][row][4], rows 0 .. 4 block + 3; in
+ * scaled coordinates, like all tables. */
+static void FN(pack_triangle)(const double *upper, const double *scale, ptrdiff_t d, REAL *coef)
 {
     for (ptrdiff_t j0 = 0; j0 < d; j0 += 4)
         for (ptrdiff_t i = 0; i < j0 + 4; i++)
             for (ptrdiff_t j = j0; j < j0 + 4; j++)
-                *coef++ = i <= j && j < d ? (REAL)upper[i * d + j] : 0;
+                *coef++ = i <= j && j < d ? (REAL)(upper[i * d + j] / scale[i]) : 0;
 }
 
 /* One component's scales and offsets for axis_log_prob: y_d = x_d scale_d - offset_d. */
-static void FN(pack_axis)(REAL *coef, ptrdiff_t k, ptrdiff_t d, const double *scale,
-                          const double *center)
+static void FN(pack_axis)(REAL *coef, ptrdiff_t k, ptrdiff_t d, const double *chol,
+                          const double *scale, const double *center)
 {
     REAL *c = coef + k / 4 * d * 8 + k % 4;
     for (ptrdiff_t i = 0; i < d; i++) {
-        c[8 * i] = (REAL)(scale ? scale[i] : 1);
-        c[8 * i + 4] = (REAL)(scale ? center[i] * scale[i] : center[i]);
+        c[8 * i] = (REAL)(chol[i] / scale[i]);
+        c[8 * i + 4] = (REAL)(center[i] * (chol[i] / scale[i]));
     }
 }
 
@@ -186,24 +187,24 @@ static void FN(prepare)(const gaussian_job *job, void *memory)
         for (ptrdiff_t i = 0; i < d; i++)
             t->means[k * d4 + i] = (REAL)mean[i];
         if (job->kind == GAUSSIAN_FULL && !FN(is_small)(job))
-            FN(pack_triangle)(chol + k * d * d, d, t->coef + k * FN(tri4)(d4));
+            FN(pack_triangle)(chol + k * d * d, job->scale, d, t->coef + k * FN(tri4)(d4));
         else if (job->kind == GAUSSIAN_FULL) {
             REAL *c = t->coef + k * d * (d + 1) / 2;
             for (ptrdiff_t j = 0; j < d; j++)
                 for (ptrdiff_t i = 0; i <= j; i++)
-                    *c++ = (REAL)chol[k * d * d + i * d + j];
+                    *c++ = (REAL)(chol[k * d * d + i * d + j] / job->scale[i]);
         } else if (job->kind != GAUSSIAN_TIED)
-            FN(pack_axis)(t->coef, k, d, chol + k * d, mean);
+            FN(pack_axis)(t->coef, k, d, chol + k * d, job->scale, mean);
     }
     if (job->kind != GAUSSIAN_TIED)
         return;
-    FN(pack_triangle)(job->precisions_chol, d, t->coef);
+    FN(pack_triangle)(job->precisions_chol, job->scale, d, t->coef);
     for (ptrdiff_t k = 0; k < job->n_components; k++) {
         REAL *c = t->offset + k / 4 * d * 8 + k % 4;
         for (ptrdiff_t j = 0; j < d; j++) { /* the whitened mean, summed in double */
             double sum = 0;
             for (ptrdiff_t i = 0; i <= j; i++)
-                sum += job->means[k * d + i] * job->precisions_chol[i * d + j];
+                sum += job->means[k * d + i] * (job->precisions_chol[i * d + j] / job->scale[i]);
             c[8 * j] = 1;
             c[8 * j + 4] = (REAL)sum;
         }
