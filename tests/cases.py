@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastem import PLSA, GaussianMixture, _gaussian, plsa
+from fastem import PLSA, GaussianMixture, _gaussian
 from fastem._threads import single_threaded_blas
+from fastem._topics import Documents, Topics, padded
+from fastem.plsa import PLSAEM
 
 try:
     from reference import gaussian_mixture as gaussian_oracle
@@ -217,7 +219,8 @@ class PLSACase(Case):
         rng = np.random.default_rng(2)
         topic_word = rng.uniform(0.1, 1, (self.n_components, X.shape[1]))
         topic_word /= topic_word.sum(axis=1, keepdims=True)
-        return plsa.padded(topic_word.T, self.n_components, X.dtype)
+        sums = padded(topic_word.T, self.n_components, X.dtype)
+        return Topics(sums, np.ones(self.n_components), 0.0)
 
     def _doc_topic(self, X):
         """Return p(z|d) that depends on the document alone, wherever it stands."""
@@ -226,28 +229,28 @@ class PLSACase(Case):
         return doc_topic / doc_topic.sum(axis=1, keepdims=True)
 
     def model(self, reg_covar=0.0, n_threads=1):
-        return plsa.PLSAEM(self.n_components, 0.0, 0.0, n_threads)
+        return PLSAEM(self.n_components, 0.0, 0.0, n_threads)
 
     def block(self, X, sample_weight=None):
-        corpus = plsa.Corpus(sp.csr_array(X), sample_weight)
-        corpus.doc_topic = plsa.padded(self._doc_topic(X), self.n_components, X.dtype)
-        return corpus
+        documents = Documents(sp.csr_array(X), sample_weight)
+        documents.set_topics(padded(self._doc_topic(X), self.n_components, X.dtype))
+        return documents
 
     def sums(self, statistics):
         return {
             "bound": statistics.bound,
             "weight": statistics.weight,
-            "topic_word": statistics.word_topic[:, : self.n_components].T,
+            "topic_word": statistics.word_topic.dense()[:, : self.n_components].T,
         }
 
     def expected(self, X, params, sample_weight=None):
-        topic_word = params[:, : self.n_components].T.astype(np.float64)
+        topic_word = params.probabilities().T.astype(np.float64)
         counts, doc_topic = sp.csr_array(X.astype(np.float64)), self._doc_topic(X)
         sums = plsa_oracle.e_step(counts, doc_topic, topic_word, sample_weight)
         return {name: sums[name] for name in ("bound", "weight", "topic_word")}
 
     def estimator(self, X, **parameters):
-        topic_word = self.start(X)[:, : self.n_components].T
+        topic_word = self.start(X).probabilities().T
         parameters = {"max_iter": 3, "tol": 0.0, "n_jobs": 1} | parameters
         return PLSA(self.n_components, init=(self._doc_topic(X), topic_word), **parameters)
 

@@ -75,14 +75,17 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator):
         blocks,
         start,
         *,
+        schedule="batch",
+        check_every=1,
         n_init=1,
         lower_bound=-np.inf,
+        callbacks=(),
         X=None,
         y=None,
         sample_weight=None,
     ) -> em.Result:
         """Run the driver and set the fitted attributes; on Ctrl-C, those of the best so far."""
-        callbacks = list(getattr(self, "_em_callbacks", ()))
+        callbacks = [*callbacks, *getattr(self, "_em_callbacks", ())]
         bridge = None
         if hasattr(self, "_init_callback_context"):
             bridge = _ScikitLearnCallbacks(self, n_init, X, y, sample_weight)
@@ -93,8 +96,10 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator):
                     model,
                     blocks,
                     start,
+                    schedule=schedule,
                     tol=self.tol,
                     max_iter=self.max_iter,
+                    check_every=check_every,
                     n_init=n_init,
                     lower_bound=lower_bound,
                     callbacks=callbacks,

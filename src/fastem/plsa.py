@@ -7,22 +7,23 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fastem._estimator import EMEstimator, check_sample_weight, unchanged_on_error
-from fastem._kernels import plsa as kernel
+from fastem._kernels import topics as kernel
 from fastem._statistics import Statistics
+from fastem._tempering import Annealing, hold_out
 from fastem._threads import effective_n_jobs
+from fastem._topics import Documents, TopicModel, Topics, padded
 
 __all__ = ["PLSA"]
 
 
-class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
+class PLSA(TopicModel, EMEstimator):
     r"""Probabilistic latent semantic analysis (Hofmann 1999).
 
     A topic model without a prior: the words of document d are drawn from
@@ -46,15 +47,31 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
     init : 'random' or (doc_topic, topic_word), default='random'
         First parameters: random, or arrays of shape (n_samples, n_components) and (n_components,
         n_features), whose rows are normalised.
+    algorithm : {'batch', 'incremental'}, default='batch'
+        'batch': an M-step after all documents; the likelihood never falls. 'incremental': an M-step
+        after every `batch_size` documents (Neal & Hinton 1998), with two E-steps for each of them.
+        It reaches the same likelihood several times sooner and mostly ends higher, but keeps the
+        sums of each batch: `n_components` numbers for every different word in it.
+    batch_size : int, default=64
+        Number of documents in a batch of the incremental algorithm.
     max_iter : int, default=200
         Largest number of EM iterations.
     tol : float, default=1e-5
         EM stops when the mean log-likelihood per token changes by less than this.
+    evaluate_every : int, default=1
+        The likelihood is computed, and `tol` looked at, in every so many iterations.
     doc_topic_prior : float, default=0.0
         Pseudo-count added to every topic of a document: a Dirichlet prior with this plus 1, MAP.
         0 is maximum likelihood.
     topic_word_prior : float, default=0.0
         Pseudo-count added to every word of a topic.
+    beta : float in (0, 1] or 'held-out', default=1.0
+        Inverse temperature of the E-step, p(z|d,w) ~ (p(w|z) p(z|d))^beta: less than 1 counters
+        overfitting (Hofmann 2001, section 3.5). 'held-out' finds it: from 1, where a part of the
+        counts that the fit does not see becomes less probable, beta is lowered by a tenth, as long
+        as that helps.
+    validation_fraction : float, default=0.1
+        The part of the counts that is held out if ``beta='held-out'``.
     n_init : int, default=1
         Number of random restarts; the one with the largest bound is kept.
     max_doc_update_iter : int, default=100
@@ -76,10 +93,15 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
     ----------
     components_ : ndarray of shape (n_components, n_features)
         p(w|z): rows sum to 1.
+    beta_ : float
+        The inverse temperature of the topics.
+    validation_scores_ : list of float
+        With ``beta='held-out'``: the mean log-likelihood per held-out token at each iteration.
     lower_bound_ : float
-        The last mean log-likelihood per token (with priors, plus their log-density).
+        The last mean log-likelihood per token (with priors, plus their log-density; with `beta`
+        below 1, the free energy that stands in its place).
     lower_bounds_ : list of float
-        The same at each iteration.
+        The same at each iteration that computed it.
     n_iter_ : int
         Number of iterations of the best restart.
     converged_ : bool
@@ -105,10 +127,15 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions({"random"}), tuple, list],
+        "algorithm": [StrOptions({"batch", "incremental"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "evaluate_every": [Interval(Integral, 1, None, closed="left")],
         "doc_topic_prior": [Interval(Real, 0, None, closed="left")],
         "topic_word_prior": [Interval(Real, 0, None, closed="left")],
+        "beta": [Interval(Real, 0, 1, closed="right"), StrOptions({"held-out"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_doc_update_iter": [Interval(Integral, 1, None, closed="left")],
         "doc_tol": [Interval(Real, 0, None, closed="left")],
@@ -123,10 +150,15 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
         n_components=10,
         *,
         init="random",
+        algorithm="batch",
+        batch_size=64,
         max_iter=200,
         tol=1e-5,
+        evaluate_every=1,
         doc_topic_prior=0.0,
         topic_word_prior=0.0,
+        beta=1.0,
+        validation_fraction=0.1,
         n_init=1,
         max_doc_update_iter=100,
         doc_tol=1e-3,
@@ -137,10 +169,15 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
     ):
         self.n_components = n_components
         self.init = init
+        self.algorithm = algorithm
+        self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
+        self.evaluate_every = evaluate_every
         self.doc_topic_prior = doc_topic_prior
         self.topic_word_prior = topic_word_prior
+        self.beta = beta
+        self.validation_fraction = validation_fraction
         self.n_init = n_init
         self.max_doc_update_iter = max_doc_update_iter
         self.doc_tol = doc_tol
@@ -215,27 +252,50 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
                     "topics will repeat each other",
                     stacklevel=3,
                 )
-            corpus = Corpus(X, sample_weight)
-            model = PLSAEM(
-                self.n_components, self.doc_topic_prior, self.topic_word_prior, n_threads
-            )
             random_state = check_random_state(self.random_state)
+            counts, held = X, None
+            if self.beta == "held-out":
+                counts, held = hold_out(X, self.validation_fraction, random_state)
+            incremental = self.algorithm == "incremental"
+            batch_size = self.batch_size if incremental else None
+            blocks, rows = Documents.blocks(counts, sample_weight, batch_size)
 
             def start(init):
                 doc_topic, topic_word = given or random_start(
                     X.shape, self.n_components, random_state
                 )
-                corpus.doc_topic = padded(doc_topic, self.n_components, X.dtype)
-                return padded(topic_word.T, self.n_components, X.dtype)
+                for block, some in zip(blocks, rows, strict=True):
+                    block.set_topics(padded(doc_topic[some], self.n_components, X.dtype))
+                sums = padded(topic_word.T, self.n_components, X.dtype)
+                return Topics(sums, np.ones(self.n_components), 0.0)
 
+            model = PLSAEM(
+                self.n_components,
+                self.doc_topic_prior,
+                self.topic_word_prior,
+                n_threads,
+                beta=1.0 if held is not None else float(self.beta),
+                n_sweeps=2 if incremental else 1,
+            )
+            annealing = None
+            if held is not None:
+                unseen = [Documents(held[some]) for some in rows]
+                annealing = Annealing(model, lambda topics: model.score(topics, blocks, unseen))
             result = self._fit_em(
                 model,
-                [corpus],
+                blocks,
                 start,
+                schedule=self.algorithm,
+                check_every=self.evaluate_every,
                 n_init=self.n_init,
+                callbacks=() if annealing is None else (annealing,),
                 X=X,
                 sample_weight=sample_weight,
             )
+            self.beta_ = model.beta
+            if annealing is not None and annealing.best_params is not None:
+                self._set_fitted(self._attributes(annealing.best_params))
+                self.beta_, self.validation_scores_ = annealing.best_beta, annealing.scores
         if not result.converged and self.max_iter > 0:
             warnings.warn(
                 f"PLSA did not converge in max_iter={self.max_iter} iterations: increase max_iter "
@@ -246,26 +306,7 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
         return X
 
     def _attributes(self, params) -> dict[str, Any]:
-        return {"components_": np.ascontiguousarray(params[:, : self.n_components].T)}
-
-    def _validated(self, X, *, reset):
-        """Return X as canonical CSR with real counts."""
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            accept_large_sparse=True,
-        )
-        X = sp.csr_array(X)
-        check_non_negative(X, "PLSA: a count of X")
-        if not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
-        if reset and not X.data.any():
-            raise ValueError("X has no count above 0: there is nothing to fit topics to")
-        return X
+        return {"components_": np.ascontiguousarray(params.probabilities().T)}
 
     def _check_init(self, X):
         """Return the given (doc_topic, topic_word), normalised."""
@@ -293,20 +334,12 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
         (k, n_words), dtype = self.components_.shape, X.dtype
         if X.shape[1] != n_words:
             raise ValueError(f"X has {X.shape[1]} features, but components_ has {n_words}")
-        corpus = Corpus(X, None)
-        uniform = padded(np.full((X.shape[0], k), 1 / k), k, dtype)
-        word_topic = padded(self.components_.T, k, dtype)
-        doc_topic, log_likelihood = np.empty_like(uniform), np.empty(X.shape[0])
-        n_threads, prior = effective_n_jobs(self.n_jobs), float(self.doc_topic_prior)
-        pattern = corpus.doc_begin, corpus.word, corpus.count, None
-        kernel.pass_documents(
-            uniform, word_topic, *pattern, doc_topic, None, None, k, prior, n_threads,
-            self.max_doc_update_iter, float(self.doc_tol),
-        )  # fmt: skip
-        kernel.pass_documents(
-            doc_topic, word_topic, *pattern, None, None, log_likelihood, k, prior, n_threads
-        )
-        return doc_topic, log_likelihood
+        documents = Documents(X)
+        documents.set_topics(padded(np.full((X.shape[0], k), 1 / k), k, dtype))
+        topics = Topics(padded(self.components_.T, k, dtype), np.ones(k), 0.0)
+        model = PLSAEM(k, self.doc_topic_prior, 0.0, effective_n_jobs(self.n_jobs), self.beta_)
+        model.fold_in(topics, documents, self.max_doc_update_iter, float(self.doc_tol))
+        return documents.doc_topic, model.log_likelihood(topics, documents)
 
     def transform(self, X):
         """Return the topic probabilities of documents, topics held fixed (fold-in).
@@ -324,28 +357,6 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
         check_is_fitted(self)
         X = self._validated(X, reset=False)
         return self._fold_in(X)[0][:, : len(self.components_)].copy()
-
-    def inverse_transform(self, doc_topic):
-        """Return the word probabilities of documents.
-
-        Parameters
-        ----------
-        doc_topic : array-like of shape (n_samples, n_components)
-            p(z|d).
-
-        Returns
-        -------
-        doc_word : ndarray of shape (n_samples, n_features)
-            p(w|d).
-        """
-        check_is_fitted(self)
-        doc_topic = check_array(doc_topic, dtype=[np.float64, np.float32], input_name="doc_topic")
-        if doc_topic.shape[1] != len(self.components_):
-            raise ValueError(
-                f"doc_topic must have one column for each of the {len(self.components_)} topics, "
-                f"got {doc_topic.shape[1]}"
-            )
-        return doc_topic @ self.components_
 
     def score(self, X, y=None):
         """Return the log-likelihood of documents after fold-in.
@@ -385,130 +396,106 @@ class PLSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EMEstimator):
             raise ValueError("X has no count above 0: the perplexity of no words is not defined")
         return float(np.exp(-self._fold_in(X)[1].sum() / total))
 
-    def top_words(self, feature_names=None, n=10):
-        """Return the most probable words of each topic.
-
-        Parameters
-        ----------
-        feature_names : sequence of str, default=None
-            The words, in the order of the columns; None: `feature_names_in_`, or column numbers.
-        n : int, default=10
-            Number of words.
-
-        Returns
-        -------
-        words : list of list
-            For each topic, the most probable word first.
-        """
-        check_is_fitted(self)
-        if feature_names is None:
-            feature_names = getattr(self, "feature_names_in_", range(self.components_.shape[1]))
-        if len(feature_names) != self.components_.shape[1]:
-            raise ValueError(
-                f"feature_names must have {self.components_.shape[1]} entries, "
-                f"got {len(feature_names)}"
-            )
-        order = np.argsort(-self.components_, axis=1, kind="stable")[:, :n]
-        return [[feature_names[word] for word in topic] for topic in order]
-
-    @property
-    def _n_features_out(self):
-        return len(self.components_)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.positive_only = True
-        return tags
-
-
-class Corpus:
-    """Counts of words in documents, by document and by word, and the documents' topics.
-
-    Attributes
-    ----------
-    doc_begin, word, count : ndarray
-        The counts by document: CSR.
-    word_begin, doc, position : ndarray
-        The pattern by word; `position` says where a count stands by document.
-    doc_topic : ndarray of shape (D, width)
-        p(z|d), which the E-step updates: it belongs to the documents, not to the model.
-    """
-
-    def __init__(self, X, sample_weight):
-        self.n_words = X.shape[1]
-        self.doc_begin = X.indptr.astype(np.int64)
-        self.word = X.indices.astype(np.int32, copy=False)
-        self.count = X.data
-        self.doc_weight = sample_weight
-        weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
-        self.total_weight = float((X.T @ weights).sum())
-        self.doc_topic: np.ndarray = np.empty((0, 0))
-        self._by_word: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-
-    @property
-    def by_word(self):
-        """(word_begin, doc, position), made when first asked for."""
-        if self._by_word is None:
-            self._by_word = kernel.transpose(self.doc_begin, self.word, self.n_words)
-        return self._by_word
-
 
 class PLSAEM:
-    """E-step and M-step of PLSA (see :class:`fastem.em.Model`); params are p(w|z), (V, width)."""
+    """E-step and M-step of PLSA (see :class:`fastem.em.Model`) on blocks of documents.
 
-    def __init__(self, n_topics, doc_prior, word_prior, n_threads):
+    Parameters
+    ----------
+    n_topics : int
+    doc_prior, word_prior : float
+        Pseudo-counts.
+    n_threads : int
+    beta : float, default=1.0
+        Inverse temperature: the E-step then sees p(w|z)^beta and p(z|d)^beta.
+    n_sweeps : int, default=1
+        E-steps of a document after each other, topics held fixed.
+    """
+
+    def __init__(self, n_topics, doc_prior, word_prior, n_threads, beta=1.0, n_sweeps=1):
         self.n_topics, self.n_threads = n_topics, n_threads
         self.doc_prior, self.word_prior = float(doc_prior), float(word_prior)
+        self.beta, self.n_sweeps = beta, n_sweeps
 
-    def e_step(self, word_topic, corpus: Corpus) -> Statistics:
+    def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:
         """Return the expected counts of words in topics; move the documents' topics on."""
-        doc_topic = corpus.doc_topic
-        new_doc_topic, sums = np.empty_like(doc_topic), np.empty_like(word_topic)
-        ratio, log_likelihood = np.empty_like(corpus.count), np.empty(len(doc_topic))
-        kernel.pass_documents(
-            doc_topic, word_topic, corpus.doc_begin, corpus.word, corpus.count, corpus.doc_weight,
-            new_doc_topic, ratio, log_likelihood, self.n_topics, self.doc_prior, self.n_threads,
-        )  # fmt: skip
-        word_begin, doc, position = corpus.by_word
-        totals = kernel.pass_words(
-            doc_topic, word_topic, word_begin, doc, position, ratio, sums, self.n_topics,
+        sums = block.empty_sums(topics.sums)  # first: it makes the layout by word
+        log_likelihood = np.empty(block.n_docs) if bound else None
+        seen = self._tempered(topics)
+        doc_topic = self._update(seen, block, log_likelihood, self.n_sweeps, 0.0)
+        totals = kernel.words(
+            block.counts, doc_topic, seen.sums, seen.scale, sums.values, self.n_topics, seen.prior,
             self.n_threads,
         )  # fmt: skip
-        if corpus.doc_weight is not None:
-            log_likelihood *= corpus.doc_weight
-        bound = log_likelihood.sum() + self._log_prior_of(doc_topic, self.doc_prior)
-        corpus.doc_topic = new_doc_topic
-        return Statistics(bound=bound, weight=corpus.total_weight, word_topic=sums, totals=totals)
+        total = 0.0
+        if log_likelihood is not None:
+            if block.sample_weight is not None:
+                log_likelihood *= block.sample_weight
+            # spare: what the documents' topics were in that E-step
+            total = log_likelihood.sum() / self.beta
+            total += self._log_prior_of(block.spare, self.doc_prior)
+        return Statistics(bound=total, weight=block.total_weight, word_topic=sums, totals=totals)
 
-    def m_step(self, statistics: Statistics):
+    def fold_in(self, topics, block, max_sweeps, tol):
+        """Move the documents' topics on until they change by less than `tol` in sum."""
+        self._update(self._tempered(topics), block, None, max_sweeps, tol)
+
+    def log_likelihood(self, topics, block):
+        """Return sum_w n_dw log p(w|d) of each document, (D,)."""
+        log_likelihood = np.empty(block.n_docs)
+        kernel.documents(
+            block.counts, block.doc_topic, topics.sums, topics.scale, None, log_likelihood,
+            self.n_topics, topics.prior, 0.0, self.n_threads,
+        )  # fmt: skip
+        return log_likelihood
+
+    def score(self, topics, blocks, unseen):
+        """Return the mean log-likelihood per token of other counts of the blocks' documents."""
+        total = 0.0
+        for block, other in zip(blocks, unseen, strict=True):
+            other.doc_topic = block.doc_topic
+            total += self.log_likelihood(topics, other).sum()
+        return total / sum(other.total_weight for other in unseen)
+
+    def _tempered(self, topics):
+        """Return the topics to the power of beta."""
+        if self.beta == 1:
+            return topics
+        sums = padded(topics.probabilities() ** self.beta, self.n_topics, topics.sums.dtype)
+        return Topics(sums, np.ones(self.n_topics), 0.0)
+
+    def _update(self, topics, block, log_likelihood, max_sweeps, tol):
+        """Update the documents' topics; return those that the last E-step was given."""
+        # One at a time where the documents' topics need a power before each.
+        at_once, rounds = (max_sweeps, 1) if self.beta == 1 else (1, max_sweeps)
+        for _ in range(rounds):
+            given = block.doc_topic if self.beta == 1 else block.doc_topic**self.beta
+            kernel.documents(
+                block.counts, given, topics.sums, topics.scale, block.spare, log_likelihood,
+                self.n_topics, topics.prior, self.doc_prior, self.n_threads, at_once, tol,
+            )  # fmt: skip
+            block.swap()
+            if rounds > 1 and np.abs(block.doc_topic - block.spare).sum(axis=1).max() < tol:
+                break
+        return given
+
+    def m_step(self, statistics: Statistics) -> Topics:
         """Return p(w|z) (Hofmann 2001, equation 4), with the prior's pseudo-counts."""
-        sums, k = statistics.word_topic, self.n_topics
-        totals = statistics.totals + self.word_prior * len(sums)
-        # A topic without any word has equal probabilities, as a document without words has.
-        empty = totals == 0
-        word_topic = np.zeros_like(sums)
-        word_topic[:, :k] = (sums[:, :k] + sums.dtype.type(self.word_prior)) / np.where(
-            empty, 1, totals
-        ).astype(sums.dtype)
-        word_topic[:, :k][:, empty] = 1 / len(sums)
-        return word_topic
+        sums = statistics.word_topic.dense()
+        return Topics(sums, statistics.totals + self.word_prior * len(sums), self.word_prior)
 
-    def log_prior(self, word_topic) -> float:
+    def log_prior(self, topics) -> float:
         """Return the log-density of the topics under their Dirichlet, up to a constant."""
-        return self._log_prior_of(word_topic, self.word_prior)
+        return (
+            0.0
+            if self.word_prior == 0
+            else self._log_prior_of(topics.probabilities(), self.word_prior)
+        )
 
     def _log_prior_of(self, rows, prior) -> float:
         if prior == 0:
             return 0.0
         return prior * float(np.log(rows[:, : self.n_topics], dtype=np.float64).sum())
-
-
-def padded(rows, n_topics, dtype):
-    """Return (n, K) rows with the kernel's width, zeros past K."""
-    out = np.zeros((len(rows), kernel.width(n_topics, np.dtype(dtype))), dtype=dtype)
-    out[:, :n_topics] = rows
-    return out
 
 
 def random_start(shape, n_topics, random_state):

@@ -1,15 +1,2 @@
-/* Gaussian-mixture kernels for x86-64-v4: AVX-512. */
-#include "cpu.h"
-#if FASTEM_X86_LEVELS
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512dq,avx512bw,avx512vl"))), apply_to = function)
-#else
-#pragma GCC target("avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")
-#endif
-#define VEC_BYTES 64
-#define SUFFIX v4
-#include "gaussian_both.h"
-#ifdef __clang__
-#pragma clang attribute pop
-#endif
-#endif
+#define KERNEL "gaussian_both.h"
+#include "isa_v4.h"

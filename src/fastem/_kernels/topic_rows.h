@@ -1,5 +1,5 @@
-/* Dot products and weighted sums of rows of topics, VL rows at a time: what PLSA and its relatives
- * do for every count. `width` is a multiple of VL. A template: see vec.h. */
+/* Dot products and weighted sums of rows of topics, VL rows at a time: what topic
+ * models do for every count. `width` is a multiple of VL. A template: see vec.h. */
 #undef ROWS
 #undef SMALLEST
 #define ROWS (VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1)

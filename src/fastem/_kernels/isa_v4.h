@@ -1,4 +1,4 @@
-/* PLSA kernels for x86-64-v4: AVX-512. */
+/* Compiles KERNEL for x86-64-v4: AVX-512. Empty where the compiler cannot. */
 #include "cpu.h"
 #if FASTEM_X86_LEVELS
 #ifdef __clang__
@@ -8,7 +8,7 @@
 #endif
 #define VEC_BYTES 64
 #define SUFFIX v4
-#include "plsa_both.h"
+#include KERNEL
 #ifdef __clang__
 #pragma clang attribute pop
 #endif

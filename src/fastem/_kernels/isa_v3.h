@@ -1,4 +1,4 @@
-/* PLSA kernels for x86-64-v3: AVX2 and FMA. */
+/* Compiles KERNEL for x86-64-v3: AVX2 and FMA. Empty where the compiler cannot. */
 #include "cpu.h"
 #if FASTEM_X86_LEVELS
 #ifdef __clang__
@@ -8,7 +8,7 @@
 #endif
 #define VEC_BYTES 32
 #define SUFFIX v3
-#include "plsa_both.h"
+#include KERNEL
 #ifdef __clang__
 #pragma clang attribute pop
 #endif

@@ -1,0 +1,44 @@
+import numpy as np
+
+def width(n_topics: int, dtype: np.dtype) -> int: ...
+
+class Counts:
+    n_docs: int
+    nnz: int
+    @property
+    def word_id(self) -> np.ndarray: ...
+    def __init__(
+        self,
+        doc_begin: np.ndarray,
+        word: np.ndarray,
+        count: np.ndarray,
+        doc_weight: np.ndarray | None = None,
+    ) -> None: ...
+
+def documents(
+    counts: Counts,
+    doc_topic: np.ndarray,
+    topics: np.ndarray,
+    scale: np.ndarray,
+    new_doc_topic: np.ndarray | None,
+    log_likelihood: np.ndarray | None,
+    n_topics: int,
+    word_prior: float,
+    doc_prior: float,
+    n_threads: int,
+    max_sweeps: int = 1,
+    tol: float = 0.0,
+) -> None: ...
+def words(
+    counts: Counts,
+    doc_topic: np.ndarray,
+    topics: np.ndarray,
+    scale: np.ndarray,
+    sums: np.ndarray,
+    n_topics: int,
+    word_prior: float,
+    n_threads: int,
+) -> np.ndarray: ...
+def exchange(
+    total: np.ndarray, word_id: np.ndarray, new: np.ndarray, old: np.ndarray
+) -> None: ...

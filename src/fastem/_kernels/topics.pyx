@@ -1,0 +1,350 @@
+"""E-step of topic models: one pass over the documents, one over the words.
+
+Owner-computes: the pass over documents leaves one number per count, count / p(w|d); the pass over
+words reads them through the transposed pattern and sums each word's row. Nothing is written by two
+threads, nothing is copied per thread, and the bits of the result do not depend on the threads.
+"""
+
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+import numpy as np
+
+from fastem._kernels import runtime
+
+
+cdef extern from "fastem_omp.h":
+    int omp_get_thread_num() noexcept nogil
+    double omp_get_wtime() noexcept nogil
+    int fastem_interrupted(double *last) noexcept nogil
+
+
+cdef extern from "topics_job.h":
+    ctypedef struct topics_job:
+        Py_ssize_t n_topics, width
+        const int64_t *doc_begin
+        const int32_t *word
+        const void *count
+        const int64_t *word_begin
+        const int32_t *doc
+        const int32_t *position
+        const int32_t *word_id
+        const double *doc_weight
+        void *doc_topic
+        const void *topics
+        const void *scale
+        double word_prior
+        double doc_prior
+        Py_ssize_t max_sweeps
+        double tol
+        void *ratio
+        void *new_doc_topic
+        void *sums
+        int all_words
+        double *log_likelihood
+
+    ctypedef struct topics_ops:
+        const char *name
+        Py_ssize_t lanes
+        Py_ssize_t (*scratch_bytes)(const topics_job *) noexcept nogil
+        void (*documents)(const topics_job *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
+        void (*words)(const topics_job *, Py_ssize_t, Py_ssize_t, void *, double *) noexcept nogil
+        void (*exchange)(Py_ssize_t, const int32_t *, const void *, const void *, Py_ssize_t,
+                         Py_ssize_t, void *) noexcept nogil
+
+cdef extern from *:
+    """
+    #include "cpu.h"
+    #include "topics_job.h"
+    static const topics_ops *fastem_topics_ops(int level, int is_double)
+    {
+    #if FASTEM_X86_LEVELS
+        if (level == 4) return &fastem_topics_v4[is_double];
+        if (level == 3) return &fastem_topics_v3[is_double];
+    #endif
+        return &fastem_topics_base[is_double];
+    }
+    """
+    const topics_ops *fastem_topics_ops(int level, int is_double) noexcept nogil
+
+ctypedef fused real:
+    float
+    double
+
+cdef enum:
+    LANES = 64
+
+# Below this many multiply-adds a pass is done before a second thread has woken.
+cdef double LEAST_WORK = 1e5
+
+
+cdef const topics_ops *choose(Py_ssize_t n_topics, bint is_double) except NULL:
+    """Return the widest vectors that, below 64 topics, add no more padding than narrower ones."""
+    cdef int level = runtime.level()
+    cdef const topics_ops *wide = fastem_topics_ops(level, is_double)
+    cdef const topics_ops *narrow = fastem_topics_ops(3, is_double)
+    if level == 4 and n_topics < 64 and padded(n_topics, narrow) < padded(n_topics, wide):
+        return narrow
+    return wide
+
+
+cdef Py_ssize_t padded(Py_ssize_t n, const topics_ops *ops) noexcept:
+    return (n + ops.lanes - 1) // ops.lanes * ops.lanes
+
+
+def width(Py_ssize_t n_topics, dtype):
+    """Return the length of a row of topics: n_topics rounded up to whole vectors."""
+    return padded(n_topics, choose(n_topics, dtype == np.float64))
+
+
+cdef class Counts:
+    """Counts of words in documents, laid out for many passes: by document, and by word.
+
+    Attributes
+    ----------
+    word_id : ndarray of shape (W,), int32
+        The words that occur, ascending: rows of the topics.
+    n_docs, nnz : int
+    """
+
+    cdef topics_job job                     # the pattern and the counts; a pass fills in the rest
+    cdef readonly Py_ssize_t n_docs, nnz
+    cdef object _word_id
+    cdef Py_ssize_t doc_cuts[LANES + 1]
+    cdef Py_ssize_t word_cuts[LANES + 1]
+    cdef list held
+
+    def __init__(self, doc_begin, word, count, doc_weight=None):
+        """Hold validated counts.
+
+        Parameters
+        ----------
+        doc_begin : ndarray of shape (D + 1,), int64
+        word : ndarray of shape (nnz,), int32
+            Rows of the topics, ascending within a document. nnz is less than 2^31.
+        count : ndarray of shape (nnz,), float32 or float64
+        doc_weight : ndarray of shape (D,), float64, or None
+        """
+        memset(&self.job, 0, sizeof(topics_job))
+        self.n_docs, self.nnz = len(doc_begin) - 1, len(word)
+        self.held = [doc_begin, word, count, doc_weight]
+        self.job.doc_begin = _int64(doc_begin)
+        if self.nnz:
+            self.job.word, self.job.count = _int32(word), _reals(count)
+        if doc_weight is not None:
+            self.job.doc_weight = <const double *> _reals(doc_weight)
+        _cut(doc_begin, self.doc_cuts)
+
+    @property
+    def word_id(self):
+        """The words that occur."""
+        if self._word_id is None:
+            self._lay_by_word()
+        return self._word_id
+
+    cdef _lay_by_word(self):
+        """Make the layout by word, which the topics of known documents do not need."""
+        doc_begin, word, count = self.held[:3]
+        self._word_id, local = np.unique(word, return_inverse=True)
+        local = local.astype(np.int32)
+        word_begin, doc, position = _transpose(doc_begin, local, len(self._word_id))
+        ratio = np.empty(self.nnz, count.dtype)
+        self.held += [word_begin, doc, position, ratio]
+        self.job.word_begin = _int64(word_begin)
+        if self.nnz:
+            self.job.doc, self.job.position = _int32(doc), _int32(position)
+            self.job.word_id, self.job.ratio = _int32(self._word_id), _reals(ratio)
+        _cut(word_begin, self.word_cuts)
+
+
+def documents(
+    Counts counts,
+    real[:, ::1] doc_topic,             # INOUT  (D, width)  theta; before the last sweep
+    const real[:, ::1] topics,          # IN     (V, width)  S
+    const real[::1] scale,              # IN     (width,)
+    real[:, ::1] new_doc_topic,         # OUT    (D, width)  after the last sweep; or None
+    double[::1] log_likelihood,         # OUT    (D,) or None
+    Py_ssize_t n_topics,
+    double word_prior,
+    double doc_prior,
+    int n_threads,
+    Py_ssize_t max_sweeps=1,            # E-steps of a document after each other, at most
+    double tol=0.0,                     # until its topics change by less than this in all
+):
+    """E-step by document; leaves the ratios for `words`, if the counts' `word_id` was read.
+
+    Equivalent to, with n the counts and phi = (topics + word_prior) * scale::
+
+        ratio = n / (doc_topic @ phi.T)
+        new_doc_topic = normalise(doc_topic * (ratio @ phi) + doc_prior)
+        log_likelihood = sum(n * log(doc_topic @ phi.T), axis=1)
+    """
+    cdef topics_job job = counts.job
+    _parameters(&job, n_topics, doc_topic, topics, scale, word_prior)
+    job.doc_prior, job.max_sweeps, job.tol = doc_prior, max_sweeps, tol
+    job.new_doc_topic = NULL if new_doc_topic is None else &new_doc_topic[0, 0]
+    job.log_likelihood = NULL if log_likelihood is None else &log_likelihood[0]
+    _run(&job, choose(n_topics, real is double), counts.doc_cuts, NULL,
+         2.0 * max_sweeps * counts.nnz * n_topics, n_threads)
+
+
+def words(
+    Counts counts,
+    real[:, ::1] doc_topic,             # IN   (D, width)  theta, before the last sweep
+    const real[:, ::1] topics,          # IN   (V, width)  S
+    const real[::1] scale,              # IN   (width,)
+    real[:, ::1] sums,                  # OUT  (W, width)  of the words that occur, or (V, width)
+    Py_ssize_t n_topics,
+    double word_prior,
+    int n_threads,
+):
+    """Sums by word, from the ratios that `documents` left; returns their totals, (K,).
+
+    Equivalent to ``sums = phi * (ratio.T @ doc_topic)``.
+    """
+    cdef topics_job job = counts.job
+    cdef Py_ssize_t lane, k
+    totals = np.zeros((LANES, n_topics))
+    cdef double[:, ::1] lanes = totals
+    if counts.nnz == 0:
+        return totals[0]
+    _parameters(&job, n_topics, doc_topic, topics, scale, word_prior)
+    job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
+    _run(&job, choose(n_topics, real is double), counts.word_cuts, &lanes[0, 0],
+         1.0 * counts.nnz * n_topics, n_threads)
+    for lane in range(1, LANES):  # in order, whatever the threads did
+        for k in range(n_topics):
+            lanes[0, k] += lanes[lane, k]
+    return totals[0].copy()
+
+
+def exchange(
+    real[:, ::1] total,                 # INOUT  (V, width)
+    const int32_t[::1] word_id,         # IN     (W,)  rows of total
+    const real[:, ::1] new,             # IN     (W, width)
+    const real[:, ::1] old,             # IN     (W, width)
+):
+    """Replace some words' sums in the total: ``total[word_id] += new - old``, at least 0."""
+    cdef const topics_ops *ops = choose(total.shape[1], real is double)
+    if word_id.shape[0]:
+        with nogil:
+            ops.exchange(total.shape[1], &word_id[0], &new[0, 0], &old[0, 0], 0, word_id.shape[0],
+                         &total[0, 0])
+
+
+cdef void _parameters(topics_job *job, Py_ssize_t n_topics, real[:, ::1] doc_topic,
+                      const real[:, ::1] topics, const real[::1] scale, double word_prior):
+    job.n_topics, job.width = n_topics, topics.shape[1]
+    job.doc_topic, job.topics, job.scale = &doc_topic[0, 0], &topics[0, 0], &scale[0]
+    job.word_prior = word_prior
+
+
+cdef _run(topics_job *job, const topics_ops *ops, const Py_ssize_t *cuts, double *totals,
+          double work, int n_threads):
+    """Run one pass over all lanes: over words if totals is given, else over documents."""
+    cdef Py_ssize_t scratch_bytes = (ops.scratch_bytes(job) + 127) // 64 * 64, lane
+    cdef double clock = omp_get_wtime()
+    cdef int stop = 0
+    cdef char *scratch
+    n_threads = 1 if work < LEAST_WORK else max(1, min(n_threads, LANES))
+    scratch = <char *> calloc(n_threads, scratch_bytes)
+    if scratch == NULL:
+        raise MemoryError(f"no {n_threads * scratch_bytes} bytes for buffers")
+    try:
+        for lane in prange(LANES, nogil=True, num_threads=n_threads, schedule="dynamic",
+                           chunksize=1):
+            _lane(job, ops, cuts[lane], cuts[lane + 1],
+                  scratch + omp_get_thread_num() * scratch_bytes,
+                  totals + lane * job.n_topics if totals != NULL else NULL, &stop, &clock)
+    finally:
+        free(scratch)
+    if stop:
+        _raise_pending()
+
+
+cdef void _lane(
+    const topics_job *job,
+    const topics_ops *ops,
+    Py_ssize_t first,           # IN     first row
+    Py_ssize_t last,            # IN     one past the last
+    char *scratch,              # INOUT  this thread's buffer
+    double *totals,             # INOUT  this lane's totals, or NULL
+    int *stop,                  # INOUT  set by an interrupt
+    double *clock,              # INOUT  time of the last look for an interrupt
+) noexcept nogil:
+    cdef Py_ssize_t begin, end
+    for begin in range(first, last, 64):
+        end = min(begin + 64, last)
+        if stop[0]:
+            return
+        if totals != NULL:
+            ops.words(job, begin, end, scratch, totals)
+        else:
+            ops.documents(job, begin, end, scratch)
+        if fastem_interrupted(clock):
+            stop[0] = 1
+
+
+cdef int _raise_pending() except -1:
+    """Raise what a signal handler raised while the lanes ran: its exception is set already."""
+    return -1
+
+
+# ---- the layout of counts --------------------------------------------------------------------
+
+
+cdef const int64_t *_int64(const int64_t[::1] array):
+    return &array[0]
+
+
+cdef const int32_t *_int32(const int32_t[::1] array):
+    return &array[0]
+
+
+cdef void *_reals(array) except? NULL:
+    """Return the address of contiguous reals."""
+    cdef const float[::1] singles
+    cdef const double[::1] doubles
+    if array.dtype == np.float32:
+        singles = array
+        return <void *> &singles[0]
+    doubles = array
+    return <void *> &doubles[0]
+
+
+cdef _cut(const int64_t[::1] begin, Py_ssize_t *cuts):
+    """Cut rows into lanes of about equal cost; a row costs something even if it is empty."""
+    cdef Py_ssize_t n = begin.shape[0] - 1, lane, row = 0
+    cdef double total = begin[n] + 4.0 * n
+    for lane in range(LANES):
+        while row < n and begin[row] + 4.0 * row < total * lane / LANES:
+            row += 1
+        cuts[lane] = row
+    cuts[LANES] = n
+
+
+cdef _transpose(const int64_t[::1] doc_begin, const int32_t[::1] word, Py_ssize_t n_words):
+    """Return (word_begin, doc, position): the pattern by word; documents in order.
+
+    Equivalent to ``scipy.sparse.csr_matrix((arange(nnz), word, doc_begin)).tocsc()``.
+    """
+    cdef Py_ssize_t n_docs = doc_begin.shape[0] - 1, nnz = word.shape[0], d, i, w
+    word_begin_array = np.zeros(n_words + 1, dtype=np.int64)
+    doc_array, position_array = np.empty(nnz, np.int32), np.empty(nnz, np.int32)
+    cdef int64_t[::1] word_begin = word_begin_array, place
+    cdef int32_t[::1] doc = doc_array, position = position_array
+    with nogil:
+        for i in range(nnz):
+            word_begin[word[i] + 1] += 1
+        for w in range(n_words):
+            word_begin[w + 1] += word_begin[w]
+    place = word_begin_array.copy()
+    with nogil:
+        for d in range(n_docs):
+            for i in range(doc_begin[d], doc_begin[d + 1]):
+                doc[place[word[i]]] = <int32_t> d
+                position[place[word[i]]] = <int32_t> i
+                place[word[i]] += 1
+    return word_begin_array, doc_array, position_array

@@ -1,0 +1,60 @@
+/* One pass over counts of words in documents, as topics.pyx hands it to the leaf functions. */
+#ifndef FASTEM_TOPICS_JOB_H
+#define FASTEM_TOPICS_JOB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* D documents, V words, K topics; rows of topics are `width` long: K rounded up to whole vectors,
+ * zeros past K. Reals are all float or all double. The probability of a word in a document is
+ *
+ *     p(w|d) = sum_z theta_dz phi_wz,    phi_wz = (S_wz + word_prior) scale_z
+ *
+ * so that topics need not be normalised: S are the sums of the last M-step, scale 1 / their totals.
+ */
+typedef struct {
+    ptrdiff_t n_topics, width;
+    /* the counts by document (CSR), and by word: the pattern's transpose */
+    const int64_t *doc_begin;  /* (D + 1,) */
+    const int32_t *word;       /* (nnz,) rows of S */
+    const void *count;         /* (nnz,) real */
+    const int64_t *word_begin; /* (W + 1,) the words that occur here */
+    const int32_t *doc;        /* (nnz,) */
+    const int32_t *position;   /* (nnz,) where the count stands by document */
+    const int32_t *word_id;    /* (W,) their rows of S */
+    const double *doc_weight;  /* (D,), or NULL for ones */
+    /* the parameters */
+    void *doc_topic;           /* (D, width) real: theta; before the last sweep, on return */
+    const void *topics;        /* (V, width) real: S */
+    const void *scale;         /* (width,) real */
+    double word_prior;         /* pseudo-count of each word in a topic */
+    double doc_prior;          /* pseudo-count of each topic in a document */
+    ptrdiff_t max_sweeps;      /* E-steps of one document after another, at least 1 */
+    double tol;                /* a document is done when sum_z |change of theta| is below it */
+    /* what comes out */
+    void *ratio;               /* (nnz,) real: weight * count / p(w|d), or NULL */
+    void *new_doc_topic;       /* (D, width) real: after the last sweep, or NULL */
+    void *sums;                /* (W, width) real: sum_d weight * count * p(z|d,w) */
+    int all_words;             /* sums are (V, width), and only rows word_id are written */
+    double *log_likelihood;    /* (D,), or NULL: sum_w count * log p(w|d) */
+} topics_job;
+
+typedef struct {
+    const char *name;
+    ptrdiff_t lanes; /* reals in a vector */
+    ptrdiff_t (*scratch_bytes)(const topics_job *);
+    /* E-step of documents [first, last): ratio, new_doc_topic, log_likelihood. */
+    void (*documents)(const topics_job *, ptrdiff_t first, ptrdiff_t last, void *scratch);
+    /* Sums of words [first, last) from the ratios; adds them over words to totals (K,). */
+    void (*words)(const topics_job *, ptrdiff_t first, ptrdiff_t last, void *scratch,
+                  double *totals);
+    /* total[id_w] += new_w - old_w for words [first, last), rows of `width` reals. */
+    void (*exchange)(ptrdiff_t width, const int32_t *word_id, const void *new_sums,
+                     const void *old_sums, ptrdiff_t first, ptrdiff_t last, void *total);
+} topics_ops;
+
+extern const topics_ops fastem_topics_base[2]; /* [0]: float, [1]: double */
+extern const topics_ops fastem_topics_v3[2];
+extern const topics_ops fastem_topics_v4[2];
+
+#endif

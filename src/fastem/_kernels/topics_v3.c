@@ -1,0 +1,2 @@
+#define KERNEL "topics_both.h"
+#include "isa_v3.h"

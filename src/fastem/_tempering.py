@@ -1,0 +1,77 @@
+"""Tempered EM by held-out annealing (Hofmann 2001, section 3.5): a callback that lowers beta."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastem import em
+
+__all__ = ["Annealing", "hold_out"]
+
+_COOLING = 0.9
+
+
+def hold_out(X, fraction, random_state):
+    """Return the counts to fit and those held out: each entry of X goes to one of them."""
+    held = random_state.uniform(size=X.nnz) < fraction
+    kept, out = (
+        sp.csr_array((np.where(mask, X.data, 0), X.indices, X.indptr), shape=X.shape)
+        for mask in (~held, held)
+    )
+    for part in (kept, out):
+        part.eliminate_zeros()
+        if part.nnz == 0:
+            raise ValueError(
+                f"validation_fraction={fraction} leaves no counts to fit or none to hold out, of "
+                f"the {X.nnz} counts of X: choose another fraction, or a number as beta"
+            )
+    return kept, out
+
+
+class Annealing(em.Callback):
+    """Lowers a model's beta when held-out words become less probable; keeps the best topics.
+
+    Parameters
+    ----------
+    model : object
+        Its attribute `beta` is set.
+    score : callable
+        The mean log-likelihood per held-out token at some parameters.
+
+    Attributes
+    ----------
+    scores : list of float
+        The score of every iteration of the best restart.
+    best_params : object
+        The parameters with the largest score, None before the first iteration.
+    best_beta : float
+    """
+
+    def __init__(self, model, score):
+        self.model, self.score = model, score
+        self.best_score, self.best_params, self.best_beta = -np.inf, None, 1.0
+        self.scores: list[float] = []
+
+    def on_init_begin(self, init):
+        self.model.beta = 1.0
+        self.current: list[float] = []
+        self.stage_best = -np.inf  # of all iterations before this beta's
+        self.improved = True
+
+    def on_iteration_end(self, state):
+        score = self.score(state.params)
+        better = not self.current or score > max(self.current)
+        falls = bool(self.current) and score <= self.current[-1]
+        self.current.append(score)
+        if score > self.best_score:
+            self.best_score, self.best_params = score, state.params
+            self.best_beta, self.scores = self.model.beta, self.current
+        self.improved |= better
+        if not falls:
+            return False
+        if not self.improved:
+            return True  # the last lower beta did not help
+        self.model.beta *= _COOLING
+        self.improved = False
+        return False
