@@ -79,6 +79,14 @@ class Statistics:
             **{k: v.copy() if hasattr(v, "copy") else v for k, v in vars(self).items()}
         )
 
+    def add(self, other: Statistics) -> None:
+        """Add other statistics to these; a field with a method ``add(other)`` does it in place."""
+        for name, value in vars(self).items():
+            if hasattr(value, "add"):
+                value.add(getattr(other, name))
+            else:
+                setattr(self, name, value + getattr(other, name))
+
     def exchange(self, old: Statistics, new: Statistics) -> None:
         """Take a block's old statistics out of the sum and its new ones in: ``+= new - old``.
 

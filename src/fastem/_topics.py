@@ -53,10 +53,13 @@ class TopicSums:
         word_id = everything if new.word_id is None else new.word_id
         kernel.exchange(self.values, word_id, new.values, old.values)
 
+    def add(self, other):
+        """Add other sums to these, which are of all words, in place."""
+        self.values[slice(None) if other.word_id is None else other.word_id] += other.values
+
     def __add__(self, other):
         total = self.copy()
-        rows = slice(None) if other.word_id is None else other.word_id
-        total.values[rows] += other.values
+        total.add(other)
         return total
 
     def __sub__(self, other):
@@ -105,6 +108,10 @@ class Documents:
         The documents' topics, which the E-step moves on: they belong to the documents.
     spare : ndarray of shape (D, width)
         Where it writes the next ones.
+    n_visits : int
+        Number of E-steps of this fit.
+    latest : TopicSums or None
+        The sums of the last one, for a model that extrapolates from them.
     """
 
     def __init__(self, X, sample_weight=None):
@@ -133,8 +140,9 @@ class Documents:
         return [cls(X[row], w) for row, w in zip(rows, weights, strict=True)], rows
 
     def set_topics(self, doc_topic):
-        """Set the documents' topics, padded."""
+        """Set the documents' topics, padded, at the begin of a fit."""
         self.doc_topic, self.spare = doc_topic, np.empty_like(doc_topic)
+        self.n_visits, self.latest = 0, None
 
     def swap(self):
         """Let the documents' next topics be their topics."""

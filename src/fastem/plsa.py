@@ -22,6 +22,11 @@ from fastem._topics import Documents, TopicModel, Topics, padded
 
 __all__ = ["PLSA"]
 
+# What rises between two visits of the incremental algorithm is extrapolated, as in block
+# majorisation-minimisation with extrapolation (Hien, Leplat & Gillis 2025); what falls is not, for
+# a topic that reached 0 would be lost. 2 was best or near it on four corpora, and 3 often too much.
+_RELAX = 2.0
+
 
 class PLSA(TopicModel, EMEstimator):
     r"""Probabilistic latent semantic analysis (Hofmann 1999).
@@ -49,9 +54,9 @@ class PLSA(TopicModel, EMEstimator):
         n_features), whose rows are normalised.
     algorithm : {'batch', 'incremental'}, default='batch'
         'batch': an M-step after all documents; the likelihood never falls. 'incremental': an M-step
-        after every `batch_size` documents (Neal & Hinton 1998), with two E-steps for each of them.
-        It reaches the same likelihood several times sooner and mostly ends higher, but keeps the
-        sums of each batch: `n_components` numbers for every different word in it.
+        after every `batch_size` documents (Neal & Hinton 1998), first on few of them, and
+        over-relaxed. It reaches the same likelihood several times sooner and mostly ends higher,
+        but keeps the sums of each batch: `n_components` numbers for every different word in it.
     batch_size : int, default=64
         Number of documents in a batch of the incremental algorithm.
     max_iter : int, default=200
@@ -275,7 +280,7 @@ class PLSA(TopicModel, EMEstimator):
                 self.topic_word_prior,
                 n_threads,
                 beta=1.0 if held is not None else float(self.beta),
-                n_sweeps=2 if incremental else 1,
+                relax=_RELAX if incremental else 0.0,
             )
             annealing = None
             if held is not None:
@@ -408,25 +413,30 @@ class PLSAEM:
     n_threads : int
     beta : float, default=1.0
         Inverse temperature: the E-step then sees p(w|z)^beta and p(z|d)^beta.
-    n_sweeps : int, default=1
-        E-steps of a document after each other, topics held fixed.
+    relax : float, default=0.0
+        Over-relaxation, for the incremental schedule: from a block's third E-step on, what rose
+        since the last one rises by 1 + relax times as much.
     """
 
-    def __init__(self, n_topics, doc_prior, word_prior, n_threads, beta=1.0, n_sweeps=1):
+    def __init__(self, n_topics, doc_prior, word_prior, n_threads, beta=1.0, relax=0.0):
         self.n_topics, self.n_threads = n_topics, n_threads
         self.doc_prior, self.word_prior = float(doc_prior), float(word_prior)
-        self.beta, self.n_sweeps = beta, n_sweeps
+        self.beta, self.relax = beta, relax
 
     def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:
         """Return the expected counts of words in topics; move the documents' topics on."""
         sums = block.empty_sums(topics.sums)  # first: it makes the layout by word
         log_likelihood = np.empty(block.n_docs) if bound else None
         seen = self._tempered(topics)
-        doc_topic = self._update(seen, block, log_likelihood, self.n_sweeps, 0.0)
+        relax = self.relax if block.n_visits > 1 else 0.0
+        doc_topic = self._update(seen, block, log_likelihood, relax=relax)
         totals = kernel.words(
             block.counts, doc_topic, seen.sums, seen.scale, sums.values, self.n_topics, seen.prior,
-            self.n_threads,
+            self.n_threads, block.latest.values if relax > 0 else None, relax,
         )  # fmt: skip
+        block.n_visits += 1
+        if self.relax > 0:
+            block.latest = sums
         total = 0.0
         if log_likelihood is not None:
             if block.sample_weight is not None:
@@ -464,7 +474,7 @@ class PLSAEM:
         sums = padded(topics.probabilities() ** self.beta, self.n_topics, topics.sums.dtype)
         return Topics(sums, np.ones(self.n_topics), 0.0)
 
-    def _update(self, topics, block, log_likelihood, max_sweeps, tol):
+    def _update(self, topics, block, log_likelihood, max_sweeps=1, tol=0.0, relax=0.0):
         """Update the documents' topics; return those that the last E-step was given."""
         # One at a time where the documents' topics need a power before each.
         at_once, rounds = (max_sweeps, 1) if self.beta == 1 else (1, max_sweeps)
@@ -472,7 +482,7 @@ class PLSAEM:
             given = block.doc_topic if self.beta == 1 else block.doc_topic**self.beta
             kernel.documents(
                 block.counts, given, topics.sums, topics.scale, block.spare, log_likelihood,
-                self.n_topics, topics.prior, self.doc_prior, self.n_threads, at_once, tol,
+                self.n_topics, topics.prior, self.doc_prior, self.n_threads, at_once, tol, relax,
             )  # fmt: skip
             block.swap()
             if rounds > 1 and np.abs(block.doc_topic - block.spare).sum(axis=1).max() < tol:

@@ -28,27 +28,28 @@ ALWAYS_INLINE void FN(dot_block)(const int vecs, ptrdiff_t at, const REAL *a,
     }
 }
 
-/* acc += sum_j c[j] rows[j] over `vecs` vectors from `at` on. Two sums, so that few vectors do not
- * make one long chain of additions. */
-ALWAYS_INLINE void FN(add_block)(const int vecs, ptrdiff_t at, const REAL *c,
+/* acc += sum_j c[j] rows[j] over `vecs` vectors from `at` on, n rows. Two sums, so that few vectors
+ * do not make one long chain of additions. */
+ALWAYS_INLINE void FN(add_block)(const int vecs, ptrdiff_t at, ptrdiff_t n, const REAL *c,
                                  const REAL *const *rows, REAL *acc)
 {
     vec even[8], odd[8];
+    ptrdiff_t j = 0;
     UNROLL
     for (int v = 0; v < vecs; v++) {
         even[v] = FN(load)(acc + at + v * VL);
         odd[v] = FN(fill)(0);
     }
-    UNROLL
-    for (ptrdiff_t j = 0; j < VL; j++) {
-        const REAL *row = rows[j] + at;
+    for (; j + 2 <= n; j += 2)
+        UNROLL
+        for (int v = 0; v < vecs; v++) {
+            even[v] += c[j] * FN(load)(rows[j] + at + v * VL);
+            odd[v] += c[j + 1] * FN(load)(rows[j + 1] + at + v * VL);
+        }
+    if (j < n)
         UNROLL
         for (int v = 0; v < vecs; v++)
-            if (j % 2)
-                odd[v] += c[j] * FN(load)(row + v * VL);
-            else
-                even[v] += c[j] * FN(load)(row + v * VL);
-    }
+            even[v] += c[j] * FN(load)(rows[j] + at + v * VL);
     UNROLL
     for (int v = 0; v < vecs; v++)
         FN(store)(acc + at + v * VL, even[v] + odd[v]);
@@ -79,11 +80,12 @@ ALWAYS_INLINE vec FN(dot_rows)(ptrdiff_t width, const REAL *a, const REAL *const
     return FN(sum_lanes)(sums);
 }
 
-/* acc += sum_j c[j] rows[j]. */
-ALWAYS_INLINE void FN(add_rows)(ptrdiff_t width, const REAL *c, const REAL *const *rows, REAL *acc)
+/* acc += sum_j c[j] rows[j] for n rows. */
+ALWAYS_INLINE void FN(add_rows)(ptrdiff_t width, ptrdiff_t n, const REAL *c,
+                                const REAL *const *rows, REAL *acc)
 {
     for (ptrdiff_t at = 0; at < width; at += 8 * VL) {
-#define CALL(vecs) FN(add_block)(vecs, at, c, rows, acc)
+#define CALL(vecs) FN(add_block)(vecs, at, n, c, rows, acc)
         BLOCK_CASES(CALL)
 #undef CALL
     }

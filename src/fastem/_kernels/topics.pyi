@@ -28,6 +28,7 @@ def documents(
     n_threads: int,
     max_sweeps: int = 1,
     tol: float = 0.0,
+    relax: float = 0.0,
 ) -> None: ...
 def words(
     counts: Counts,
@@ -38,7 +39,7 @@ def words(
     n_topics: int,
     word_prior: float,
     n_threads: int,
+    old_sums: np.ndarray | None = None,
+    relax: float = 0.0,
 ) -> np.ndarray: ...
-def exchange(
-    total: np.ndarray, word_id: np.ndarray, new: np.ndarray, old: np.ndarray
-) -> None: ...
+def exchange(total: np.ndarray, word_id: np.ndarray, new: np.ndarray, old: np.ndarray) -> None: ...

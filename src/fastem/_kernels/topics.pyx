@@ -39,6 +39,8 @@ cdef extern from "topics_job.h":
         double doc_prior
         Py_ssize_t max_sweeps
         double tol
+        double relax
+        const void *old_sums
         void *ratio
         void *new_doc_topic
         void *sums
@@ -76,8 +78,8 @@ ctypedef fused real:
 cdef enum:
     LANES = 64
 
-# Below this many multiply-adds a pass is done before a second thread has woken.
-cdef double LEAST_WORK = 1e5
+# Below this many multiply-adds, a third of a millisecond, waking a second thread does not pay.
+cdef double LEAST_WORK = 1e6
 
 
 cdef const topics_ops *choose(Py_ssize_t n_topics, bint is_double) except NULL:
@@ -172,6 +174,7 @@ def documents(
     int n_threads,
     Py_ssize_t max_sweeps=1,            # E-steps of a document after each other, at most
     double tol=0.0,                     # until its topics change by less than this in all
+    double relax=0.0,                   # over-relaxation of what rises
 ):
     """E-step by document; leaves the ratios for `words`, if the counts' `word_id` was read.
 
@@ -180,10 +183,12 @@ def documents(
         ratio = n / (doc_topic @ phi.T)
         new_doc_topic = normalise(doc_topic * (ratio @ phi) + doc_prior)
         log_likelihood = sum(n * log(doc_topic @ phi.T), axis=1)
+
+    and then, with relax, ``normalise(new_doc_topic + relax * maximum(new_doc_topic - doc_topic, 0))``.
     """
     cdef topics_job job = counts.job
     _parameters(&job, n_topics, doc_topic, topics, scale, word_prior)
-    job.doc_prior, job.max_sweeps, job.tol = doc_prior, max_sweeps, tol
+    job.doc_prior, job.max_sweeps, job.tol, job.relax = doc_prior, max_sweeps, tol, relax
     job.new_doc_topic = NULL if new_doc_topic is None else &new_doc_topic[0, 0]
     job.log_likelihood = NULL if log_likelihood is None else &log_likelihood[0]
     _run(&job, choose(n_topics, real is double), counts.doc_cuts, NULL,
@@ -199,10 +204,13 @@ def words(
     Py_ssize_t n_topics,
     double word_prior,
     int n_threads,
+    const real[:, ::1] old_sums=None,   # IN   like sums: what they were; or None
+    double relax=0.0,                   # over-relaxation of what rises
 ):
     """Sums by word, from the ratios that `documents` left; returns their totals, (K,).
 
-    Equivalent to ``sums = phi * (ratio.T @ doc_topic)``.
+    Equivalent to ``sums = phi * (ratio.T @ doc_topic)``, and then, with old sums,
+    ``sums + relax * maximum(sums - old_sums, 0)``.
     """
     cdef topics_job job = counts.job
     cdef Py_ssize_t lane, k
@@ -211,6 +219,7 @@ def words(
     if counts.nnz == 0:
         return totals[0]
     _parameters(&job, n_topics, doc_topic, topics, scale, word_prior)
+    job.relax, job.old_sums = relax, NULL if old_sums is None else &old_sums[0, 0]
     job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
     _run(&job, choose(n_topics, real is double), counts.word_cuts, &lanes[0, 0],
          1.0 * counts.nnz * n_topics, n_threads)

@@ -31,6 +31,8 @@ typedef struct {
     double doc_prior;          /* pseudo-count of each topic in a document */
     ptrdiff_t max_sweeps;      /* E-steps of one document after another, at least 1 */
     double tol;                /* a document is done when sum_z |change of theta| is below it */
+    double relax;              /* over-relaxation: what rises rises by 1 + relax times as much */
+    const void *old_sums;      /* like sums: what they were, or NULL for no over-relaxation */
     /* what comes out */
     void *ratio;               /* (nnz,) real: weight * count / p(w|d), or NULL */
     void *new_doc_topic;       /* (D, width) real: after the last sweep, or NULL */

@@ -14,24 +14,57 @@ static ptrdiff_t FN(scratch_bytes)(const topics_job *job)
     return (2 * job->width + 64) * sizeof(REAL);
 }
 
-/* new_theta = normalised (scaled * acc + prior), returns sum |new_theta - theta|; a document
- * without words gets equal probabilities. */
-static double FN(finish_document)(const topics_job *job, const REAL *theta, const REAL *scaled,
-                                  REAL *acc, REAL *new_theta)
+ALWAYS_INLINE REAL FN(sum_row)(ptrdiff_t width, const REAL *row)
 {
-    double total = 0, change = 0;
-    for (ptrdiff_t k = 0; k < job->n_topics; k++) {
-        acc[k] = scaled[k] * acc[k] + (REAL)job->doc_prior;
-        total += acc[k];
+    REAL lanes[ROWS], sum = 0;
+    vec total = FN(fill)(0);
+    for (ptrdiff_t k = 0; k < width; k += VL)
+        total += FN(load)(row + k);
+    FN(store)(lanes, total);
+    for (ptrdiff_t l = 0; l < VL; l++)
+        sum += lanes[l];
+    return sum;
+}
+
+/* row += relax * what it lies above old. */
+ALWAYS_INLINE void FN(relax_row)(ptrdiff_t width, REAL relax, const REAL *old, REAL *row)
+{
+    for (ptrdiff_t k = 0; k < width; k += VL) {
+        vec value = FN(load)(row + k), rise = value - FN(load)(old + k);
+        FN(store)(row + k, value + relax * FN(max)(rise, FN(fill)(0)));
     }
-    for (ptrdiff_t k = 0; k < job->n_topics; k++) {
-        REAL new_value = total > 0 ? (REAL)(acc[k] / total) : 1 / (REAL)job->n_topics;
-        change += fabs((double)new_value - (double)theta[k]);
-        new_theta[k] = new_value;
-    }
-    for (ptrdiff_t k = job->n_topics; k < job->width; k++)
+}
+
+/* new_theta = normalised (scaled * acc + prior), equal probabilities if that is 0; what rises above
+ * theta is relaxed, and the row normalised again. */
+static void FN(finish_document)(const topics_job *job, const REAL *theta, const REAL *scaled,
+                                const REAL *acc, REAL *new_theta)
+{
+    ptrdiff_t width = job->width, n_topics = job->n_topics;
+    for (ptrdiff_t k = 0; k < width; k += VL)
+        FN(store)(new_theta + k,
+                  FN(load)(scaled + k) * FN(load)(acc + k) + (REAL)job->doc_prior);
+    for (ptrdiff_t k = n_topics; k < width; k++)
         new_theta[k] = 0;
-    return change;
+    for (int relaxed = 0;; relaxed = 1) {
+        REAL total = FN(sum_row)(width, new_theta);
+        for (ptrdiff_t k = 0; total > 0 && k < width; k += VL)
+            FN(store)(new_theta + k, FN(load)(new_theta + k) / total);
+        for (ptrdiff_t k = 0; !(total > 0) && k < n_topics; k++)
+            new_theta[k] = 1 / (REAL)n_topics;
+        if (relaxed || !(job->relax > 0))
+            return;
+        FN(relax_row)(width, (REAL)job->relax, theta, new_theta);
+    }
+}
+
+/* Whether sum |a - b| is less than tol. */
+static int FN(is_near)(ptrdiff_t n, const REAL *a, const REAL *b, double tol)
+{
+    double change = 0;
+    for (ptrdiff_t k = 0; k < n; k++)
+        change += fabs((double)a[k] - (double)b[k]);
+    return change < tol;
 }
 
 /* One E-step of document d: scaled = theta * scale, acc = sum_w count_w / p(w|d) (S_w + prior); the
@@ -72,7 +105,7 @@ static double FN(document)(const topics_job *job, ptrdiff_t d, const REAL *theta
             for (ptrdiff_t j = 0; j < n; j++)
                 log_likelihood += logs[j];
         }
-        FN(add_rows)(job->width, c, rows, acc);
+        FN(add_rows)(job->width, n, c, rows, acc);
         if (ratio)
             for (ptrdiff_t j = 0; j < n; j++)
                 ratio[begin + j] = weight * c[j];
@@ -96,10 +129,12 @@ static void FN(documents)(const topics_job *job, ptrdiff_t first, ptrdiff_t last
             double log_likelihood = FN(document)(job, d, theta, scaled, acc);
             if (job->log_likelihood)
                 job->log_likelihood[d] = log_likelihood;
-            if (!new_theta || FN(finish_document)(job, theta, scaled, acc, new_theta) < job->tol)
+            if (!new_theta)
                 break;
-            if (sweep < job->max_sweeps)
-                memcpy(theta, new_theta, bytes);
+            FN(finish_document)(job, theta, scaled, acc, new_theta);
+            if (sweep == job->max_sweeps || FN(is_near)(job->n_topics, theta, new_theta, job->tol))
+                break;
+            memcpy(theta, new_theta, bytes);
         }
     }
 }
@@ -109,28 +144,34 @@ static void FN(words)(const topics_job *job, ptrdiff_t first, ptrdiff_t last, vo
 {
     const REAL *ratio = job->ratio, *thetas = job->doc_topic, *topics = job->topics;
     const REAL *scale = job->scale;
-    REAL *acc = scratch, prior = (REAL)job->word_prior;
+    REAL *acc = scratch, *total = acc + job->width, prior = (REAL)job->word_prior;
+    memset(total, 0, job->width * sizeof(REAL));
     for (ptrdiff_t w = first; w < last; w++) {
         const REAL *topic = topics + job->word_id[w] * job->width;
-        REAL *sums = (REAL *)job->sums + (job->all_words ? job->word_id[w] : w) * job->width;
+        ptrdiff_t at = (job->all_words ? job->word_id[w] : w) * job->width;
+        REAL *sums = (REAL *)job->sums + at;
         memset(acc, 0, job->width * sizeof(REAL));
         for (int64_t begin = job->word_begin[w]; begin < job->word_begin[w + 1]; begin += VL) {
             ptrdiff_t n = job->word_begin[w + 1] - begin;
             const REAL *rows[ROWS];
             REAL c[ROWS];
             n = n < VL ? n : VL;
-            for (ptrdiff_t j = 0; j < VL; j++) {
-                ptrdiff_t i = begin + (j < n ? j : n - 1);
-                rows[j] = thetas + job->doc[i] * job->width;
-                c[j] = j < n ? ratio[job->position[i]] : 0;
+            for (ptrdiff_t j = 0; j < n; j++) {
+                rows[j] = thetas + job->doc[begin + j] * job->width;
+                c[j] = ratio[job->position[begin + j]];
             }
-            FN(add_rows)(job->width, c, rows, acc);
+            FN(add_rows)(job->width, n, c, rows, acc);
         }
-        for (ptrdiff_t k = 0; k < job->width; k++)
-            sums[k] = (topic[k] + prior) * scale[k] * acc[k];
-        for (ptrdiff_t k = 0; k < job->n_topics; k++)
-            totals[k] += sums[k];
+        for (ptrdiff_t k = 0; k < job->width; k += VL)
+            FN(store)(sums + k, (FN(load)(topic + k) + prior) * FN(load)(scale + k) *
+                                    FN(load)(acc + k));
+        if (job->old_sums)
+            FN(relax_row)(job->width, (REAL)job->relax, (const REAL *)job->old_sums + at, sums);
+        for (ptrdiff_t k = 0; k < job->width; k += VL)
+            FN(store)(total + k, FN(load)(total + k) + FN(load)(sums + k));
     }
+    for (ptrdiff_t k = 0; k < job->n_topics; k++)
+        totals[k] += total[k];
 }
 
 /* total[id_w] += new_w - old_w, kept from falling below 0, for words [first, last). */
