@@ -15,8 +15,8 @@ class Statistics:
 
     Two objects with the same fields support ``+`` and ``-``; an object and a number support
     ``*``. That is all that a driver needs for batch EM (sum over blocks), incremental EM
-    (:meth:`exchange`; Neal & Hinton 1998) and stepwise EM (``(1 - rho) * total + rho * new``;
-    Cappé & Moulines 2009).
+    (``total += new - old``; Neal & Hinton 1998) and stepwise EM (``(1 - rho) * total + rho *
+    new``; Cappé & Moulines 2009).
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Statistics:
     __rmul__ = __mul__
 
     def copy(self) -> Statistics:
-        """Return statistics that :meth:`exchange` may change without changing these."""
+        """Return statistics that :meth:`add` may change without changing these."""
         return Statistics(
             **{k: v.copy() if hasattr(v, "copy") else v for k, v in vars(self).items()}
         )
@@ -86,18 +86,6 @@ class Statistics:
                 value.add(getattr(other, name))
             else:
                 setattr(self, name, value + getattr(other, name))
-
-    def exchange(self, old: Statistics, new: Statistics) -> None:
-        """Take a block's old statistics out of the sum and its new ones in: ``+= new - old``.
-
-        A field with a method ``exchange(old, new)`` is changed by it, in place.
-        """
-        for name, value in vars(self).items():
-            before, after = getattr(old, name), getattr(new, name)
-            if hasattr(value, "exchange"):
-                value.exchange(before, after)
-            else:
-                setattr(self, name, value + (after - before))
 
 
 class Moments:

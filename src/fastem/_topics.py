@@ -43,15 +43,9 @@ class TopicSums:
         return values
 
     def copy(self):
-        """Return sums of all words that :meth:`exchange` may change without changing these."""
+        """Return sums of all words that may be changed without changing these."""
         values = self.dense()
         return TopicSums(values.copy() if values is self.values else values, None, self.n_words)
-
-    def exchange(self, old, new):
-        """Replace a block's old sums by its new ones, in place."""
-        everything = np.arange(self.n_words, dtype=np.int32)
-        word_id = everything if new.word_id is None else new.word_id
-        kernel.exchange(self.values, word_id, new.values, old.values)
 
     def add(self, other):
         """Add other sums to these, which are of all words, in place."""
@@ -108,10 +102,6 @@ class Documents:
         The documents' topics, which the E-step moves on: they belong to the documents.
     spare : ndarray of shape (D, width)
         Where it writes the next ones.
-    n_visits : int
-        Number of E-steps of this fit.
-    latest : TopicSums or None
-        The sums of the last one, for a model that extrapolates from them.
     """
 
     def __init__(self, X, sample_weight=None):
@@ -140,9 +130,8 @@ class Documents:
         return [cls(X[row], w) for row, w in zip(rows, weights, strict=True)], rows
 
     def set_topics(self, doc_topic):
-        """Set the documents' topics, padded, at the begin of a fit."""
+        """Set the documents' topics, padded."""
         self.doc_topic, self.spare = doc_topic, np.empty_like(doc_topic)
-        self.n_visits, self.latest = 0, None
 
     def swap(self):
         """Let the documents' next topics be their topics."""

@@ -24,8 +24,8 @@ __all__ = ["PLSA"]
 
 # What rises between two visits of the incremental algorithm is extrapolated, as in block
 # majorisation-minimisation with extrapolation (Hien, Leplat & Gillis 2025); what falls is not, for
-# a topic that reached 0 would be lost. 2 was best or near it on four corpora, and 3 often too much.
-_RELAX = 2.0
+# a topic that reached 0 would be lost. 2.5 was best or near it on four corpora; 4 oscillated.
+_RELAX = 2.5
 
 
 class PLSA(TopicModel, EMEstimator):
@@ -414,8 +414,7 @@ class PLSAEM:
     beta : float, default=1.0
         Inverse temperature: the E-step then sees p(w|z)^beta and p(z|d)^beta.
     relax : float, default=0.0
-        Over-relaxation, for the incremental schedule: from a block's third E-step on, what rose
-        since the last one rises by 1 + relax times as much.
+        Over-relaxation in :meth:`replace`: what rises rises by 1 + relax times as much.
     """
 
     def __init__(self, n_topics, doc_prior, word_prior, n_threads, beta=1.0, relax=0.0):
@@ -425,30 +424,50 @@ class PLSAEM:
 
     def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:
         """Return the expected counts of words in topics; move the documents' topics on."""
-        sums = block.empty_sums(topics.sums)  # first: it makes the layout by word
-        log_likelihood = np.empty(block.n_docs) if bound else None
-        seen = self._tempered(topics)
-        relax = self.relax if block.n_visits > 1 else 0.0
-        doc_topic = self._update(seen, block, log_likelihood, relax=relax)
-        totals = kernel.words(
-            block.counts, doc_topic, seen.sums, seen.scale, sums.values, self.n_topics, seen.prior,
-            self.n_threads, block.latest.values if relax > 0 else None, relax,
-        )  # fmt: skip
-        block.n_visits += 1
-        if self.relax > 0:
-            block.latest = sums
-        total = 0.0
-        if log_likelihood is not None:
-            if block.sample_weight is not None:
-                log_likelihood *= block.sample_weight
-            # spare: what the documents' topics were in that E-step
-            total = log_likelihood.sum() / self.beta
-            total += self._log_prior_of(block.spare, self.doc_prior)
+        sums = block.empty_sums(topics.sums)
+        total, totals = self._sum(topics, block, sums, bound)
         return Statistics(bound=total, weight=block.total_weight, word_topic=sums, totals=totals)
+
+    def replace(self, topics, block, old, total, *, bound=True) -> Statistics:
+        """Replace a block's old statistics in the total by new ones, over-relaxed; return them."""
+        sums = old.word_topic
+        value, changes = self._sum(topics, block, sums, bound, total.word_topic.values, self.relax)
+        total.bound += value - old.bound
+        total.totals = total.totals + changes
+        return Statistics(
+            bound=value, weight=old.weight, word_topic=sums, totals=old.totals + changes
+        )
+
+    def _sum(self, topics, block, sums, bound, total=None, relax=0.0):
+        """Write the sums of a block and its next topics; return the bound and the totals."""
+        log_likelihood = np.empty(block.n_docs) if bound else None
+        seen, doc_topic = self._tempered(topics), self._powered(block.doc_topic)
+        totals = kernel.e_step(
+            block.counts, doc_topic, seen.sums, seen.scale, block.spare, log_likelihood,
+            sums.values, self.n_topics, seen.prior, self.doc_prior, self.n_threads, total, relax,
+        )  # fmt: skip
+        block.swap()
+        if log_likelihood is None:
+            return 0.0, totals
+        if block.sample_weight is not None:
+            log_likelihood *= block.sample_weight
+        # spare: the topics of documents that the E-step saw
+        log_prior = self._log_prior_of(block.spare, self.doc_prior)
+        return log_likelihood.sum() / self.beta + log_prior, totals
 
     def fold_in(self, topics, block, max_sweeps, tol):
         """Move the documents' topics on until they change by less than `tol` in sum."""
-        self._update(self._tempered(topics), block, None, max_sweeps, tol)
+        seen = self._tempered(topics)
+        # One at a time where the documents' topics need a power before each.
+        at_once, rounds = (max_sweeps, 1) if self.beta == 1 else (1, max_sweeps)
+        for _ in range(rounds):
+            kernel.documents(
+                block.counts, self._powered(block.doc_topic), seen.sums, seen.scale, block.spare,
+                None, self.n_topics, seen.prior, self.doc_prior, self.n_threads, at_once, tol,
+            )  # fmt: skip
+            block.swap()
+            if np.abs(block.doc_topic - block.spare).sum(axis=1).max() < tol:
+                break
 
     def log_likelihood(self, topics, block):
         """Return sum_w n_dw log p(w|d) of each document, (D,)."""
@@ -474,20 +493,9 @@ class PLSAEM:
         sums = padded(topics.probabilities() ** self.beta, self.n_topics, topics.sums.dtype)
         return Topics(sums, np.ones(self.n_topics), 0.0)
 
-    def _update(self, topics, block, log_likelihood, max_sweeps=1, tol=0.0, relax=0.0):
-        """Update the documents' topics; return those that the last E-step was given."""
-        # One at a time where the documents' topics need a power before each.
-        at_once, rounds = (max_sweeps, 1) if self.beta == 1 else (1, max_sweeps)
-        for _ in range(rounds):
-            given = block.doc_topic if self.beta == 1 else block.doc_topic**self.beta
-            kernel.documents(
-                block.counts, given, topics.sums, topics.scale, block.spare, log_likelihood,
-                self.n_topics, topics.prior, self.doc_prior, self.n_threads, at_once, tol, relax,
-            )  # fmt: skip
-            block.swap()
-            if rounds > 1 and np.abs(block.doc_topic - block.spare).sum(axis=1).max() < tol:
-                break
-        return given
+    def _powered(self, doc_topic):
+        """Return the documents' topics to the power of beta."""
+        return doc_topic if self.beta == 1 else doc_topic**self.beta
 
     def m_step(self, statistics: Statistics) -> Topics:
         """Return p(w|z) (Hofmann 2001, equation 4), with the prior's pseudo-counts."""

@@ -28,18 +28,19 @@ def documents(
     n_threads: int,
     max_sweeps: int = 1,
     tol: float = 0.0,
-    relax: float = 0.0,
 ) -> None: ...
-def words(
+def e_step(
     counts: Counts,
     doc_topic: np.ndarray,
     topics: np.ndarray,
     scale: np.ndarray,
+    new_doc_topic: np.ndarray,
+    log_likelihood: np.ndarray | None,
     sums: np.ndarray,
     n_topics: int,
     word_prior: float,
+    doc_prior: float,
     n_threads: int,
-    old_sums: np.ndarray | None = None,
+    total: np.ndarray | None = None,
     relax: float = 0.0,
 ) -> np.ndarray: ...
-def exchange(total: np.ndarray, word_id: np.ndarray, new: np.ndarray, old: np.ndarray) -> None: ...

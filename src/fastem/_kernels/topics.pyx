@@ -5,7 +5,7 @@ words reads them through the transposed pattern and sums each word's row. Nothin
 threads, nothing is copied per thread, and the bits of the result do not depend on the threads.
 """
 
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, prange
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -40,11 +40,11 @@ cdef extern from "topics_job.h":
         Py_ssize_t max_sweeps
         double tol
         double relax
-        const void *old_sums
         void *ratio
         void *new_doc_topic
         void *sums
         int all_words
+        void *total
         double *log_likelihood
 
     ctypedef struct topics_ops:
@@ -53,8 +53,6 @@ cdef extern from "topics_job.h":
         Py_ssize_t (*scratch_bytes)(const topics_job *) noexcept nogil
         void (*documents)(const topics_job *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
         void (*words)(const topics_job *, Py_ssize_t, Py_ssize_t, void *, double *) noexcept nogil
-        void (*exchange)(Py_ssize_t, const int32_t *, const void *, const void *, Py_ssize_t,
-                         Py_ssize_t, void *) noexcept nogil
 
 cdef extern from *:
     """
@@ -78,8 +76,8 @@ ctypedef fused real:
 cdef enum:
     LANES = 64
 
-# Below this many multiply-adds, a third of a millisecond, waking a second thread does not pay.
-cdef double LEAST_WORK = 1e6
+# Below this many multiply-adds, a tenth of a millisecond, waking a second thread does not pay.
+cdef double LEAST_WORK = 3e5
 
 
 cdef const topics_ops *choose(Py_ssize_t n_topics, bint is_double) except NULL:
@@ -174,101 +172,102 @@ def documents(
     int n_threads,
     Py_ssize_t max_sweeps=1,            # E-steps of a document after each other, at most
     double tol=0.0,                     # until its topics change by less than this in all
-    double relax=0.0,                   # over-relaxation of what rises
 ):
-    """E-step by document; leaves the ratios for `words`, if the counts' `word_id` was read.
+    """E-step by document, topics held fixed.
 
     Equivalent to, with n the counts and phi = (topics + word_prior) * scale::
 
         ratio = n / (doc_topic @ phi.T)
         new_doc_topic = normalise(doc_topic * (ratio @ phi) + doc_prior)
         log_likelihood = sum(n * log(doc_topic @ phi.T), axis=1)
-
-    and then, with relax, ``normalise(new_doc_topic + relax * maximum(new_doc_topic - doc_topic, 0))``.
     """
     cdef topics_job job = counts.job
-    _parameters(&job, n_topics, doc_topic, topics, scale, word_prior)
-    job.doc_prior, job.max_sweeps, job.tol, job.relax = doc_prior, max_sweeps, tol, relax
-    job.new_doc_topic = NULL if new_doc_topic is None else &new_doc_topic[0, 0]
-    job.log_likelihood = NULL if log_likelihood is None else &log_likelihood[0]
-    _run(&job, choose(n_topics, real is double), counts.doc_cuts, NULL,
+    _documents(&job, n_topics, doc_topic, topics, scale, new_doc_topic, log_likelihood, word_prior,
+               doc_prior)
+    job.ratio, job.max_sweeps, job.tol = NULL, max_sweeps, tol
+    _run(&job, choose(n_topics, real is double), counts, None,
          2.0 * max_sweeps * counts.nnz * n_topics, n_threads)
 
 
-def words(
+def e_step(
     Counts counts,
-    real[:, ::1] doc_topic,             # IN   (D, width)  theta, before the last sweep
-    const real[:, ::1] topics,          # IN   (V, width)  S
-    const real[::1] scale,              # IN   (width,)
-    real[:, ::1] sums,                  # OUT  (W, width)  of the words that occur, or (V, width)
+    real[:, ::1] doc_topic,             # IN     (D, width)  theta
+    const real[:, ::1] topics,          # IN     (V, width)  S
+    const real[::1] scale,              # IN     (width,)
+    real[:, ::1] new_doc_topic,         # OUT    (D, width)
+    double[::1] log_likelihood,         # OUT    (D,) or None
+    real[:, ::1] sums,                  # INOUT  (W, width)  of the words that occur, or (V, width)
     Py_ssize_t n_topics,
     double word_prior,
+    double doc_prior,
     int n_threads,
-    const real[:, ::1] old_sums=None,   # IN   like sums: what they were; or None
+    real[:, ::1] total=None,            # INOUT  (V, width)  or None
     double relax=0.0,                   # over-relaxation of what rises
 ):
-    """Sums by word, from the ratios that `documents` left; returns their totals, (K,).
+    """E-step by document and by word; returns the sums' totals over words, (K,).
 
-    Equivalent to ``sums = phi * (ratio.T @ doc_topic)``, and then, with old sums,
-    ``sums + relax * maximum(sums - old_sums, 0)``.
+    Equivalent to `documents`, and then ``sums = phi * (ratio.T @ doc_topic)``.
+
+    With a total, which may be `topics`, the old sums are replaced: ``total[word_id] += sums - old``,
+    what comes back are the changes of the totals, and ``relax * maximum(new - old, 0)`` is added to
+    the new sums and the new topics of documents, which are normalised again.
     """
     cdef topics_job job = counts.job
-    cdef Py_ssize_t lane, k
     totals = np.zeros((LANES, n_topics))
     cdef double[:, ::1] lanes = totals
-    if counts.nnz == 0:
-        return totals[0]
-    _parameters(&job, n_topics, doc_topic, topics, scale, word_prior)
-    job.relax, job.old_sums = relax, NULL if old_sums is None else &old_sums[0, 0]
-    job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
-    _run(&job, choose(n_topics, real is double), counts.word_cuts, &lanes[0, 0],
-         1.0 * counts.nnz * n_topics, n_threads)
+    cdef Py_ssize_t lane, k
+    if counts._word_id is None:
+        counts._lay_by_word()
+        job = counts.job
+    _documents(&job, n_topics, doc_topic, topics, scale, new_doc_topic, log_likelihood, word_prior,
+               doc_prior)
+    if counts.nnz:
+        job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
+    if total is not None:
+        job.total, job.relax = &total[0, 0], relax
+    _run(&job, choose(n_topics, real is double), counts, lanes, 3.0 * counts.nnz * n_topics,
+         n_threads)
     for lane in range(1, LANES):  # in order, whatever the threads did
         for k in range(n_topics):
             lanes[0, k] += lanes[lane, k]
     return totals[0].copy()
 
 
-def exchange(
-    real[:, ::1] total,                 # INOUT  (V, width)
-    const int32_t[::1] word_id,         # IN     (W,)  rows of total
-    const real[:, ::1] new,             # IN     (W, width)
-    const real[:, ::1] old,             # IN     (W, width)
-):
-    """Replace some words' sums in the total: ``total[word_id] += new - old``, at least 0."""
-    cdef const topics_ops *ops = choose(total.shape[1], real is double)
-    if word_id.shape[0]:
-        with nogil:
-            ops.exchange(total.shape[1], &word_id[0], &new[0, 0], &old[0, 0], 0, word_id.shape[0],
-                         &total[0, 0])
-
-
-cdef void _parameters(topics_job *job, Py_ssize_t n_topics, real[:, ::1] doc_topic,
-                      const real[:, ::1] topics, const real[::1] scale, double word_prior):
+cdef void _documents(topics_job *job, Py_ssize_t n_topics, real[:, ::1] doc_topic,
+                     const real[:, ::1] topics, const real[::1] scale,
+                     real[:, ::1] new_doc_topic, double[::1] log_likelihood, double word_prior,
+                     double doc_prior):
     job.n_topics, job.width = n_topics, topics.shape[1]
     job.doc_topic, job.topics, job.scale = &doc_topic[0, 0], &topics[0, 0], &scale[0]
-    job.word_prior = word_prior
+    job.word_prior, job.doc_prior, job.max_sweeps = word_prior, doc_prior, 1
+    job.new_doc_topic = NULL if new_doc_topic is None else &new_doc_topic[0, 0]
+    job.log_likelihood = NULL if log_likelihood is None else &log_likelihood[0]
 
 
-cdef _run(topics_job *job, const topics_ops *ops, const Py_ssize_t *cuts, double *totals,
+cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] totals,
           double work, int n_threads):
-    """Run one pass over all lanes: over words if totals is given, else over documents."""
+    """Run the pass over documents, and the pass over words if there are totals to add to."""
     cdef Py_ssize_t scratch_bytes = (ops.scratch_bytes(job) + 127) // 64 * 64, lane
     cdef double clock = omp_get_wtime()
+    cdef double *sums = NULL if totals is None else &totals[0, 0]
+    cdef const Py_ssize_t *docs = counts.doc_cuts
+    cdef const Py_ssize_t *words = counts.word_cuts
     cdef int stop = 0
     cdef char *scratch
     n_threads = 1 if work < LEAST_WORK else max(1, min(n_threads, LANES))
     scratch = <char *> calloc(n_threads, scratch_bytes)
     if scratch == NULL:
         raise MemoryError(f"no {n_threads * scratch_bytes} bytes for buffers")
-    try:
-        for lane in prange(LANES, nogil=True, num_threads=n_threads, schedule="dynamic",
-                           chunksize=1):
-            _lane(job, ops, cuts[lane], cuts[lane + 1],
-                  scratch + omp_get_thread_num() * scratch_bytes,
-                  totals + lane * job.n_topics if totals != NULL else NULL, &stop, &clock)
-    finally:
-        free(scratch)
+    with nogil, parallel(num_threads=n_threads):
+        for lane in prange(LANES, schedule="dynamic", chunksize=1):
+            _lane(job, ops, docs[lane], docs[lane + 1],
+                  scratch + omp_get_thread_num() * scratch_bytes, NULL, &stop, &clock)
+        if sums != NULL:
+            for lane in prange(LANES, schedule="dynamic", chunksize=1):
+                _lane(job, ops, words[lane], words[lane + 1],
+                      scratch + omp_get_thread_num() * scratch_bytes, sums + lane * job.n_topics,
+                      &stop, &clock)
+    free(scratch)
     if stop:
         _raise_pending()
 

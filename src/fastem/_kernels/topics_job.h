@@ -32,12 +32,13 @@ typedef struct {
     ptrdiff_t max_sweeps;      /* E-steps of one document after another, at least 1 */
     double tol;                /* a document is done when sum_z |change of theta| is below it */
     double relax;              /* over-relaxation: what rises rises by 1 + relax times as much */
-    const void *old_sums;      /* like sums: what they were, or NULL for no over-relaxation */
     /* what comes out */
     void *ratio;               /* (nnz,) real: weight * count / p(w|d), or NULL */
     void *new_doc_topic;       /* (D, width) real: after the last sweep, or NULL */
     void *sums;                /* (W, width) real: sum_d weight * count * p(z|d,w) */
     int all_words;             /* sums are (V, width), and only rows word_id are written */
+    void *total;               /* (V, width) real, may be S itself: the old sums, found in `sums`, are
+                                * replaced by the new ones in it; or NULL */
     double *log_likelihood;    /* (D,), or NULL: sum_w count * log p(w|d) */
 } topics_job;
 
@@ -47,12 +48,10 @@ typedef struct {
     ptrdiff_t (*scratch_bytes)(const topics_job *);
     /* E-step of documents [first, last): ratio, new_doc_topic, log_likelihood. */
     void (*documents)(const topics_job *, ptrdiff_t first, ptrdiff_t last, void *scratch);
-    /* Sums of words [first, last) from the ratios; adds them over words to totals (K,). */
+    /* Sums of words [first, last) from the ratios; adds them over words to totals (K,): with a total
+     * to replace them in, their changes. */
     void (*words)(const topics_job *, ptrdiff_t first, ptrdiff_t last, void *scratch,
                   double *totals);
-    /* total[id_w] += new_w - old_w for words [first, last), rows of `width` reals. */
-    void (*exchange)(ptrdiff_t width, const int32_t *word_id, const void *new_sums,
-                     const void *old_sums, ptrdiff_t first, ptrdiff_t last, void *total);
 } topics_ops;
 
 extern const topics_ops fastem_topics_base[2]; /* [0]: float, [1]: double */

@@ -74,7 +74,7 @@ static double FN(document)(const topics_job *job, ptrdiff_t d, const REAL *theta
 {
     const REAL *count = job->count, *topics = job->topics, *scale = job->scale;
     REAL *ratio = job->ratio, weight = job->doc_weight ? (REAL)job->doc_weight[d] : 1;
-    REAL prior = (REAL)job->word_prior, from_prior = 0, ratios[ROWS];
+    REAL prior = (REAL)job->word_prior, from_prior = 0, sums[ROWS];
     double log_likelihood = 0;
     vec total = FN(fill)(0);
     for (ptrdiff_t k = 0; k < job->width; k++) {
@@ -88,7 +88,8 @@ static double FN(document)(const topics_job *job, ptrdiff_t d, const REAL *theta
         ptrdiff_t n = job->doc_begin[d + 1] - begin;
         const REAL *rows[ROWS];
         REAL c[ROWS];
-        vec counts, dots;
+        vec counts, dots, ratios;
+        ivec known;
         n = n < VL ? n : VL;
         for (ptrdiff_t j = 0; j < VL; j++) { /* past the end: the last row, 0 times */
             rows[j] = topics + job->word[begin + (j < n ? j : n - 1)] * job->width;
@@ -96,9 +97,12 @@ static double FN(document)(const topics_job *job, ptrdiff_t d, const REAL *theta
         }
         counts = FN(load)(c);
         dots = FN(dot_rows)(job->width, scaled, rows) + from_prior;
+        /* A word that no topic of the document has tells nothing about it. */
+        known = (ivec)(dots > FN(fill)(SMALLEST));
         dots = FN(max)(dots, FN(fill)(SMALLEST));
-        FN(store)(c, counts / dots);
-        total += counts / dots;
+        ratios = FN(select)(known, counts / dots, FN(fill)(0));
+        FN(store)(c, ratios);
+        total += ratios;
         if (job->log_likelihood) {
             REAL logs[ROWS];
             FN(store)(logs, counts * FN(log)(dots));
@@ -110,11 +114,11 @@ static double FN(document)(const topics_job *job, ptrdiff_t d, const REAL *theta
             for (ptrdiff_t j = 0; j < n; j++)
                 ratio[begin + j] = weight * c[j];
     }
-    FN(store)(ratios, total);
+    FN(store)(sums, total);
     if (prior > 0)
         for (ptrdiff_t j = 0; j < VL; j++)
             for (ptrdiff_t k = 0; k < job->n_topics; k++)
-                acc[k] += prior * ratios[j];
+                acc[k] += prior * sums[j];
     return log_likelihood;
 }
 
@@ -144,12 +148,13 @@ static void FN(words)(const topics_job *job, ptrdiff_t first, ptrdiff_t last, vo
 {
     const REAL *ratio = job->ratio, *thetas = job->doc_topic, *topics = job->topics;
     const REAL *scale = job->scale;
-    REAL *acc = scratch, *total = acc + job->width, prior = (REAL)job->word_prior;
-    memset(total, 0, job->width * sizeof(REAL));
+    REAL *acc = scratch, *changes = acc + job->width, prior = (REAL)job->word_prior;
+    memset(changes, 0, job->width * sizeof(REAL));
     for (ptrdiff_t w = first; w < last; w++) {
-        const REAL *topic = topics + job->word_id[w] * job->width;
-        ptrdiff_t at = (job->all_words ? job->word_id[w] : w) * job->width;
-        REAL *sums = (REAL *)job->sums + at;
+        ptrdiff_t row = job->word_id[w] * job->width;
+        const REAL *topic = topics + row;
+        REAL *sums = (REAL *)job->sums + (job->all_words ? row : w * job->width);
+        REAL *in_total = job->total ? (REAL *)job->total + row : NULL;
         memset(acc, 0, job->width * sizeof(REAL));
         for (int64_t begin = job->word_begin[w]; begin < job->word_begin[w + 1]; begin += VL) {
             ptrdiff_t n = job->word_begin[w + 1] - begin;
@@ -162,29 +167,20 @@ static void FN(words)(const topics_job *job, ptrdiff_t first, ptrdiff_t last, vo
             }
             FN(add_rows)(job->width, n, c, rows, acc);
         }
-        for (ptrdiff_t k = 0; k < job->width; k += VL)
-            FN(store)(sums + k, (FN(load)(topic + k) + prior) * FN(load)(scale + k) *
-                                    FN(load)(acc + k));
-        if (job->old_sums)
-            FN(relax_row)(job->width, (REAL)job->relax, (const REAL *)job->old_sums + at, sums);
-        for (ptrdiff_t k = 0; k < job->width; k += VL)
-            FN(store)(total + k, FN(load)(total + k) + FN(load)(sums + k));
-    }
-    for (ptrdiff_t k = 0; k < job->n_topics; k++)
-        totals[k] += total[k];
-}
-
-/* total[id_w] += new_w - old_w, kept from falling below 0, for words [first, last). */
-static void FN(exchange)(ptrdiff_t width, const int32_t *word_id, const void *new_sums,
-                         const void *old_sums, ptrdiff_t first, ptrdiff_t last, void *total)
-{
-    for (ptrdiff_t w = first; w < last; w++) {
-        const REAL *new_row = (const REAL *)new_sums + w * width;
-        const REAL *old_row = (const REAL *)old_sums + w * width;
-        REAL *row = (REAL *)total + word_id[w] * width;
-        for (ptrdiff_t k = 0; k < width; k += VL) {
-            vec sum = FN(load)(row + k) + (FN(load)(new_row + k) - FN(load)(old_row + k));
-            FN(store)(row + k, FN(max)(sum, FN(fill)(0)));
+        for (ptrdiff_t k = 0; k < job->width; k += VL) {
+            vec sum = (FN(load)(topic + k) + prior) * FN(load)(scale + k) * FN(load)(acc + k);
+            vec change = sum;
+            if (in_total) {
+                vec old = FN(load)(sums + k), rise = FN(max)(sum - old, FN(fill)(0));
+                sum += (REAL)job->relax * rise;
+                change = sum - old;
+                /* rounding must not leave less than nothing */
+                FN(store)(in_total + k, FN(max)(FN(load)(in_total + k) + change, FN(fill)(0)));
+            }
+            FN(store)(sums + k, sum);
+            FN(store)(changes + k, FN(load)(changes + k) + change);
         }
     }
+    for (ptrdiff_t k = 0; k < job->n_topics; k++)
+        totals[k] += changes[k];
 }
