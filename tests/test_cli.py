@@ -17,7 +17,7 @@ from sklearn.datasets import load_iris
 import fastem
 from fastem import GaussianMixture
 from fastem.__main__ import main
-from fastem._cli import demo
+from fastem._cli import demo, docstrings, topics
 from fastem._cli.files import read_table
 from fastem._cli.outputs import to_json
 from fastem._cli.screen import Screen, bar, seconds, sparkline
@@ -73,7 +73,9 @@ def test_version():
     assert version.stdout.decode().strip() == f"fastem {fastem.__version__}"
 
 
-@pytest.mark.parametrize("args", [["--help"], ["cluster", "--help"], ["demo", "--help"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["cluster", "--help"], ["topics", "--help"], ["demo", "--help"]]
+)
 def test_help_is_plain_text_that_names_the_commands(args, capsys):
     with pytest.raises(SystemExit) as stop:
         main(args)
@@ -141,12 +143,14 @@ def test_reader_that_goes_away(iris):
 # ---- the demo -----------------------------------------------------------------------------------
 
 
-def test_without_a_command_it_finds_digits(monkeypatch, capsys):
+def test_without_a_command_it_finds_digits_and_topics(monkeypatch, capsys):
     monkeypatch.setattr(demo, "COMPONENTS", (8, 10))
     monkeypatch.setattr(demo, "N_INIT", 2)
     monkeypatch.setattr(demo, "N_ITER", 5)
     monkeypatch.setattr(demo, "N_ITER_PATCHES", 1)
     monkeypatch.setattr(demo, "TIMING_BUDGET", 0.0)
+    monkeypatch.setattr(topics, "TIMING_BUDGET", 0.0)
+    monkeypatch.setattr(docstrings, "MAX_BYTES", 500_000)
     assert main([]) == 0
     out, err = capsys.readouterr()
     assert err == ""  # no progress bar in a file
@@ -162,6 +166,7 @@ def test_without_a_command_it_finds_digits(monkeypatch, capsys):
     assert out.count("◀ lowest") == 1
     assert re.search(r"plain NumPy +[\d.]+ m?s .* [\d.]+ × as long", out)
     assert re.search(r"bounds agree (exactly|to \de-1\d)", out)
+    assert out.index("The components") < out.index("Docstrings of") < out.index("The topics")
 
 
 def test_timing_makes_equal_iterations(monkeypatch):

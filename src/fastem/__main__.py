@@ -1,4 +1,4 @@
-"""Command line: ``python -m fastem`` shows what the library does, ``cluster`` does it to a file.
+"""Command line: ``python -m fastem`` shows what the library does; the commands do it to your data.
 
 Exit status: 0 done; 2 wrong usage or a file that cannot be used, after one line on stderr; 130
 interrupted by Ctrl-C; 141 the reader of the output went away. Nothing is written unless it is 0.
@@ -26,7 +26,8 @@ def _build_parser():
     parser = _Parser(
         prog="python -m fastem",
         description="Latent-variable models fitted by expectation-maximization. "
-        "Without a command: a Gaussian mixture fitted to real data that needs no download.",
+        "Without a command: a Gaussian mixture and a topic model, fitted to real data that need no "
+        "download.",
     )
     parser.add_argument("--version", action="version", version=f"fastem {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")

@@ -10,13 +10,14 @@ from fastem import em
 __all__ = ["Annealing", "hold_out"]
 
 _COOLING = 0.9
+_PATIENCE = 5  # lowerings without a new best score, before annealing ends
 
 
 def hold_out(X, fraction, random_state):
     """Return the counts to fit and those held out: each entry of X goes to one of them."""
     held = random_state.uniform(size=X.nnz) < fraction
     kept, out = (
-        sp.csr_array((np.where(mask, X.data, 0), X.indices, X.indptr), shape=X.shape)
+        sp.csr_array((np.where(mask, X.data, 0), X.indices, X.indptr), shape=X.shape, copy=True)
         for mask in (~held, held)
     )
     for part in (kept, out):
@@ -45,33 +46,29 @@ class Annealing(em.Callback):
         The score of every iteration of the best restart.
     best_params : object
         The parameters with the largest score, None before the first iteration.
-    best_beta : float
     """
 
     def __init__(self, model, score):
         self.model, self.score = model, score
-        self.best_score, self.best_params, self.best_beta = -np.inf, None, 1.0
+        self.best_score, self.best_params = -np.inf, None
         self.scores: list[float] = []
 
     def on_init_begin(self, init):
         self.model.beta = 1.0
         self.current: list[float] = []
-        self.stage_best = -np.inf  # of all iterations before this beta's
-        self.improved = True
+        self.lowered = 0  # times since the last best score
 
     def on_iteration_end(self, state):
         score = self.score(state.params)
-        better = not self.current or score > max(self.current)
+        if not self.current or score > max(self.current):
+            self.lowered = 0
         falls = bool(self.current) and score <= self.current[-1]
         self.current.append(score)
         if score > self.best_score:
-            self.best_score, self.best_params = score, state.params
-            self.best_beta, self.scores = self.model.beta, self.current
-        self.improved |= better
-        if not falls:
-            return False
-        if not self.improved:
-            return True  # the last lower beta did not help
-        self.model.beta *= _COOLING
-        self.improved = False
+            self.best_score, self.best_params, self.scores = score, state.params, self.current
+        if falls and self.lowered == _PATIENCE:
+            return True
+        if falls:
+            self.model.beta *= _COOLING
+            self.lowered += 1
         return False

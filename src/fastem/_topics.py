@@ -71,6 +71,7 @@ class Topics(NamedTuple):
     sums: np.ndarray  # (V, width) expected counts of words in topics
     totals: np.ndarray  # (K,) float64
     prior: float  # pseudo-count of a word in a topic
+    beta: float = 1.0  # inverse temperature of the E-step that gave them
 
     @property
     def scale(self):

@@ -368,8 +368,9 @@ class _Incremental(_Batch):
 
     def sum(self, before):
         """Return the sum of those that had joined before, and of what stands in for the rest."""
+        assert self.at_start is not None
         everyone = len(self.blocks)
-        total = self.at_start * (self.SHARE * self.joined / everyone if before < everyone else 0.0)
+        total: Statistics = self.at_start * (self.SHARE * self.joined / everyone if before < everyone else 0.0)
         for statistics in self.latest[:before]:
             total.add(statistics)
         return total

@@ -297,10 +297,9 @@ class PLSA(TopicModel, EMEstimator):
                 X=X,
                 sample_weight=sample_weight,
             )
-            self.beta_ = model.beta
             if annealing is not None and annealing.best_params is not None:
                 self._set_fitted(self._attributes(annealing.best_params))
-                self.beta_, self.validation_scores_ = annealing.best_beta, annealing.scores
+                self.validation_scores_ = annealing.scores
         if not result.converged and self.max_iter > 0:
             warnings.warn(
                 f"PLSA did not converge in max_iter={self.max_iter} iterations: increase max_iter "
@@ -311,7 +310,8 @@ class PLSA(TopicModel, EMEstimator):
         return X
 
     def _attributes(self, params) -> dict[str, Any]:
-        return {"components_": np.ascontiguousarray(params.probabilities().T)}
+        components = np.ascontiguousarray(params.probabilities().T)
+        return {"components_": components, "beta_": params.beta}
 
     def _check_init(self, X):
         """Return the given (doc_topic, topic_word), normalised."""
@@ -500,7 +500,8 @@ class PLSAEM:
     def m_step(self, statistics: Statistics) -> Topics:
         """Return p(w|z) (Hofmann 2001, equation 4), with the prior's pseudo-counts."""
         sums = statistics.word_topic.dense()
-        return Topics(sums, statistics.totals + self.word_prior * len(sums), self.word_prior)
+        totals = statistics.totals + self.word_prior * len(sums)
+        return Topics(sums, totals, self.word_prior, self.beta)
 
     def log_prior(self, topics) -> float:
         """Return the log-density of the topics under their Dirichlet, up to a constant."""

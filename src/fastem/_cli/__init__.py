@@ -13,7 +13,7 @@ and exits with status 2.
 """
 
 #: Subcommands in the order of the help text: modules of this package.
-COMMANDS = ("demo", "cluster")
+COMMANDS = ("demo", "cluster", "topics")
 
 
 class CommandError(Exception):

@@ -31,7 +31,7 @@ def fit_each(X, components, **settings):
     fits = []
     n_init = settings.get("n_init", 1)
     max_iter = settings.get("max_iter", 100)
-    with _ProgressBar(len(components) * n_init, max_iter) as progress:
+    with ProgressBar(len(components) * n_init, max_iter) as progress:
         for n_components in components:
             progress.announce(f"K = {n_components}")
             mixture = GaussianMixture(n_components, **settings)
@@ -47,7 +47,7 @@ def fit_each(X, components, **settings):
     return fits
 
 
-class _ProgressBar(em.Callback):
+class ProgressBar(em.Callback):
     """Progress on stderr, if that is a terminal: one bar over all restarts of several fits."""
 
     def __init__(self, n_restarts, max_iter):

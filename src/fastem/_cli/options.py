@@ -33,6 +33,22 @@ def at_least(kind, lowest):
     return parse
 
 
+def part(*, zero):
+    """Return a function that parses a part of a whole: up to 1, or from 0 to less than 1."""
+
+    def parse(text):
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not (0 <= value < 1 if zero else 0 < value <= 1):
+            allowed = ">= 0 and < 1" if zero else "> 0 and <= 1"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {allowed}")
+        return value
+
+    return parse
+
+
 def threads(text):
     """Parse a number of threads: positive, or negative to count back from all."""
     try:

@@ -1,8 +1,11 @@
 """Writes what a command found, all of its files or none."""
 
+import io
 import json
 import os
 from pathlib import Path
+
+import numpy as np
 
 from fastem._cli import CommandError
 
@@ -24,13 +27,13 @@ def check_outputs(paths, force):
 
 
 def write_all(texts):
-    """Write {path: pieces of text}, to temporary files that are renamed when all are whole."""
+    """Write {path: pieces of text, or of bytes}, to files that are renamed when all are whole."""
     temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in texts}
     try:
         for path, pieces in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary[path], "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(pieces)
+            with open(temporary[path], "wb") as file:
+                file.writelines(p.encode() if isinstance(p, str) else p for p in pieces)
         for path in texts:
             os.replace(temporary[path], path)
     except OSError as error:
@@ -50,6 +53,24 @@ def labels_csv(labels, probabilities):
         )
 
 
+def documents_csv(names, n_tokens, doc_topic):
+    """Yield a CSV with a line for each document: its words, main topic, and p(topic|document)."""
+    topics = ",".join(f"topic_{k}" for k in range(doc_topic.shape[1]))
+    yield f"document,words,topic,{topics}\n"
+    main = doc_topic.argmax(axis=1).tolist()
+    for name, n, topic, row in zip(names, n_tokens.tolist(), main, doc_topic, strict=True):
+        if any(mark in name for mark in ',"\r\n'):  # a file may be called that
+            name = '"' + name.replace('"', '""') + '"'
+        yield f"{name},{n:.10g},{topic}," + ",".join(map("{:.6g}".format, row.tolist())) + "\n"
+
+
+def to_npz(**arrays):
+    """Yield arrays as a compressed .npz archive."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    yield buffer.getvalue()
+
+
 def to_json(content):
     """Yield a dict of numbers, strings, lists and arrays as JSON; arrays show a row on a line.
 
@@ -64,8 +85,8 @@ def to_json(content):
 
 
 def _rows(value, indent):
-    """JSON of a value in which only the innermost lists stay on one line."""
-    if not (isinstance(value, list) and value and isinstance(value[0], list)):
+    """JSON of a value in which only the innermost lists, and what is in dicts, stay on one line."""
+    if not (isinstance(value, list) and value and isinstance(value[0], list | dict)):
         return json.dumps(value, allow_nan=False, ensure_ascii=False)
     inner = indent + "  "
     rows = f",\n{inner}".join(_rows(row, inner) for row in value)

@@ -26,8 +26,6 @@ def bound_section(screen, fit):
     """The bound by iteration: a curve, and a short table of it."""
     mixture = fit.mixture
     bounds = np.asarray(mixture.lower_bounds_, dtype=float)
-    state = "converged" if mixture.converged_ else "NOT converged"
-    starts = f", best of {mixture.n_init} starts" if mixture.n_init > 1 else ""
     screen.heading(
         "The bound", f"mean log-likelihood of a sample, by iteration, K = {mixture.n_components}"
     )
@@ -37,11 +35,17 @@ def bound_section(screen, fit):
         change = "" if n == 1 else f"{bounds[n - 1] - bounds[n - 2]:+.6f}"
         rows.append((str(n), f"{bounds[n - 1]:.6f}", change))
     screen.table(rows)
+    ending(screen, mixture, fit.seconds)
+
+
+def ending(screen, model, elapsed):
+    """How the fit of a model ended, and what to do if it did not."""
+    state = "converged" if model.converged_ else "NOT converged"
+    starts = f", best of {model.n_init} starts" if model.n_init > 1 else ""
     screen.print(
-        f"  {state} after {count(mixture.n_iter_, 'iteration')}{starts}; "
-        f"{seconds(fit.seconds)} in all"
+        f"  {state} after {count(model.n_iter_, 'iteration')}{starts}; {seconds(elapsed)} in all"
     )
-    if not mixture.converged_:
+    if not model.converged_:
         screen.print("  Raise --max-iter, or --tol for a rougher answer, to let it finish.")
 
 
@@ -82,21 +86,21 @@ def components_section(screen, mixture, names, counts, limit=20):
 def timing_section(screen, timings, mixture, shape, n_iter):
     """Time for equal iterations, with how it was taken."""
     screen.heading("The time", "from one start, each the shortest of several runs that took turns")
-    timing_rows(screen, timings, mixture, shape, n_iter)
+    timing_rows(screen, timings, mixture.n_components, shape, n_iter)
 
 
-def timing_rows(screen, timings, mixture, shape, n_iter):
+def timing_rows(screen, timings, n_components, shape, n_iter, *, tolerance=1e-9):
     """Time for equal iterations as bars and ratios, and whether the bounds agree."""
     n_samples, n_features = shape
     ours = timings[0]
     slowest = max(timing.seconds for timing in timings)
     spread = max(abs(timing.bound - ours.bound) for timing in timings) / abs(ours.bound)
     agree = f"bounds agree to {spread:.0e}" if spread else "bounds agree exactly"
-    if spread > 1e-9:
+    if spread > tolerance:
         agree = f"BOUNDS DIFFER by {spread:.0e}: this is not equal work"
     screen.print(
-        f"  {count(n_iter, 'iteration')}, {n_samples:,} × {n_features}, "
-        f"K = {mixture.n_components}; {agree}"
+        f"  {count(n_iter, 'iteration')}, {n_samples:,} × {n_features:,}, "
+        f"K = {n_components}; {agree}"
     )
     width = screen.width - 52
     for timing in timings:

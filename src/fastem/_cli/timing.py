@@ -4,15 +4,18 @@ import warnings
 from time import perf_counter
 from typing import NamedTuple
 
+import numpy as np
 import sklearn.mixture
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from fastem import GaussianMixture
+from fastem import PLSA, GaussianMixture
 from fastem._cli import reference
+from fastem.plsa import random_start
 
 MAX_ROUNDS = 30
+#: Numbers in an array of plain NumPy, for topics.
+MOST_NUMBERS = 20_000_000
 
 
 class Timing(NamedTuple):
@@ -78,6 +81,38 @@ def compare(X, mixture, *, n_iter, budget=4.0):
     return _take_turns(runs, budget)
 
 
+def compare_topics(X, n_components, *, n_iter, seed=0, n_jobs=None, budget=4.0):
+    """Time `n_iter` EM iterations of PLSA by fastem and plain NumPy, without priors.
+
+    Parameters
+    ----------
+    X : csr_array of shape (n_documents, n_words)
+    n_components, n_iter : int
+    seed : int, default=0
+        Of the start.
+    n_jobs : int, default=None
+        Threads of fastem.
+    budget : float, default=4
+        As for `compare`.
+
+    Returns
+    -------
+    timings : list of Timing
+    shape : tuple of int
+        Of the documents that were used: of a large corpus every n-th, for memory's sake, for plain
+        NumPy keeps `n_components` numbers for every count.
+    """
+    X = X[:: -(-X.nnz * n_components // MOST_NUMBERS)]
+    start = random_start(X.shape, n_components, np.random.RandomState(seed))
+    settings = {"init": start, "max_iter": n_iter, "tol": 0.0, "n_jobs": n_jobs}
+    ours = PLSA(n_components, **settings)
+    runs = {
+        "fastem": lambda: ours.fit(X).lower_bounds_[-1],
+        "plain NumPy": lambda: reference.fit_topics(X, *start, n_iter=n_iter),
+    }
+    return _take_turns(runs, budget), X.shape
+
+
 def _take_turns(runs, budget):
     """Run {name: function that returns a bound} in rounds, and keep each one's shortest time."""
     best: dict[str, Timing] = {}
@@ -99,8 +134,9 @@ def _take_turns(runs, budget):
 def _time(name, run):
     """Time one run."""
     with warnings.catch_warnings():
-        # tol=0 makes every run do all of its iterations, which both estimators warn about.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        # tol=0 makes every run do all of its iterations, which the estimators warn about; of all
+        # else the fit that came before has warned.
+        warnings.simplefilter("ignore")
         start = perf_counter()
         bound = run()
         return Timing(name, perf_counter() - start, float(bound))

@@ -1,0 +1,220 @@
+"""Reads documents and counts their words, or says in one line why that is impossible."""
+
+import gzip
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.feature_extraction.text import CountVectorizer
+from tqdm import tqdm
+
+from fastem._cli import CommandError, one_line
+from fastem._cli.table import count
+
+#: Three letters or more; what separates them, digits and underscores too, is left out.
+_TOKEN = r"[^\W\d_]{3,}"
+#: Counts above this would not survive the way to int64 and back.
+_LARGEST = 1e15
+
+
+class Texts(NamedTuple):
+    """Documents that are text.
+
+    Attributes
+    ----------
+    names : list of str
+        One a document: the number of its line, or its path in the folder.
+    texts : list of str
+    note : str
+        What was left out without being asked; else empty.
+    """
+
+    names: list[str]
+    texts: list[str]
+    note: str = ""
+
+
+class Corpus(NamedTuple):
+    """Documents as counts of words.
+
+    Attributes
+    ----------
+    X : csr_array of shape (n_documents, n_words), float32
+    vocabulary : list of str
+    names : list of str
+        One a document.
+    note : str
+        What was left out without being asked; else empty.
+    """
+
+    X: sp.csr_array
+    vocabulary: list[str]
+    names: list[str]
+    note: str = ""
+
+
+def read_corpus(path, vocab=None, **counting):
+    """Read a text file (a document a line), a folder of text files, or a sparse matrix (.npz).
+
+    Parameters
+    ----------
+    path : str
+    vocab : str, default=None
+        The file of the matrix's words. Default: vocab.txt beside it, if there is one.
+    **counting
+        See :func:`count_words`; a matrix is taken as it is.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CommandError(f"{path}: no such file")
+    matrix = path.suffix.lower() == ".npz" and not path.is_dir()
+    if vocab is not None and not matrix:
+        raise CommandError(f"--vocab names the columns of a .npz matrix, and {path} is none")
+    try:
+        if matrix:
+            return _read_matrix(path, vocab)
+        return count_words(
+            path, _read_folder(path) if path.is_dir() else _read_lines(path), **counting
+        )
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        where = getattr(error, "filename", None) or path
+        raise CommandError(f"{where}: cannot be read ({reason})") from error
+
+
+def count_words(source, texts, *, stop_words="english", min_df=2, max_df=0.5, max_words=20_000):
+    """Count the words of texts, in lower case.
+
+    Parameters
+    ----------
+    source : str or Path
+        Where the texts come from, for messages.
+    texts : Texts
+    stop_words : {'english', 'none'}, default='english'
+        Which words are too common to mean anything.
+    min_df : int, default=2
+        A word in fewer documents is left out.
+    max_df : float, default=0.5
+        A word in more than this part of the documents is left out.
+    max_words : int, default=20000
+        The most frequent words that are left are kept.
+    """
+    vectorizer = CountVectorizer(
+        token_pattern=_TOKEN,
+        stop_words=None if stop_words == "none" else stop_words,
+        min_df=min_df,
+        max_df=max_df,
+        max_features=max_words,
+        dtype=np.float32,
+    )
+    if not texts.texts:
+        raise CommandError(f"{source}: holds no document")
+    shown = tqdm(texts.texts, "counting words", disable=None, leave=False, unit=" documents")
+    try:
+        X = sp.csr_array(vectorizer.fit_transform(shown))
+    except ValueError as error:  # scikit-learn's way to say that no word is left
+        raise CommandError(
+            f"{source}: no word is left of {count(len(texts.texts), 'document')}; "
+            "lower --min-df, raise --max-df, or give --stop-words none"
+        ) from error
+    finally:
+        shown.close()
+    return Corpus(X, vectorizer.get_feature_names_out().tolist(), texts.names, texts.note)
+
+
+def _read_lines(path):
+    """Read a text file: every line that is not blank is a document, named by its number."""
+    try:
+        text = _decoded(path)
+    except UnicodeDecodeError as error:
+        raise CommandError(
+            f"{path}: is not UTF-8 text; give text, a folder of it, or a matrix as .npz"
+        ) from error
+    lines = [(str(i), line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return Texts([name for name, _ in lines], [line for _, line in lines])
+
+
+def _read_folder(path):
+    """Read every text file in a folder and the folders in it; hidden ones are left out."""
+    names, texts, n_skipped = [], [], 0
+    inside = ((file, file.relative_to(path)) for file in sorted(path.rglob("*")))
+    files = [
+        (file, name)
+        for file, name in inside
+        if file.is_file() and not any(part.startswith(".") for part in name.parts)
+    ]
+    for file, name in tqdm(files, "reading", disable=None, leave=False, unit=" files"):
+        try:
+            text = _decoded(file)
+        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error):
+            n_skipped += 1
+            continue
+        if text.strip():
+            # A name of bytes that are not UTF-8 could not be written to a file of ours.
+            names.append(os.fsencode(name.as_posix()).decode("utf-8", "replace"))
+            texts.append(text)
+    note = f"{count(n_skipped, 'file')} skipped that {'is' if n_skipped == 1 else 'are'} not text"
+    return Texts(names, texts, note if n_skipped else "")
+
+
+def _decoded(path):
+    """Return the text of a file, unpacked if its name ends in .gz; UnicodeDecodeError if none."""
+    data = path.read_bytes()
+    if path.suffix.lower() == ".gz":
+        data = gzip.decompress(data)
+    if b"\0" in data:  # valid UTF-8, but in no text
+        place = data.index(b"\0")
+        raise UnicodeDecodeError("utf-8", data, place, place + 1, "a zero byte")
+    return data.decode("utf-8-sig")
+
+
+def _read_matrix(path, vocab):
+    """Read a matrix, documents × words, that scipy.sparse.save_npz wrote, and its words."""
+    try:
+        X = sp.load_npz(path)
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CommandError(
+            f"{path}: is not a matrix that scipy.sparse.save_npz wrote ({one_line(error)})"
+        ) from error
+    if X.dtype.kind not in "fiub":
+        raise CommandError(f"{path}: holds {X.dtype}; convert it to real numbers")
+    if X.ndim != 2:
+        raise CommandError(f"{path}: has shape {X.shape}; make it documents × words")
+    X = sp.csr_array(X)
+    X.sum_duplicates()
+    wrong = ~((X.data >= 0) & (X.data <= _LARGEST))
+    if wrong.any():
+        place = int(wrong.argmax())
+        row = int(np.searchsorted(X.indptr, place, side="right")) - 1
+        raise CommandError(
+            f"{path}, row {row + 1}, column {X.indices[place] + 1}: {X.data[place]} is not a count"
+        )
+    if not X.data.any():
+        raise CommandError(f"{path}: has no count above 0")
+    words, note = _words(path, vocab, X.shape[1])
+    names = [str(i) for i in range(1, X.shape[0] + 1)]
+    return Corpus(X.astype(np.float32), words, names, note)
+
+
+def _words(path, vocab, n_words):
+    """Return the names of a matrix's columns, and a note where they are made up."""
+    file = path.with_name("vocab.txt") if vocab is None else Path(vocab)
+    columns = [f"w{j}" for j in range(n_words)]
+    if vocab is None and not file.exists():
+        return columns, "no vocab.txt beside it: words are named by their column, from w0"
+    if not file.is_file():
+        raise CommandError(f"{file}: no such file")
+    try:
+        words = _decoded(file).rstrip("\r\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{file}: is not UTF-8 text; give a word a line") from error
+    problem = f"has {count(len(words), 'line')} where {path} has {count(n_words, 'column')}"
+    if len(words) == n_words:
+        return [word.strip() for word in words], "" if vocab else f"words from {file}"
+    if vocab is None:  # perhaps another corpus's: no reason to refuse
+        return columns, f"{file} {problem}: words are named by their column, from w0"
+    raise CommandError(f"{file}: {problem}; give a word a line, in the order of the columns")

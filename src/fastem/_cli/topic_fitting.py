@@ -1,0 +1,171 @@
+"""Fits a topic model, with a progress bar, and measures it on words that it has not seen."""
+
+import math
+import warnings
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+
+from fastem import PLSA
+from fastem._cli.fitting import ProgressBar
+
+#: The topic models by name: ``estimator(n_components, **settings)``.
+MODELS = {"plsa": PLSA}
+#: Fewer documents are too few to hold some out.
+FEWEST_DOCUMENTS = 10
+#: Stands in for the probability of a word that no topic has; a prior leaves none such.
+_FLOOR = 1e-12
+_PROBABILITIES = 1 << 22  # numbers in a temporary array
+
+
+class TopicFit(NamedTuple):
+    """A fitted topic model, its topics by falling share, and what the fit was worth.
+
+    Attributes
+    ----------
+    model : estimator
+        Fitted to the documents that were not held out.
+    doc_topic : ndarray of shape (n_documents, n_topics)
+        p(z|d) of all documents, by `transform`.
+    shares : ndarray of shape (n_topics,)
+        Each topic's part of all words.
+    coherence : ndarray of shape (n_topics,)
+        UMass coherence; nan where it is not defined.
+    perplexity, baseline : float
+        On held-out words: of the model, and of the words' frequencies alone; nan if not measured.
+    n_held_out : int
+        Number of documents held out.
+    n_scored : int
+        Number of words that the perplexity is of.
+    seconds : float
+        Wall time of the fit.
+    """
+
+    model: PLSA
+    doc_topic: np.ndarray
+    shares: np.ndarray
+    coherence: np.ndarray
+    perplexity: float
+    baseline: float
+    n_held_out: int
+    n_scored: int
+    seconds: float
+
+
+def fit_topics(X, n_components, *, model="plsa", held_out=0.1, **settings):
+    """Fit topics to most documents of X and measure them on the others.
+
+    Parameters
+    ----------
+    X : csr_array of shape (n_documents, n_words)
+    n_components : int
+    model : str, default='plsa'
+        One of `MODELS`.
+    held_out : float, default=0.1
+        The part of the documents that is kept from the fit; 0 for none.
+    **settings
+        Parameters of the model; the seed ``random_state`` also draws what is held out.
+    """
+    train, unseen = hold_out(X, held_out, settings["random_state"])
+    model = MODELS[model](n_components, **settings)
+    start = perf_counter()
+    with ProgressBar(1, model.max_iter) as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it
+        progress.announce(f"{n_components} topics")
+        model._em_callbacks = [progress]
+        model.fit(train)
+    elapsed = perf_counter() - start
+    del model._em_callbacks
+    doc_topic = model.transform(X)
+    shares = X.sum(axis=1, dtype=np.float64) @ doc_topic
+    shares /= shares.sum()
+    order = np.argsort(-shares, kind="stable")
+    # From here on topic 0 is the largest, on the screen as in the files.
+    model.components_ = model.components_[order]
+    perplexity = baseline = math.nan
+    n_scored = 0
+    if unseen is not None:
+        observed, scored = unseen
+        n_scored = int(scored.data.sum(dtype=np.float64))
+        if n_scored:
+            perplexity = held_out_perplexity(model, observed, scored)
+            baseline = _baseline(train, scored)
+    return TopicFit(
+        model,
+        doc_topic[:, order],
+        shares[order],
+        model.coherence(train),
+        perplexity,
+        baseline,
+        X.shape[0] - train.shape[0],
+        n_scored,
+        elapsed,
+    )
+
+
+def hold_out(X, part, seed):
+    """Split documents; return those to fit, and two halves of the others (None if there are none).
+
+    A fair coin for each word of a held-out document says which half it belongs to.
+    """
+    n_documents = X.shape[0]
+    if part == 0 or n_documents < FEWEST_DOCUMENTS:
+        return X, None
+    random = np.random.default_rng(seed)
+    fitted = np.ones(n_documents, dtype=bool)
+    fitted[random.choice(n_documents, max(1, round(part * n_documents)), replace=False)] = False
+    train, others = X[fitted], X[~fitted]
+    if not train.data.any():
+        return X, None
+    whole = np.floor(others.data)
+    observed = random.binomial(whole.astype(np.int64), 0.5)
+    # What is left of a count that is no integer goes to one side in one piece.
+    observed = observed + (others.data - whole) * random.integers(0, 2, size=len(whole))
+    halves = (observed, others.data - observed)
+    return train, tuple(_counts(others, half.astype(X.dtype)) for half in halves)
+
+
+def held_out_perplexity(model, observed, scored):
+    """Return exp(-mean log p(w|d)) of the words in `scored`, with p(z|d) from those in `observed`.
+
+    Only the probabilities of words that occur are computed.
+    """
+    doc_topic = model.transform(observed)
+    word_topic = np.ascontiguousarray(model.components_.T)
+    documents, words = scored.tocoo().coords
+    total = 0.0
+    step = max(1, _PROBABILITIES // len(model.components_))
+    for start in range(0, scored.nnz, step):
+        part = slice(start, start + step)
+        p = np.einsum("ik,ik->i", doc_topic[documents[part]], word_topic[words[part]])
+        logs = np.log(np.maximum(p, _FLOOR), dtype=np.float64)
+        total += float(scored.data[part].astype(np.float64) @ logs)
+    return math.exp(-total / scored.data.sum(dtype=np.float64))
+
+
+def _baseline(train, scored):
+    """Return the perplexity of `scored` if every document had the words' mean frequencies."""
+    frequency = train.sum(axis=0, dtype=np.float64) + 0.5  # none is 0
+    counts = scored.sum(axis=0, dtype=np.float64)
+    return math.exp(-float(counts @ np.log(frequency / frequency.sum())) / counts.sum())
+
+
+def _counts(X, data):
+    """Return X with other counts; zeros are left out."""
+    counts = sp.csr_array((data, X.indices.copy(), X.indptr.copy()), shape=X.shape)
+    counts.eliminate_zeros()
+    return counts
+
+
+def mean_coherence(fit):
+    """Return the mean of the topics' coherences that are defined, or None."""
+    defined = fit.coherence[np.isfinite(fit.coherence)]
+    return float(defined.mean()) if len(defined) else None
+
+
+def finite(value):
+    """Return a number as a float, or None for nan, which JSON does not have."""
+    return float(value) if math.isfinite(value) else None
