@@ -1,7 +1,14 @@
 """What every family of the bench shares: timing, equal objectives, memory, machine, report.
 
-A family is a module with CASES (each with name, title, goal, flops, quick()), NOTES, PEERS and
-contenders(case, options) -> list of Contender.
+A family is a module with CASES (each with name, title, quick()), METHOD and NOTES (paragraphs below
+the tables; METHOD is formatted with threads and rounds), PEERS (whose versions are named), and
+
+    contenders(case, options) -> list of Contender
+    summary(row) -> str, one line for the progress
+    tables(rows, peak, options) -> list of (header, lines); `peak` is dtype -> flops/s of gemm
+
+It may have MEMORY, the names of the contenders whose memory is measured, and
+supplement(cases, options) -> str, a further part of the report.
 """
 
 import functools
@@ -25,20 +32,34 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 OURS, PEER, BASELINE = "fastem", "scikit-learn", "NumPy"
 TOLERANCE = 1e-9  # relative, between float64 objectives
-FLOAT32_GOAL = 1.5  # float32 against float64
 SHORT, LONG = 1, 4  # iterations of the two fits whose difference is timed
 LEAST_SECONDS = 0.1  # quick fits are repeated within a round until they fill this time
+MISSING = {}  # peer -> why `optional` did not find it
 SLOW = 2.0  # seconds of a short fit; slower contenders are timed at their best setting, twice
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One library at one setting; fit(n_iter) runs from the common start, returns the bounds."""
+    """One library at one setting; fit(n_iter) runs from the common start.
+
+    fit returns the bounds of the iterations, unless bounds(n_iter) does so outside the clock.
+    """
 
     name: str
     dtype: str
     threads: int
     fit: Callable
+    bounds: Callable | None = None
+    tolerance: float | None = None  # of the bounds; by default none but for float64
+    long: int = LONG  # iterations of the longer timed fit; more for those of a few milliseconds
+    settle: bool = False  # whether each turn begins with a fit off the clock, see `measure`
+
+    @property
+    def limit(self):
+        """The largest relative difference of the bounds that is no error."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return TOLERANCE if self.dtype == "float64" else math.inf
 
     @property
     def label(self):
@@ -69,22 +90,21 @@ class Result:
     @property
     def fastest(self):
         """Seconds per iteration from the fastest fits."""
-        return _per_iteration(min(self.long) - min(self.short))
+        return self._per_iteration(min(self.long) - min(self.short))
 
     @property
     def typical(self):
         """Seconds per iteration from the median fits."""
-        return _per_iteration(statistics.median(self.long) - statistics.median(self.short))
+        return self._per_iteration(statistics.median(self.long) - statistics.median(self.short))
 
     @property
     def whole(self):
         """Seconds of the fastest long fit."""
         return min(self.long)
 
-
-def _per_iteration(seconds):
-    """A difference of two timings, by the iterations; infinite if noise has swallowed it."""
-    return seconds / (LONG - SHORT) if seconds > 0 else math.inf
+    def _per_iteration(self, seconds):
+        """A difference of two timings, by the iterations; infinite if noise has swallowed it."""
+        return seconds / (self.contender.long - SHORT) if seconds > 0 else math.inf
 
 
 def run(family, options):
@@ -98,15 +118,18 @@ def run(family, options):
             peak[dtype] = max(peak.get(dtype, 0.0), matmul_speed(dtype, options.threads))
         try:
             results = measure(family.contenders(case, options), options.rounds)
-            row = Row(case, results, memory(case, results, options))
+            names = getattr(family, "MEMORY", (OURS, PEER))
+            row = Row(case, results, memory(case, results, names, options))
         except Exception as error:
             progress(f"  FAILED: {type(error).__name__}: {error}")
             failed = True
             continue
         rows.append(row)
         failed |= bool(row.disagreements())
-        progress(f"  {row.summary()}")
+        progress("; ".join([f"  {family.summary(row)}", *map(_disagreement, row.disagreements())]))
     text = report(family, options, rows, peak) if rows else ""
+    if rows and not failed and hasattr(family, "supplement"):
+        text += "\n\n" + family.supplement([row.case for row in rows], options)
     print(text)
     if failed:
         progress("FAILED: see above; no file was written")
@@ -116,19 +139,32 @@ def run(family, options):
     return int(failed)
 
 
+def _disagreement(found):
+    """Words for one of Row.disagreements()."""
+    label, gap = found
+    return f"{label} DISAGREES: {gap:.1e}"
+
+
 def progress(text):
     """One line for whoever waits; the report alone goes to stdout."""
     print(text, file=sys.stderr, flush=True)
 
 
 @functools.cache
-def optional(module, name):
-    """Attribute `name` of a peer's module, or None (said once) if the peer is not installed."""
+def optional(module, name, attempt=None):
+    """Attribute `name` of a peer's module, or None (said once) if it is not installed or fails.
+
+    attempt(attribute) may try it: a peer may be installed and yet not run with this NumPy.
+    """
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        found = getattr(importlib.import_module(module), name)
+        if attempt is not None:
+            attempt(found)
+    except Exception as error:
+        MISSING[f"{module}.{name}"] = f"{type(error).__name__}, {error}".splitlines()[0]
         progress(f"  skipping {module}.{name}: {error}")
         return None
+    return found
 
 
 # ---------------------------------------------------------------------------------- measurement
@@ -151,15 +187,20 @@ def measure(contenders, rounds):
                 continue  # two fits of many seconds differ less than many of some milliseconds
             repeats = max(1, round(LEAST_SECONDS / result.warm))
             with threadpool_limits(result.contender.threads):
+                # A virtual machine may have given free memory back to its host while others had
+                # their turns. To get 500 MB again takes seconds, which the short fit alone, being
+                # the first, would pay: it can seem slower than the long one.
+                if result.contender.settle:
+                    result.contender.fit(SHORT)
                 result.short += timed(result.contender.fit, SHORT, repeats)
-                result.long += timed(result.contender.fit, LONG, repeats)
+                result.long += timed(result.contender.fit, result.contender.long, repeats)
     return results
 
 
 def warm_up(contender):
-    """A Result with the bounds of a long fit, the first, and the seconds of a short one after."""
+    """A Result with the bounds of a fit, the first, and the seconds of a short one after."""
     with threadpool_limits(contender.threads):
-        bounds = np.asarray(contender.fit(LONG), float)
+        bounds = np.asarray((contender.bounds or contender.fit)(LONG), float)
         return Result(contender, bounds, *timed(contender.fit, SHORT, 1))
 
 
@@ -193,10 +234,10 @@ def difference(bounds, expected):
 # --------------------------------------------------------------------------------------- memory
 
 
-def memory(case, results, options):
+def memory(case, results, names, options):
     """Name -> peak MiB that a fit adds to X, each measured in a fresh process (None: unknown)."""
     labels = {r.contender.name: r.contender.label for r in reversed(results)}  # first of each name
-    return {n: _ask_memory(case, labels[n], options) for n in (OURS, PEER) if n in labels}
+    return {n: _ask_memory(case, labels[n], options) for n in names if n in labels}
 
 
 def _ask_memory(case, label, options):
@@ -248,7 +289,7 @@ def _resident(key, reset=False):
 
 @dataclass
 class Row:
-    """One case's results, and what the tables say about them."""
+    """One case's results, and how they compare."""
 
     case: object
     results: list
@@ -265,81 +306,14 @@ class Row:
         return difference(result.bounds, expected.bounds)
 
     def disagreements(self):
-        """Labels and gaps of float64 results outside the tolerance."""
-        exact = [r for r in self.results if r.contender.dtype == "float64"]
-        return [(r.contender.label, self.gap(r)) for r in exact if not self.gap(r) <= TOLERANCE]
+        """Labels and gaps of the results outside their tolerance."""
+        gaps = [(result.contender, self.gap(result)) for result in self.results]
+        return [(contender.label, gap) for contender, gap in gaps if not gap <= contender.limit]
 
     def ratio(self, one, other, attribute="fastest"):
         """How many times faster (name, dtype) `one` is than `other`, or None."""
         one, other = self[one], self[other]
         return getattr(other, attribute) / getattr(one, attribute) if one and other else None
-
-    def summary(self):
-        """One line for the progress."""
-        gain, gain32 = (number(ratio) for ratio in self._gains("fastest"))
-        line = f"{gain} x {PEER} (goal {self.case.goal:g}), float32 {gain32} x float64"
-        for label, gap in self.disagreements():
-            line += f"; {label} DISAGREES: {gap:.1e}"
-        return line
-
-    def speed(self):
-        """Cells of the table of ratios."""
-        gain, gain32 = self._gains("fastest")
-        return [
-            self.case.name,
-            self.case.title,
-            f"{self.case.goal:g}",
-            number(gain),
-            number(self._gains("typical")[0]),
-            "–" if gain is None else "yes" if self.case.goal <= gain < math.inf else "no",
-            number(self._gains("whole")[0]),
-            number(self.ratio((OURS, "float64"), (BASELINE, "float64"))),
-            number(gain32),
-        ]
-
-    def _gains(self, attribute):
-        """fastem float64 against the peer's, and fastem float32 against float64."""
-        return (
-            self.ratio((OURS, "float64"), (PEER, "float64"), attribute),
-            self.ratio((OURS, "float32"), (OURS, "float64"), attribute),
-        )
-
-    def detail(self, peak):
-        """Cells of the table of absolute figures."""
-        ours = [self[OURS, "float64"], self[OURS, "float32"]]
-        peer, baseline = self[PEER, "float64"], self[BASELINE, "float64"]
-        return [
-            self.case.name,
-            *(milliseconds(result) for result in (*ours, peer, baseline)),
-            str(peer.contender.threads) if peer else "–",
-            *(self._flops(result, peak) if result else "–" for result in ours),
-            *(f"{self.gap(result):.0e}" if result else "–" for result in ours),
-            *(number(self.memory.get(name)) for name in (OURS, PEER)),
-        ]
-
-    def _flops(self, result, peak):
-        """Useful GF/s, and their share of the machine's own gemm."""
-        speed = self.case.flops / result.fastest
-        return f"{number(speed / 1e9)} ({speed / peak[result.contender.dtype]:.0%})"
-
-
-SPEED_HEADER = [
-    "case", "N × D, K", f"goal × {PEER}", "fastest", "median", "reached", "whole fit",
-    f"× {BASELINE}", f"float32 × float64 (goal {FLOAT32_GOAL})",
-]  # fmt: skip
-DETAIL_HEADER = [
-    "case", "ms, float64", "ms, float32", f"ms, {PEER}", f"ms, {BASELINE}",
-    f"{PEER}'s BLAS threads", "float64 GF/s (of dgemm)", "float32 GF/s (of sgemm)",
-    "objective, float64", "objective, float32", "MiB beyond X", f"{PEER}'s",
-]  # fmt: skip
-METHOD = f"""\
-E+M per iteration, wall: a fit of {LONG} iterations less a fit of {SHORT}, by {LONG - SHORT};
-contenders in turn, warm, rounds: {{rounds}}; ms are fastest / median. Ratios are fastem float64
-against {PEER} float64: from the fastest fits (these decide "reached"), from the medians, and for
-the whole fit of {LONG} iterations. {PEER} and {BASELINE} (the textbook in bench/reference) are at
-their better BLAS setting, of 1 and {{threads}} threads. Objectives are compared at every iteration:
-the largest relative difference from {PEER}'s float64, where float64 must agree to {TOLERANCE:g}.
-MiB beyond X is the peak that a fit adds. A dash: not measured, or lost in noise."""
 
 
 def report(family, options, rows, peak):
@@ -350,11 +324,12 @@ def report(family, options, rows, peak):
     paragraphs = [
         heading,
         f"{setting}. {versions((OURS, *family.PEERS))}.",
-        table(SPEED_HEADER, [row.speed() for row in rows]),
-        table(DETAIL_HEADER, [row.detail(peak) for row in rows]),
-        METHOD.format(threads=options.threads, rounds=options.rounds),
+        *(table(header, lines) for header, lines in family.tables(rows, peak, options)),
+        family.METHOD.format(threads=options.threads, rounds=options.rounds),
         family.NOTES,
     ]
+    if MISSING:
+        paragraphs.append("Not measured: " + "; ".join(map(": ".join, MISSING.items())) + ".")
     return "\n\n".join(paragraphs)
 
 

@@ -1,13 +1,35 @@
 """Bench cases and contenders for GaussianMixture."""
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-from _harness import Contender, optional
+from _harness import (
+    BASELINE,
+    LONG,
+    OURS,
+    PEER,
+    SHORT,
+    TOLERANCE,
+    Contender,
+    milliseconds,
+    number,
+    optional,
+)
 from reference import gaussian_mixture as reference
 
-PEERS = ("scikit-learn", "numpy", "scipy")  # whose versions the report names
+PEERS = (PEER, "numpy", "scipy")  # whose versions the report names
+FLOAT32_GOAL = 1.5  # float32 against float64
+
+METHOD = f"""\
+E+M per iteration, wall: a fit of {LONG} iterations less a fit of {SHORT}, by {LONG - SHORT};
+contenders in turn, warm, rounds: {{rounds}}; ms are fastest / median. Ratios are fastem float64
+against {PEER} float64: from the fastest fits (these decide "reached"), from the medians, and for
+the whole fit of {LONG} iterations. {PEER} and {BASELINE} (the textbook in bench/reference) are at
+their better BLAS setting, of 1 and {{threads}} threads. Objectives are compared at every iteration:
+the largest relative difference from {PEER}'s float64, where float64 must agree to {TOLERANCE:g}.
+MiB beyond X is the peak that a fit adds. A dash: not measured, or lost in noise."""
 
 NOTES = """\
 Data: Gaussian components in random order, each covariance with eigenvalues between 1/8 and 1/2 (the
@@ -81,9 +103,9 @@ def sample(case, dtype="float64", seed=0):
     factors = _random_factors(rng, k, d, case.covariance_type)
     X = np.empty((case.n_samples, d), dtype)
     # In blocks with a seed each: the temporaries stay small, and a block does not depend on n.
-    for number, first in enumerate(range(0, case.n_samples, 4096)):
+    for place, first in enumerate(range(0, case.n_samples, 4096)):
         block = X[first : first + 4096]
-        rng_block = np.random.default_rng([seed, number])
+        rng_block = np.random.default_rng([seed, place])
         labels = rng_block.integers(k, size=len(block))
         noise = rng_block.normal(size=block.shape)
         for label in range(k):
@@ -122,15 +144,15 @@ def contenders(case, options):
     threads = options.threads
     settings = sorted({1, threads})  # more BLAS threads can be slower: the better one counts
     found = [
-        Contender("fastem", dtype, threads, estimator(GaussianMixture, case, *data[dtype], threads))
+        Contender(OURS, dtype, threads, estimator(GaussianMixture, case, *data[dtype], threads))
         for dtype in options.dtype
     ]
     if (peer := optional("sklearn.mixture", "GaussianMixture")) is not None:
         for dtype in data if options.peer_float32 else ["float64"]:
             peer_fit = estimator(peer, case, *data[dtype])
-            found += [Contender("scikit-learn", dtype, limit, peer_fit) for limit in settings]
+            found += [Contender(PEER, dtype, limit, peer_fit) for limit in settings]
     numpy_fit = textbook(case, *data["float64"])
-    found += [Contender("NumPy", "float64", limit, numpy_fit) for limit in settings]
+    found += [Contender(BASELINE, "float64", limit, numpy_fit) for limit in settings]
     return found
 
 
@@ -169,3 +191,75 @@ def estimator(cls, case, X, start, n_jobs=None):
         return [*getattr(model, "lower_bounds_", []), model.lower_bound_]
 
     return fit
+
+
+# --------------------------------------------------------------------------------------- tables
+
+
+_SPEED = [
+    "case", "N × D, K", f"goal × {PEER}", "fastest", "median", "reached", "whole fit",
+    f"× {BASELINE}", f"float32 × float64 (goal {FLOAT32_GOAL})",
+]  # fmt: skip
+_DETAIL = [
+    "case", "ms, float64", "ms, float32", f"ms, {PEER}", f"ms, {BASELINE}",
+    f"{PEER}'s BLAS threads", "float64 GF/s (of dgemm)", "float32 GF/s (of sgemm)",
+    "objective, float64", "objective, float32", "MiB beyond X", f"{PEER}'s",
+]  # fmt: skip
+
+
+def summary(row):
+    """One line for the progress."""
+    gain, gain32 = (number(ratio) for ratio in _gains(row, "fastest"))
+    return f"{gain} x {PEER} (goal {row.case.goal:g}), float32 {gain32} x float64"
+
+
+def tables(rows, peak, options):
+    """The table of ratios and that of absolute figures."""
+    return [
+        (_SPEED, [_speed(row) for row in rows]),
+        (_DETAIL, [_detail(row, peak) for row in rows]),
+    ]
+
+
+def _speed(row):
+    """Cells of the table of ratios."""
+    gain, gain32 = _gains(row, "fastest")
+    return [
+        row.case.name,
+        row.case.title,
+        f"{row.case.goal:g}",
+        number(gain),
+        number(_gains(row, "typical")[0]),
+        "–" if gain is None else "yes" if row.case.goal <= gain < math.inf else "no",
+        number(_gains(row, "whole")[0]),
+        number(row.ratio((OURS, "float64"), (BASELINE, "float64"))),
+        number(gain32),
+    ]
+
+
+def _gains(row, attribute):
+    """fastem float64 against the peer's, and fastem float32 against float64."""
+    return (
+        row.ratio((OURS, "float64"), (PEER, "float64"), attribute),
+        row.ratio((OURS, "float32"), (OURS, "float64"), attribute),
+    )
+
+
+def _detail(row, peak):
+    """Cells of the table of absolute figures."""
+    ours = [row[OURS, "float64"], row[OURS, "float32"]]
+    peer, baseline = row[PEER, "float64"], row[BASELINE, "float64"]
+    return [
+        row.case.name,
+        *(milliseconds(result) for result in (*ours, peer, baseline)),
+        str(peer.contender.threads) if peer else "–",
+        *(_flops(row.case, result, peak) if result else "–" for result in ours),
+        *(f"{row.gap(result):.0e}" if result else "–" for result in ours),
+        *(number(row.memory.get(name)) for name in (OURS, PEER)),
+    ]
+
+
+def _flops(case, result, peak):
+    """Useful GF/s, and their share of the machine's own gemm."""
+    speed = case.flops / result.fastest
+    return f"{number(speed / 1e9)} ({speed / peak[result.contender.dtype]:.0%})"

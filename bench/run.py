@@ -1,4 +1,4 @@
-"""The bench: `python bench/run.py gmm [--quick]`. One module per model family, one shared harness.
+"""The bench: `python bench/run.py plsa [--quick]`. One module a model family, one shared harness.
 
 Prints a Markdown report; a complete run also writes it into bench/RESULTS.md. Exit status 1 means
 that a contender failed or that the objectives disagree, in which case no time is worth printing.
@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-# Command-line name -> module beside this file. A module needs CASES, NOTES, PEERS, contenders().
-FAMILIES = {"gmm": "gmm"}
+# Command-line name -> module beside this file; _harness says what a module needs.
+FAMILIES = {"gmm": "gmm", "plsa": "plsa"}
 
 # These pin OpenBLAS to the kernels and block sizes of an older processor. Left set, they would slow
 # scikit-learn and NumPy and flatter us. OpenBLAS reads them when it is loaded, so they must go

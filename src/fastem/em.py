@@ -50,7 +50,7 @@ True
 [0.796744, 0.519659]
 >>> incremental = em.fit(TwoCoins(), blocks, start, schedule="incremental", max_iter=10, tol=0)
 >>> incremental.params.round(6).tolist()
-[0.79679, 0.519589]
+[0.796789, 0.519588]
 """
 
 from __future__ import annotations

@@ -143,44 +143,69 @@ static void FN(documents)(const topics_job *job, ptrdiff_t first, ptrdiff_t last
     }
 }
 
+/* Sums of one word, over `vecs` vectors of topics from `at` on: nothing leaves the registers before
+ * they are done, for in a small block of documents a word has few counts. */
+ALWAYS_INLINE void FN(word_block)(const int vecs, const topics_job *job, ptrdiff_t w, ptrdiff_t at,
+                                  REAL *changes)
+{
+    const REAL *ratio = job->ratio, *scale = (const REAL *)job->scale + at;
+    const REAL *thetas = (const REAL *)job->doc_topic + at;
+    ptrdiff_t row = job->word_id[w] * job->width + at;
+    const REAL *topic = (const REAL *)job->topics + row;
+    REAL *sums = (REAL *)job->sums + (job->all_words ? row : w * job->width + at);
+    REAL *in_total = job->total ? (REAL *)job->total + row : NULL;
+    int64_t i = job->word_begin[w], end = job->word_begin[w + 1];
+    vec even[8], odd[8];
+    UNROLL
+    for (int v = 0; v < vecs; v++)
+        even[v] = odd[v] = FN(fill)(0);
+    for (; i + 2 <= end; i += 2) {
+        const REAL *one = thetas + job->doc[i] * job->width;
+        const REAL *two = thetas + job->doc[i + 1] * job->width;
+        REAL a = ratio[job->position[i]], b = ratio[job->position[i + 1]];
+        UNROLL
+        for (int v = 0; v < vecs; v++) {
+            even[v] += a * FN(load)(one + v * VL);
+            odd[v] += b * FN(load)(two + v * VL);
+        }
+    }
+    if (i < end) {
+        const REAL *one = thetas + job->doc[i] * job->width;
+        REAL a = ratio[job->position[i]];
+        UNROLL
+        for (int v = 0; v < vecs; v++)
+            even[v] += a * FN(load)(one + v * VL);
+    }
+    UNROLL
+    for (int v = 0; v < vecs; v++) {
+        vec phi = (FN(load)(topic + v * VL) + (REAL)job->word_prior) * FN(load)(scale + v * VL);
+        vec sum = phi * (even[v] + odd[v]), change = sum;
+        if (in_total) {
+            vec old = FN(load)(sums + v * VL), rise = FN(max)(sum - old, FN(fill)(0));
+            sum += (REAL)job->relax * rise;
+            change = sum - old;
+            /* rounding must not leave less than nothing */
+            FN(store)(in_total + v * VL,
+                      FN(max)(FN(load)(in_total + v * VL) + change, FN(fill)(0)));
+        }
+        FN(store)(sums + v * VL, sum);
+        FN(store)(changes + at + v * VL, FN(load)(changes + at + v * VL) + change);
+    }
+}
+
 static void FN(words)(const topics_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch,
                       double *totals)
 {
-    const REAL *ratio = job->ratio, *thetas = job->doc_topic, *topics = job->topics;
-    const REAL *scale = job->scale;
-    REAL *acc = scratch, *changes = acc + job->width, prior = (REAL)job->word_prior;
-    memset(changes, 0, job->width * sizeof(REAL));
-    for (ptrdiff_t w = first; w < last; w++) {
-        ptrdiff_t row = job->word_id[w] * job->width;
-        const REAL *topic = topics + row;
-        REAL *sums = (REAL *)job->sums + (job->all_words ? row : w * job->width);
-        REAL *in_total = job->total ? (REAL *)job->total + row : NULL;
-        memset(acc, 0, job->width * sizeof(REAL));
-        for (int64_t begin = job->word_begin[w]; begin < job->word_begin[w + 1]; begin += VL) {
-            ptrdiff_t n = job->word_begin[w + 1] - begin;
-            const REAL *rows[ROWS];
-            REAL c[ROWS];
-            n = n < VL ? n : VL;
-            for (ptrdiff_t j = 0; j < n; j++) {
-                rows[j] = thetas + job->doc[begin + j] * job->width;
-                c[j] = ratio[job->position[begin + j]];
-            }
-            FN(add_rows)(job->width, n, c, rows, acc);
+    ptrdiff_t width = job->width;
+    REAL *changes = scratch;
+    memset(changes, 0, width * sizeof(REAL));
+    for (ptrdiff_t w = first; w < last; w++)
+        for (ptrdiff_t at = 0; at < width; at += 8 * VL) {
+#define CALL(vecs) FN(word_block)(vecs, job, w, at, changes)
+            BLOCK_CASES(CALL)
+#undef CALL
         }
-        for (ptrdiff_t k = 0; k < job->width; k += VL) {
-            vec sum = (FN(load)(topic + k) + prior) * FN(load)(scale + k) * FN(load)(acc + k);
-            vec change = sum;
-            if (in_total) {
-                vec old = FN(load)(sums + k), rise = FN(max)(sum - old, FN(fill)(0));
-                sum += (REAL)job->relax * rise;
-                change = sum - old;
-                /* rounding must not leave less than nothing */
-                FN(store)(in_total + k, FN(max)(FN(load)(in_total + k) + change, FN(fill)(0)));
-            }
-            FN(store)(sums + k, sum);
-            FN(store)(changes + k, FN(load)(changes + k) + change);
-        }
-    }
     for (ptrdiff_t k = 0; k < job->n_topics; k++)
         totals[k] += changes[k];
 }
+#undef BLOCK_CASES
