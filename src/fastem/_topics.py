@@ -49,7 +49,10 @@ class TopicSums:
 
     def add(self, other):
         """Add other sums to these, which are of all words, in place."""
-        self.values[slice(None) if other.word_id is None else other.word_id] += other.values
+        if other.word_id is None:
+            self.values += other.values
+        else:
+            kernel.add_rows(self.values, other.word_id, other.values)
 
     def __add__(self, other):
         total = self.copy()

@@ -320,20 +320,22 @@ class _Incremental(_Batch):
         super().__init__(model, list(blocks))
         self.latest: list[Statistics] = []
         self.at_start: Statistics | None = None
-        self.total: Statistics | None = None  # of all blocks' latest statistics, once all joined
-        self.joined = 0
+        self.total: Statistics | None = None  # of those that joined, and the share of the start
+        self.joined, self.share = 0, 0.0
 
     def __call__(self, params, check: bool) -> tuple[float, Any]:
-        start, visits = params, len(self.blocks)
+        start = params
         if not self.latest:
             self.latest = [self.expect(params, block, check) for block in self.blocks]
             self.at_start = self.latest[0].copy()
             for statistics in self.latest[1:]:
                 self.at_start.add(statistics)
-            params, visits = self.model.m_step(self.at_start.copy()), 0
-        while visits > 0:
-            params = self.sweep(params, check)
-            visits -= self.joined
+            params = self.model.m_step(self.at_start.copy())
+        else:
+            visits = 0  # an iteration is about as many as there are blocks
+            while visits + self.joined / 2 < len(self.blocks):
+                params = self.sweep(params, check)
+                visits += self.joined
         bound = sum(statistics.bound for statistics in self.latest)
         weight = sum(statistics.weight for statistics in self.latest)
         return self.bound(Statistics(bound=bound, weight=weight), start, check), params
@@ -344,8 +346,7 @@ class _Incremental(_Batch):
         if before < everyone:
             wanted = max(self.FIRST * everyone, self.GROWTH * before)
             self.joined = min(everyone, math.ceil(wanted))
-        # A new object: parameters may refer to statistics, and those of the last pass must stay.
-        total = self.total.copy() if self.total is not None else self.sum(before)
+        total = self.begin(self.SHARE * self.joined / everyone if before < everyone else 0.0)
         for number, block in enumerate(self.blocks[: self.joined]):
             if number < before:
                 statistics = self.replace(params, block, self.latest[number], total, check)
@@ -354,9 +355,27 @@ class _Incremental(_Batch):
                 total.add(statistics)
             self.latest[number] = statistics
             params = self.model.m_step(total)
-        if before == everyone:
-            self.total = total
+        self.total = total
         return params
+
+    def begin(self, share) -> Statistics:
+        """Return the sum of those that joined, and a share of the start for the others.
+
+        It is a new object: parameters may refer to statistics, and the last pass's must stay.
+        """
+        assert self.at_start is not None
+        change, self.share = share - self.share, share
+        if self.total is None:
+            return self.at_start * share
+        if share == 0 and change != 0:  # everyone joined: once without the rounding
+            total = self.latest[0].copy()
+            for statistics in self.latest[1:]:
+                total.add(statistics)
+            return total
+        total = self.total.copy()
+        if change != 0:
+            total.add(self.at_start * change)
+        return total
 
     def replace(self, params, block, old, total, check):
         """Replace a block's old statistics in the total; return its new ones."""
@@ -365,15 +384,6 @@ class _Incremental(_Batch):
         statistics = self.expect(params, block, check)
         total.add(statistics - old)
         return statistics
-
-    def sum(self, before):
-        """Return the sum of those that had joined before, and of what stands in for the rest."""
-        assert self.at_start is not None
-        everyone = len(self.blocks)
-        total: Statistics = self.at_start * (self.SHARE * self.joined / everyone if before < everyone else 0.0)
-        for statistics in self.latest[:before]:
-            total.add(statistics)
-        return total
 
 
 _PASSES = {"batch": _Batch, "incremental": _Incremental}

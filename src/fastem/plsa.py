@@ -57,7 +57,7 @@ class PLSA(TopicModel, EMEstimator):
         after every `batch_size` documents (Neal & Hinton 1998), first on few of them, and
         over-relaxed. It reaches the same likelihood several times sooner and mostly ends higher,
         but keeps the sums of each batch: `n_components` numbers for every different word in it.
-    batch_size : int, default=64
+    batch_size : int, default=200
         Number of documents in a batch of the incremental algorithm.
     max_iter : int, default=200
         Largest number of EM iterations.
@@ -156,7 +156,7 @@ class PLSA(TopicModel, EMEstimator):
         *,
         init="random",
         algorithm="batch",
-        batch_size=64,
+        batch_size=200,
         max_iter=200,
         tol=1e-5,
         evaluate_every=1,

@@ -208,7 +208,7 @@ def e_step(
 
     Equivalent to `documents`, and then ``sums = phi * (ratio.T @ doc_topic)``.
 
-    With a total, which may be `topics`, the old sums are replaced: ``total[word_id] += sums - old``,
+    With a total, which may be `topics`, the old sums are replaced in it, ``total += sums - old``;
     what comes back are the changes of the totals, and ``relax * maximum(new - old, 0)`` is added to
     the new sums and the new topics of documents, which are normalised again.
     """
@@ -231,6 +231,17 @@ def e_step(
         for k in range(n_topics):
             lanes[0, k] += lanes[lane, k]
     return totals[0].copy()
+
+
+def add_rows(real[:, ::1] total, const int32_t[::1] rows, const real[:, ::1] values):
+    """``total[rows] += values``, without NumPy's copies of both."""
+    cdef Py_ssize_t i, k
+    cdef real *row
+    with nogil:
+        for i in range(rows.shape[0]):
+            row = &total[rows[i], 0]
+            for k in range(total.shape[1]):
+                row[k] += values[i, k]
 
 
 cdef void _documents(topics_job *job, Py_ssize_t n_topics, real[:, ::1] doc_topic,
