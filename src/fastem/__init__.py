@@ -9,18 +9,28 @@ if TYPE_CHECKING:
     from fastem import em
     from fastem._versions import has_openmp, show_versions
     from fastem.gaussian_mixture import GaussianMixture
+    from fastem.lda import LatentDirichletAllocation
     from fastem.plsa import PLSA
 
 # Imported when first used: scikit-learn takes a second, which `python -m fastem --help` can do
 # without.
 _HOMES = {
     "GaussianMixture": "fastem.gaussian_mixture",
+    "LatentDirichletAllocation": "fastem.lda",
     "PLSA": "fastem.plsa",
     "has_openmp": "fastem._versions",
     "show_versions": "fastem._versions",
 }
 
-__all__ = ["PLSA", "GaussianMixture", "__version__", "em", "has_openmp", "show_versions"]
+__all__ = [
+    "PLSA",
+    "GaussianMixture",
+    "LatentDirichletAllocation",
+    "__version__",
+    "em",
+    "has_openmp",
+    "show_versions",
+]
 
 
 def __getattr__(name: str) -> Any:

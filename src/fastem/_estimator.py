@@ -65,8 +65,9 @@ def _fitted(estimator) -> dict[str, Any]:
 class EMEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of the estimators that :mod:`fastem.em` fits.
 
-    A subclass has the parameters `tol`, `max_iter`, `verbose` and `verbose_interval`, and a method
-    ``_attributes(params)`` that returns the fitted attributes of some parameters as a dict.
+    A subclass has the parameters `tol`, `max_iter`, `verbose` and `verbose_interval`, or gives them
+    to ``_fit_em``, and a method ``_attributes(params)`` that returns the fitted attributes of some
+    parameters as a dict.
     """
 
     def _fit_em(
@@ -77,6 +78,8 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator):
         *,
         schedule="batch",
         check_every=1,
+        tol=None,
+        verbose=None,
         n_init=1,
         lower_bound=-np.inf,
         callbacks=(),
@@ -97,14 +100,14 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator):
                     blocks,
                     start,
                     schedule=schedule,
-                    tol=self.tol,
+                    tol=self.tol if tol is None else tol,
                     max_iter=self.max_iter,
                     check_every=check_every,
                     n_init=n_init,
                     lower_bound=lower_bound,
                     callbacks=callbacks,
-                    verbose=int(self.verbose),
-                    verbose_interval=self.verbose_interval,
+                    verbose=int(self.verbose if verbose is None else verbose),
+                    verbose_interval=getattr(self, "verbose_interval", 10),
                 )
         except KeyboardInterrupt as interrupt:
             best = getattr(interrupt, "result", None)

@@ -102,6 +102,7 @@ class Documents:
     Attributes
     ----------
     counts : Counts
+    n_tokens : ndarray of shape (D,)
     doc_topic : ndarray of shape (D, width)
         The documents' topics, which the E-step moves on: they belong to the documents.
     spare : ndarray of shape (D, width)
@@ -117,8 +118,9 @@ class Documents:
             None if sample_weight is None else np.ascontiguousarray(sample_weight),
         )
         self.sample_weight = sample_weight
+        self.n_tokens = X @ np.ones(self.n_words)
         weights = np.ones(self.n_docs) if sample_weight is None else sample_weight
-        self.total_weight = float(weights @ (X @ np.ones(self.n_words)))
+        self.total_weight = float(weights @ self.n_tokens)
 
     @classmethod
     def blocks(cls, X, sample_weight, batch_size=None):
@@ -163,14 +165,14 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     Its ``components_`` of shape (n_components, n_features) order the words of a topic.
     """
 
-    def _validated(self, X, *, reset):
-        """Return X as canonical CSR with real counts."""
+    def _validated(self, X, *, reset, dtype=None):
+        """Return X as canonical CSR with real counts, of the given dtype if there is one."""
         X = validate_data(
             self,
             X,
             reset=reset,
             accept_sparse="csr",
-            dtype=[np.float64, np.float32],
+            dtype=[np.float64, np.float32] if dtype is None else dtype,
             accept_large_sparse=True,
         )
         X = sp.csr_array(X)
@@ -260,7 +262,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 f"doc_topic must have one column for each of the {len(self.components_)} topics, "
                 f"got {doc_topic.shape[1]}"
             )
-        return doc_topic @ self.components_
+        return doc_topic @ (self.components_ / self.components_.sum(axis=1, keepdims=True))
 
     @property
     def _n_features_out(self):

@@ -154,7 +154,7 @@ def fit(
     blocks: Sequence[Any],
     start: Any,
     *,
-    schedule: Literal["batch", "incremental"] = "batch",
+    schedule: Literal["batch", "incremental", "stepwise"] = "batch",
     tol: float = 1e-3,
     max_iter: int = 100,
     check_every: int = 1,
@@ -176,13 +176,15 @@ def fit(
         order. It is read once an iteration, so a generator is refused.
     start : object or callable
         The first parameters; or a function of the restart's number that returns them.
-    schedule : {'batch', 'incremental'}, default='batch'
+    schedule : {'batch', 'incremental', 'stepwise'}, default='batch'
         'batch' makes an M-step when every block had its E-step: the bound never falls.
         'incremental' makes one after each block, whose statistics replace those of its last visit
         (Neal & Hinton 1998): far fewer iterations where there are many blocks, at the price of
         keeping every block's statistics. Its first iteration is a batch one; then the blocks join
         one after another, and an iteration is as many visits as there are blocks. The bound of an
         iteration sums what each block saw at its last visit, at the parameters of that moment.
+        'stepwise' asks the model for ``step(params, statistics, block) -> params`` after each block
+        (Cappé & Moulines 2009), which decides how far to go; nothing is kept.
     tol : float, default=1e-3
         Stop when the bound per unit weight changes by less than this. 0 never stops early.
     max_iter : int, default=100
@@ -386,7 +388,19 @@ class _Incremental(_Batch):
         return statistics
 
 
-_PASSES = {"batch": _Batch, "incremental": _Incremental}
+class _Stepwise(_Batch):
+    """One pass: a step towards the M-step of each block."""
+
+    def __call__(self, params, check: bool) -> tuple[float, Any]:
+        start, bound, weight = params, 0.0, 0.0
+        for block in self.blocks:
+            statistics = self.expect(params, block, check)
+            bound, weight = bound + statistics.bound, weight + statistics.weight
+            params = self.model.step(params, statistics, block)
+        return self.bound(Statistics(bound=bound, weight=weight), start, check), params
+
+
+_PASSES = {"batch": _Batch, "incremental": _Incremental, "stepwise": _Stepwise}
 
 
 def _better(best: Result | None, new: Result) -> Result:
@@ -414,7 +428,8 @@ def _check_arguments(blocks, start, schedule, tol, max_iter, check_every, n_init
     if isinstance(blocks, Sized) and len(blocks) == 0:
         raise ValueError("blocks is empty: give at least one block of data")
     if schedule not in _PASSES:
-        raise ValueError(f"schedule must be 'batch' or 'incremental', got {schedule!r}")
+        known = ", ".join(map(repr, _PASSES))
+        raise ValueError(f"schedule must be one of {known}, got {schedule!r}")
     if not tol >= 0:
         raise ValueError(f"tol must be >= 0, got {tol!r}")
     if max_iter < 0:

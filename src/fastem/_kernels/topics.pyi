@@ -45,3 +45,18 @@ def e_step(
     relax: float = 0.0,
 ) -> np.ndarray: ...
 def add_rows(total: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None: ...
+def dirichlet_e_step(
+    counts: Counts,
+    gamma: np.ndarray,
+    doc_topic_prior: np.ndarray,
+    topics: np.ndarray,
+    scale: np.ndarray,
+    doc_topic: np.ndarray,
+    log_likelihood: np.ndarray | None,
+    sums: np.ndarray | None,
+    n_topics: int,
+    n_threads: int,
+    max_sweeps: int,
+    tol: float,
+) -> np.ndarray | None: ...
+def exp_digamma(sums: np.ndarray, prior: float, out: np.ndarray, n_threads: int) -> None: ...

@@ -37,6 +37,8 @@ cdef extern from "topics_job.h":
         const void *scale
         double word_prior
         double doc_prior
+        void *gamma
+        const void *doc_topic_prior
         Py_ssize_t max_sweeps
         double tol
         double relax
@@ -52,6 +54,7 @@ cdef extern from "topics_job.h":
         Py_ssize_t lanes
         Py_ssize_t (*scratch_bytes)(const topics_job *) noexcept nogil
         void (*documents)(const topics_job *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
+        void (*exp_digamma)(const void *, double, Py_ssize_t, void *) noexcept nogil
         void (*words)(const topics_job *, Py_ssize_t, Py_ssize_t, void *, double *) noexcept nogil
 
 cdef extern from *:
@@ -212,25 +215,65 @@ def e_step(
     what comes back are the changes of the totals, and ``relax * maximum(new - old, 0)`` is added to
     the new sums and the new topics of documents, which are normalised again.
     """
-    cdef topics_job job = counts.job
-    totals = np.zeros((LANES, n_topics))
-    cdef double[:, ::1] lanes = totals
-    cdef Py_ssize_t lane, k
     if counts._word_id is None:
         counts._lay_by_word()
-        job = counts.job
+    cdef topics_job job = counts.job
     _documents(&job, n_topics, doc_topic, topics, scale, new_doc_topic, log_likelihood, word_prior,
                doc_prior)
     if counts.nnz:
         job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
     if total is not None:
         job.total, job.relax = &total[0, 0], relax
-    _run(&job, choose(n_topics, real is double), counts, lanes, 3.0 * counts.nnz * n_topics,
-         n_threads)
-    for lane in range(1, LANES):  # in order, whatever the threads did
-        for k in range(n_topics):
-            lanes[0, k] += lanes[lane, k]
-    return totals[0].copy()
+    return _run_with_words(&job, choose(n_topics, real is double), counts, 2.0, n_threads)
+
+
+def dirichlet_e_step(
+    Counts counts,
+    real[:, ::1] gamma,                 # INOUT  (D, width)  Dirichlet parameters of the documents
+    const real[::1] doc_topic_prior,    # IN     (width,)
+    const real[:, ::1] topics,          # IN     (V, width)
+    const real[::1] scale,              # IN     (width,)
+    real[:, ::1] doc_topic,             # OUT    (D, width)  theta = exp(digamma(gamma))
+    double[::1] log_likelihood,         # OUT    (D,) or None
+    real[:, ::1] sums,                  # OUT    (W, width) or (V, width); or None: documents alone
+    Py_ssize_t n_topics,
+    int n_threads,
+    Py_ssize_t max_sweeps,              # updates of gamma, at most
+    double tol,                         # until it changes by less than this on average
+):
+    """E-step of latent Dirichlet allocation; returns the sums' totals over words, (K,), or None.
+
+    Equivalent to, for each document, with n its counts and phi = topics * scale, until gamma stays::
+
+        gamma = doc_topic_prior + theta * (n / (theta @ phi.T) @ phi)
+
+    then, with the last theta, ``log_likelihood = sum(n * log(theta @ phi.T))`` and
+    ``sums = phi * ((n / (theta @ phi.T)).T @ theta)``.
+    """
+    if sums is not None and counts._word_id is None:
+        counts._lay_by_word()
+    cdef topics_job job = counts.job
+    cdef const topics_ops *ops = choose(n_topics, real is double)
+    _documents(&job, n_topics, doc_topic, topics, scale, doc_topic, log_likelihood, 0, 0)
+    job.gamma, job.doc_topic_prior = &gamma[0, 0], &doc_topic_prior[0]
+    job.max_sweeps, job.tol = max_sweeps, tol * n_topics
+    if sums is None:
+        job.ratio = NULL
+        _run(&job, ops, counts, None, 8.0 * counts.nnz * n_topics, n_threads)
+        return None
+    if counts.nnz:
+        job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
+    return _run_with_words(&job, ops, counts, 8.0, n_threads)
+
+
+def exp_digamma(const real[:, ::1] sums, double prior, real[:, ::1] out, int n_threads):
+    """``out = exp(digamma(sums + prior))``, elementwise, for sums + prior > 0."""
+    cdef const topics_ops *ops = fastem_topics_ops(runtime.level(), real is double)
+    cdef Py_ssize_t n = sums.shape[0] * sums.shape[1], begin
+    cdef const real *from_ = &sums[0, 0]
+    cdef real *to = &out[0, 0]
+    for begin in prange(0, n, 8192, nogil=True, num_threads=n_threads if n > 100_000 else 1):
+        ops.exp_digamma(from_ + begin, prior, min(8192, n - begin), to + begin)
 
 
 def add_rows(real[:, ::1] total, const int32_t[::1] rows, const real[:, ::1] values):
@@ -253,6 +296,19 @@ cdef void _documents(topics_job *job, Py_ssize_t n_topics, real[:, ::1] doc_topi
     job.word_prior, job.doc_prior, job.max_sweeps = word_prior, doc_prior, 1
     job.new_doc_topic = NULL if new_doc_topic is None else &new_doc_topic[0, 0]
     job.log_likelihood = NULL if log_likelihood is None else &log_likelihood[0]
+
+
+cdef _run_with_words(topics_job *job, const topics_ops *ops, Counts counts, double sweeps,
+                     int n_threads):
+    """Run both passes; return the sums' totals over words."""
+    cdef Py_ssize_t lane, k
+    totals = np.zeros((LANES, job.n_topics))
+    cdef double[:, ::1] lanes = totals
+    _run(job, ops, counts, lanes, (sweeps + 1) * counts.nnz * job.n_topics, n_threads)
+    for lane in range(1, LANES):  # in order, whatever the threads did
+        for k in range(job.n_topics):
+            lanes[0, k] += lanes[lane, k]
+    return totals[0].copy()
 
 
 cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] totals,

@@ -12,7 +12,7 @@
     {                                                                                             \
         FASTEM_STRING(suffix), VEC_BYTES ? VEC_BYTES / (bytes) : 1,                               \
             FASTEM_CAT(scratch_bytes, dtype, suffix), FASTEM_CAT(documents, dtype, suffix),       \
-            FASTEM_CAT(words, dtype, suffix)                                                      \
+            FASTEM_CAT(exp_digamma_row, dtype, suffix), FASTEM_CAT(words, dtype, suffix)          \
     }
 #define FASTEM_STRING_(a) #a
 #define FASTEM_STRING(a) FASTEM_STRING_(a)

@@ -29,8 +29,11 @@ typedef struct {
     const void *scale;         /* (width,) real */
     double word_prior;         /* pseudo-count of each word in a topic */
     double doc_prior;          /* pseudo-count of each topic in a document */
+    /* latent Dirichlet allocation, else NULL: theta is exp(digamma(gamma)), and comes out */
+    void *gamma;               /* (D, width) real: Dirichlet parameters of the documents' topics */
+    const void *doc_topic_prior; /* (width,) real */
     ptrdiff_t max_sweeps;      /* E-steps of one document after another, at least 1 */
-    double tol;                /* a document is done when sum_z |change of theta| is below it */
+    double tol;                /* a document is done when sum_z |change of theta (gamma)| is below */
     double relax;              /* over-relaxation: what rises rises by 1 + relax times as much */
     /* what comes out */
     void *ratio;               /* (nnz,) real: weight * count / p(w|d), or NULL */
@@ -48,6 +51,8 @@ typedef struct {
     ptrdiff_t (*scratch_bytes)(const topics_job *);
     /* E-step of documents [first, last): ratio, new_doc_topic, log_likelihood. */
     void (*documents)(const topics_job *, ptrdiff_t first, ptrdiff_t last, void *scratch);
+    /* row = exp(digamma(sums + prior)) for n reals, which must be above 0. */
+    void (*exp_digamma)(const void *sums, double prior, ptrdiff_t n, void *row);
     /* Sums of words [first, last) from the ratios; adds them over words to totals (K,): with a total
      * to replace them in, their changes. */
     void (*words)(const topics_job *, ptrdiff_t first, ptrdiff_t last, void *scratch,

@@ -7,6 +7,7 @@
  *
  * with acc a document's (rows of words) or a word's (rows of documents).
  */
+#include "digamma.h"
 #include "topic_rows.h"
 
 static ptrdiff_t FN(scratch_bytes)(const topics_job *job)
@@ -67,20 +68,20 @@ static int FN(is_near)(ptrdiff_t n, const REAL *a, const REAL *b, double tol)
     return change < tol;
 }
 
-/* One E-step of document d: scaled = theta * scale, acc = sum_w count_w / p(w|d) (S_w + prior); the
- * ratios; the log-likelihood. */
+/* One E-step of document d: scaled = theta * scale, acc = sum_w count_w / p(w|d) (S_w + prior), if
+ * acc is not NULL; the ratios, if ratio is not; the log-likelihood. */
 static double FN(document)(const topics_job *job, ptrdiff_t d, const REAL *theta, REAL *scaled,
-                           REAL *acc)
+                           REAL *acc, REAL *ratio, int with_logs)
 {
     const REAL *count = job->count, *topics = job->topics, *scale = job->scale;
-    REAL *ratio = job->ratio, weight = job->doc_weight ? (REAL)job->doc_weight[d] : 1;
+    REAL weight = job->doc_weight ? (REAL)job->doc_weight[d] : 1;
     REAL prior = (REAL)job->word_prior, from_prior = 0, sums[ROWS];
     double log_likelihood = 0;
     vec total = FN(fill)(0);
-    for (ptrdiff_t k = 0; k < job->width; k++) {
+    for (ptrdiff_t k = 0; k < job->width; k++)
         scaled[k] = theta[k] * scale[k];
-        acc[k] = 0;
-    }
+    if (acc)
+        memset(acc, 0, job->width * sizeof(REAL));
     if (prior > 0)
         for (ptrdiff_t k = 0; k < job->n_topics; k++)
             from_prior += prior * scaled[k];
@@ -103,44 +104,80 @@ static double FN(document)(const topics_job *job, ptrdiff_t d, const REAL *theta
         ratios = FN(select)(known, counts / dots, FN(fill)(0));
         FN(store)(c, ratios);
         total += ratios;
-        if (job->log_likelihood) {
+        if (with_logs) {
             REAL logs[ROWS];
             FN(store)(logs, counts * FN(log)(dots));
             for (ptrdiff_t j = 0; j < n; j++)
                 log_likelihood += logs[j];
         }
-        FN(add_rows)(job->width, n, c, rows, acc);
+        if (acc)
+            FN(add_rows)(job->width, n, c, rows, acc);
         if (ratio)
             for (ptrdiff_t j = 0; j < n; j++)
                 ratio[begin + j] = weight * c[j];
     }
     FN(store)(sums, total);
-    if (prior > 0)
+    if (acc && prior > 0)
         for (ptrdiff_t j = 0; j < VL; j++)
             for (ptrdiff_t k = 0; k < job->n_topics; k++)
                 acc[k] += prior * sums[j];
     return log_likelihood;
 }
 
+/* E-steps of document d of PLSA. */
+static void FN(plsa_document)(const topics_job *job, ptrdiff_t d, REAL *scaled, REAL *acc)
+{
+    ptrdiff_t row = d * job->width;
+    REAL *theta = (REAL *)job->doc_topic + row;
+    REAL *new_theta = job->new_doc_topic ? (REAL *)job->new_doc_topic + row : NULL;
+    int with_logs = job->log_likelihood != NULL;
+    for (ptrdiff_t sweep = 1; sweep <= job->max_sweeps; sweep++) {
+        double log_likelihood = FN(document)(job, d, theta, scaled, acc, job->ratio, with_logs);
+        if (with_logs)
+            job->log_likelihood[d] = log_likelihood;
+        if (!new_theta)
+            break;
+        FN(finish_document)(job, theta, scaled, acc, new_theta);
+        if (sweep == job->max_sweeps || FN(is_near)(job->n_topics, theta, new_theta, job->tol))
+            break;
+        memcpy(theta, new_theta, job->width * sizeof(REAL));
+    }
+}
+
+/* E-steps of document d of LDA (Blei, Ng & Jordan 2003, figure 6), in which gamma is
+ * prior + theta * acc; the last one only for the ratios and the logarithms. */
+static void FN(lda_document)(const topics_job *job, ptrdiff_t d, REAL *scaled, REAL *acc)
+{
+    ptrdiff_t width = job->width, row = d * width;
+    REAL *gamma = (REAL *)job->gamma + row, *theta = (REAL *)job->doc_topic + row;
+    const REAL *prior = job->doc_topic_prior;
+    REAL *new_gamma = acc;
+    int near = 0;
+    FN(exp_digamma_row)(gamma, 0, job->n_topics, theta);
+    for (ptrdiff_t sweep = 0; sweep < job->max_sweeps && !near; sweep++) {
+        FN(document)(job, d, theta, scaled, acc, NULL, 0);
+        for (ptrdiff_t k = 0; k < width; k += VL)
+            FN(store)(new_gamma + k, FN(load)(prior + k) + FN(load)(scaled + k) * FN(load)(acc + k));
+        near = FN(is_near)(job->n_topics, gamma, new_gamma, job->tol);
+        memcpy(gamma, new_gamma, job->n_topics * sizeof(REAL));
+        FN(exp_digamma_row)(gamma, 0, job->n_topics, theta);
+    }
+    if (job->ratio || job->log_likelihood) {
+        double log_likelihood =
+            FN(document)(job, d, theta, scaled, NULL, job->ratio, job->log_likelihood != NULL);
+        if (job->log_likelihood)
+            job->log_likelihood[d] = log_likelihood;
+    }
+}
+
 static void FN(documents)(const topics_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch)
 {
-    ptrdiff_t bytes = job->width * sizeof(REAL);
     REAL *acc = scratch, *scaled = acc + job->width;
-    for (ptrdiff_t d = first; d < last; d++) {
-        REAL *theta = (REAL *)job->doc_topic + d * job->width;
-        REAL *new_theta = job->new_doc_topic ? (REAL *)job->new_doc_topic + d * job->width : NULL;
-        for (ptrdiff_t sweep = 1; sweep <= job->max_sweeps; sweep++) {
-            double log_likelihood = FN(document)(job, d, theta, scaled, acc);
-            if (job->log_likelihood)
-                job->log_likelihood[d] = log_likelihood;
-            if (!new_theta)
-                break;
-            FN(finish_document)(job, theta, scaled, acc, new_theta);
-            if (sweep == job->max_sweeps || FN(is_near)(job->n_topics, theta, new_theta, job->tol))
-                break;
-            memcpy(theta, new_theta, bytes);
-        }
-    }
+    for (ptrdiff_t d = first; d < last; d++)
+        if (job->gamma)
+            FN(lda_document)(job, d, scaled, acc);
+        else
+            FN(plsa_document)(job, d, scaled, acc);
 }
 
 /* Sums of one word, over `vecs` vectors of topics from `at` on: nothing leaves the registers before

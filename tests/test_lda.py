@@ -1,0 +1,277 @@
+"""Latent Dirichlet allocation: against the textbook and against scikit-learn's."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import psi
+from sklearn.decomposition import LatentDirichletAllocation as Peer
+
+from fastem import LatentDirichletAllocation
+from fastem._kernels import runtime
+from fastem._kernels import topics as kernel
+
+try:
+    from reference import lda as oracle
+except ImportError:  # the oracle is not part of the installed package
+    pytest.skip("the oracle, the folder bench/reference, is not here", allow_module_level=True)
+
+K = 5
+
+
+def corpus(shape=(80, 60), seed=0, tokens=70):
+    """Counts of documents that really have topics, one of them empty, one word never used."""
+    rng = np.random.default_rng(seed)
+    topic_word = rng.dirichlet(np.full(shape[1], 0.1), K)
+    doc_topic = rng.dirichlet(np.full(K, 0.2), shape[0])
+    counts = rng.poisson(tokens * doc_topic @ topic_word).astype(np.float64)
+    counts[7], counts[:, 11] = 0, 0
+    return counts
+
+
+X = corpus()
+
+
+# ---- the arithmetic --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("level", [0, 3, 4])
+def test_exp_digamma(dtype, level):
+    if level > runtime.cpu_level():
+        pytest.skip("this processor has no such instructions")
+    before = runtime.level()
+    x = np.concatenate([np.geomspace(0.02, 1e9, 4001), [1.0, 2.0], np.geomspace(1e-37, 1e-3, 9)])
+    x = x.astype(dtype)[None]
+    try:
+        runtime.set_level(level)
+        out = np.empty_like(x)
+        kernel.exp_digamma(x, 0.0, out, 1)
+    finally:
+        runtime.set_level(before)
+    expected = np.exp(psi(x.astype(np.float64)))
+    units = np.abs(out - expected) / (expected * np.finfo(dtype).eps + 1e-37) / (1 + np.abs(psi(x)))
+    assert units.max() < 6
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 2e-3)])
+@pytest.mark.parametrize("alpha", [None, 0.05, 3.0, [0.1, 0.2, 0.3, 0.4, 0.5]])
+def test_iterations_are_the_textbooks(dtype, tolerance, alpha):
+    """Lambda and the ELBO of five iterations, with scikit-learn's random numbers."""
+    rng = np.random.RandomState(3)
+    lam = rng.gamma(100, 0.01, (K, X.shape[1]))
+    gammas = [rng.gamma(100, 0.01, (len(X), K)) for _ in range(5)]
+    prior = 1 / K if alpha is None else np.asarray(alpha)
+    lam, bounds = oracle.fit(X, gammas, lam, prior, 0.1)
+    lda = LatentDirichletAllocation(
+        K, doc_topic_prior=alpha, topic_word_prior=0.1, max_iter=5, evaluate_every=1, perp_tol=0,
+        random_state=3,
+    ).fit(X.astype(dtype))  # fmt: skip
+    assert lda.components_.dtype == dtype
+    assert_allclose(lda.components_, lam, rtol=tolerance, atol=tolerance)
+    assert_allclose(lda.lower_bounds_, np.array(bounds) / X.sum(), rtol=tolerance / 10)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("method", ["batch", "online"])
+def test_the_same_bits_for_every_thread_count(method, dtype):
+    many = np.tile(corpus((300, 200), tokens=150), (6, 1)).astype(dtype)
+    settings = {"learning_method": method, "max_iter": 2, "random_state": 0, "batch_size": 600}
+    one, *others = (
+        LatentDirichletAllocation(40, n_jobs=n, **settings).fit(many) for n in (1, 2, 3, 8)
+    )
+    for other in others:
+        assert_array_equal(one.components_, other.components_)
+        assert_array_equal(one.transform(many[:50]), other.transform(many[:50]))
+
+
+def test_the_elbo_does_not_fall():
+    """With documents that are updated to the end."""
+    lda = LatentDirichletAllocation(
+        K, max_iter=40, evaluate_every=1, perp_tol=0, mean_change_tol=1e-8,
+        max_doc_update_iter=2000, random_state=0,
+    ).fit(X)  # fmt: skip
+    assert np.all(np.diff(lda.lower_bounds_) > -1e-4)  # a document may go to another optimum
+    assert lda.lower_bounds_[-1] > lda.lower_bounds_[0] + 0.1
+
+
+# ---- scikit-learn's --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("matrix", [np.asarray, sp.csr_matrix], ids=["dense", "sparse"])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"doc_topic_prior": 0.3, "topic_word_prior": 0.02, "max_iter": 4},
+        {"learning_method": "online", "batch_size": 13, "max_iter": 3},
+        {
+            "learning_method": "online",
+            "learning_decay": 0.5,
+            "learning_offset": 50,
+            "batch_size": 80,
+        },
+        {"max_doc_update_iter": 3, "mean_change_tol": 0, "max_iter": 3},
+        {"max_iter": 0},
+        {"max_iter": 30, "evaluate_every": 2, "perp_tol": 0.5},
+    ],
+)
+def test_results_are_scikit_learns(parameters, matrix):
+    settings = {"n_components": K, "random_state": 0} | parameters
+    ours = LatentDirichletAllocation(**settings).fit(matrix(X))
+    theirs = Peer(**settings).fit(matrix(X))
+    assert ours.n_iter_ == theirs.n_iter_
+    assert ours.n_batch_iter_ == theirs.n_batch_iter_
+    for name in ("components_", "exp_dirichlet_component_", "bound_"):
+        assert_allclose(
+            getattr(ours, name), getattr(theirs, name), rtol=1e-6, atol=1e-12, err_msg=name
+        )
+    for normalize in (True, False):
+        assert_allclose(
+            ours.transform(X, normalize=normalize), theirs.transform(X, normalize=normalize),
+            rtol=1e-6,
+        )  # fmt: skip
+    assert_allclose(ours.score(X), theirs.score(X), rtol=1e-9)
+    assert_allclose(ours.perplexity(X), theirs.perplexity(X), rtol=1e-8)
+    assert_allclose(ours.perplexity(X, sub_sampling=True), theirs.perplexity(X, sub_sampling=True))
+    assert_array_equal(ours.get_feature_names_out(), theirs.get_feature_names_out())
+
+
+def test_partial_fit_is_scikit_learns():
+    settings = {"n_components": K, "random_state": 0, "total_samples": 80, "batch_size": 20}
+    ours, theirs = LatentDirichletAllocation(**settings), Peer(**settings)
+    for some in (X[:30], X[30:70], X[70:]):
+        ours.partial_fit(some)
+        theirs.partial_fit(some)
+    assert_allclose(ours.components_, theirs.components_, rtol=1e-6)
+    assert_allclose(
+        ours.exp_dirichlet_component_, theirs.exp_dirichlet_component_, rtol=1e-5, atol=1e-12
+    )
+    assert ours.n_batch_iter_ == theirs.n_batch_iter_
+    assert ours.n_iter_ == theirs.n_iter_
+
+
+def test_partial_fit_over_batches_is_the_online_fit():
+    settings = {"n_components": K, "random_state": 0, "batch_size": 20, "max_iter": 1}
+    once = LatentDirichletAllocation(learning_method="online", **settings).fit(X)
+    parts = LatentDirichletAllocation(total_samples=len(X), **settings)
+    for begin in range(0, len(X), 20):
+        parts.partial_fit(X[begin : begin + 20])
+    assert_allclose(parts.components_, once.components_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+@pytest.mark.parametrize("evaluate_every", [-1, 1])
+def test_lines_are_scikit_learns(verbose, evaluate_every, capsys):
+    settings = {
+        "n_components": K, "random_state": 0, "verbose": verbose, "max_iter": 4,
+        "evaluate_every": evaluate_every,
+    }  # fmt: skip
+    LatentDirichletAllocation(**settings).fit(X)
+    ours = capsys.readouterr().out
+    Peer(**settings).fit(X)
+    assert ours == capsys.readouterr().out
+
+
+# ---- beyond it -------------------------------------------------------------------------------
+
+
+def test_weight_two_is_two_documents():
+    """From a start that does not draw numbers for a document it would be exact; here nearly."""
+    weight = np.random.default_rng(0).integers(1, 3, len(X))
+    settings = {
+        "max_iter": 30,
+        "random_state": 0,
+        "mean_change_tol": 1e-7,
+        "components_init": start(),
+    }
+    settings["max_doc_update_iter"] = 1000
+    one = LatentDirichletAllocation(K, **settings).fit(X, sample_weight=weight)
+    other = LatentDirichletAllocation(K, **settings).fit(np.repeat(X, weight, axis=0))
+    assert_allclose(one.bound_, other.bound_, rtol=2e-2)
+
+
+def start():
+    return np.random.default_rng(1).gamma(1, 1, (K, X.shape[1])) + 0.1
+
+
+def test_components_init_is_where_the_fit_begins():
+    lda = LatentDirichletAllocation(K, components_init=start(), max_iter=0).fit(X)
+    assert_allclose(lda.components_, start())
+    assert_allclose(lda.exp_dirichlet_component_, np.exp(oracle.expected_log(start())))
+
+
+def test_held_out_log_likelihood_by_hand():
+    lda = LatentDirichletAllocation(K, random_state=0).fit(X)
+    observed = np.random.default_rng(0).binomial(X.astype(int), 0.5)
+    held = X - observed
+    topic_word = lda.components_ / lda.components_.sum(axis=1, keepdims=True)
+    p = lda.transform(observed) @ topic_word
+    expected = (held * np.log(p)).sum() / held.sum()
+    assert_allclose(lda.held_out_log_likelihood(observed, sp.csr_array(held)), expected, rtol=1e-10)
+    with pytest.raises(ValueError, match="X_held has 3 documents, but X_observed has 80"):
+        lda.held_out_log_likelihood(observed, held[:3])
+
+
+@pytest.mark.parametrize("prior", [1e-3, 1.0, 1e3])
+def test_extreme_priors(prior):
+    for dtype in (np.float64, np.float32):
+        lda = LatentDirichletAllocation(
+            K, doc_topic_prior=prior, topic_word_prior=prior, random_state=0, max_iter=5
+        ).fit(X.astype(dtype))
+        assert np.all(np.isfinite(lda.components_))
+        assert np.isfinite(lda.bound_)
+        assert_allclose(lda.transform(X.astype(dtype)).sum(axis=1), 1, rtol=1e-5)
+        assert_allclose(lda.transform(X[7:8].astype(dtype)), 1 / K, rtol=1e-5)
+
+
+def test_one_topic_one_word():
+    lda = LatentDirichletAllocation(1, random_state=0).fit(np.array([[3.0], [1.0]]))
+    assert_allclose(lda.transform([[2.0]]), [[1.0]])
+    assert_allclose(lda.components_, [[5.0]])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"doc_topic_prior": [1, 2]}, "doc_topic_prior must be a number or 5 numbers"),
+        ({"doc_topic_prior": [1, 2, 3, 4, 0]}, "above 0"),
+        ({"doc_topic_prior": 0}, "'doc_topic_prior' parameter"),
+        ({"topic_word_prior": -1}, "'topic_word_prior' parameter"),
+        ({"components_init": np.ones((2, 3))}, r"components_init must have shape \(5, 60\)"),
+        ({"components_init": np.zeros((5, 60))}, "only values above 0"),
+        ({"learning_method": "cvb"}, "'learning_method' parameter"),
+    ],
+)
+def test_bad_parameters_name_themselves(parameters, words):
+    lda = LatentDirichletAllocation(**{"n_components": K} | parameters)
+    with pytest.raises(ValueError, match=words):
+        lda.fit(X)
+    assert not hasattr(lda, "components_")
+
+
+def test_bad_counts_leave_the_model_alone():
+    lda = LatentDirichletAllocation(K, random_state=0, max_iter=2).fit(X)
+    before = lda.components_
+    for value, words in ((-1, "Negative values"), (np.nan, "NaN")):
+        bad = X.copy()
+        bad[2, 3] = value
+        with pytest.raises(ValueError, match=words):
+            lda.fit(bad)
+    with pytest.raises(ValueError, match="features"):
+        lda.partial_fit(X[:, :-1])
+    assert lda.components_ is before
+
+
+def test_interrupt_leaves_the_last_whole_pass():
+    def interrupt(state):
+        if state.iteration == 3:
+            raise KeyboardInterrupt
+
+    lda = LatentDirichletAllocation(K, random_state=0, max_iter=9)
+    lda._em_callbacks = [interrupt]
+    with pytest.raises(KeyboardInterrupt):
+        lda.fit(X)
+    expected = LatentDirichletAllocation(K, random_state=0, max_iter=3).fit(X)
+    assert_array_equal(lda.components_, expected.components_)
+    assert lda.n_iter_ == 3
