@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import non_negative_factorization
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastem import PLSA, em
 from fastem._topics import Documents, Topics, padded
@@ -383,6 +384,21 @@ def test_not_converged_is_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert PLSA(K, tol=0.5, random_state=0).fit(X).converged_
+
+
+def depends_on_rows(estimator):
+    """The checks that cannot pass: the incremental algorithm makes batches of rows."""
+    names = ("dense", "sparse") if estimator.algorithm == "incremental" else ()
+    return {f"check_sample_weight_equivalence_on_{n}_data": "batches are rows" for n in names}
+
+
+@parametrize_with_checks(
+    [PLSA(2), PLSA(2, algorithm="incremental", batch_size=5)],
+    expected_failed_checks=depends_on_rows,
+    xfail_strict=True,
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
 
 
 # ---- what is read off topics -----------------------------------------------------------------

@@ -32,10 +32,10 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
         q_{dwk} \propto \exp \mathrm{E}[\log \beta_{kw}] \, \exp \psi(\gamma_{dk}), \qquad
         \gamma_{dk} = \alpha_k + \sum_w n_{dw} q_{dwk}
 
-    and the M-step is :math:`\lambda_{kw} = \eta + \sum_d n_{dw} q_{dwk}` (Hoffman, Blei & Bach 2010,
-    *Online learning for latent Dirichlet allocation*, equations 4-6 and algorithm 2). Parameters,
-    defaults and random numbers are those of scikit-learn's class; one thread or many give the same
-    bits.
+    and the M-step is :math:`\lambda_{kw} = \eta + \sum_d n_{dw} q_{dwk}` (Hoffman, Blei & Bach
+    2010, *Online learning for latent Dirichlet allocation*, equations 4-6 and algorithm 2).
+    Parameters, defaults and random numbers are those of scikit-learn's class; one thread or many
+    give the same bits.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
             model = self._model(X.dtype, n_samples=X.shape[0])
             evaluate = self.evaluate_every > 0
             monitor = _Perplexity(self, model, X, sample_weight)
-            self._fit_em(
+            result = self._fit_em(
                 model,
                 blocks,
                 self._topics(X.dtype),
@@ -220,7 +220,7 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
                 X=X,
                 sample_weight=sample_weight,
             )
-            self.n_iter_ = self.n_iter_ - monitor.stopped
+            self.n_iter_ = result.n_iter - monitor.stopped  # the last pass is not counted there
             self.n_batch_iter_ = model.n_steps
             self.bound_ = self._perplexity(X, sample_weight)
         return self
@@ -269,8 +269,8 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
             )
             if prior.shape != (k,) or not np.all(prior > 0):
                 raise ValueError(
-                    f"doc_topic_prior must be a number or {k} numbers, one for each topic, above 0, "
-                    f"got shape {prior.shape} and smallest value {prior.min():.3g}"
+                    f"doc_topic_prior must be a number or {k} numbers, one for each topic, above "
+                    f"0, got shape {prior.shape} and smallest value {prior.min():.3g}"
                 )
             self.doc_topic_prior_ = prior
         if self.components_init is None:
@@ -431,8 +431,8 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
         X = self._validated(X_held, reset=False, dtype=self.components_.dtype)
         if X.shape[0] != len(doc_topic):
             raise ValueError(
-                f"X_held has {X.shape[0]} documents, but X_observed has {len(doc_topic)}: they must "
-                "be parts of the same documents"
+                f"X_held has {X.shape[0]} documents, but X_observed has {len(doc_topic)}: they "
+                "must be parts of the same documents"
             )
         topics, k = self._topics(X.dtype), len(self.components_)
         documents = Documents(X)
@@ -531,8 +531,9 @@ class LDAEM:
         block.spare[:] = 0
         prior = padded(self.doc_topic_prior[None], k, self.dtype)[0]
         block.log_likelihood = np.empty(block.n_docs)
+        expected, scale = self.expected(topics)
         return kernel.dirichlet_e_step(
-            block.counts, block.doc_topic, prior, *self.expected(topics), block.spare,
+            block.counts, block.doc_topic, prior, expected, scale, block.spare,
             block.log_likelihood, sums, k, self.n_threads, self.max_sweeps, self.tol,
         )  # fmt: skip
 

@@ -243,7 +243,7 @@ def dirichlet_e_step(
 ):
     """E-step of latent Dirichlet allocation; returns the sums' totals over words, (K,), or None.
 
-    Equivalent to, for each document, with n its counts and phi = topics * scale, until gamma stays::
+    Equivalent to, for a document, with n its counts and phi = topics * scale, until gamma stays::
 
         gamma = doc_topic_prior + theta * (n / (theta @ phi.T) @ phi)
 
