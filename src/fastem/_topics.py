@@ -107,6 +107,8 @@ class Documents:
         The documents' topics, which the E-step moves on: they belong to the documents.
     spare : ndarray of shape (D, width)
         Where it writes the next ones.
+    relax : float
+        The share of over-relaxation that the documents stand.
     """
 
     def __init__(self, X, sample_weight=None):
@@ -138,6 +140,7 @@ class Documents:
     def set_topics(self, doc_topic):
         """Set the documents' topics, padded."""
         self.doc_topic, self.spare = doc_topic, np.empty_like(doc_topic)
+        self.relax = 1.0
 
     def swap(self):
         """Let the documents' next topics be their topics."""
