@@ -77,7 +77,7 @@ def add_parser(subparsers):
         "--algorithm",
         choices=("batch", "incremental"),
         default="batch",
-        help="M-step after all documents or after every 64 (default: %(default)s)",
+        help="M-step after all documents or after every 200 (default: %(default)s)",
     )
     for option, kind, lowest, default, meaning in _NUMBERS:
         text = f"{meaning} (default: %(default)s)"
