@@ -342,3 +342,75 @@ def test_an_interrupt_carries_the_best_restart(second, expected):
     with pytest.raises(KeyboardInterrupt) as interrupt:
         em.fit(model, [None], [2, second].__getitem__, n_init=2, max_iter=2)
     assert interrupt.value.result.lower_bound == expected
+
+
+# ---- schedules ---------------------------------------------------------------------------------
+
+
+class Forgetful(TwoCoins):
+    """Two coins, half a step at a time."""
+
+    def step(self, bias, statistics, block):
+        return 0.5 * bias + 0.5 * self.m_step(statistics)
+
+
+BLOCKS = [ROUNDS[:2], ROUNDS[2:4], ROUNDS[4:]]
+
+
+def test_incremental_begins_with_a_batch_iteration():
+    one = em.fit(TwoCoins(), BLOCKS, START, schedule="incremental", max_iter=1)
+    assert_allclose(one.params, em.fit(TwoCoins(), [ROUNDS], START, max_iter=1).params, rtol=1e-14)
+
+
+def test_incremental_ends_where_batch_ends():
+    end = em.fit(TwoCoins(), [ROUNDS], START, max_iter=500, tol=0)
+    incremental = em.fit(TwoCoins(), BLOCKS, START, schedule="incremental", max_iter=500, tol=0)
+    assert_allclose(incremental.params, end.params, rtol=1e-9)
+    assert_allclose(incremental.lower_bound, end.lower_bound, rtol=1e-12)
+
+
+def test_a_model_may_say_what_its_start_stands_for():
+    class Knowing(TwoCoins):
+        def statistics_of(self, bias):
+            return em.Statistics(bound=0.0, weight=0.0, heads=10 * bias, tosses=np.full(2, 10.0))
+
+    result = em.fit(Knowing(), BLOCKS, START, schedule="incremental", max_iter=500, tol=0)
+    end = em.fit(TwoCoins(), [ROUNDS], START, max_iter=500, tol=0)
+    assert_allclose(result.params, end.params, rtol=1e-9)
+
+
+def test_stepwise_asks_the_model_after_each_block():
+    result = em.fit(Forgetful(), BLOCKS, START, schedule="stepwise", max_iter=1)
+    params = START
+    for block in BLOCKS:
+        params = 0.5 * params + 0.5 * em.fit(TwoCoins(), [block], params, max_iter=1).params
+    assert_allclose(result.params, params, rtol=1e-14)
+
+
+@pytest.mark.parametrize(("check_every", "looks"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
+def test_check_every(check_every, looks):
+    class Asked(TwoCoins):
+        def e_step(self, bias, heads, *, bound=True):
+            statistics = super().e_step(bias, heads)
+            statistics.bound = statistics.bound if bound else float("nan")
+            return statistics
+
+    states = []
+    result = em.fit(
+        Asked(), [ROUNDS], START, max_iter=5, tol=0, check_every=check_every,
+        callbacks=[lambda state: states.append(state) and False],
+    )  # fmt: skip
+    bounds = em.fit(TwoCoins(), [ROUNDS], START, max_iter=5, tol=0).lower_bounds
+    assert result.lower_bounds == [bounds[i - 1] for i in looks]
+    assert [s.iteration for s in states if not np.isnan(s.change)] == looks
+    assert result.n_iter == 5
+
+
+def test_unknown_schedules_and_empty_blocks_are_errors():
+    with pytest.raises(ValueError, match=r"schedule must be one of 'batch', .*, got 'online'"):
+        em.fit(TwoCoins(), BLOCKS, START, schedule="online")
+    with pytest.raises(ValueError, match="check_every must be >= 1, got 0"):
+        em.fit(TwoCoins(), BLOCKS, START, check_every=0)
+    for schedule in ("batch", "incremental"):
+        with pytest.raises(ValueError, match="blocks is empty"):
+            em.fit(TwoCoins(), [], START, schedule=schedule)

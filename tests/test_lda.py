@@ -74,10 +74,10 @@ def test_iterations_are_the_textbooks(dtype, tolerance, alpha):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("method", ["batch", "online"])
+@pytest.mark.parametrize("method", ["batch", "online", "incremental"])
 def test_the_same_bits_for_every_thread_count(method, dtype):
     many = np.tile(corpus((300, 200), tokens=150), (6, 1)).astype(dtype)
-    settings = {"learning_method": method, "max_iter": 2, "random_state": 0, "batch_size": 600}
+    settings = {"learning_method": method, "max_iter": 3, "random_state": 0, "batch_size": 600}
     one, *others = (
         LatentDirichletAllocation(40, n_jobs=n, **settings).fit(many) for n in (1, 2, 3, 8)
     )
@@ -94,6 +94,25 @@ def test_the_elbo_does_not_fall():
     ).fit(X)  # fmt: skip
     assert np.all(np.diff(lda.lower_bounds_) > -1e-4)  # a document may go to another optimum
     assert lda.lower_bounds_[-1] > lda.lower_bounds_[0] + 0.1
+
+
+def test_incremental_gets_further_in_as_many_passes():
+    many = corpus((400, 150), tokens=60)
+    settings = {"n_components": K, "random_state": 0, "max_iter": 6}
+    batch = LatentDirichletAllocation(**settings).fit(many)
+    incremental = LatentDirichletAllocation(
+        learning_method="incremental", batch_size=40, evaluate_every=1, perp_tol=0, **settings
+    ).fit(many)
+    assert incremental.score(many) > batch.score(many)
+    assert np.all(np.diff(incremental.lower_bounds_[1:]) > -1e-3)
+    # the reported bound is of the documents' last visits, whose topics have moved on since
+    assert incremental.lower_bound_ == pytest.approx(incremental.score(many) / many.sum(), rel=2e-3)
+    assert incremental.bound_ == pytest.approx(incremental.perplexity(many), rel=2e-2)
+    assert_allclose(
+        incremental.components_.sum(),
+        many.sum() + incremental.topic_word_prior_ * incremental.components_.size,
+        rtol=1e-10,
+    )
 
 
 # ---- scikit-learn's --------------------------------------------------------------------------
@@ -176,15 +195,14 @@ def test_lines_are_scikit_learns(verbose, evaluate_every, capsys):
 
 def differs_by_start(estimator):
     """The checks that cannot pass: a start that draws numbers for each document."""
-    reason = "documents' first gamma is drawn by row"
-    return {
-        "check_sample_weight_equivalence_on_dense_data": reason,
-        "check_sample_weight_equivalence_on_sparse_data": reason,
-    }
+    names = ("dense", "sparse") if estimator.learning_method == "batch" else ()
+    return {f"check_sample_weight_equivalence_on_{n}_data": "drawn by row" for n in names}
 
 
 @parametrize_with_checks(
-    [LatentDirichletAllocation(2)], expected_failed_checks=differs_by_start, xfail_strict=True
+    [LatentDirichletAllocation(2), LatentDirichletAllocation(2, learning_method="incremental")],
+    expected_failed_checks=differs_by_start,
+    xfail_strict=True,
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -285,10 +303,12 @@ def test_interrupt_leaves_the_last_whole_pass():
         if state.iteration == 3:
             raise KeyboardInterrupt
 
-    lda = LatentDirichletAllocation(K, random_state=0, max_iter=9)
-    lda._em_callbacks = [interrupt]
-    with pytest.raises(KeyboardInterrupt):
-        lda.fit(X)
-    expected = LatentDirichletAllocation(K, random_state=0, max_iter=3).fit(X)
-    assert_array_equal(lda.components_, expected.components_)
-    assert lda.n_iter_ == 3
+    for method in ("batch", "online", "incremental"):
+        settings = {"random_state": 0, "learning_method": method, "batch_size": 30}
+        lda = LatentDirichletAllocation(K, max_iter=9, **settings)
+        lda._em_callbacks = [interrupt]
+        with pytest.raises(KeyboardInterrupt):
+            lda.fit(X)
+        expected = LatentDirichletAllocation(K, max_iter=3, **settings).fit(X)
+        assert_array_equal(lda.components_, expected.components_)
+        assert lda.n_iter_ == 3

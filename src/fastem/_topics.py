@@ -83,6 +83,11 @@ class Topics(NamedTuple):
         np.divide(1, self.totals, out=scale[: len(self.totals)], where=self.totals > 0)
         return scale.astype(self.sums.dtype)
 
+    def components(self):
+        """Return sums + prior, by topic, (K, V)."""
+        sums = self.sums[:, : len(self.totals)].T
+        return np.ascontiguousarray(sums + sums.dtype.type(self.prior))
+
     def probabilities(self):
         """Return p(w|z), (V, K); a topic without any word has equal ones."""
         k = len(self.totals)
@@ -109,6 +114,8 @@ class Documents:
         Where it writes the next ones.
     relax : float
         The share of over-relaxation that the documents stand.
+    n_visits : int
+        Number of E-steps that a model counted.
     """
 
     def __init__(self, X, sample_weight=None):
@@ -140,7 +147,7 @@ class Documents:
     def set_topics(self, doc_topic):
         """Set the documents' topics, padded."""
         self.doc_topic, self.spare = doc_topic, np.empty_like(doc_topic)
-        self.relax = 1.0
+        self.relax, self.n_visits = 1.0, 0
 
     def swap(self):
         """Let the documents' next topics be their topics."""

@@ -10,7 +10,8 @@ two methods::
 are added, so one block or many give the same fit. A model that maximises a posterior adds
 ``log_prior(params) -> float``; one that is fitted incrementally may add ``replace(params, block,
 old, total, bound) -> Statistics``, which does an E-step and ``total += new - old`` at once, and may
-write the new statistics over the old ones.
+write the new statistics over the old ones, and ``statistics_of(params) -> Statistics``, which would
+give these parameters: they then stand in for the blocks that the first pass has not come to.
 
 Examples
 --------
@@ -313,34 +314,57 @@ class _Incremental(_Batch):
 
     After a batch pass it begins with few blocks, and goes over them again as more join. A random
     start is nearly symmetric, and that is broken on a twentieth of the data as well as on all. A
-    share of the statistics at the start stands in for the blocks that have not joined.
+    share of the statistics at the start stands in for the blocks that have not joined. A model that
+    can say what its start stands for has all blocks join in the first pass.
     """
 
-    FIRST, GROWTH, SHARE = 0.05, 1.2, 0.1
+    FIRST, GROWTH, SHARE, FADINGS = 0.05, 1.2, 0.1, 16
 
     def __init__(self, model, blocks) -> None:
         super().__init__(model, list(blocks))
         self.latest: list[Statistics] = []
-        self.at_start: Statistics | None = None
+        self.at_start: Any = None
         self.total: Statistics | None = None  # of those that joined, and the share of the start
         self.joined, self.share = 0, 0.0
 
     def __call__(self, params, check: bool) -> tuple[float, Any]:
         start = params
-        if not self.latest:
-            self.latest = [self.expect(params, block, check) for block in self.blocks]
-            self.at_start = self.latest[0].copy()
-            for statistics in self.latest[1:]:
-                self.at_start.add(statistics)
-            params = self.model.m_step(self.at_start.copy())
-        else:
+        if self.latest:
             visits = 0  # an iteration is about as many as there are blocks
             while visits + self.joined / 2 < len(self.blocks):
                 params = self.sweep(params, check)
                 visits += self.joined
+        elif hasattr(self.model, "statistics_of"):
+            params = self.join(params, check)
+        else:
+            self.latest = [self.expect(params, block, check) for block in self.blocks]
+            self.at_start = self.sum()
+            params = self.model.m_step(self.at_start.copy())
         bound = sum(statistics.bound for statistics in self.latest)
         weight = sum(statistics.weight for statistics in self.latest)
         return self.bound(Statistics(bound=bound, weight=weight), start, check), params
+
+    def join(self, params, check):
+        """Let all blocks join in one pass, while the start's own statistics fade."""
+        everyone = self.joined = len(self.blocks)
+        start = self.model.statistics_of(params)
+        total, fading = start.copy(), max(1, everyone // self.FADINGS)
+        for number, block in enumerate(self.blocks, 1):
+            statistics = self.expect(params, block, check)
+            self.latest.append(statistics)
+            total.add(statistics)
+            if number % fading == 0:
+                total.add(start * (-fading / everyone))
+            params = self.model.m_step(total)
+        self.total = self.sum()  # without what is left of the start
+        return self.model.m_step(self.total)
+
+    def sum(self):
+        """Return the sum of all blocks' latest statistics."""
+        total = self.latest[0].copy()
+        for statistics in self.latest[1:]:
+            total.add(statistics)
+        return total
 
     def sweep(self, params, check):
         """Visit the blocks that joined and some that join now; return the last parameters."""
@@ -365,15 +389,11 @@ class _Incremental(_Batch):
 
         It is a new object: parameters may refer to statistics, and the last pass's must stay.
         """
-        assert self.at_start is not None
         change, self.share = share - self.share, share
         if self.total is None:
             return self.at_start * share
         if share == 0 and change != 0:  # everyone joined: once without the rounding
-            total = self.latest[0].copy()
-            for statistics in self.latest[1:]:
-                total.add(statistics)
-            return total
+            return self.sum()
         total = self.total.copy()
         if change != 0:
             total.add(self.at_start * change)

@@ -58,5 +58,9 @@ def dirichlet_e_step(
     n_threads: int,
     max_sweeps: int,
     tol: float,
+    total: np.ndarray | None = None,
 ) -> np.ndarray | None: ...
+def exp_digamma_rows(
+    sums: np.ndarray, rows: np.ndarray, prior: float, out: np.ndarray, n_threads: int
+) -> None: ...
 def exp_digamma(sums: np.ndarray, prior: float, out: np.ndarray, n_threads: int) -> None: ...

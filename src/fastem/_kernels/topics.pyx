@@ -240,6 +240,7 @@ def dirichlet_e_step(
     int n_threads,
     Py_ssize_t max_sweeps,              # updates of gamma, at most
     double tol,                         # until it changes by less than this on average
+    real[:, ::1] total=None,            # INOUT  (V, width)  where old sums are replaced, or None
 ):
     """E-step of latent Dirichlet allocation; returns the sums' totals over words, (K,), or None.
 
@@ -248,7 +249,7 @@ def dirichlet_e_step(
         gamma = doc_topic_prior + theta * (n / (theta @ phi.T) @ phi)
 
     then, with the last theta, ``log_likelihood = sum(n * log(theta @ phi.T))`` and
-    ``sums = phi * ((n / (theta @ phi.T)).T @ theta)``.
+    ``sums = phi * ((n / (theta @ phi.T)).T @ theta)``. A total is as in `e_step`.
     """
     if sums is not None and counts._word_id is None:
         counts._lay_by_word()
@@ -263,7 +264,19 @@ def dirichlet_e_step(
         return None
     if counts.nnz:
         job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
+    if total is not None:
+        job.total = &total[0, 0]
     return _run_with_words(&job, ops, counts, 8.0, n_threads)
+
+
+def exp_digamma_rows(const real[:, ::1] sums, const int32_t[::1] rows, double prior,
+                     real[:, ::1] out, int n_threads):
+    """``out[rows] = exp(digamma(sums[rows] + prior))``."""
+    cdef const topics_ops *ops = fastem_topics_ops(runtime.level(), real is double)
+    cdef Py_ssize_t width = sums.shape[1], n = rows.shape[0], i
+    for i in prange(n, nogil=True, schedule="static",
+                    num_threads=n_threads if n * width > 100_000 else 1):
+        ops.exp_digamma(&sums[rows[i], 0], prior, width, &out[rows[i], 0])
 
 
 def exp_digamma(const real[:, ::1] sums, double prior, real[:, ::1] out, int n_threads):
