@@ -54,8 +54,8 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
         the M-step of every `batch_size` documents, in the order in which they come. 'incremental':
         an M-step after every `batch_size` documents, whose sums replace those of their last visit
         (Neal & Hinton 1998; Hughes & Sudderth 2013), and which after some visits go on from their
-        last gamma: a higher ELBO many times sooner, at the price of keeping the sums. Batches of
-        some hundred documents end highest.
+        last gamma: a good ELBO after two or three passes, at the price of keeping the sums. It may
+        end above 'batch' or below it, mostly below for short documents; larger batches are safer.
     learning_decay : float, default=0.7
         Kappa: the online step is (learning_offset + number of the batch)^-kappa.
     learning_offset : float, default=10.0
