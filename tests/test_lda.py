@@ -285,6 +285,20 @@ def test_bad_parameters_name_themselves(parameters, words):
     assert not hasattr(lda, "components_")
 
 
+def test_documents_may_all_be_empty():
+    """As in scikit-learn: nothing is learned, and topics stay equally probable."""
+    for method in ("batch", "online", "incremental"):
+        lda = LatentDirichletAllocation(K, learning_method=method).fit(np.zeros((4, 6)))
+        assert_allclose(lda.transform(np.zeros((2, 6))), 1 / K)
+        assert np.isnan(lda.bound_) or method == "incremental"
+
+
+def test_perplexity_at_given_gammas():
+    lda = LatentDirichletAllocation(K, random_state=0).fit(X)
+    gamma = lda.transform(X, normalize=False)
+    assert_allclose(lda._perplexity_precomp_distr(X, gamma), lda.perplexity(X), rtol=1e-12)
+
+
 def test_bad_counts_leave_the_model_alone():
     lda = LatentDirichletAllocation(K, random_state=0, max_iter=2).fit(X)
     before = lda.components_

@@ -190,8 +190,6 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
-        if reset and not X.data.any():
-            raise ValueError("X has no count above 0: there is nothing to fit topics to")
         return X
 
     def top_words(self, feature_names=None, n=10):

@@ -427,7 +427,26 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
     def _perplexity(self, X, sample_weight=None, ratio=1.0):
         weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
         n_tokens = float(weights @ X.sum(axis=1, dtype=np.float64))
+        if n_tokens == 0:
+            return np.nan  # the perplexity of no words is not defined
         return float(np.exp(-self._elbo(X, sample_weight, ratio) / (ratio * n_tokens)))
+
+    def _perplexity_precomp_distr(self, X, doc_topic_distr=None, sub_sampling=False):
+        """Return the perplexity at given gammas: scikit-learn's own tests reach for it."""
+        X = self._validated(X, reset=False, dtype=self.components_.dtype)
+        ratio = self.total_samples / X.shape[0] if sub_sampling else 1.0
+        if doc_topic_distr is None:
+            return self._perplexity(X, None, ratio)
+        if len(doc_topic_distr) != X.shape[0]:
+            raise ValueError("Number of samples in X and doc_topic_distr do not match.")
+        if doc_topic_distr.shape[1] != self.n_components:
+            raise ValueError("Number of topics does not match.")
+        model, topics = self._model(X.dtype, random=False), self._topics(X.dtype)
+        model.max_sweeps = 0
+        documents = Documents(X)
+        model.infer(topics, documents, None, first=doc_topic_distr)
+        elbo = ratio * model.bound(topics, documents) + model.log_prior(topics)
+        return float(np.exp(-elbo / (ratio * documents.total_weight)))
 
     def held_out_log_likelihood(self, X_observed, X_held):
         """Return the mean log-probability of words that inference has not seen.
@@ -545,7 +564,8 @@ class LDAEM:
         sums = block.empty_sums(topics.sums)
         totals = self.infer(topics, block, sums.values)
         value = self.bound(topics, block) if bound else 0.0
-        return Statistics(bound=value, weight=block.total_weight, word_topic=sums, totals=totals)
+        weight = block.total_weight or 1.0  # documents may all be empty
+        return Statistics(bound=value, weight=weight, word_topic=sums, totals=totals)
 
     def replace(self, topics, block, old, total, *, bound=True) -> Statistics:
         """Replace a block's old statistics in the total; its documents go on from their gamma."""
@@ -573,10 +593,10 @@ class LDAEM:
         sums = TopicSums(topics.sums, None, len(topics.sums))
         return Statistics(bound=0.0, weight=0.0, word_topic=sums, totals=topics.totals)
 
-    def infer(self, topics, block, sums):
+    def infer(self, topics, block, sums, first=None):
         """Set the documents' gamma (``doc_topic``) and exp(digamma) of it (``spare``)."""
         k, shape = self.n_topics, (block.n_docs, self.n_topics)
-        gamma = np.ones(shape)
+        gamma = np.ones(shape) if first is None else first
         if self.random_state is not None and not self.incremental:
             gamma = self.random_state.gamma(100.0, 0.01, shape)
         block.set_topics(padded(gamma, k, self.dtype))

@@ -250,6 +250,8 @@ class PLSA(TopicModel, EMEstimator):
         with unchanged_on_error(self):
             n_threads = effective_n_jobs(self.n_jobs)
             X = self._validated(X, reset=True)
+            if not X.data.any():
+                raise ValueError("X has no count above 0: there is nothing to fit topics to")
             sample_weight = check_sample_weight(sample_weight, X)
             given = None if isinstance(self.init, str) else self._check_init(X)
             if self.n_components > X.shape[1]:
