@@ -227,13 +227,13 @@ def fit(
     best = current = None
     try:
         for init in range(n_init):
-            params = start(init) if callable(start) else start
+            # No name for the first parameters: they would stay in memory to the end.
+            current = Result(start(init) if callable(start) else start, -math.inf, [], 0, False)
             for watcher in watchers:
                 watcher.on_init_begin(init)
-            current = Result(params, -math.inf, [], 0, False)
             one_pass = _PASSES[schedule](model, blocks)
             for result in _iterate(
-                one_pass, params, init, max_iter, check_every, tol, lower_bound, watchers
+                one_pass, current.params, init, max_iter, check_every, tol, lower_bound, watchers
             ):
                 current = result  # whole: what an interrupt leaves
             for watcher in watchers:
