@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastem import PLSA, GaussianMixture, _gaussian
+from fastem import PLSA, GaussianMixture, LatentDirichletAllocation, _gaussian
 from fastem._threads import single_threaded_blas
 from fastem._topics import Documents, Topics, padded
+from fastem.lda import LDAEM
 from fastem.plsa import PLSAEM
 
 try:
     from reference import gaussian_mixture as gaussian_oracle
+    from reference import lda as lda_oracle
     from reference import plsa as plsa_oracle
 except ImportError:  # the oracle is not part of the installed package
     pytest.skip("the oracle, the folder bench/reference, is not here", allow_module_level=True)
@@ -255,6 +257,46 @@ class PLSACase(Case):
         return PLSA(self.n_components, init=(self._doc_topic(X), topic_word), **parameters)
 
 
+@dataclass(frozen=True)
+class LDACase(PLSACase):
+    """LDA on the same counts, its documents updated to the end from equal topics."""
+
+    def __str__(self):
+        return super().__str__().replace("plsa", "lda")
+
+    def start(self, X):
+        rng = np.random.default_rng(2)
+        lam = rng.gamma(2, 1, (X.shape[1], self.n_components)) + 0.1
+        return Topics(padded(lam, self.n_components, X.dtype), lam.sum(axis=0), 0.0)
+
+    def model(self, reg_covar=0.0, n_threads=1):
+        prior = np.full(self.n_components, 0.3)
+        return LDAEM(prior, 0.2, n_threads, max_sweeps=60, tol=0.0)
+
+    def block(self, X, sample_weight=None):
+        return Documents(sp.csr_array(X), sample_weight)
+
+    def expected(self, X, params, sample_weight=None):
+        X, lam = X.astype(np.float64), params.components().astype(np.float64)
+        gamma = np.ones((len(X), self.n_components))
+        gamma = lda_oracle.update_gamma(X, gamma, lam, 0.3, 60, 0.0)
+        weight = np.ones(len(X)) if sample_weight is None else sample_weight
+        parts = [
+            lda_oracle.e_step(x[None], g[None], lam, 0.3) for x, g in zip(X, gamma, strict=True)
+        ]
+        return {
+            "bound": weight @ [bound for bound, _ in parts],
+            "weight": weight @ X.sum(axis=1),
+            "topic_word": sum(w * sums for w, (_, sums) in zip(weight, parts, strict=True)),
+        }
+
+    def estimator(self, X, **parameters):
+        # exact documents, lest one update more or less shows in float32
+        exact = {"mean_change_tol": 1e-6, "max_doc_update_iter": 500}
+        parameters = {"max_iter": 3, "random_state": 0, "n_jobs": 1} | exact | parameters
+        return LatentDirichletAllocation(self.n_components, **parameters)
+
+
 #: D, K, n, spread. Full covariances have a kernel of their own up to D = 8; from D = 9 on they
 #: pad D to a multiple of 4 and prune: nearly everything at the largest spread, nothing at spread 0.
 GAUSSIAN_SIZES = [
@@ -276,6 +318,11 @@ CASES: list[Case] = [
     *(
         PLSACase(dtype, *size)
         for size in [(7, 2, 40), (60, 20, 301), (40, 33, 200), (200, 150, 90)]
+        for dtype in (np.float64, np.float32)
+    ),
+    *(
+        LDACase(dtype, *size)
+        for size in [(7, 2, 40), (60, 20, 101), (40, 33, 60)]
         for dtype in (np.float64, np.float32)
     ),
 ]

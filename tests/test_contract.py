@@ -169,7 +169,7 @@ def fitted_attributes(estimator):
     return {
         name: value
         for name, value in vars(estimator).items()
-        if name.endswith("_") and name != "feature_names_in_"
+        if name.endswith("_") and name not in ("feature_names_in_", "random_state_")
     }
 
 

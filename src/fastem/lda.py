@@ -219,7 +219,7 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
                 )
             self._begin(X.shape[1], X.dtype)
             incremental = method == "incremental"
-            model = self._model(X.dtype, n_samples=X.shape[0], incremental=incremental)
+            model = self._model(n_samples=X.shape[0], incremental=incremental)
             evaluate = self.evaluate_every > 0
             monitor = _Perplexity(self, model, X, sample_weight)
             result = self._fit_em(
@@ -263,7 +263,7 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
             X = self._validated(X, reset=first, dtype=None if first else self.components_.dtype)
             if first:
                 self._begin(X.shape[1], X.dtype)
-            model, topics = self._model(X.dtype, self.total_samples), self._topics(X.dtype)
+            model, topics = self._model(self.total_samples), self._topics(X.dtype)
             for some in gen_batches(X.shape[0], self.batch_size):
                 block = Documents(X[some])
                 topics = model.step(topics, model.e_step(topics, block, bound=False), block)
@@ -308,11 +308,10 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
         totals = self.components_.sum(axis=1, dtype=np.float64)
         return Topics(padded(self.components_.T, len(self.components_), dtype), totals, 0.0)
 
-    def _model(self, dtype, n_samples=1, random=True, incremental=False):
+    def _model(self, n_samples=1, random=True, incremental=False):
         return LDAEM(
             np.broadcast_to(self.doc_topic_prior_, len(self.components_)),
             self.topic_word_prior_,
-            dtype,
             effective_n_jobs(self.n_jobs),
             max_sweeps=self.max_doc_update_iter,
             tol=self.mean_change_tol,
@@ -335,7 +334,7 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
 
     def _documents(self, X, sample_weight=None):
         """Return (model, topics, documents) after the E-step of validated documents."""
-        model, topics = self._model(X.dtype, random=False), self._topics(X.dtype)
+        model, topics = self._model(random=False), self._topics(X.dtype)
         documents = Documents(X, sample_weight)
         model.infer(topics, documents, None)
         return model, topics, documents
@@ -441,7 +440,7 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
             raise ValueError("Number of samples in X and doc_topic_distr do not match.")
         if doc_topic_distr.shape[1] != self.n_components:
             raise ValueError("Number of topics does not match.")
-        model, topics = self._model(X.dtype, random=False), self._topics(X.dtype)
+        model, topics = self._model(random=False), self._topics(X.dtype)
         model.max_sweeps = 0
         documents = Documents(X)
         model.infer(topics, documents, None, first=doc_topic_distr)
@@ -528,8 +527,6 @@ class LDAEM:
     ----------
     doc_topic_prior : ndarray of shape (K,)
     topic_word_prior : float
-    dtype : dtype
-        Of the counts.
     n_threads : int
     max_sweeps, tol : int, float
         How often, and how exactly, a document's gamma is updated.
@@ -546,13 +543,12 @@ class LDAEM:
     """
 
     def __init__(
-        self, doc_topic_prior, topic_word_prior, dtype, n_threads, *, max_sweeps, tol,
+        self, doc_topic_prior, topic_word_prior, n_threads, *, max_sweeps, tol,
         random_state=None, step_size=None, n_steps=1, n_samples=1, incremental=False,
     ):  # fmt: skip
         self.doc_topic_prior = np.asarray(doc_topic_prior, dtype=np.float64)
         self.topic_word_prior, self.n_topics = float(topic_word_prior), len(doc_topic_prior)
-        self.dtype, self.n_threads = np.dtype(dtype), n_threads
-        self.max_sweeps, self.tol = max_sweeps, float(tol)
+        self.n_threads, self.max_sweeps, self.tol = n_threads, max_sweeps, float(tol)
         self.random_state, self.step_size = random_state, step_size
         self.n_steps, self.n_samples = n_steps, n_samples
         self.incremental = incremental
@@ -599,7 +595,7 @@ class LDAEM:
         gamma = np.ones(shape) if first is None else first
         if self.random_state is not None and not self.incremental:
             gamma = self.random_state.gamma(100.0, 0.01, shape)
-        block.set_topics(padded(gamma, k, self.dtype))
+        block.set_topics(padded(gamma, k, topics.sums.dtype))
         block.spare[:] = 0
         block.log_likelihood, block.n_visits = np.empty(block.n_docs), 1
         sweeps = min(_COLD_SWEEPS, self.max_sweeps) if self.incremental else self.max_sweeps
@@ -608,7 +604,7 @@ class LDAEM:
     def _update(self, block, expected, sums, max_sweeps, total=None):
         """Update the documents' gamma and the sums; return the totals of these."""
         k = self.n_topics
-        prior = padded(self.doc_topic_prior[None], k, self.dtype)[0]
+        prior = padded(self.doc_topic_prior[None], k, block.doc_topic.dtype)[0]
         phi, scale = expected
         return kernel.dirichlet_e_step(
             block.counts, block.doc_topic, prior, phi, scale, block.spare, block.log_likelihood,
@@ -650,7 +646,7 @@ class LDAEM:
         sums = (1 - rho) * topics.sums
         sums[:, : self.n_topics] += rho * (target.sums[:, : self.n_topics] + target.prior)
         return Topics(
-            sums.astype(self.dtype, copy=False),
+            sums.astype(topics.sums.dtype, copy=False),
             (1 - rho) * topics.totals + rho * target.totals,
             0.0,
         )
