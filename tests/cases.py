@@ -4,6 +4,7 @@ A new family adds a subclass of `Case` and a line in `CASES`; its oracle is a fi
 bench/reference. Data are tiny unless a test asks for many rows.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,9 +13,9 @@ import pytest
 import scipy.sparse as sp
 
 from fastem import PLSA, GaussianMixture, LatentDirichletAllocation, _gaussian
+from fastem._lda import LDAEM
 from fastem._threads import single_threaded_blas
 from fastem._topics import Documents, Topics, padded
-from fastem.lda import LDAEM
 from fastem.plsa import PLSAEM
 
 try:
@@ -28,7 +29,7 @@ KINDS = ("full", "tied", "diag", "spherical")
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(ABC):
     """A model with data, a start and an oracle."""
 
     dtype: type
@@ -44,33 +45,33 @@ class Case:
         """Relative error of a sum, some hundred times what rounding makes."""
         return 1e-12 if self.dtype == np.float64 else 2e-5
 
+    @abstractmethod
     def data(self, n_samples=None, seed=0) -> np.ndarray:
         """Return X, of the case's dtype; of its own number of rows if that is not given."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self, X) -> Any:
         """Return parameters, not yet converged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def model(self, reg_covar=0.0, n_threads=1) -> Any:
         """Return fastem's model: e_step and m_step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def block(self, X, sample_weight=None) -> Any:
         """Return what e_step takes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sums(self, statistics) -> dict[str, np.ndarray]:
         """Return fastem's statistics as plain sums by name, comparable with `expected`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def expected(self, X, params, sample_weight=None) -> dict[str, np.ndarray]:
         """Return the oracle's sums."""
-        raise NotImplementedError
 
+    @abstractmethod
     def estimator(self, X, **parameters) -> Any:
         """Return the public estimator that starts from `start(X)` and takes three iterations."""
-        raise NotImplementedError
 
     def e_step(self, X, params, sample_weight=None, n_threads=1):
         """Return the sums of one E-step of fastem."""

@@ -369,14 +369,55 @@ def test_incremental_ends_where_batch_ends():
     assert_allclose(incremental.lower_bound, end.lower_bound, rtol=1e-12)
 
 
-def test_a_model_may_say_what_its_start_stands_for():
-    class Knowing(TwoCoins):
-        def statistics_of(self, bias):
-            return em.Statistics(bound=0.0, weight=0.0, heads=10 * bias, tosses=np.full(2, 10.0))
+class Knowing(TwoCoins):
+    """Two coins that were tossed ten times each before."""
 
+    def statistics_of(self, bias):
+        return em.Statistics(bound=0.0, weight=0.0, heads=10 * bias, tosses=np.full(2, 10.0))
+
+
+def test_a_model_may_say_what_its_start_stands_for():
     result = em.fit(Knowing(), BLOCKS, START, schedule="incremental", max_iter=500, tol=0)
     end = em.fit(TwoCoins(), [ROUNDS], START, max_iter=500, tol=0)
     assert_allclose(result.params, end.params, rtol=1e-9)
+
+
+def test_the_start_fades_as_blocks_join():
+    """By a third after each of three blocks; the pass ends with the blocks alone."""
+    model = Knowing()
+    em.fit(model, BLOCKS, START, schedule="incremental", max_iter=1)
+    params, total, start = START, None, model.statistics_of(START)
+    for number, block in enumerate(BLOCKS, 1):
+        statistics = TwoCoins().e_step(params, block)
+        total = statistics if total is None else total + statistics
+        params = TwoCoins().m_step(total + start * (1 - number / 3))
+        assert_allclose(model.seen[number - 1], params, rtol=1e-12)
+    assert_allclose(model.seen[-1], TwoCoins().m_step(total), rtol=1e-12)
+
+
+def test_an_incremental_iteration_is_as_many_visits_as_there_are_blocks():
+    class Counting(TwoCoins):
+        def e_step(self, bias, heads):
+            visits[-1] += 1
+            return super().e_step(bias, heads)
+
+    blocks, visits = [np.array([h % 11]) for h in range(40)], [0]
+    em.fit(
+        Counting(), blocks, START, schedule="incremental", max_iter=12, tol=0,
+        callbacks=[lambda _: visits.append(0)],
+    )  # fmt: skip
+    assert visits[0] == 40
+    assert all(20 <= n <= 60 for n in visits[1:-1])
+    assert visits[-2] == 40
+
+
+def test_what_stood_in_leaves_no_rounding():
+    one_pass = em._Incremental(TwoCoins(), [np.array([h % 11]) for h in range(40)])
+    _, params = one_pass(START, True)
+    while one_pass.joined < 40:
+        params = one_pass.sweep(params, True)
+    assert one_pass.share > 0
+    assert one_pass.begin(0.0).heads.tolist() == one_pass.sum().heads.tolist()
 
 
 def test_stepwise_asks_the_model_after_each_block():

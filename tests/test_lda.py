@@ -319,10 +319,12 @@ def test_interrupt_leaves_the_last_whole_pass():
 
     for method in ("batch", "online", "incremental"):
         settings = {"random_state": 0, "learning_method": method, "batch_size": 30}
-        lda = LatentDirichletAllocation(K, max_iter=9, **settings)
+        lda = LatentDirichletAllocation(K, max_iter=9, **settings).fit(X)
         lda._em_callbacks = [interrupt]
         with pytest.raises(KeyboardInterrupt):
             lda.fit(X)
         expected = LatentDirichletAllocation(K, max_iter=3, **settings).fit(X)
         assert_array_equal(lda.components_, expected.components_)
         assert lda.n_iter_ == 3
+        assert lda.n_batch_iter_ == expected.n_batch_iter_
+        assert np.isnan(lda.bound_)
