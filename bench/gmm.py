@@ -74,6 +74,13 @@ class Case:
             "spherical": 4 * n * k * d,
         }[self.covariance_type]
 
+    @property
+    def statistics(self):
+        """MiB of one set of statistics: the second moments, in float64."""
+        k, d = self.n_components, self.n_features
+        numbers = {"full": k * d * d, "tied": d * d, "diag": k * d, "spherical": k}
+        return numbers[self.covariance_type] * 8 / 2**20
+
     def quick(self):
         """The same case on as few samples as still fill the covariances."""
         enough = max(self.n_samples // 20, 2 * self.n_components * self.n_features)
@@ -203,7 +210,7 @@ _SPEED = [
 _DETAIL = [
     "case", "ms, float64", "ms, float32", f"ms, {PEER}", f"ms, {BASELINE}",
     f"{PEER}'s BLAS threads", "float64 GF/s (of dgemm)", "float32 GF/s (of sgemm)",
-    "objective, float64", "objective, float32", "MiB beyond X", f"{PEER}'s",
+    "objective, float64", "objective, float32", "MiB beyond X", "of these statistics", f"{PEER}'s",
 ]  # fmt: skip
 
 
@@ -255,7 +262,9 @@ def _detail(row, peak):
         str(peer.contender.threads) if peer else "–",
         *(_flops(row.case, result, peak) if result else "–" for result in ours),
         *(f"{row.gap(result):.0e}" if result else "–" for result in ours),
-        *(number(row.memory.get(name)) for name in (OURS, PEER)),
+        number(row.memory.get(OURS)),
+        number(row.case.statistics),
+        number(row.memory.get(PEER)),
     ]
 
 

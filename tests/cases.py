@@ -308,6 +308,11 @@ GAUSSIAN_SIZES = [
     (11, 7, 1301, 1.0),
     (20, 5, 2100, 4.0),
 ]
+#: Sums so large that threads take turns in adding to them; more chunks than may be under way.
+LARGE = [
+    GaussianCase(dtype, "full", 72, 64, 9500, 0.7)  # D, K, n, spread
+    for dtype in (np.float64, np.float32)
+]
 
 CASES: list[Case] = [
     *(

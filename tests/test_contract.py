@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from cases import CASES
+from cases import CASES, LARGE
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -55,6 +55,19 @@ def test_e_step_with_many_lanes_equals_the_oracle(case):
     X = case.data(case.many_rows)
     params = case.start(X)
     assert_same_sums(case.e_step(X, params, n_threads=2), case.expected(X, params), case.tolerance)
+
+
+@pytest.mark.parametrize("case", LARGE, ids=str)
+def test_sums_that_threads_take_turns_in(case):
+    """Sums too large for lanes are the oracle's, with the same bits for every thread count."""
+    X = case.data()
+    params, weight = case.start(X), weights_of(X)
+    sums = case.e_step(X, params, weight)
+    assert_same_sums(sums, case.expected(X, params, weight), case.tolerance)
+    for n_threads in (2, 3, 8, 20):
+        again = case.e_step(X, params, weight, n_threads=n_threads)
+        for name, value in sums.items():
+            assert_array_equal(again[name], value, err_msg=f"{name}, {n_threads} threads")
 
 
 @every_case

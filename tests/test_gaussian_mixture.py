@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cases import GaussianCase
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.linalg import solve_triangular
 from scipy.stats import multivariate_normal
 from sklearn import config_context
 from sklearn.base import clone
@@ -17,6 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_contract import assert_same_sums
 
 from fastem import GaussianMixture, _gaussian
+from fastem._kernels import gaussian as kernel
 
 KINDS = ("full", "tied", "diag", "spherical")
 IRIS = load_iris().data
@@ -360,6 +362,39 @@ def test_attributes_set_by_hand_are_enough():
     fitted, model = GaussianMixture(2, random_state=0).fit(X), GaussianMixture(2)
     model.weights_, model.means_ = fitted.weights_, fitted.means_
     model.precisions_cholesky_ = fitted.precisions_cholesky_
-    np.testing.assert_allclose(model.score_samples(X), fitted.score_samples(X), rtol=1e-12)
+    assert_allclose(model.score_samples(X), fitted.score_samples(X), rtol=1e-12)
     with pytest.raises(ValueError, match="n_features of X is 2"):
         model.predict(X[:, :2])
+
+
+# ---- factors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("every_instruction_set")
+@pytest.mark.parametrize("n_features", [1, 2, 3, 4, 5, 8, 9, 13, 16, 33, 70])
+def test_factors_are_lapack_s(n_features):
+    """U is the transposed inverse of LAPACK's Cholesky factor, for every thread count."""
+    rng = np.random.default_rng(n_features)
+    k = 300  # enough work for threads
+    samples = rng.normal(size=(k, 3 * n_features, n_features)) * np.logspace(-3, 3, n_features)
+    covariances = samples.swapaxes(1, 2) @ samples
+    upper, failed = kernel.precisions_cholesky(covariances, 1)
+    assert failed == -1
+    lower = np.linalg.cholesky(covariances)
+    expected = np.stack([solve_triangular(c, np.eye(n_features), lower=True).T for c in lower])
+    # Row i of U is in units of 1 / feature i.
+    scale = np.abs(expected).max(axis=2, keepdims=True)
+    assert_allclose(upper / scale, expected / scale, rtol=0, atol=1e-12)
+    assert not np.tril(upper, -1).any()
+    for n_threads in (2, 3):
+        again, _ = kernel.precisions_cholesky(covariances, n_threads)
+        assert_array_equal(again, upper)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf, 1e-310])
+@pytest.mark.parametrize("place", [0, 3, 4, 12])
+def test_the_first_component_without_a_factor_is_named(bad, place):
+    """A pivot that is not positive, or not finite, or without a finite inverse is a failure."""
+    covariances = np.tile(np.eye(13), (5, 1, 1))
+    covariances[2:, place, place] = bad
+    assert kernel.precisions_cholesky(covariances, 1)[1] == 2

@@ -10,10 +10,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import lapack
 
 from fastem._kernels import gaussian as kernel
-from fastem._statistics import Moments, Statistics, add_scatter_of
+from fastem._statistics import Moments, Statistics
 
 __all__ = [
     "KINDS",
@@ -62,10 +61,13 @@ class GaussianParams(NamedTuple):
     def from_precisions(cls, weights, means, precisions, kind, dtype):
         """Return parameters with given precisions: U U^T = precision, U upper triangular."""
         if kind in ("diag", "spherical"):
-            return cls(weights, means, None, np.sqrt(precisions), dtype)
-        # Reversing rows and columns turns LAPACK's lower triangle into an upper one.
-        upper = np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
-        return cls(weights, means, None, np.ascontiguousarray(upper), dtype)
+            return cls(weights, means, None, np.sqrt(precisions, dtype=np.float64), dtype)
+        upper = np.empty(precisions.shape)
+        d = upper.shape[-1]
+        # One by one, for there may be many; reversed, LAPACK's lower triangle is an upper one.
+        for out, given in zip(upper.reshape(-1, d, d), precisions.reshape(-1, d, d), strict=True):
+            out[::-1, ::-1] = np.linalg.cholesky(given[::-1, ::-1].astype(np.float64))
+        return cls(weights, means, None, upper, dtype)
 
 
 def shape_of(kind, n_components, n_features):
@@ -211,21 +213,26 @@ class GaussianEM:
     def estimate(self, moments: Moments) -> GaussianParams:
         """Return the parameters that moments give, the weights not normalised."""
         weights, means = self.component_weights(moments), self.means(moments)
-        covariances = moments.scatter_about(means)
         if self.kind == "full":
-            covariances /= weights[:, None, None]
-        elif self.kind == "tied":
+            step = moments.mean - means
+            covariances = kernel.covariances(
+                moments.scatter, step, moments.weight, weights, self.reg_covar, self.n_threads
+            )
+            chol = _precisions_cholesky(covariances, self.kind, self.n_threads)
+            return GaussianParams(weights, means, covariances, chol, self.dtype)
+        covariances = moments.scatter_about(means)
+        if self.kind == "tied":
             covariances /= weights.sum()
         elif self.kind == "diag":
             covariances /= weights[:, None]
         else:
             covariances /= weights * means.shape[1]
-        if self.kind in ("full", "tied"):
+        if self.kind == "tied":
             diagonal = np.arange(means.shape[1])
-            covariances[..., diagonal, diagonal] += self.reg_covar
+            covariances[diagonal, diagonal] += self.reg_covar
         else:
             covariances += self.reg_covar
-        chol = _precisions_cholesky(covariances, self.kind)
+        chol = _precisions_cholesky(covariances, self.kind, self.n_threads)
         return GaussianParams(weights, means, covariances, chol, self.dtype)
 
     def given_moments(self, responsibilities, block: Block) -> Moments:
@@ -253,11 +260,9 @@ class GaussianEM:
         )
         share = 1 / np.where(weight > 0, weight, 1)[:, None]
         if kind == "full":
-            offset = first * share
             scatter = second
-            add_scatter_of(scatter, offset, -weight, kind)
             scatter /= scaling.scale[:, None] * scaling.scale
-            mean = params.means + offset / scaling.scale
+            mean = params.means + first * share / scaling.scale
         elif kind == "diag":
             offset = first * share / params.precisions_cholesky
             scatter = second / params.precisions_cholesky**2 - weight[:, None] * offset**2
@@ -291,11 +296,7 @@ class GaussianEM:
         chol = params.precisions_cholesky
         each = params._replace(precisions_cholesky=np.tile(chol, (len(weight), 1, 1)))
         job = block.scaling.job(block.X, each, "full", likelihood=given is None)
-        _, weight, first, second = kernel.moments(job, block.sample_weight, given, self.n_threads)
-        offset = first / np.where(weight > 0, weight, 1)[:, None]
-        scatter = second.sum(axis=0)
-        add_scatter_of(scatter, offset, -weight, "tied")
-        return scatter
+        return kernel.moments(job, block.sample_weight, given, self.n_threads)[3].sum(axis=0)
 
     def _scatter_of_all(self, block, given):
         """Return sum_n w_n z_n z_n^T of all samples, in the kernel's coordinates.
@@ -318,7 +319,7 @@ def second_moment(block, center, given, n_threads):
     # A single component without precision: every responsibility is exactly 1.
     one = GaussianParams(np.ones(1), center, None, np.zeros((1, d, d)), block.X.dtype)
     job = block.scaling.job(block.X, one, "full", likelihood=False)
-    return kernel.moments(job, block.sample_weight, given, n_threads)[3][0]
+    return kernel.moments(job, block.sample_weight, given, n_threads, about_mean=False)[3][0]
 
 
 def useful_threads(n_threads, n_samples, n_features, n_components, kind):
@@ -346,7 +347,7 @@ def rows(X, params, kind, output, n_threads):
 # ---- covariances and precisions --------------------------------------------------------------
 
 
-def _precisions_cholesky(covariances, kind):
+def _precisions_cholesky(covariances, kind, n_threads):
     """Return U, upper triangular with U U^T = inverse(covariance); square roots for the others."""
     if kind in ("diag", "spherical"):
         good = np.isfinite(covariances) & (covariances > _SMALLEST)
@@ -355,13 +356,9 @@ def _precisions_cholesky(covariances, kind):
             raise ValueError(_singular(component, covariances[component], kind))
         return 1 / np.sqrt(covariances)
     stack = covariances if kind == "full" else covariances[None]
-    upper = np.empty_like(stack)
-    for k, covariance in enumerate(stack):
-        lower, failed = lapack.dpotrf(covariance, lower=1, clean=1)
-        inverse, failed_too = lapack.dtrtri(lower, lower=1)
-        if failed or failed_too or not (np.abs(inverse) < _SMALLEST**-0.5).all():
-            raise ValueError(_singular(k, covariance, kind))
-        upper[k] = inverse.T
+    upper, failed = kernel.precisions_cholesky(stack, n_threads)
+    if failed >= 0:
+        raise ValueError(_singular(failed, stack[failed], kind))
     return upper if kind == "full" else upper[0]
 
 
@@ -381,9 +378,12 @@ def _singular(component, covariance, kind):
 
 def fits(array, dtype):
     """Return whether an array of float64 keeps its values in another dtype, up to rounding."""
-    size = np.abs(array[array != 0])
     info = np.finfo(dtype)
-    return bool(size.size == 0 or (size.max() <= info.max and size.min() >= info.tiny))
+    for part in np.atleast_1d(array):  # a component at a time: the array may be large
+        size = np.abs(part[part != 0])
+        if size.size and not (size.max() <= info.max and size.min() >= info.tiny):
+            return False
+    return True
 
 
 def precisions_of(precisions_cholesky, kind):

@@ -147,8 +147,9 @@ def check_weights(weights, n_components):
     return weights
 
 
-def check_precisions(precisions, kind, k, d):
-    precisions = check_start(f"{kind} precision", precisions, shape_of(kind, k, d))
+def check_precisions(given, kind, k, d):
+    """Return given precisions as they are, in float32 or float64: they may be large."""
+    precisions = check_start(f"{kind} precision", given, shape_of(kind, k, d))
     if kind in ("diag", "spherical"):
         if np.any(precisions <= 0):
             raise ValueError(f"'{kind} precision' should be positive")
@@ -156,4 +157,4 @@ def check_precisions(precisions, kind, k, d):
         for matrix in precisions.reshape(-1, d, d):
             if not np.allclose(matrix, matrix.T) or np.any(np.linalg.eigvalsh(matrix) <= 0):
                 raise ValueError(f"'{kind} precision' should be symmetric, positive-definite")
-    return precisions
+    return given if getattr(given, "dtype", None) == np.float32 else precisions

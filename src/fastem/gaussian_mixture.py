@@ -313,9 +313,10 @@ class GaussianMixture(DensityMixin, EMEstimator):
             "precisions_": _gaussian.precisions_of(chol, self.covariance_type),
         }
         # The data's dtype, unless a variance does not fit: those of float32 data may not.
-        fits = all(_gaussian.fits(value, params.dtype) for value in attributes.values())
-        dtype = params.dtype if fits else np.float64
-        return {name: value.astype(dtype) for name, value in attributes.items()}
+        if all(_gaussian.fits(value, params.dtype) for value in attributes.values()):
+            for name in reversed(attributes):  # precisions_ first: nobody else holds them
+                attributes[name] = attributes[name].astype(params.dtype, copy=False)
+        return attributes
 
     def _params(self):
         """Return the fitted parameters in the driver's form."""

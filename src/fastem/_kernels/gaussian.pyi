@@ -17,7 +17,11 @@ class Job:
     ) -> None: ...
 
 def moments(
-    job: Job, sample_weight: np.ndarray | None, given: np.ndarray | None, n_threads: int
+    job: Job,
+    sample_weight: np.ndarray | None,
+    given: np.ndarray | None,
+    n_threads: int,
+    about_mean: bool = True,
 ) -> tuple[float, np.ndarray, np.ndarray, Any]: ...
 def rows(
     job: Job,
@@ -26,4 +30,13 @@ def rows(
     labels: np.ndarray | None,
     n_threads: int,
 ) -> None: ...
+def covariances(
+    scatter: np.ndarray,
+    step: np.ndarray,
+    weight: np.ndarray,
+    divisor: np.ndarray,
+    reg_covar: float,
+    n_threads: int,
+) -> np.ndarray: ...
+def precisions_cholesky(covariances: np.ndarray, n_threads: int) -> tuple[np.ndarray, int]: ...
 def instruction_set() -> str: ...

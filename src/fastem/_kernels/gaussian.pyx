@@ -22,6 +22,17 @@ cdef extern from "fastem_omp.h":
     int fastem_interrupted(double *last) noexcept nogil
 
 
+cdef extern from "turns.h":
+    ctypedef struct fastem_turn:
+        const int64_t *before
+        int64_t *added
+        const int64_t *stop
+
+    int64_t FASTEM_READ(const int64_t *) noexcept nogil
+    void FASTEM_WRITE(int64_t *, int64_t) noexcept nogil
+    int64_t FASTEM_NEXT(int64_t *) noexcept nogil
+
+
 cdef extern from "gaussian_job.h":
     ctypedef struct gaussian_job:
         const char *x
@@ -50,7 +61,9 @@ cdef extern from "gaussian_job.h":
         Py_ssize_t (*scratch_bytes)(const gaussian_job *) noexcept nogil
         Py_ssize_t (*sums_size)(const gaussian_job *) noexcept nogil
         void (*chunk)(const gaussian_job *, Py_ssize_t, Py_ssize_t, void *, double *,
-                      int *) noexcept nogil
+                      int *, const fastem_turn *) noexcept nogil
+        Py_ssize_t (*factor_bytes)(Py_ssize_t) noexcept nogil
+        int (*factor)(const double *, Py_ssize_t, void *, double *) noexcept nogil
 
 
 cdef extern from *:
@@ -71,6 +84,8 @@ cdef extern from *:
 
 KINDS = ("full", "tied", "diag", "spherical")
 cdef Py_ssize_t MOST_LANES = 64, LEAST_LANES = 4, LANE_BYTES = 6 << 20
+cdef enum:
+    TURN_LANES = 8  # fewer lanes than that: threads take turns instead
 
 
 def instruction_set():
@@ -123,7 +138,7 @@ cdef class Job:
         return <void *> <uintptr_t> array.__array_interface__["data"][0]
 
 
-def moments(Job job, sample_weight, given, int n_threads):
+def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
     """Sum the moments of every component: the E-step.
 
     Equivalent to, with r the responsibilities times the sample weights and z = x - mean[k]::
@@ -137,6 +152,8 @@ def moments(Job job, sample_weight, given, int n_threads):
     given : ndarray of shape (n, K) or None
         Responsibilities to use in place of those that the parameters give.
     n_threads : int
+    about_mean : bool
+        full: second moments about the components' new means, not about those of the job.
 
     Returns
     -------
@@ -149,8 +166,11 @@ def moments(Job job, sample_weight, given, int n_threads):
         full: (K, D, D); diag: (K, D) in units of 1 / precisions_chol^2; spherical: (K,) half the
         squared distances in the same units; tied: None.
     """
-    cdef Py_ssize_t k = job.c.n_components, k4 = (k + 3) // 4 * 4, d = job.c.n_features
-    cdef Py_ssize_t size = job.ops.sums_size(&job.c)
+    cdef Py_ssize_t k, n_components = job.c.n_components, d = job.c.n_features
+    cdef Py_ssize_t size = job.ops.sums_size(&job.c), component = _component_size(job)
+    cdef Py_ssize_t everything = _up(n_components, 4) * component
+    cdef double[:, ::1] lanes
+    cdef double[:, :, ::1] full
     if sample_weight is not None:
         job.c.sample_weight = job.doubles(sample_weight)
     if given is not None:
@@ -158,44 +178,123 @@ def moments(Job job, sample_weight, given, int n_threads):
     else:
         # What lies e^-40 below a row's best component is lost in its sum's last bit.
         job.c.prune, job.c.negligible = 1, -40.0
-    cdef Py_ssize_t n_lanes = max(LEAST_LANES, min(MOST_LANES, LANE_BYTES // (8 * size)))
-    total = _run(job, n_lanes, n_threads, size)
-    component = _component_size(job)
-    table = total[: k4 * component].reshape(k4, component)[:k]
-    bound = float(total[k4 * component])
-    first, second = _unpack(job.c.kind, d, table)
-    return bound, table[:, 0].copy(), first.copy(), second  # no view: the lanes' sums are large
+    cdef Py_ssize_t n_lanes = min(MOST_LANES, LANE_BYTES // (8 * size))
+    if job.c.kind == 0 and d > 8 and n_lanes < TURN_LANES:
+        sums = _run_in_turn(job, n_threads, size)
+    else:
+        sums = _run(job, max(LEAST_LANES, n_lanes), n_threads, size)
+    lanes = sums
+    second = np.empty((n_components, d, d)) if job.c.kind == 0 else None
+    if job.c.kind == 0:
+        full = second
+        n_threads = _useful(n_threads, n_components * d * d)
+        for k in prange(n_components, nogil=True, num_threads=n_threads):
+            _add_lanes(lanes, k * component, (k + 1) * component)
+            _unpack_full(&lanes[0, k * component], d, about_mean, &full[k, 0, 0])
+        _add_lanes(lanes, everything, everything + 1)
+    else:
+        _add_lanes(lanes, 0, everything + 1)
+    table = sums[0, :everything].reshape(-1, component)[:n_components]
+    d4 = _up(d, 4)
+    if job.c.kind == 2:
+        second = table[:, 1 + d4 : 1 + d4 + d].copy()
+    elif job.c.kind == 3:
+        second = table[:, 1 + d4].copy()
+    # No views: the lanes' sums are large.
+    return float(sums[0, everything]), table[:, 0].copy(), table[:, 1 : 1 + d].copy(), second
 
 
-def _component_size(Job job):
+cdef Py_ssize_t _component_size(Job job):
     """Return the number of doubles that one component has among the sums: see gaussian_leaf.h."""
-    d = job.c.n_features
-    d4 = (d + 3) // 4 * 4
+    cdef Py_ssize_t d = job.c.n_features, d4 = _up(d, 4)
     if job.c.kind == 0:
         return 1 + d + d * (d + 1) // 2 if d <= 8 else 1 + d4 + 2 * d4 * (d4 // 4 + 1)
     return 1 + 2 * d4 if job.c.kind == 2 else 2 + d4
 
 
-def _unpack(int kind, d, table):
-    """Return first and second moments from the rows of sums."""
-    d4 = (d + 3) // 4 * 4
-    if kind == 2:
-        return table[:, 1 : 1 + d], table[:, 1 + d4 : 1 + d4 + d].copy()
-    if kind != 0:
-        return table[:, 1 : 1 + d], table[:, 1 + d4].copy() if kind == 3 else None
-    n_components = len(table)
+cdef void _add_lanes(double[:, ::1] lanes, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Add the lanes' sums [begin, end) to those of the first, in order."""
+    cdef Py_ssize_t lane, i
+    for lane in range(1, lanes.shape[0]):
+        for i in range(begin, end):
+            lanes[0, i] += lanes[lane, i]
+
+
+cdef void _unpack_full(
+    const double *component,    # IN     one component's sums
+    Py_ssize_t d,
+    bint about_mean,            # IN     or about what they were summed about
+    double *second,             # OUT    (D, D)
+) noexcept nogil:
+    cdef Py_ssize_t i, j, i4, j4
+    cdef double weight = component[0], inverse = 1 / weight if weight > 0 else 1, step
+    cdef const double *first = component + 1
+    cdef const double *block = component + 1 + (d if d <= 8 else (d + 3) // 4 * 4)
     if d <= 8:
-        second = np.empty((n_components, d, d))
-        rows, columns = np.tril_indices(d)
-        second[:, rows, columns] = second[:, columns, rows] = table[:, 1 + d :]
-        return table[:, 1 : 1 + d], second
-    second = np.empty((n_components, d4, d4))
-    blocks = table[:, 1 + d4 :].reshape(n_components, -1, 4, 4)
-    rows, columns = np.tril_indices(d4 // 4)
-    by_block = second.reshape(n_components, d4 // 4, 4, d4 // 4, 4).transpose(0, 1, 3, 2, 4)
-    by_block[:, columns, rows] = blocks.transpose(0, 1, 3, 2)
-    by_block[:, rows, columns] = blocks
-    return table[:, 1 : 1 + d], second[:, :d, :d]
+        for i in range(d):
+            for j in range(i + 1):
+                second[i * d + j] = block[j]
+            block += i + 1
+    else:
+        for i4 in range(0, d, 4):
+            for j4 in range(0, i4 + 1, 4):
+                for i in range(i4, min(i4 + 4, d)):
+                    for j in range(j4, min(j4 + 4, d)):
+                        second[i * d + j] = block[4 * (i - i4) + j - j4]
+                block += 16
+    for i in range(d):
+        step = first[i] * inverse if about_mean else 0
+        for j in range(i):
+            second[i * d + j] -= step * first[j]
+            second[j * d + i] = second[i * d + j]
+        second[i * d + i] -= step * first[i]
+
+
+cdef int _useful(int n_threads, Py_ssize_t n_numbers) noexcept:
+    """Return n_threads, or 1 for what takes less time than to begin and end a parallel region."""
+    return n_threads if n_threads > 1 and n_numbers >= 100_000 else 1
+
+
+def covariances(
+    const double[:, :, ::1] scatter,  # IN  (K, D, D) about the moments' means
+    const double[:, ::1] step,      # IN  (K, D) from the covariances' means to those
+    const double[::1] weight,       # IN  (K,)
+    const double[::1] divisor,      # IN  (K,)
+    double reg_covar,               # IN  added to the diagonal
+    int n_threads,
+):
+    """Return (scatter + weight * step step^T) / divisor + reg_covar * I, (K, D, D)."""
+    cdef Py_ssize_t k, i, j, n_components = scatter.shape[0], d = scatter.shape[1]
+    cdef double factor
+    array = np.empty((n_components, d, d))
+    cdef double[:, :, ::1] out = array
+    n_threads = _useful(n_threads, n_components * d * d)
+    for k in prange(n_components, nogil=True, num_threads=n_threads):
+        for i in range(d):
+            factor = weight[k] * step[k, i]
+            for j in range(d):
+                out[k, i, j] = (scatter[k, i, j] + factor * step[k, j]) / divisor[k]
+            out[k, i, i] += reg_covar
+    return array
+
+
+def precisions_cholesky(const double[:, :, ::1] covariances, int n_threads):
+    """Return U, upper triangular with U U^T = the inverse, and the first k without one or -1."""
+    cdef Py_ssize_t k, n_components = covariances.shape[0], d = covariances.shape[1]
+    cdef const gaussian_ops *ops = fastem_gaussian_ops(runtime.level(), 1)
+    cdef Py_ssize_t bytes = ops.factor_bytes(d)
+    array, failures = np.empty((n_components, d, d)), np.zeros(n_components, dtype=np.uint8)
+    cdef double[:, :, ::1] upper = array
+    cdef unsigned char[::1] failed = failures
+    n_threads = _useful(min(n_threads, n_components), n_components * d * d)
+    cdef char *memory = <char *> malloc(n_threads * bytes)
+    if memory == NULL:
+        raise MemoryError(f"no {n_threads * bytes} bytes to factor covariances")
+    for k in prange(n_components, nogil=True, num_threads=n_threads):
+        failed[k] = 0 == ops.factor(&covariances[k, 0, 0], d,
+                                    memory + omp_get_thread_num() * bytes, &upper[k, 0, 0])
+    free(memory)
+    return array, int(np.argmax(failures)) if failures.any() else -1
 
 
 def rows(Job job, log_prob, responsibilities, labels, int n_threads):
@@ -228,16 +327,37 @@ cdef Py_ssize_t _up(Py_ssize_t n, Py_ssize_t to) noexcept:
     return (n + to - 1) // to * to
 
 
+cdef class _Buffers:
+    """What a pass needs beside its sums: the tables, and scratch for every thread."""
+
+    cdef char *scratch
+    cdef void *tables
+    cdef Py_ssize_t scratch_bytes
+
+    def __cinit__(self, Job job, int n_threads):
+        cdef Py_ssize_t tables_bytes = job.ops.tables_bytes(&job.c)
+        self.scratch_bytes = job.ops.scratch_bytes(&job.c)
+        self.scratch = <char *> calloc(n_threads, self.scratch_bytes)
+        self.tables = malloc(tables_bytes)
+        if self.scratch == NULL or self.tables == NULL:
+            n_bytes = n_threads * self.scratch_bytes + tables_bytes
+            raise MemoryError(f"no {n_bytes} bytes for buffers")
+        job.ops.prepare(&job.c, self.tables)
+        job.c.tables = self.tables
+
+    def __dealloc__(self):
+        free(self.scratch)
+        free(self.tables)
+
+
 cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
-    """Run all lanes; return the sum of their `size` sums, added in order."""
+    """Run all lanes; return their sums, (n_lanes, size)."""
     cdef gaussian_job *c = &job.c
     cdef const gaussian_ops *ops = job.ops
     cdef Py_ssize_t rows = ops.chunk_rows(c), n_chunks = _up(c.n_samples, rows) // rows
-    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(c), lane
+    cdef Py_ssize_t lane
     cdef double clock = omp_get_wtime()
-    cdef int stop = 0
-    cdef char *scratch
-    cdef void *tables
+    cdef int64_t stop = 0
     n_lanes = max(1, min(n_lanes, n_chunks))
     n_threads = max(1, min(n_threads, n_lanes))
     # The same number of chunks in every lane: with few, one more would be waited for.
@@ -245,29 +365,16 @@ cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
     n_chunks = _up(c.n_samples, rows) // rows
     sums = np.zeros((n_lanes, size))
     cdef double[:, ::1] lanes = sums
-    scratch = <char *> calloc(n_threads, scratch_bytes)
-    tables = malloc(ops.tables_bytes(c))
-    if scratch == NULL or tables == NULL:
-        free(scratch)
-        free(tables)
-        raise MemoryError(f"no {n_threads * scratch_bytes + ops.tables_bytes(c)} bytes for buffers")
-    ops.prepare(c, tables)
-    c.tables = tables
-    try:
-        for lane in prange(n_lanes, nogil=True, num_threads=n_threads, schedule="dynamic",
-                           chunksize=1):
-            _lane(c, ops, n_chunks * lane // n_lanes, n_chunks * (lane + 1) // n_lanes, rows,
-                  scratch + omp_get_thread_num() * scratch_bytes,
-                  &lanes[lane, 0] if size else NULL, &stop, &clock)
-    finally:
-        free(scratch)
-        free(tables)
+    cdef _Buffers buffers = _Buffers(job, n_threads)
+    cdef char *scratch = buffers.scratch
+    cdef Py_ssize_t scratch_bytes = buffers.scratch_bytes
+    for lane in prange(n_lanes, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
+        _lane(c, ops, n_chunks * lane // n_lanes, n_chunks * (lane + 1) // n_lanes, rows,
+              scratch + omp_get_thread_num() * scratch_bytes,
+              &lanes[lane, 0] if size else NULL, &stop, &clock)
     if stop:
         _raise_pending()
-    total = sums[0]
-    for lane in range(1, n_lanes):
-        total += sums[lane]
-    return total
+    return sums
 
 
 cdef void _lane(
@@ -278,7 +385,7 @@ cdef void _lane(
     Py_ssize_t rows,            # IN     rows in a chunk
     char *scratch,              # INOUT  this thread's buffers
     double *sums,               # INOUT  this lane's sums, or NULL
-    int *stop,                  # INOUT  set by an interrupt
+    int64_t *stop,              # INOUT  set by an interrupt
     double *clock,              # INOUT  time of the last look for an interrupt
 ) noexcept nogil:
     cdef Py_ssize_t chunk, begin
@@ -287,9 +394,70 @@ cdef void _lane(
         if stop[0]:
             return
         begin = chunk * rows
-        ops.chunk(job, begin, min(rows, job.n_samples - begin), scratch, sums, &dense)
+        ops.chunk(job, begin, min(rows, job.n_samples - begin), scratch, sums, &dense, NULL)
         if fastem_interrupted(clock):
             stop[0] = 1
+
+
+cdef _run_in_turn(Job job, int n_threads, Py_ssize_t size):
+    """Run chunks that add to the same sums, a component after the other; return (1, size).
+
+    A chunk adds to a component when the chunk before it has, and otherwise does not wait: the
+    threads follow each other through the components. For sums so large that lanes of their own
+    would fill the caches, and the memory.
+    """
+    cdef gaussian_job *c = &job.c
+    cdef const gaussian_ops *ops = job.ops
+    cdef Py_ssize_t rows = ops.chunk_rows(c), n_chunks = _up(c.n_samples, rows) // rows
+    cdef double clock = omp_get_wtime()
+    cdef int64_t stop = 0, next_chunk = 0
+    cdef int thread
+    cdef int dense[TURN_LANES]
+    memset(dense, 0, sizeof(dense))
+    # At most TURN_LANES chunks are under way at once, so a counter of `dense` has one user.
+    n_threads = max(1, min(n_threads, n_chunks, TURN_LANES))
+    sums, counts = np.zeros((1, size)), np.zeros(n_chunks + 1, dtype=np.int64)
+    counts[0] = c.n_components + 1  # before the first chunk there is nothing to wait for
+    cdef double[:, ::1] total = sums
+    cdef int64_t[::1] added = counts
+    cdef _Buffers buffers = _Buffers(job, n_threads)
+    cdef char *scratch = buffers.scratch
+    cdef Py_ssize_t scratch_bytes = buffers.scratch_bytes
+    for thread in prange(n_threads, nogil=True, num_threads=n_threads, schedule="static",
+                         chunksize=1):
+        _take_turns(c, ops, rows, n_chunks, scratch + thread * scratch_bytes, &total[0, 0],
+                    &dense[0], &added[0], &next_chunk, &stop, &clock)
+    if stop:
+        _raise_pending()
+    return sums
+
+
+cdef void _take_turns(
+    const gaussian_job *job,
+    const gaussian_ops *ops,
+    Py_ssize_t rows,            # IN     rows in a chunk
+    Py_ssize_t n_chunks,
+    char *scratch,              # INOUT  this thread's buffers
+    double *sums,               # INOUT  everybody's sums
+    int *dense,                 # INOUT  (TURN_LANES,) see chunk()
+    int64_t *added,             # INOUT  (n_chunks + 1,) parts that the chunk before has added
+    int64_t *next_chunk,        # INOUT  the first that no thread has taken
+    int64_t *stop,              # INOUT  set by an interrupt
+    double *clock,              # INOUT  time of the last look for an interrupt
+) noexcept nogil:
+    cdef fastem_turn turn
+    cdef Py_ssize_t chunk, begin
+    turn.stop = stop
+    while True:
+        chunk = FASTEM_NEXT(next_chunk)
+        if chunk >= n_chunks or FASTEM_READ(stop):
+            return
+        turn.before, turn.added = added + chunk, added + chunk + 1
+        begin = chunk * rows
+        ops.chunk(job, begin, min(rows, job.n_samples - begin), scratch, sums,
+                  dense + chunk % TURN_LANES, &turn)
+        if fastem_interrupted(clock):
+            FASTEM_WRITE(stop, 1)
 
 
 cdef int _raise_pending() except -1:

@@ -7,13 +7,15 @@
 #undef REAL_IS_FLOAT
 #include "vec.h"
 #include "gaussian_leaf.h"
+#include "gaussian_factor.h"
 
 #define OPS(dtype, suffix)                                                                        \
     {                                                                                             \
         FASTEM_STRING(suffix), FASTEM_CAT(tables_bytes, dtype, suffix),                           \
             FASTEM_CAT(prepare, dtype, suffix), FASTEM_CAT(chunk_rows, dtype, suffix),            \
             FASTEM_CAT(scratch_bytes, dtype, suffix), FASTEM_CAT(sums_size, dtype, suffix),       \
-            FASTEM_CAT(chunk, dtype, suffix)                                                      \
+            FASTEM_CAT(chunk, dtype, suffix), FASTEM_CAT(factor_bytes, f64, suffix),              \
+            FASTEM_CAT(factor, f64, suffix)                                                       \
     }
 #define FASTEM_STRING_(a) #a
 #define FASTEM_STRING(a) FASTEM_STRING_(a)

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "turns.h"
+
 enum gaussian_kind { GAUSSIAN_FULL, GAUSSIAN_TIED, GAUSSIAN_DIAG, GAUSSIAN_SPHERICAL };
 
 /* K components, D features, n samples. The kernel works in the coordinates (x - shift) * scale, in
@@ -41,10 +43,14 @@ typedef struct {
     ptrdiff_t (*chunk_rows)(const gaussian_job *); /* rows that chunk() takes at most */
     ptrdiff_t (*scratch_bytes)(const gaussian_job *);
     ptrdiff_t (*sums_size)(const gaussian_job *); /* doubles in `sums` */
-    /* Rows [begin, begin + n): writes the outputs; adds to `sums` if that is not NULL. `dense` is
-     * the lane's own counter, 0 at its start. `scratch` is zero at first use. */
+    /* Rows [begin, begin + n): writes the outputs; adds to `sums` if that is not NULL, when it is
+     * this chunk's `turn` (full covariances only; NULL: at once). `dense` is the lane's own
+     * counter, 0 at its start. `scratch` is zero at first use. */
     void (*chunk)(const gaussian_job *, ptrdiff_t begin, ptrdiff_t n, void *scratch, double *sums,
-                  int *dense);
+                  int *dense, const fastem_turn *turn);
+    /* Factors of covariances, in double for both dtypes: see gaussian_factor.h. */
+    ptrdiff_t (*factor_bytes)(ptrdiff_t d);
+    int (*factor)(const double *covariance, ptrdiff_t d, void *memory, double *upper);
 } gaussian_ops;
 
 /* ops[0]: float, ops[1]: double. */

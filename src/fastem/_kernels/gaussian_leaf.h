@@ -116,7 +116,7 @@ static void FN(write_rows)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n
 /* ---- the chunk --------------------------------------------------------------------------- */
 
 static void FN(chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n, void *memory,
-                      double *sums, int *dense)
+                      double *sums, int *dense, const fastem_turn *turn)
 {
     const tables_t *t = job->tables;
     ptrdiff_t padded = FN(up)(n, PANEL > 8 ? PANEL : 8);
@@ -135,7 +135,7 @@ static void FN(chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n, voi
     if (job->log_prob || job->responsibilities || job->labels)
         FN(write_rows)(job, begin, n, &s);
     if (sums)
-        FN(add_to_sums)(job, t, &s, padded, sums);
+        FN(add_to_sums)(job, t, &s, padded, sums, turn);
 }
 
 #undef tables_t

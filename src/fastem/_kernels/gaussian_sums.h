@@ -68,7 +68,7 @@ ALWAYS_INLINE void FN(center_weighted)(const REAL *x, ptrdiff_t cap, const REAL 
 }
 
 static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
-                          ptrdiff_t padded, double *out)
+                          ptrdiff_t padded, double *out, const fastem_turn *turn)
 {
     ptrdiff_t d4 = FN(up)(job->n_features, 4);
     /* With few features, x and z of half a tile fit into the first cache together. */
@@ -77,6 +77,7 @@ static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scra
     int32_t list[TILE + 1];
     for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
         const REAL *r = s->r + k * s->cap;
+        fastem_await(turn, k);
         for (ptrdiff_t row = 0; row < padded;) {
             ptrdiff_t count = FN(list_vectors)(r, threshold, padded, most, &row, list);
             double *block = out + 1 + d4;
@@ -93,6 +94,7 @@ static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scra
                     FN(cross_sums)(s->rz, s->z + j * TILE_COLUMN, TILE_COLUMN, count * VL, block);
             }
         }
+        fastem_added(turn, k);
     }
 }
 
@@ -166,14 +168,14 @@ static void FN(mean_sums)(const gaussian_job *job, const tables_t *t, const scra
 }
 
 static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
-                            ptrdiff_t padded, double *sums)
+                            ptrdiff_t padded, double *sums, const fastem_turn *turn)
 {
     double partial[8] = {0}, bound = 0; /* partial sums: no chain of dependent additions */
 
     if (FN(is_small)(job))
         FN(small_sums)(job->n_features, s->x, s->cap, padded, job->n_components, t->means, s->r, sums);
     else if (job->kind == GAUSSIAN_FULL)
-        FN(full_sums)(job, t, s, padded, sums);
+        FN(full_sums)(job, t, s, padded, sums, turn);
     else if (job->kind == GAUSSIAN_DIAG)
         FN(diag_sums)(job, t, s, padded, sums);
     else
@@ -186,5 +188,7 @@ static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const sc
         }
     for (int l = 0; l < 8; l++)
         bound += partial[l];
+    fastem_await(turn, job->n_components);
     sums[FN(up)(job->n_components, 4) * FN(component_size)(job)] += bound;
+    fastem_added(turn, job->n_components);
 }
