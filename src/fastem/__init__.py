@@ -7,6 +7,7 @@ from fastem._version import __version__
 
 if TYPE_CHECKING:
     from fastem import em
+    from fastem._patch import is_patched, patch, patched, unpatch
     from fastem._versions import has_openmp, show_versions
     from fastem.gaussian_mixture import GaussianMixture
     from fastem.lda import LatentDirichletAllocation
@@ -19,7 +20,11 @@ _HOMES = {
     "LatentDirichletAllocation": "fastem.lda",
     "PLSA": "fastem.plsa",
     "has_openmp": "fastem._versions",
+    "is_patched": "fastem._patch",
+    "patch": "fastem._patch",
+    "patched": "fastem._patch",
     "show_versions": "fastem._versions",
+    "unpatch": "fastem._patch",
 }
 
 __all__ = [
@@ -29,7 +34,11 @@ __all__ = [
     "__version__",
     "em",
     "has_openmp",
+    "is_patched",
+    "patch",
+    "patched",
     "show_versions",
+    "unpatch",
 ]
 
 

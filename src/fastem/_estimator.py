@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +21,10 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks
         """Stands in for scikit-learn's class, without set_callbacks."""
 
 
-__all__ = ["EMEstimator", "check_sample_weight", "unchanged_on_error"]
+__all__ = ["STAND_INS", "EMEstimator", "check_sample_weight", "unchanged_on_error"]
+
+#: Classes of other libraries that run on ours at present, and ours (see `fastem._patch`).
+STAND_INS: dict[type, type] = {}
 
 
 def check_sample_weight(sample_weight, X):
@@ -62,7 +66,18 @@ def _fitted(estimator) -> dict[str, Any]:
     }
 
 
-class EMEstimator(CallbackSupportMixin, BaseEstimator):
+class _StandInMeta(ABCMeta):
+    """``isinstance`` and ``issubclass`` that take a class of `STAND_INS` for ours."""
+
+    # Not ABCMeta's: it would remember the answers when STAND_INS has changed.
+    def __subclasscheck__(cls, subclass):
+        return type.__subclasscheck__(cls, STAND_INS.get(subclass, subclass))
+
+    def __instancecheck__(cls, instance):
+        return type.__instancecheck__(cls, instance) or cls.__subclasscheck__(type(instance))
+
+
+class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     """Base of the estimators that :mod:`fastem.em` fits.
 
     A subclass has the parameters `tol`, `max_iter`, `verbose` and `verbose_interval`, or gives them
