@@ -2,6 +2,7 @@
 
 Exit status: 0 done; 2 wrong usage or a file that cannot be used, after one line on stderr; 130
 interrupted by Ctrl-C; 141 the reader of the output went away. Nothing is written unless it is 0.
+The exit status of ``run`` is its program's.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import os
 import sys
 import warnings
 
-from fastem._cli import COMMANDS, CommandError, one_line
+from fastem._cli import COMMANDS, CommandError, one_line, split_program
 from fastem._version import __version__
 
 
@@ -33,7 +34,8 @@ def _build_parser():
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for name in COMMANDS:
         command = importlib.import_module(f"fastem._cli.{name}")
-        command.add_parser(subparsers).set_defaults(main=command.main)
+        subparser = command.add_parser(subparsers)
+        subparser.set_defaults(main=command.main)
     return parser
 
 
@@ -44,16 +46,24 @@ def _say(kind, message):
 
 def main(argv=None):
     """Run the command line `argv` (default: ``sys.argv[1:]``) and return the exit status."""
-    args = _build_parser().parse_args((sys.argv[1:] if argv is None else argv) or ["demo"])
+    argv, program = split_program(sys.argv[1:] if argv is None else argv)
+    args = _build_parser().parse_args(argv or ["demo"])
+    args.program_args = program
+    try:
+        return _guarded(args) if getattr(args, "guarded", True) else args.main(args)
+    except CommandError as error:
+        _say("error", error)
+        return 2
+
+
+def _guarded(args):
+    """Run a command of ours: warnings, Ctrl-C and a reader that went away are one line at most."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_args, **_kwargs: _say("warning", message)
         try:
             status = args.main(args) or 0
             sys.stdout.flush()
             return status
-        except CommandError as error:
-            _say("error", error)
-            return 2
         except KeyboardInterrupt:
             print("fastem: interrupted, nothing written", file=sys.stderr)
             return 130

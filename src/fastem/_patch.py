@@ -23,6 +23,7 @@ import importlib
 import inspect
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +50,8 @@ _lock = threading.RLock()
 _holders: set[object] = set()
 _rows: list[_Row] = []
 _said: set[str] = set()
-#: In place of a reason: the original will raise an error, which is its own to word.
-_ERROR = "error"
+#: A reason that needs no warning: when the original fits, it raises an error, in its own words.
+_REFUSED = "the original refuses its parameters"
 
 
 # ---- public ------------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ def patch() -> None:
     fastem.GaussianMixture)`` holds too.
 
     The original runs, and the logger "fastem" warns once, for: a user's subclass; a private method
-    that the program has replaced; parameter values and arguments that fastem does not take; array
+    or function that the program has replaced; parameter values and arguments that fastem does not take; array
     API dispatch. With ``FASTEM_VERBOSE=1`` in the environment, stderr also shows what was taken.
 
     Calling it again changes nothing. The patch holds for all threads of this process and for those
@@ -199,12 +200,19 @@ class _Row:
             if not name.startswith("_")
             and getattr(getattr(ours, name, None), "__module__", "").startswith("fastem.")
         }
-        #: What the original's public methods call, and ours do not.
+        #: What the original's public methods call and ours do not: methods, module functions.
         self.hooks = {
             name: function
             for name, function in functions.items()
             if name.startswith("_") and not name.startswith("__")
         }
+        package = original.__module__.rpartition(".")[0]
+        homes = {cls.__module__ for cls in original.__mro__ if cls.__module__.startswith(package)}
+        spaces = [vars(sys.modules[home]) for home in homes]
+        self.helpers = [
+            (space, {name: f for name, f in space.items() if inspect.isfunction(f)})
+            for space in spaces
+        ]
         #: The methods that the class itself defines; it inherits the others.
         self.own = {name: vars(original)[name] for name in self.exchanged if name in vars(original)}
 
@@ -240,8 +248,8 @@ class _Row:
                 return original(estimator, *args, **kwargs)
             reason = self.why_not(estimator, bound.arguments.keys() - known)
             if reason is not None:
-                if reason != _ERROR:
-                    _say_once(logging.WARNING, f"{self.name}.{name} is not replaced: {reason}")
+                level = logging.INFO if reason is _REFUSED else logging.WARNING
+                _say_once(level, f"{self.name}.{name} is not replaced: {reason}")
                 return original(estimator, *args, **kwargs)
             _say_once(logging.INFO, f"{self.name}.{name} was run by fastem")
             runner = object.__new__(self.runner)
@@ -260,6 +268,10 @@ class _Row:
         for name, function in self.hooks.items():
             if name in vars(estimator) or getattr(self.original, name, None) is not function:
                 return f"the program has its own {name}"
+        for space, functions in self.helpers:
+            for name, function in functions.items():
+                if space.get(name) is not function:
+                    return f"the program has its own {space['__name__']}.{name}"
         if get_config().get("array_api_dispatch"):
             return "array API dispatch is on"
         if unknown:
@@ -273,10 +285,10 @@ class _Row:
 
 @functools.lru_cache(maxsize=16, typed=True)  # the check would take half of a small predict
 def _objection(row: _Row, *values: Any) -> str | None:
-    """Return why parameter values need the original, `_ERROR` if it will refuse them itself."""
+    """Return why parameter values need the original, `_REFUSED` if it will refuse them itself."""
     parameters = dict(zip(row.parameters, values, strict=True))
     if _invalid(row.original, parameters):
-        return _ERROR
+        return _REFUSED
     for name in row.not_ours:
         value = parameters.pop(name)
         if value is not row.parameters[name]:

@@ -8,12 +8,15 @@ A subcommand is one module here with two functions,
 and its name in `COMMANDS`. Whatever ``main`` needs beyond the standard library is imported inside
 it, so that ``--help`` and a mistyped option answer at once.
 
+``run`` alone takes words that are not ours to parse (`split_program`), and runs what is not ours
+to guard: its parser sets ``guarded=False``, so that warnings, Ctrl-C and errors stay the program's.
+
 Problems that the user can mend are raised as `CommandError`: the dispatcher prints them as one line
 and exits with status 2.
 """
 
 #: Subcommands in the order of the help text: modules of this package.
-COMMANDS = ("demo", "cluster", "topics")
+COMMANDS = ("demo", "cluster", "topics", "run")
 
 
 class CommandError(Exception):
@@ -23,3 +26,14 @@ class CommandError(Exception):
 def one_line(error):
     """Text of an exception with every run of white space, line ends included, made one space."""
     return " ".join(str(error).split())
+
+
+def split_program(argv):
+    """Split ``run [-m] PROGRAM ARG...`` before the arguments, which belong to the program.
+
+    Any other command line is returned whole, with an empty list.
+    """
+    end = len(argv)
+    if argv[:1] == ["run"]:
+        end = 3 if argv[1:2] == ["-m"] else 2
+    return argv[:end], argv[end:]
