@@ -67,8 +67,9 @@ def patch() -> None:
     fastem.GaussianMixture)`` holds too.
 
     The original runs, and the logger "fastem" warns once, for: a user's subclass; a private method
-    or function that the program has replaced; parameter values and arguments that fastem does not take; array
-    API dispatch. With ``FASTEM_VERBOSE=1`` in the environment, stderr also shows what was taken.
+    or function that the program has replaced; parameter values and arguments that fastem does not
+    take; array API dispatch. With ``FASTEM_VERBOSE=1`` in the environment, stderr also shows what
+    was taken.
 
     Calling it again changes nothing. The patch holds for all threads of this process and for those
     that it forks; a process that starts afresh (spawn, joblib's loky) is not patched.
@@ -246,10 +247,12 @@ class _Row:
             # A method may be called after unpatch(), by one who has kept it.
             if STAND_INS.get(self.original) is not self.ours:
                 return original(estimator, *args, **kwargs)
-            reason = self.why_not(estimator, bound.arguments.keys() - known)
+            unknown = sorted(bound.arguments.keys() - known)
+            reason = f"fastem's {name} has no argument {unknown[0]}" if unknown else None
+            reason = reason or self.why_not(estimator)
             if reason is not None:
                 level = logging.INFO if reason is _REFUSED else logging.WARNING
-                _say_once(level, f"{self.name}.{name} is not replaced: {reason}")
+                _say_once(level, f"{self.name} runs its own code: {reason}")
                 return original(estimator, *args, **kwargs)
             _say_once(logging.INFO, f"{self.name}.{name} was run by fastem")
             runner = object.__new__(self.runner)
@@ -260,7 +263,7 @@ class _Row:
 
         return method
 
-    def why_not(self, estimator: Any, unknown: set[str]) -> str | None:
+    def why_not(self, estimator: Any) -> str | None:
         """Return why the original has to do it, or None if fastem can."""
         kind = type(estimator)
         if kind is not self.original:
@@ -274,8 +277,6 @@ class _Row:
                     return f"the program has its own {space['__name__']}.{name}"
         if get_config().get("array_api_dispatch"):
             return "array API dispatch is on"
-        if unknown:
-            return f"fastem has no argument {', '.join(sorted(unknown))}"
         values = [getattr(estimator, name) for name in self.parameters]
         try:
             return _objection(self, *values)
