@@ -36,10 +36,10 @@ def main(args):
     """Run the program; what it raises passes through."""
     if (args.script is None) == (args.module is None):
         raise CommandError("run needs a script or -m MODULE (try 'python -m fastem run --help')")
-    from fastem._patch import patch
-
     if args.script is not None and not os.path.exists(args.script):
         raise CommandError(f"cannot run {args.script}: there is no such file")
+    from fastem._patch import patch
+
     program = ModuleType("__main__")
     patch()
     sys.modules["__main__"] = program
