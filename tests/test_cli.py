@@ -74,7 +74,7 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["cluster", "--help"], ["topics", "--help"], ["demo", "--help"]]
+    "args", [["--help"], *([name, "--help"] for name in ("cluster", "topics", "demo", "run"))]
 )
 def test_help_is_plain_text_that_names_the_commands(args, capsys):
     with pytest.raises(SystemExit) as stop:

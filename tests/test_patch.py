@@ -450,7 +450,7 @@ def test_a_library_that_is_not_there(monkeypatch):
 # ---- python -m fastem run -----------------------------------------------------------------------
 
 SCRIPT = """
-import atexit, sys, warnings, __main__
+import sys, warnings, __main__
 print(sys.argv, sys.path[0], __name__, __file__, __package__, __cached__)
 print(__spec__ and __spec__.name, type(__loader__).__name__, __main__.__dict__ is globals())
 print(sorted(name for name in globals() if name != "__annotations__"))
