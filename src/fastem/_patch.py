@@ -207,7 +207,7 @@ class _Row:
             for name, function in functions.items()
             if name.startswith("_") and not name.startswith("__")
         }
-        package = original.__module__.rpartition(".")[0]
+        package = original.__module__.rpartition(".")[0] or original.__module__
         homes = {cls.__module__ for cls in original.__mro__ if cls.__module__.startswith(package)}
         spaces = [vars(sys.modules[home]) for home in homes]
         self.helpers = [
