@@ -14,9 +14,9 @@ import scipy.sparse as sp
 
 from fastem import PLSA, GaussianMixture, LatentDirichletAllocation, _gaussian
 from fastem._lda import LDAEM
+from fastem._plsa import PLSAEM
 from fastem._threads import single_threaded_blas
 from fastem._topics import Documents, Topics, padded
-from fastem.plsa import PLSAEM
 
 try:
     from reference import gaussian_mixture as gaussian_oracle

@@ -11,8 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastem import PLSA, em
+from fastem._plsa import PLSAEM
 from fastem._topics import Documents, Topics, padded
-from fastem.plsa import PLSAEM
 
 try:
     from reference import plsa as oracle
@@ -207,6 +207,15 @@ def test_incremental_gets_further_in_as_many_passes():
     assert incremental.lower_bound_ > batch.lower_bound_
     assert np.all(np.diff(incremental.lower_bounds_[3:]) > -1e-6)
     assert incremental.score(many) > batch.score(many)
+
+
+def test_batches_have_enough_to_do():
+    """Ten batches, unless these had too little to do, or too many documents."""
+    for n_components, shape, expected in [(2, (60, 40), 60), (100, (3000, 40), 300)]:
+        counts = sp.csr_array(np.ones(shape))
+        assert PLSA(n_components)._batch_size(counts) == expected
+    assert PLSA(100)._batch_size(sp.csr_array(np.ones((50_000, 2)))) == 2000
+    assert PLSA(2, batch_size=7)._batch_size(sp.csr_array(np.ones((50, 2)))) == 7
 
 
 def test_incremental_total_is_the_sum_of_its_blocks():

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from fastem import PLSA, GaussianMixture
 from fastem._cli import reference
-from fastem.plsa import random_start
+from fastem._plsa import random_start
 
 MAX_ROUNDS = 30
 #: Numbers in an array of plain NumPy, for topics.
