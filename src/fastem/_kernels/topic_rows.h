@@ -9,8 +9,9 @@
 #define SMALLEST 1e-300
 #endif
 
-/* sums[j] += a . rows[j] over `vecs` vectors from `at` on, unfolded: still VL lanes each. */
-ALWAYS_INLINE void FN(dot_block)(const int vecs, ptrdiff_t at, const REAL *a,
+/* sums[j] += a . rows[j] over `vecs` vectors from `at` on, unfolded: still VL lanes each. The first
+ * vectors set the sums: zeros for them would be stored by a slow string instruction. */
+ALWAYS_INLINE void FN(dot_block)(const int vecs, const int first, ptrdiff_t at, const REAL *a,
                                  const REAL *const *rows, vec *sums)
 {
     vec av[8];
@@ -20,9 +21,9 @@ ALWAYS_INLINE void FN(dot_block)(const int vecs, ptrdiff_t at, const REAL *a,
     UNROLL
     for (ptrdiff_t j = 0; j < VL; j++) {
         const REAL *row = rows[j] + at;
-        vec sum = sums[j];
+        vec sum = first ? av[0] * FN(load)(row) : sums[j] + av[0] * FN(load)(row);
         UNROLL
-        for (int v = 0; v < vecs; v++)
+        for (int v = 1; v < vecs; v++)
             sum += av[v] * FN(load)(row + v * VL);
         sums[j] = sum;
     }
@@ -72,9 +73,12 @@ ALWAYS_INLINE void FN(add_block)(const int vecs, ptrdiff_t at, ptrdiff_t n, cons
 ALWAYS_INLINE vec FN(dot_rows)(ptrdiff_t width, const REAL *a, const REAL *const *rows)
 {
     vec sums[ROWS];
-    memset(sums, 0, sizeof sums);
-    for (ptrdiff_t at = 0; at < width; at += 8 * VL) {
-#define CALL(vecs) FN(dot_block)(vecs, at, a, rows, sums)
+    ptrdiff_t at = 0;
+#define CALL(vecs) FN(dot_block)(vecs, 1, at, a, rows, sums)
+    BLOCK_CASES(CALL)
+#undef CALL
+    for (at += 8 * VL; at < width; at += 8 * VL) {
+#define CALL(vecs) FN(dot_block)(vecs, 0, at, a, rows, sums)
         BLOCK_CASES(CALL)
 #undef CALL
     }
