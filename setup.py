@@ -108,6 +108,7 @@ setup(
             kernel("runtime"),
             kernel("gaussian", "gaussian_base.c", "gaussian_v3.c", "gaussian_v4.c"),
             kernel("topics", "topics_base.c", "topics_v3.c", "topics_v4.c"),
+            kernel("discrete", "discrete_base.c", "discrete_v3.c", "discrete_v4.c"),
         ],
         build_dir="build/cython",
         compiler_directives={

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastem import PLSA, GaussianMixture, LatentDirichletAllocation, _gaussian
+from fastem import PLSA, GaussianMixture, LatentDirichletAllocation, _discrete, _gaussian
+from fastem import discrete_mixture as discrete
 from fastem._lda import LDAEM
 from fastem._plsa import PLSAEM
 from fastem._threads import single_threaded_blas
 from fastem._topics import Documents, Topics, padded
 
 try:
+    from reference import discrete_mixture as discrete_oracle
     from reference import gaussian_mixture as gaussian_oracle
     from reference import lda as lda_oracle
     from reference import plsa as plsa_oracle
@@ -298,6 +300,123 @@ class LDACase(PLSACase):
         return LatentDirichletAllocation(self.n_components, **parameters)
 
 
+@dataclass(frozen=True)
+class DiscreteCase(Case):
+    """Mixture of discrete distributions; `scale` is the size of counts, 1000: too large for codes.
+
+    Values are missing here and there, but in multinomials.
+    """
+
+    family: str
+    n_features: int
+    n_components: int
+    n_samples: int
+    scale: int = 3
+
+    chunk_rows: ClassVar[int] = 256
+    many_rows: ClassVar[int] = 9_001
+
+    def __str__(self):
+        size = f"{self.n_samples}x{self.n_features}-K{self.n_components}-{self.scale}"
+        return f"{self.family}-{size}-{np.dtype(self.dtype)}"
+
+    @property
+    def n_trials(self):
+        """Trials of each feature of a binomial mixture."""
+        return np.full(self.n_features, 1 if self.family == "bernoulli" else 2 * self.scale)
+
+    def _values(self, seed):
+        """Return parameters of the family."""
+        rng = np.random.default_rng(seed)
+        k, d = self.n_components, self.n_features
+        if self.family == "categorical":
+            return rng.dirichlet(np.full(self.scale, 2.0), (k, d))
+        if self.family == "multinomial":
+            return rng.dirichlet(np.full(d, 2.0), k)
+        if self.family == "poisson":
+            return rng.uniform(0.3, 1.0, (k, d)) * self.scale
+        return rng.uniform(0.2, 0.8, (k, d))
+
+    def data(self, n_samples=None, seed=0):
+        rng = np.random.default_rng(seed)
+        n = n_samples or self.n_samples
+        values = self._values(1)[rng.integers(self.n_components, size=n)]
+        if self.family == "categorical":
+            steps = values.cumsum(axis=2)[:, :, :-1]
+            X = (rng.random((n, self.n_features, 1)) > steps).sum(axis=2)
+        elif self.family == "multinomial":
+            X = rng.multinomial(rng.poisson(3 * self.scale, n), values)
+        elif self.family == "poisson":
+            X = rng.poisson(values)
+        else:
+            X = rng.binomial(self.n_trials, values)
+        X = X.astype(self.dtype)
+        if self.family != "multinomial":
+            X[rng.random(X.shape) < 0.03] = np.nan
+        if self.family == "categorical":
+            X[0] = self.scale - 1  # every category is there
+        return X
+
+    def start(self, X):
+        rng = np.random.default_rng(2)
+        weights = rng.dirichlet(np.full(self.n_components, 5.0))
+        return _discrete.DiscreteParams(weights, self._values(3))
+
+    def _family(self):
+        if self.family == "categorical":
+            return _discrete.Categorical(np.full(self.n_features, self.scale))
+        if self.family == "multinomial":
+            return _discrete.Multinomial(self.n_features)
+        if self.family == "poisson":
+            return _discrete.Poisson(self.n_features)
+        return _discrete.Binomial(self.n_trials)
+
+    def model(self, reg_covar=0.0, n_threads=1):
+        return _discrete.DiscreteEM(self._family(), n_threads=n_threads)
+
+    def block(self, X, sample_weight=None):
+        return _discrete.Block.of(self._family(), X, sample_weight, self.n_components)
+
+    def sums(self, statistics):
+        terms, d = statistics.terms.T, self.n_features
+        resp = statistics.resp
+        if self.family == "categorical":
+            first = terms.reshape(-1, d, self.scale)
+            known = first.sum(axis=2)
+        elif self.family == "multinomial":
+            first, known = terms, np.repeat(resp[:, None], d, axis=1)
+        elif self.family == "poisson":
+            first, known = terms[:, :d], resp[:, None] - terms[:, d:]
+        else:
+            first, known = terms[:, :d], (terms[:, :d] + terms[:, d:]) / self.n_trials
+        sums = {"bound": statistics.bound, "weight": statistics.weight, "resp": resp}
+        return sums | {"first": first, "known": known}
+
+    def expected(self, X, params, sample_weight=None):
+        params = discrete_oracle.Params(*params)
+        X = X.astype(np.float64)
+        return discrete_oracle.e_step(X, params, self.family, self.n_trials, sample_weight)
+
+    def estimator(self, X, **parameters):
+        start = self.start(X)
+        name = "rates_init" if self.family == "poisson" else "probabilities_init"
+        parameters = {"max_iter": 3, "tol": 0.0, "n_jobs": 1, name: start.values} | parameters
+        if self.family == "binomial":
+            parameters["n_trials"] = self.n_trials
+        cls = getattr(discrete, f"{self.family.title()}Mixture")
+        return cls(self.n_components, weights_init=start.weights, **parameters)
+
+
+#: D, K, n, scale: features that share codes and features too many for it, values too large for it;
+#: components in part of a vector, in one, and in several.
+DISCRETE_SIZES = {
+    "bernoulli": [(1, 1, 41, 1), (20, 5, 1003, 1), (300, 17, 205, 1)],
+    "binomial": [(1, 2, 57, 5), (6, 3, 400, 4), (9, 4, 300, 1000)],
+    "categorical": [(1, 2, 60, 3), (12, 8, 500, 4), (3, 70, 301, 300)],
+    "multinomial": [(5, 2, 203, 3), (60, 9, 300, 20), (4, 3, 200, 1000)],
+    "poisson": [(1, 2, 64, 3), (11, 6, 700, 4), (7, 12, 301, 1000)],
+}
+
 #: D, K, n, spread. Full covariances have a kernel of their own up to D = 8; from D = 9 on they
 #: pad D to a multiple of 4 and prune: nearly everything at the largest spread, nothing at spread 0.
 GAUSSIAN_SIZES = [
@@ -319,6 +438,12 @@ CASES: list[Case] = [
         GaussianCase(dtype, kind, *size)
         for size in GAUSSIAN_SIZES
         for kind in KINDS
+        for dtype in (np.float64, np.float32)
+    ),
+    *(
+        DiscreteCase(dtype, family, *size)
+        for family, sizes in DISCRETE_SIZES.items()
+        for size in sizes
         for dtype in (np.float64, np.float32)
     ),
     *(

@@ -9,6 +9,13 @@ if TYPE_CHECKING:
     from fastem import em
     from fastem._patch import is_patched, patch, patched, unpatch
     from fastem._versions import has_openmp, show_versions
+    from fastem.discrete_mixture import (
+        BernoulliMixture,
+        BinomialMixture,
+        CategoricalMixture,
+        MultinomialMixture,
+        PoissonMixture,
+    )
     from fastem.gaussian_mixture import GaussianMixture
     from fastem.lda import LatentDirichletAllocation
     from fastem.plsa import PLSA
@@ -16,6 +23,11 @@ if TYPE_CHECKING:
 # Imported when first used: scikit-learn takes a second, which `python -m fastem --help` can do
 # without.
 _HOMES = {
+    "BernoulliMixture": "fastem.discrete_mixture",
+    "BinomialMixture": "fastem.discrete_mixture",
+    "CategoricalMixture": "fastem.discrete_mixture",
+    "MultinomialMixture": "fastem.discrete_mixture",
+    "PoissonMixture": "fastem.discrete_mixture",
     "GaussianMixture": "fastem.gaussian_mixture",
     "LatentDirichletAllocation": "fastem.lda",
     "PLSA": "fastem.plsa",
@@ -29,8 +41,13 @@ _HOMES = {
 
 __all__ = [
     "PLSA",
+    "BernoulliMixture",
+    "BinomialMixture",
+    "CategoricalMixture",
     "GaussianMixture",
     "LatentDirichletAllocation",
+    "MultinomialMixture",
+    "PoissonMixture",
     "__version__",
     "em",
     "has_openmp",

@@ -7,15 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
-from sklearn.utils import check_array
 
 from fastem._gaussian import Block, second_moment, shape_of
+from fastem._mixture import check_start
 from fastem._statistics import Moments
 
 __all__ = [
     "check_precisions",
-    "check_start",
-    "check_weights",
     "initial_responsibilities",
     "moments_of",
 ]
@@ -117,34 +115,6 @@ def _given(responsibilities, n_components, block) -> Iterator[tuple[int, int, np
 def _chunks(n, n_components):
     size = max(1024, _CHUNK_BYTES // (8 * n_components))
     return [(begin, min(begin + size, n)) for begin in range(0, n, size)]
-
-
-def check_start(name, value, shape):
-    """Return a given start as float64, or say what is wrong in scikit-learn's words."""
-    value = check_array(
-        value, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=f"{name}_init"
-    )
-    if value.shape != shape:
-        raise ValueError(
-            f"The parameter '{name}' should have the shape of {shape}, but got {value.shape}"
-        )
-    return value
-
-
-def check_weights(weights, n_components):
-    single = getattr(weights, "dtype", None) == np.float32
-    weights = check_start("weights", weights, (n_components,))
-    if np.any(weights < 0) or np.any(weights > 1):
-        raise ValueError(
-            "The parameter 'weights' should be in the range [0, 1], but got max value "
-            f"{weights.min():.5f}, min value {weights.max():.5f}"
-        )
-    if abs(1 - weights.sum()) > (1e-6 if single else 1e-8):
-        raise ValueError(
-            "The parameter 'weights' should be normalized, "
-            f"but got sum(weights) = {weights.sum():.5f}"
-        )
-    return weights
 
 
 def check_precisions(given, kind, k, d):

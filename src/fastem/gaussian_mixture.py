@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import DensityMixin, _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastem import _gaussian
-from fastem._estimator import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._gaussian import GaussianEM, GaussianParams
-from fastem._gaussian_start import (
-    check_precisions,
-    check_start,
-    check_weights,
-    initial_responsibilities,
-    moments_of,
-)
+from fastem._gaussian_start import check_precisions, initial_responsibilities, moments_of
+from fastem._mixture import Mixture, check_start, check_weights
 from fastem._threads import effective_n_jobs
 
 __all__ = ["GaussianMixture"]
 
 
-class GaussianMixture(DensityMixin, EMEstimator):
+class GaussianMixture(Mixture):
     r"""Gaussian mixture fitted by expectation-maximisation.
 
     The density is :math:`p(x) = \sum_k \alpha_k \, \mathcal{N}(x \mid \mu_k, \Sigma_k)`. The
@@ -183,95 +173,15 @@ class GaussianMixture(DensityMixin, EMEstimator):
 
     # ---- fitting ---------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
-        """Fit the mixture.
+    def _read(self, X):
+        return validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples, float32 or float64; other types are converted to float64.
-        y : Ignored
-            Present for API consistency.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights: a sample of weight 2 counts as two equal samples. The start
-            uses them too, but draws its random numbers per row.
-
-        Returns
-        -------
-        self : object
-            The fitted mixture.
-
-        Raises
-        ------
-        ValueError
-            If an argument is invalid, or a component's covariance becomes singular.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If the best restart did not converge within `max_iter` iterations.
-        """
-        self._fit(X, y, sample_weight)
-        return self
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit_predict(self, X, y=None, sample_weight=None):
-        """Fit the mixture and return the most probable component of each sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-        y : Ignored
-            Present for API consistency.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,)
-            Component labels, equal to ``fit(X).predict(X)``.
-        """
-        X = self._fit(X, y, sample_weight)
-        return self._rows(X, "labels")
-
-    def _fit(self, X, y, sample_weight):
-        """Fit; return the validated X."""
-        with unchanged_on_error(self):
-            effective_n_jobs(self.n_jobs)  # complains before any work
-            X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-            sample_weight = check_sample_weight(sample_weight, X)
-            self._check_n_components(X, sample_weight)
-            given = self._check_start(X.shape[1])
-            resume = self.warm_start and hasattr(self, "converged_")
-            block = _gaussian.Block.of(X, sample_weight)
-            model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, self._n_threads(X))
-            random_state = check_random_state(self.random_state)
-
-            def start(init):
-                if resume:
-                    return self._params()
-                return self._start(model, block, given, random_state)
-
-            result = self._fit_em(
-                model,
-                [block],
-                start,
-                n_init=1 if resume else self.n_init,
-                lower_bound=self.lower_bound_ if resume else -np.inf,
-                X=X,
-                y=y,
-                sample_weight=sample_weight,
-            )
-        if not result.converged and self.max_iter > 0:
-            warnings.warn(
-                "Best performing initialization did not converge. Try different init parameters, "
-                "or increase max_iter, tol, or check for degenerate data.",
-                ConvergenceWarning,
-                stacklevel=4,  # the caller of fit, which scikit-learn wraps
-            )
-        return X
+    def _problem(self, X, sample_weight):
+        given = self._check_start(X.shape[1])
+        block = _gaussian.Block.of(X, sample_weight)
+        model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, self._n_threads(X))
+        random_state = check_random_state(self.random_state)
+        return model, block, lambda: self._start(model, block, given, random_state)
 
     def _start(self, model, block, given, random_state):
         """Return the first parameters; those in `given` take the place of estimated ones."""
@@ -323,15 +233,6 @@ class GaussianMixture(DensityMixin, EMEstimator):
         covariances = getattr(self, "covariances_", None)  # not there if set by hand
         return GaussianParams.of(self.weights_, self.means_, covariances, self.precisions_cholesky_)
 
-    def _check_n_components(self, X, sample_weight):
-        n_samples = len(X) if sample_weight is None else np.count_nonzero(sample_weight)
-        if n_samples < self.n_components:
-            raise ValueError(
-                "Expected n_samples >= n_components "
-                f"but got n_components = {self.n_components}, n_samples = {n_samples}"
-                + ("" if sample_weight is None else " of positive sample_weight")
-            )
-
     def _check_start(self, n_features):
         """Return the given start (weights, means, precisions), validated; None where not given."""
         k, d = self.n_components, n_features
@@ -367,152 +268,18 @@ class GaussianMixture(DensityMixin, EMEstimator):
         """Return 'labels', 'log_prob' or 'responsibilities' of validated samples."""
         return _gaussian.rows(X, self._params(), self.covariance_type, output, self._n_threads(X))
 
-    def predict(self, X):
-        """Return the most probable component of each sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,), int64
-            Component labels.
-        """
-        return self._rows(self._validated(X), "labels")
-
-    def predict_proba(self, X):
-        """Return the responsibilities: each component's posterior probability for each sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-
-        Returns
-        -------
-        responsibilities : ndarray of shape (n_samples, n_components)
-            Rows sum to 1.
-        """
-        return self._rows(self._validated(X), "responsibilities")
-
-    def score_samples(self, X):
-        """Return the log-density of each sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-
-        Returns
-        -------
-        log_prob : ndarray of shape (n_samples,)
-            Natural logarithms of the density.
-        """
-        return self._rows(self._validated(X), "log_prob")
-
-    def score(self, X, y=None, sample_weight=None):
-        """Return the mean log-density per sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-        y : Ignored
-            Present for API consistency.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the mean.
-
-        Returns
-        -------
-        log_likelihood : float
-            The mean.
-        """
-        return self._score(X, sample_weight)[0]
-
-    def _score(self, X, sample_weight):
-        """Return the mean log-density and the total weight."""
-        X = self._validated(X)
-        sample_weight = check_sample_weight(sample_weight, X)
-        log_prob = self._rows(X, "log_prob")
-        if sample_weight is None:
-            return float(np.mean(log_prob, dtype=np.float64)), len(X)
-        return float(np.average(log_prob, weights=sample_weight)), sample_weight.sum()
-
-    def bic(self, X, sample_weight=None):
-        """Return the Bayesian information criterion (Schwarz 1978) on X; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; their sum is the number of samples.
-
-        Returns
-        -------
-        bic : float
-            -2 log-likelihood + (number of free parameters) log n_samples.
-        """
-        score, total = self._score(X, sample_weight)
-        return -2 * score * total + self._n_parameters() * math.log(total)
-
-    def aic(self, X, sample_weight=None):
-        """Return Akaike's information criterion (1974) on X; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; their sum is the number of samples.
-
-        Returns
-        -------
-        aic : float
-            -2 log-likelihood + 2 (number of free parameters).
-        """
-        score, total = self._score(X, sample_weight)
-        return -2 * score * total + 2 * self._n_parameters()
-
-    def sample(self, n_samples=1):
-        """Draw samples from the fitted density.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of samples.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features), float64
-            The samples, sorted by component.
-        y : ndarray of shape (n_samples,), int64
-            The components that they were drawn from.
-        """
-        check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "
-                "sample."
-            )
-        rng = check_random_state(self.random_state)
-        weights = np.asarray(self.weights_, dtype=np.float64)
-        if self.weights_.dtype != np.float64:
-            weights /= weights.sum()  # the rounded ones may sum to more than 1
-        counts = rng.multinomial(n_samples, weights)
+    def _draw(self, counts, random_state, **settings):
         d, kind = self.means_.shape[1], self.covariance_type
         parts = []
         for k, count in enumerate(counts):
             mean, covariance = self.means_[k], self.covariances_
             covariance = covariance if kind == "tied" else covariance[k]
             if kind in ("full", "tied"):
-                parts.append(rng.multivariate_normal(mean, covariance, int(count)))
+                parts.append(random_state.multivariate_normal(mean, covariance, int(count)))
             else:
-                parts.append(mean + rng.standard_normal(size=(count, d)) * np.sqrt(covariance))
-        X = np.vstack(parts).astype(np.float64, copy=False)
-        return X, np.repeat(np.arange(len(counts)), counts)
+                noise = random_state.standard_normal(size=(count, d))
+                parts.append(mean + noise * np.sqrt(covariance))
+        return np.vstack(parts)
 
     # ---- what scikit-learn's own tests reach for -------------------------------------------
 
