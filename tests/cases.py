@@ -262,41 +262,77 @@ class PLSACase(Case):
 
 @dataclass(frozen=True)
 class LDACase(PLSACase):
-    """LDA on the same counts, its documents updated to the end from equal topics."""
+    """LDA on the same counts, its documents updated to the end from equal topics.
+
+    `kind`: 'plain'; 'auto', both priors learned; 'guided', a prior for each word and topic;
+    'point', topics that are point estimates.
+    """
+
+    kind: str = "plain"
 
     def __str__(self):
-        return super().__str__().replace("plsa", "lda")
+        return super().__str__().replace("plsa", f"lda-{self.kind}")
 
     def start(self, X):
+        k = self.n_components
         rng = np.random.default_rng(2)
-        lam = rng.gamma(2, 1, (X.shape[1], self.n_components)) + 0.1
-        return Topics(padded(lam, self.n_components, X.dtype), lam.sum(axis=0), 0.0)
+        lam = rng.gamma(2, 1, (X.shape[1], k)) + 0.1
+        sums = padded(lam, k, X.dtype)
+        if self.kind != "guided":
+            return Topics(sums, lam.sum(axis=0), 0.0)
+        guide = padded(self._eta().T, k, X.dtype)  # is added to the sums
+        return Topics(sums, lam.sum(axis=0) + guide[:, :k].sum(axis=0), guide)
+
+    def _eta(self):
+        if self.kind == "guided":
+            shape = (self.n_components, self.n_features)
+            return np.random.default_rng(4).gamma(1.0, 0.2, shape) + 0.01
+        return 0.0 if self.kind == "point" else 0.2
 
     def model(self, reg_covar=0.0, n_threads=1):
-        prior = np.full(self.n_components, 0.3)
-        return LDAEM(prior, 0.2, n_threads, max_sweeps=60, tol=0.0)
+        prior, auto = np.full(self.n_components, 0.3), self.kind == "auto"
+        return LDAEM(
+            prior, self._eta(), n_threads, max_sweeps=60, tol=0.0, learn_doc_topic=auto,
+            learn_topic_word=auto,
+        )  # fmt: skip
 
     def block(self, X, sample_weight=None):
         return Documents(sp.csr_array(X), sample_weight)
 
+    def sums(self, statistics):
+        sums = super().sums(statistics)
+        if self.kind == "auto":
+            sums |= {"log_theta": statistics.log_theta, "n_docs": statistics.n_docs}
+        return sums
+
     def expected(self, X, params, sample_weight=None):
         X, lam = X.astype(np.float64), params.components().astype(np.float64)
+        point = self.kind == "point"
         gamma = np.ones((len(X), self.n_components))
-        gamma = lda_oracle.update_gamma(X, gamma, lam, 0.3, 60, 0.0)
+        gamma = lda_oracle.update_gamma(X, gamma, lam, 0.3, 60, 0.0, point)
         weight = np.ones(len(X)) if sample_weight is None else sample_weight
         parts = [
-            lda_oracle.e_step(x[None], g[None], lam, 0.3) for x, g in zip(X, gamma, strict=True)
+            lda_oracle.e_step(x[None], g[None], lam, 0.3, point)
+            for x, g in zip(X, gamma, strict=True)
         ]
-        return {
+        sums = {
             "bound": weight @ [bound for bound, _ in parts],
             "weight": weight @ X.sum(axis=1),
             "topic_word": sum(w * sums for w, (_, sums) in zip(weight, parts, strict=True)),
         }
+        if self.kind == "auto":
+            told = weight * X.any(axis=1)
+            log_theta = told @ lda_oracle.expected_log(gamma)
+            sums |= {"log_theta": log_theta, "n_docs": told.sum()}
+        return sums
 
     def estimator(self, X, **parameters):
         # exact documents, lest one update more or less shows in float32
         exact = {"mean_change_tol": 1e-6, "max_doc_update_iter": 500}
-        parameters = {"max_iter": 3, "random_state": 0, "n_jobs": 1} | exact | parameters
+        auto = self.kind == "auto"
+        priors = {"doc_topic_prior": "auto"} if auto else {}
+        priors["topic_word_prior"] = "auto" if auto else self._eta()
+        parameters = {"max_iter": 3, "random_state": 0, "n_jobs": 1} | priors | exact | parameters
         return LatentDirichletAllocation(self.n_components, **parameters)
 
 
@@ -454,6 +490,11 @@ CASES: list[Case] = [
     *(
         LDACase(dtype, *size)
         for size in [(7, 2, 40), (60, 20, 101), (40, 33, 60)]
+        for dtype in (np.float64, np.float32)
+    ),
+    *(
+        LDACase(dtype, 60, 20, 101, kind)
+        for kind in ("auto", "guided", "point")
         for dtype in (np.float64, np.float32)
     ),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -73,8 +73,9 @@ class Topics(NamedTuple):
 
     sums: np.ndarray  # (V, width) expected counts of words in topics
     totals: np.ndarray  # (K,) float64
-    prior: float  # pseudo-count of a word in a topic
+    prior: Any  # pseudo-count of a word in a topic: a number, or (V, width) of the sums' dtype
     beta: float = 1.0  # inverse temperature of the E-step that gave them
+    priors: Any = None  # what LDA learned with them
 
     @property
     def scale(self):
@@ -83,15 +84,18 @@ class Topics(NamedTuple):
         np.divide(1, self.totals, out=scale[: len(self.totals)], where=self.totals > 0)
         return scale.astype(self.sums.dtype)
 
+    def counts(self):
+        """Return sums + prior, (V, width); a new array."""
+        return self.sums + np.asarray(self.prior, self.sums.dtype)
+
     def components(self):
         """Return sums + prior, by topic, (K, V)."""
-        sums = self.sums[:, : len(self.totals)].T
-        return np.ascontiguousarray(sums + sums.dtype.type(self.prior))
+        return np.ascontiguousarray(self.counts()[:, : len(self.totals)].T)
 
     def probabilities(self):
         """Return p(w|z), (V, K); a topic without any word has equal ones."""
         k = len(self.totals)
-        word_topic = (self.sums[:, :k] + self.sums.dtype.type(self.prior)) * self.scale[:k]
+        word_topic = self.counts()[:, :k] * self.scale[:k]
         word_topic[:, self.totals == 0] = 1 / len(self.sums)
         return word_topic
 
@@ -270,7 +274,9 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 f"doc_topic must have one column for each of the {len(self.components_)} topics, "
                 f"got {doc_topic.shape[1]}"
             )
-        return doc_topic @ (self.components_ / self.components_.sum(axis=1, keepdims=True))
+        totals = self.components_.sum(axis=1, keepdims=True)
+        equal = np.full_like(self.components_, 1 / self.components_.shape[1])
+        return doc_topic @ np.divide(self.components_, totals, out=equal, where=totals > 0)
 
     @property
     def _n_features_out(self):

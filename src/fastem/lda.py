@@ -7,21 +7,25 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from fastem import em
 from fastem._estimator import EMEstimator, check_sample_weight, unchanged_on_error
-from fastem._kernels import topics as kernel
 from fastem._lda import LDAEM, expected_topics
+from fastem._lda_priors import (
+    check_components_init,
+    check_doc_topic_prior,
+    check_topic_word_prior,
+)
+from fastem._lda_read import LDAReading
 from fastem._threads import effective_n_jobs
-from fastem._topics import Documents, TopicModel, Topics, padded
+from fastem._topics import Documents
 
 __all__ = ["LatentDirichletAllocation"]
 
 
-class LatentDirichletAllocation(TopicModel, EMEstimator):
+class LatentDirichletAllocation(LDAReading, EMEstimator):
     r"""Latent Dirichlet allocation with variational Bayes (Blei et al. 2003, Hoffman et al. 2010).
 
     A document's topics have a Dirichlet distribution, and so have a topic's words. The E-step of a
@@ -40,13 +44,20 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
     ----------
     n_components : int, default=10
         Number of topics.
-    doc_topic_prior : float or array-like of shape (n_components,), default=None
-        Alpha, of a document's topics; None: 1 / n_components.
-    topic_word_prior : float, default=None
-        Eta, of a topic's words; None: 1 / n_components.
+    doc_topic_prior : float, 'auto' or array-like of shape (n_components,), default=None
+        Alpha, of a document's topics, above 0; None: 1 / n_components. 'auto': one for each topic,
+        learned (Minka 2000, *Estimating a Dirichlet distribution*) after each pass, or a bit at
+        each online step, from 1 / n_components on and within [0.001, 1000].
+    topic_word_prior : float, 'auto' or array-like of shape (n_features,) or \
+            (n_components, n_features), default=None
+        Eta, of a topic's words; None: 1 / n_components. 'auto': one number, learned likewise. An
+        array guides the topics: a word with a prior of 10 in one topic and 0.01 in the others will
+        mostly be there; all its values are above 0. 0: topics are point estimates, normalised
+        counts, as in Blei, Ng & Jordan (2003, equation 9); the ELBO then has no part of the topics.
     learning_method : {'batch', 'online', 'incremental'}, default='batch'
-        'batch': an M-step after all documents; the ELBO does not fall. 'online': a step towards
-        the M-step of every `batch_size` documents, in the order in which they come. 'incremental':
+        'batch': an M-step after all documents; the ELBO does not fall, but for documents that find
+        another optimum. 'online': a step towards the M-step of every `batch_size` documents.
+        'incremental':
         an M-step after every `batch_size` documents, whose sums replace those of their last visit
         (Neal & Hinton 1998; Hughes & Sudderth 2013), and which after some visits go on from their
         last gamma: a good ELBO after two or three passes, at the price of keeping the sums. It may
@@ -77,14 +88,19 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
     random_state : int, RandomState instance or None, default=None
         Seed of the start.
     components_init : array-like of shape (n_components, n_features), default=None
-        The first `components_`, all above 0; None: random.
+        The first `components_`, all above 0, and nothing is random then, for documents begin with
+        equal topics; None: random, plus an array's `topic_word_prior`.
+    shuffle : bool, default=True
+        Whether 'online' takes the documents in random order: a sorted corpus makes topics of the
+        last documents. `partial_fit`, and scikit-learn, take them as they come.
 
     Attributes
     ----------
     components_ : ndarray of shape (n_components, n_features)
-        Lambda, not normalised: what Dirichlet distribution a topic's words have.
+        Lambda, not normalised: what Dirichlet distribution a topic's words have; point estimates:
+        the expected counts.
     exp_dirichlet_component_ : ndarray of shape (n_components, n_features)
-        Exponential of the expected logarithm of the words' probabilities.
+        Exponential of the expected logarithm of the words' probabilities; point estimates: these.
     n_batch_iter_ : int
         Number of M-steps, plus 1.
     n_iter_ : int
@@ -95,10 +111,10 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
         The last ELBO per token that was computed in a pass, at the parameters before its M-step.
     lower_bounds_ : list of float
         The same after every `evaluate_every` passes, or of the last pass alone.
-    doc_topic_prior_ : float or ndarray of shape (n_components,)
-        Alpha.
-    topic_word_prior_ : float
-        Eta.
+    doc_topic_prior_ : float or ndarray of shape (n_components,), float64
+        Alpha, as given or learned.
+    topic_word_prior_ : float or ndarray, float64
+        Eta, as given or learned.
     random_state_ : RandomState instance
         What the random numbers came from.
     n_features_in_ : int
@@ -119,8 +135,18 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
     n_iter_: int
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 0, None, closed="neither")],
-        "doc_topic_prior": [None, Interval(Real, 0, None, closed="neither"), "array-like"],
-        "topic_word_prior": [None, Interval(Real, 0, None, closed="neither")],
+        "doc_topic_prior": [
+            None,
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"auto"}),
+            "array-like",
+        ],
+        "topic_word_prior": [
+            None,
+            Interval(Real, 0, None, closed="left"),
+            StrOptions({"auto"}),
+            "array-like",
+        ],
         "learning_method": [StrOptions({"batch", "online", "incremental"})],
         "learning_decay": [Interval(Real, 0, 1, closed="both")],
         "learning_offset": [Interval(Real, 1.0, None, closed="left")],
@@ -135,6 +161,7 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
         "verbose": ["verbose"],
         "random_state": ["random_state"],
         "components_init": [None, "array-like"],
+        "shuffle": ["boolean"],
     }
 
     def __init__(
@@ -157,6 +184,7 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
         verbose=0,
         random_state=None,
         components_init=None,
+        shuffle=True,
     ):
         self.n_components = n_components
         self.doc_topic_prior = doc_topic_prior
@@ -175,6 +203,7 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
         self.verbose = verbose
         self.random_state = random_state
         self.components_init = components_init
+        self.shuffle = shuffle
 
     # ---- fitting ---------------------------------------------------------------------------
 
@@ -205,15 +234,13 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
             X = self._validated(X, reset=True)
             sample_weight = check_sample_weight(sample_weight, X)
             method = self.learning_method
+            self._begin(X.shape[1], X.dtype)
             if method == "online":
-                rows = list(gen_batches(X.shape[0], self.batch_size))
-                weights = [None if sample_weight is None else sample_weight[some] for some in rows]
-                blocks = [Documents(X[some], w) for some, w in zip(rows, weights, strict=True)]
+                blocks = self._batches(X, sample_weight)
             else:
                 blocks, _ = Documents.blocks(
                     X, sample_weight, self.batch_size if method == "incremental" else None
                 )
-            self._begin(X.shape[1], X.dtype)
             incremental = method == "incremental"
             model = self._model(n_samples=X.shape[0], incremental=incremental)
             evaluate = self.evaluate_every > 0
@@ -270,44 +297,31 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
             self.n_batch_iter_ = model.n_steps
         return self
 
+    def _batches(self, X, sample_weight):
+        """Return the documents in batches, in random order unless that is not wanted."""
+        if self.shuffle:
+            order = self.random_state_.permutation(X.shape[0])
+            X, sample_weight = X[order], None if sample_weight is None else sample_weight[order]
+        rows = list(gen_batches(X.shape[0], self.batch_size))
+        weights = [None if sample_weight is None else sample_weight[some] for some in rows]
+        return [Documents(X[some], w) for some, w in zip(rows, weights, strict=True)]
+
     def _begin(self, n_features, dtype):
         """Set priors and first topics, with scikit-learn's random numbers."""
         self.random_state_ = check_random_state(self.random_state)
         self.n_batch_iter_, self.n_iter_, k = 1, 0, self.n_components
-        self.topic_word_prior_ = 1.0 / k if self.topic_word_prior is None else self.topic_word_prior
-        self.doc_topic_prior_ = 1.0 / k if self.doc_topic_prior is None else self.doc_topic_prior
-        if not isinstance(self.doc_topic_prior_, Real):
-            prior = check_array(
-                self.doc_topic_prior_,
-                ensure_2d=False,
-                dtype=np.float64,
-                input_name="doc_topic_prior",
-            )
-            if prior.shape != (k,) or not np.all(prior > 0):
-                raise ValueError(
-                    f"doc_topic_prior must be a number or {k} numbers, one for each topic, above "
-                    f"0, got shape {prior.shape} and smallest value {prior.min():.3g}"
-                )
-            self.doc_topic_prior_ = prior
+        self.topic_word_prior_ = check_topic_word_prior(self.topic_word_prior, k, n_features)
+        self.doc_topic_prior_ = check_doc_topic_prior(self.doc_topic_prior, k)
         if self.components_init is None:
             components = self.random_state_.gamma(100.0, 0.01, (k, n_features))
+            if np.ndim(self.topic_word_prior_):
+                components += self.topic_word_prior_  # guided from the first E-step on
         else:
-            components = check_array(
-                self.components_init, dtype=np.float64, input_name="components_init"
-            )
-            if components.shape != (k, n_features) or not np.all(components > 0):
-                raise ValueError(
-                    f"components_init must have shape {(k, n_features)} and only values above 0, "
-                    f"got shape {components.shape} and smallest value {components.min():.3g}"
-                )
+            components = check_components_init(self.components_init, k, n_features)
         self.components_ = components.astype(dtype, copy=False)
 
-    def _topics(self, dtype):
-        """Return components_ as parameters."""
-        totals = self.components_.sum(axis=1, dtype=np.float64)
-        return Topics(padded(self.components_.T, len(self.components_), dtype), totals, 0.0)
-
     def _model(self, n_samples=1, random=True, incremental=False):
+        random = random and self.components_init is None
         return LDAEM(
             np.broadcast_to(self.doc_topic_prior_, len(self.components_)),
             self.topic_word_prior_,
@@ -319,165 +333,24 @@ class LatentDirichletAllocation(TopicModel, EMEstimator):
             n_steps=self.n_batch_iter_,
             n_samples=n_samples,
             incremental=incremental,
+            learn_doc_topic=isinstance(self.doc_topic_prior, str),
+            learn_topic_word=isinstance(self.topic_word_prior, str),
         )
 
     def _attributes(self, params) -> dict[str, Any]:
-        k = len(params.totals)
-        expected, scale = expected_topics(params, effective_n_jobs(self.n_jobs))
+        k, learned = len(params.totals), params.priors
+        priors = {}
+        if isinstance(self.doc_topic_prior, str) and learned is not None:
+            priors["doc_topic_prior_"] = learned.doc_topic
+        if isinstance(self.topic_word_prior, str) and learned is not None:
+            priors["topic_word_prior_"] = learned.topic_word
+        point = np.ndim(self.topic_word_prior_) == 0 and self.topic_word_prior_ == 0
+        expected, scale = expected_topics(params, effective_n_jobs(self.n_jobs), point)
         return {
             "components_": params.components(),
             "exp_dirichlet_component_": np.ascontiguousarray((expected * scale)[:, :k].T),
+            **priors,
         }
-
-    # ---- reading ---------------------------------------------------------------------------
-
-    def _documents(self, X, sample_weight=None):
-        """Return (model, topics, documents) after the E-step of validated documents."""
-        model, topics = self._model(random=False), self._topics(X.dtype)
-        documents = Documents(X, sample_weight)
-        model.infer(topics, documents, None)
-        return model, topics, documents
-
-    def transform(self, X, *, normalize=True):
-        """Return the documents' topics, topics held fixed.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Counts.
-        normalize : bool, default=True
-            Whether rows sum to 1: the expected topics; else they are gamma.
-
-        Returns
-        -------
-        doc_topic : ndarray of shape (n_samples, n_components)
-            The documents' topics.
-        """
-        check_is_fitted(self)
-        X = self._validated(X, reset=False, dtype=self.components_.dtype)
-        doc_topic = self._documents(X)[2].doc_topic[:, : len(self.components_)].copy()
-        if normalize:
-            doc_topic /= doc_topic.sum(axis=1, keepdims=True)
-        return doc_topic
-
-    def fit_transform(self, X, y=None, sample_weight=None, *, normalize=True):
-        """Fit the topics and return the documents' topics.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Counts.
-        y : Ignored
-            Present for API consistency.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights.
-        normalize : bool, default=True
-            As in :meth:`transform`.
-
-        Returns
-        -------
-        doc_topic : ndarray of shape (n_samples, n_components)
-            The documents' topics.
-        """
-        return self.fit(X, y, sample_weight).transform(X, normalize=normalize)
-
-    def score(self, X, y=None):
-        """Return the evidence lower bound (ELBO) of documents, topics and priors.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Counts.
-        y : Ignored
-            Present for API consistency.
-
-        Returns
-        -------
-        elbo : float
-            Lower bound of the log-likelihood, with the topics' own divergence from their prior.
-        """
-        check_is_fitted(self)
-        return self._elbo(self._validated(X, reset=False, dtype=self.components_.dtype))
-
-    def perplexity(self, X, sub_sampling=False):
-        """Return exp(-ELBO per token): scikit-learn's figure, not the perplexity of held-out words.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Counts.
-        sub_sampling : bool, default=False
-            Whether X stands for `total_samples` documents.
-
-        Returns
-        -------
-        perplexity : float
-            Lower is better.
-        """
-        check_is_fitted(self)
-        X = self._validated(X, reset=False, dtype=self.components_.dtype)
-        return self._perplexity(X, None, self.total_samples / X.shape[0] if sub_sampling else 1.0)
-
-    def _elbo(self, X, sample_weight=None, ratio=1.0):
-        model, topics, documents = self._documents(X, sample_weight)
-        return ratio * model.bound(topics, documents) + model.log_prior(topics)
-
-    def _perplexity(self, X, sample_weight=None, ratio=1.0):
-        weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
-        n_tokens = float(weights @ X.sum(axis=1, dtype=np.float64))
-        if n_tokens == 0:
-            return np.nan  # the perplexity of no words is not defined
-        return float(np.exp(-self._elbo(X, sample_weight, ratio) / (ratio * n_tokens)))
-
-    def _perplexity_precomp_distr(self, X, doc_topic_distr=None, sub_sampling=False):
-        """Return the perplexity at given gammas: scikit-learn's own tests reach for it."""
-        X = self._validated(X, reset=False, dtype=self.components_.dtype)
-        ratio = self.total_samples / X.shape[0] if sub_sampling else 1.0
-        if doc_topic_distr is None:
-            return self._perplexity(X, None, ratio)
-        if len(doc_topic_distr) != X.shape[0]:
-            raise ValueError("Number of samples in X and doc_topic_distr do not match.")
-        if doc_topic_distr.shape[1] != self.n_components:
-            raise ValueError("Number of topics does not match.")
-        model, topics = self._model(random=False), self._topics(X.dtype)
-        model.max_sweeps = 0
-        documents = Documents(X)
-        model.infer(topics, documents, None, first=doc_topic_distr)
-        elbo = ratio * model.bound(topics, documents) + model.log_prior(topics)
-        return float(np.exp(-elbo / (ratio * documents.total_weight)))
-
-    def held_out_log_likelihood(self, X_observed, X_held):
-        """Return the mean log-probability of words that inference has not seen.
-
-        Parameters
-        ----------
-        X_observed : {array-like, sparse matrix} of shape (n_samples, n_features)
-            A part of each document's words, from which its topics are inferred.
-        X_held : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The other part, which is scored.
-
-        Returns
-        -------
-        log_likelihood : float
-            Natural logarithm, per token of X_held (document completion; Wallach et al. 2009,
-            *Evaluation methods for topic models*, section 5.1); larger is better.
-        """
-        doc_topic = self.transform(X_observed)
-        X = self._validated(X_held, reset=False, dtype=self.components_.dtype)
-        if X.shape[0] != len(doc_topic):
-            raise ValueError(
-                f"X_held has {X.shape[0]} documents, but X_observed has {len(doc_topic)}: they "
-                "must be parts of the same documents"
-            )
-        topics, k = self._topics(X.dtype), len(self.components_)
-        documents = Documents(X)
-        documents.set_topics(padded(doc_topic, k, X.dtype))
-        log_likelihood = np.empty(X.shape[0])
-        kernel.documents(
-            documents.counts, documents.doc_topic, topics.sums, topics.scale, None, log_likelihood,
-            k, 0.0, 0.0, effective_n_jobs(self.n_jobs),
-        )  # fmt: skip
-        return float(log_likelihood.sum() / X.sum(dtype=np.float64))
 
 
 class _Perplexity(em.Callback):
@@ -491,7 +364,7 @@ class _Perplexity(em.Callback):
         estimator, line = self.estimator, f"iteration: {state.iteration} of max_iter: "
         line += f"{self.estimator.max_iter}"
         if estimator.evaluate_every > 0 and state.iteration % estimator.evaluate_every == 0:
-            estimator.components_ = state.params.components()
+            estimator._set_fitted(estimator._attributes(state.params))
             perplexity = estimator._perplexity(*self.data)
             line += f", perplexity: {perplexity:.4f}"
             if self.last is not None and abs(self.last - perplexity) < estimator.perp_tol:

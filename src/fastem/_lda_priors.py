@@ -1,0 +1,169 @@
+"""The priors of latent Dirichlet allocation: checked, and learned."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import gammaln, polygamma, psi
+from sklearn.utils import check_array
+
+__all__ = [
+    "Priors",
+    "check_components_init",
+    "check_doc_topic_prior",
+    "check_topic_word_prior",
+    "dirichlet_bound",
+    "fit_dirichlet",
+    "polya_growth",
+]
+
+#: Where learned priors stay: below, a topic is all but dead; above, all documents are alike.
+SMALLEST, LARGEST = 1e-3, 1e3
+
+_ROWS = 2048  # how many rows of a large array are taken at a time
+
+
+class Priors(NamedTuple):
+    """Parameters of the Dirichlet distributions of documents and of topics."""
+
+    doc_topic: np.ndarray  # (K,) float64: alpha
+    topic_word: Any  # float, 0 for point estimates, or (V,) or (K, V) float64: eta
+
+    @property
+    def point_topics(self):
+        """Whether topics are point estimates, without a prior."""
+        return isinstance(self.topic_word, Real) and self.topic_word == 0
+
+    def of_topic(self, topic):
+        """Return eta of one topic: a number, or one for each word."""
+        return self.topic_word[topic] if np.ndim(self.topic_word) == 2 else self.topic_word
+
+
+# ---- doors -----------------------------------------------------------------------------------
+
+
+def check_doc_topic_prior(prior, n_topics):
+    """Return the alpha that a fit begins with: a number, or float64 of shape (K,)."""
+    if prior is None or _is_auto(prior):
+        return 1.0 / n_topics
+    if isinstance(prior, Real):
+        return prior
+    return _positive("doc_topic_prior", prior, [(n_topics,)], "one for each topic")
+
+
+def check_topic_word_prior(prior, n_topics, n_words):
+    """Return the eta that a fit begins with: a number, or float64 of shape (V,) or (K, V)."""
+    if prior is None or _is_auto(prior):
+        return 1.0 / n_topics
+    if isinstance(prior, Real):
+        return prior
+    shapes = [(n_words,), (n_topics, n_words)]
+    return _positive(
+        "topic_word_prior", prior, shapes, "one for each word, or for each word of each topic"
+    )
+
+
+def check_components_init(components, n_topics, n_words):
+    """Return the first lambda, float64 of shape (K, V)."""
+    shapes = [(n_topics, n_words)]
+    return _positive("components_init", components, shapes, "a weight of each word in each topic")
+
+
+def _is_auto(prior):
+    return isinstance(prior, str)  # the table of parameters lets no other string in
+
+
+def _positive(name, values, shapes, meaning):
+    """Return values of one of the shapes, finite and above 0, as a float64 copy."""
+    values = check_array(values, ensure_2d=False, dtype=np.float64, input_name=name, copy=True)
+    if values.shape not in shapes:
+        raise ValueError(
+            f"{name} must {'be a number or ' * (name != 'components_init')}have shape "
+            f"{' or '.join(map(str, shapes))}, {meaning}; got shape {values.shape}"
+        )
+    if not values.min() > 0:
+        remedy = " For topics without a prior pass topic_word_prior=0." if "word" in name else ""
+        where = tuple(int(i) for i in np.unravel_index(values.argmin(), values.shape))
+        raise ValueError(
+            f"{name} must have only values above 0, got {values.min():.6g} at {where}: give a "
+            f"small number, such as 0.001, instead.{remedy}"
+        )
+    return values
+
+
+# ---- what the bound says of a Dirichlet distribution -----------------------------------------
+
+
+def dirichlet_bound(prior, posterior):
+    """Return E[log p - log q] of each row's Dirichlet, and E[log] of its entries.
+
+    `prior` is a number or has shape (n,), `posterior` (m, n), float64.
+    """
+    total = posterior.sum(axis=1)
+    expected = psi(posterior) - psi(total)[:, None]
+    value = ((prior - posterior) * expected + gammaln(posterior)).sum(axis=1) - gammaln(total)
+    copies = posterior.shape[1] if np.ndim(prior) == 0 else 1
+    value += gammaln(copies * np.sum(prior)) - copies * np.sum(gammaln(prior))
+    return value, expected
+
+
+# ---- learning --------------------------------------------------------------------------------
+
+
+def fit_dirichlet(alpha, mean_log):
+    """Return the Dirichlet parameters of largest likelihood, given the mean of log theta.
+
+    Newton's steps, whose Hessian is a diagonal and a constant (Minka 2000, *Estimating a Dirichlet
+    distribution*, equations 13-18), from `alpha` on; where one would not rise, the fixed point
+    (equation 9), which always does. All values stay in [0.001, 1000].
+    """
+    if len(alpha) == 1:
+        return alpha  # a single topic has probability 1, whatever its parameter
+
+    def likelihood(a):
+        return gammaln(a.sum()) - gammaln(a).sum() + a @ mean_log
+
+    alpha = np.clip(alpha, SMALLEST, LARGEST)
+    for _ in range(200):
+        gradient = psi(alpha.sum()) - psi(alpha) + mean_log
+        held = (alpha <= SMALLEST) & (gradient < 0) | (alpha >= LARGEST) & (gradient > 0)
+        diagonal, gradient = -polygamma(1, alpha)[~held], gradient[~held]
+        shift = (gradient / diagonal).sum() / (1 / polygamma(1, alpha.sum()) + (1 / diagonal).sum())
+        new = alpha.copy()
+        new[~held] -= (gradient - shift) / diagonal
+        new = np.clip(new, SMALLEST, LARGEST)
+        if not likelihood(new) >= likelihood(alpha):
+            new = np.clip(_inverse_psi(psi(alpha.sum()) + mean_log), SMALLEST, LARGEST)
+        alpha, last = new, alpha
+        if np.all(np.abs(alpha - last) <= 1e-7 * last):
+            break
+    return alpha
+
+
+def _inverse_psi(y):
+    """Return x with psi(x) = y (Minka 2000, appendix C)."""
+    with np.errstate(over="ignore"):
+        x = np.where(y >= -2.22, np.exp(np.minimum(y, 30.0)) + 0.5, -1 / (y - psi(1.0)))
+    for _ in range(5):
+        x -= (psi(x) - y) / polygamma(1, x)
+    return x
+
+
+def polya_growth(eta, sums, n_topics, less=0.0):
+    """Return by what factor eta grows in a step towards the largest evidence of topics.
+
+    Topics with Dirichlet(eta) on V words have the expected counts max(sums - less, 0), where sums
+    has shape (V, width). With the best lambda, eta + counts, the bound is the logarithm of a
+    Dirichlet-multinomial; its fixed point (Minka 2000, equation 55) never lowers that.
+    """
+    n_words, rises, totals = len(sums), 0.0, np.zeros(n_topics)
+    for begin in range(0, n_words, _ROWS):
+        counts = np.maximum(sums[begin : begin + _ROWS, :n_topics].astype(np.float64) - less, 0)
+        rises += float((psi(counts + eta) - psi(eta)).sum())
+        totals += counts.sum(axis=0)
+    falls = n_words * float((psi(totals + n_words * eta) - psi(n_words * eta)).sum())
+    if not (rises > 0 and falls > 0):
+        return 1.0  # no counts
+    return float(np.clip(eta * rises / falls, SMALLEST, LARGEST) / eta)
