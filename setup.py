@@ -107,6 +107,7 @@ setup(
         [
             kernel("runtime"),
             kernel("gaussian", "gaussian_base.c", "gaussian_v3.c", "gaussian_v4.c"),
+            kernel("kmeans", "kmeans_base.c", "kmeans_v3.c", "kmeans_v4.c"),
             kernel("topics", "topics_base.c", "topics_v3.c", "topics_v4.c"),
             kernel("discrete", "discrete_base.c", "discrete_v3.c", "discrete_v4.c"),
         ],

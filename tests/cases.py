@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastem import PLSA, GaussianMixture, LatentDirichletAllocation, _discrete, _gaussian
+from fastem import (
+    PLSA,
+    GaussianMixture,
+    KMeans,
+    LatentDirichletAllocation,
+    _discrete,
+    _gaussian,
+    _kmeans,
+)
 from fastem import discrete_mixture as discrete
 from fastem._lda import LDAEM
 from fastem._plsa import PLSAEM
@@ -22,6 +30,7 @@ from fastem._topics import Documents, Topics, padded
 try:
     from reference import discrete_mixture as discrete_oracle
     from reference import gaussian_mixture as gaussian_oracle
+    from reference import kmeans as kmeans_oracle
     from reference import lda as lda_oracle
     from reference import plsa as plsa_oracle
 except ImportError:  # the oracle is not part of the installed package
@@ -453,6 +462,73 @@ DISCRETE_SIZES = {
     "poisson": [(1, 2, 64, 3), (11, 6, 700, 4), (7, 12, 301, 1000)],
 }
 
+
+@dataclass(frozen=True)
+class KMeansCase(Case):
+    """K-means; `bounded` forces the bounds from the first E-step."""
+
+    n_features: int
+    n_clusters: int
+    n_samples: int
+    bounded: bool
+
+    chunk_rows: ClassVar[int] = 512
+    equivariant: ClassVar[bool] = True
+
+    def __str__(self):
+        size = f"{self.n_samples}x{self.n_features}-K{self.n_clusters}"
+        return f"kmeans-{size}-{'bounded' if self.bounded else 'lloyd'}-{np.dtype(self.dtype)}"
+
+    def data(self, n_samples=None, seed=0):
+        rng = np.random.default_rng(seed)
+        k, d, n = self.n_clusters, self.n_features, n_samples or self.n_samples
+        means = self._means()
+        return (means[rng.integers(k, size=n)] + rng.normal(size=(n, d))).astype(self.dtype)
+
+    def _means(self):
+        """Return means so near that the first labels change."""
+        spread = 2 if self.n_features < 50 else 0.3
+        return np.random.default_rng(1).normal(0, spread, (self.n_clusters, self.n_features))
+
+    def start(self, X):
+        rng, means = np.random.default_rng(2), self._means()
+        return _kmeans.KMeansParams((means + rng.normal(0, 0.5, means.shape)).astype(self.dtype), 1)
+
+    def model(self, reg_covar=0.0, n_threads=1):
+        return _kmeans.KMeansEM(0.0, self.dtype, n_threads)
+
+    def block(self, X, sample_weight=None):
+        block = _kmeans.Block(np.ascontiguousarray(X), sample_weight)
+        if self.bounded:
+            centers = self.start(X).centers
+            n_groups = max(1, self.n_clusters // 9)
+            block.bounds = _kmeans.Bounds(block, centers, n_groups)
+        return block
+
+    def sums(self, statistics):
+        names = ("bound", "weight", "rows", "weights")
+        return {name: getattr(statistics, name) for name in names}
+
+    def expected(self, X, params, sample_weight=None):
+        centers = params.centers.astype(np.float64)
+        sums = kmeans_oracle.e_step(X.astype(np.float64), centers, sample_weight)
+        return {name: value for name, value in sums.items() if name != "labels"}
+
+    def moved(self, params, scale, shift):
+        return params._replace(centers=(params.centers * scale + shift).astype(self.dtype))
+
+    def scales(self):
+        return np.full(self.n_features, 3.7)
+
+    def move_sums(self, sums, scale, shift):
+        rows = sums["rows"] * scale + sums["weights"][:, None] * shift
+        return sums | {"bound": sums["bound"] * scale[0] ** 2, "rows": rows}
+
+    def estimator(self, X, **parameters):
+        parameters = {"max_iter": 3, "tol": 0.0, "n_jobs": 1} | parameters
+        return KMeans(self.n_clusters, init=self.start(X).centers, **parameters)
+
+
 #: D, K, n, spread. Full covariances have a kernel of their own up to D = 8; from D = 9 on they
 #: pad D to a multiple of 4 and prune: nearly everything at the largest spread, nothing at spread 0.
 GAUSSIAN_SIZES = [
@@ -480,6 +556,20 @@ CASES: list[Case] = [
         DiscreteCase(dtype, family, *size)
         for family, sizes in DISCRETE_SIZES.items()
         for size in sizes
+        for dtype in (np.float64, np.float32)
+    ),
+    *(
+        KMeansCase(dtype, *size, bounded)
+        for size in [
+            (1, 3, 37),
+            (2, 8, 1001),
+            (2, 20, 555),
+            (3, 5, 700),
+            (7, 9, 530),
+            (17, 33, 1301),
+            (130, 18, 601),
+        ]
+        for bounded in (False, True)
         for dtype in (np.float64, np.float32)
     ),
     *(

@@ -559,10 +559,8 @@ def test_run_replaces_and_shows_what(programs):
     assert quiet.stderr.splitlines() == [left]
     lines = loud.stderr.splitlines()
     assert lines[0].startswith("fastem: sklearn's GaussianMixture runs on fastem: ")
-    assert lines[-2:] == [
-        "fastem: sklearn's GaussianMixture.fit was run by fastem",
-        f"fastem: {left}",
-    ]
+    assert "fastem: sklearn's GaussianMixture.fit was run by fastem" in lines
+    assert lines.count(f"fastem: {left}") == 1
 
 
 def test_pickles_and_worker_processes_of_a_program(programs):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         PoissonMixture,
     )
     from fastem.gaussian_mixture import GaussianMixture
+    from fastem.kmeans import KMeans
     from fastem.lda import LatentDirichletAllocation
     from fastem.plsa import PLSA
 
@@ -29,6 +30,7 @@ _HOMES = {
     "MultinomialMixture": "fastem.discrete_mixture",
     "PoissonMixture": "fastem.discrete_mixture",
     "GaussianMixture": "fastem.gaussian_mixture",
+    "KMeans": "fastem.kmeans",
     "LatentDirichletAllocation": "fastem.lda",
     "PLSA": "fastem.plsa",
     "has_openmp": "fastem._versions",
@@ -45,6 +47,7 @@ __all__ = [
     "BinomialMixture",
     "CategoricalMixture",
     "GaussianMixture",
+    "KMeans",
     "LatentDirichletAllocation",
     "MultinomialMixture",
     "PoissonMixture",

@@ -41,6 +41,7 @@ __all__ = ["is_patched", "patch", "patched", "unpatch"]
 #: installed is passed over.
 TABLE = (
     ("sklearn.mixture", "GaussianMixture", "GaussianMixture"),
+    ("sklearn.cluster", "KMeans", "KMeans"),
     ("sklearn.decomposition", "LatentDirichletAllocation", "LatentDirichletAllocation"),
 )
 
@@ -60,9 +61,9 @@ _REFUSED = "the original refuses its parameters"
 def patch() -> None:
     """Make programs use fastem's classes where they name scikit-learn's.
 
-    From now on the methods of :class:`sklearn.mixture.GaussianMixture` and
-    :class:`sklearn.decomposition.LatentDirichletAllocation` run fastem's code, also where the class
-    was imported, or the estimator made, before. The classes stay the same objects, so that
+    From now on the methods of :class:`sklearn.mixture.GaussianMixture`,
+    :class:`sklearn.cluster.KMeans` and :class:`sklearn.decomposition.LatentDirichletAllocation` run
+    fastem's code, also where the class was imported, or the estimator made, before. The classes stay the same objects, so that
     ``isinstance``, ``clone``, pipelines, searches and pickles do not notice; ``isinstance(obj,
     fastem.GaussianMixture)`` holds too.
 

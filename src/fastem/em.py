@@ -11,7 +11,9 @@ are added, so one block or many give the same fit. A model that maximises a post
 ``log_prior(params) -> float``; one that is fitted incrementally may add ``replace(params, block,
 old, total, bound) -> Statistics``, which does an E-step and ``total += new - old`` at once, and may
 write the new statistics over the old ones, and ``statistics_of(params) -> Statistics``, which would
-give these parameters: they then stand in for the blocks that the first pass has not come to.
+give these parameters: they then stand in for the blocks that the first pass has not come to. A
+model with a stopping measure of its own adds ``converged(before, after) -> bool``, of the
+parameters before and after an iteration: the fit then stops by that alone, and not by `tol`.
 
 Examples
 --------
@@ -121,7 +123,7 @@ class Result(NamedTuple):
     n_iter : int
         Number of iterations.
     converged : bool
-        Whether the bound changed by less than `tol` in the last iteration.
+        Whether the last iteration changed the bound by less than `tol`, or the model said so.
     """
 
     params: Any
@@ -187,7 +189,8 @@ def fit(
         'stepwise' asks the model for ``step(params, statistics, block) -> params`` after each block
         (Cappé & Moulines 2009), which decides how far to go; nothing is kept.
     tol : float, default=1e-3
-        Stop when the bound per unit weight changes by less than this. 0 never stops early.
+        Stop when the bound per unit weight changes by less than this. 0 never stops early. Not
+        looked at if the model has a measure of its own.
     max_iter : int, default=100
         The largest number of iterations; 0 returns the start.
     check_every : int, default=1
@@ -224,6 +227,7 @@ def fit(
     watchers = [c if isinstance(c, Callback) else _Function(c) for c in callbacks]
     if verbose:
         watchers.append(_Printer(verbose, verbose_interval))
+    stop = getattr(model, "converged", None)
     best = current = None
     try:
         for init in range(n_init):
@@ -233,7 +237,15 @@ def fit(
                 watcher.on_init_begin(init)
             one_pass = _PASSES[schedule](model, blocks)
             for result in _iterate(
-                one_pass, current.params, init, max_iter, check_every, tol, lower_bound, watchers
+                one_pass,
+                current.params,
+                init,
+                max_iter,
+                check_every,
+                tol,
+                stop,
+                lower_bound,
+                watchers,
             ):
                 current = result  # whole: what an interrupt leaves
             for watcher in watchers:
@@ -250,7 +262,7 @@ def fit(
 
 
 def _iterate(
-    one_pass, params, init, max_iter, check_every, tol, lower_bound, watchers
+    one_pass, params, init, max_iter, check_every, tol, stop, lower_bound, watchers
 ) -> Iterator[Result]:
     """Yield the result after each whole iteration of one restart."""
     lower_bounds: list[float] = []
@@ -259,7 +271,8 @@ def _iterate(
         for watcher in watchers:
             watcher.on_iteration_begin(init, iteration)
         check = iteration % check_every == 0 or iteration == max_iter
-        bound, params = one_pass(params, check)
+        before = params
+        bound, params = one_pass(before, check)
         change = math.nan
         if check:
             previous, lower_bound = lower_bound, bound
@@ -267,6 +280,8 @@ def _iterate(
             lower_bounds.append(lower_bound)
             change = lower_bound - previous
             converged = abs(change) < tol
+        if stop is not None:
+            converged = stop(before, params)
         yield Result(params, lower_bound, lower_bounds, iteration, converged)
         state = State(init, iteration, params, lower_bound, change)
         # Every watcher sees the iteration, also when an earlier one asks to stop.

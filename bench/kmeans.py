@@ -1,0 +1,152 @@
+"""Bench cases and contenders for KMeans."""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from _harness import (
+    BASELINE,
+    LONG,
+    OURS,
+    PEER,
+    SHORT,
+    TOLERANCE,
+    Contender,
+    milliseconds,
+    number,
+    optional,
+)
+from reference import kmeans as reference
+
+PEERS = (PEER, "numpy", "scipy")  # whose versions the report names
+
+METHOD = f"""\
+Lloyd iteration, wall: a fit of {LONG} iterations less a fit of {SHORT} (D = 2: more), by their
+difference; contenders in turn, warm, rounds: {{rounds}}; ms are fastest / median. Ratios are fastem
+against {PEER} of the same dtype, from the fastest fits (these decide "reached") and from the
+medians. Inertias are compared after equal iterations from one start: float64 must agree to
+{TOLERANCE:g}."""
+
+NOTES = """\
+Overlapping spherical clusters; the first rows are the first centers, and no fit of these lengths
+has settled so far that rows are passed over."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Samples from K equal spheres; goals are ratios to scikit-learn in float64 and float32."""
+
+    name: str
+    goal: float
+    goal32: float
+    n_samples: int
+    n_features: int
+    n_clusters: int
+    long: int = LONG
+
+    @property
+    def title(self):
+        """What the table prints."""
+        return f"{self.n_samples:,} × {self.n_features}, K {self.n_clusters}"
+
+    def quick(self):
+        """The same case on few samples."""
+        return replace(self, n_samples=max(self.n_samples // 20, 4 * self.n_clusters))
+
+
+CASES = [
+    Case("d2", 4.5, 6.5, 1_000_000, 2, 8, 31),
+    Case("d16", 2.5, 3.2, 1_000_000, 16, 64),
+    Case("d64", 1.6, 1.8, 200_000, 64, 256),
+    Case("d256", 1.0, 1.0, 50_000, 256, 1000),
+]
+
+
+def sample(case, dtype="float64"):
+    """Samples (n, D) of `dtype`, and the first centers."""
+    rng = np.random.default_rng(0)
+    shape = case.n_samples, case.n_features
+    centers = rng.normal(size=(case.n_clusters, case.n_features))
+    X = (centers[rng.integers(case.n_clusters, size=shape[0])] + rng.normal(size=shape)).astype(
+        dtype
+    )
+    return X, X[: case.n_clusters].copy()
+
+
+def contenders(case, options):
+    """All contenders on `case`, each a Contender whose fit(n_iter) returns the last inertia."""
+    from fastem import KMeans
+
+    found = []
+    peer = optional("sklearn.cluster", "KMeans")
+    for dtype in dict.fromkeys(("float64", *options.dtype)):
+        X, start = sample(case, dtype)
+        for name, cls in ((OURS, KMeans), (PEER, peer)):
+            if cls is not None and not (name == OURS and dtype not in options.dtype):
+                fit = estimator(cls, X, start)
+                found.append(Contender(name, dtype, options.threads, fit, long=case.long))
+    if case.n_features * case.n_clusters <= 1024:
+        X, start = sample(case)
+        fit = textbook(X, start)
+        found.append(Contender(BASELINE, "float64", 1, fit, long=case.long))
+    return found
+
+
+def estimator(cls, X, start):
+    """fit(n_iter) of an estimator with scikit-learn's signature: the final inertia."""
+
+    def fit(n_iter):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = cls(len(start), init=start, n_init=1, tol=0.0, max_iter=n_iter).fit(X)
+        return [model.inertia_]
+
+    return fit
+
+
+def textbook(X, start):
+    """The same of plain NumPy, with the last assignment that the others make as well."""
+
+    def fit(n_iter):
+        centers = reference.fit(X, start, n_iter)[0]
+        return [-reference.e_step(X, centers)["bound"]]
+
+    return fit
+
+
+_HEADER = [
+    "case", "N × D, K", "dtype", f"goal × {PEER}", "fastest", "median", "reached", "ms",
+    f"ms, {PEER}", f"× {BASELINE}", "inertia", "MiB beyond X", f"{PEER}'s",
+]  # fmt: skip
+
+
+def summary(row):
+    """One line for the progress."""
+    gains = [number(row.ratio((OURS, dtype), (PEER, dtype))) for dtype in ("float64", "float32")]
+    return f"{gains[0]} / {gains[1]} x {PEER} (goals {row.case.goal:g} / {row.case.goal32:g})"
+
+
+def tables(rows, peak, options):
+    """One table, a line for each dtype."""
+    return [(_HEADER, [_line(row, dtype) for row in rows for dtype in options.dtype])]
+
+
+def _line(row, dtype):
+    """Cells of one case in one dtype."""
+    ours, peer = row[OURS, dtype], row[PEER, dtype]
+    goal = row.case.goal if dtype == "float64" else row.case.goal32
+    gain = row.ratio((OURS, dtype), (PEER, dtype))
+    return [
+        row.case.name,
+        row.case.title,
+        dtype,
+        f"{goal:g}",
+        number(gain),
+        number(row.ratio((OURS, dtype), (PEER, dtype), "typical")),
+        "–" if gain is None else "yes" if gain >= goal else "no",
+        milliseconds(ours),
+        milliseconds(peer),
+        number(row.ratio((OURS, dtype), (BASELINE, "float64"))),
+        f"{row.gap(ours):.0e}" if ours else "–",
+        *(number(row.memory.get(name)) if dtype == "float64" else "–" for name in (OURS, PEER)),
+    ]

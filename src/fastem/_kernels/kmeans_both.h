@@ -1,0 +1,22 @@
+/* The leaf functions in both dtypes, for the instruction set that the includer chose. */
+#include "kmeans_job.h"
+
+#define REAL_IS_FLOAT
+#include "vec.h"
+#include "kmeans_leaf.h"
+#undef REAL_IS_FLOAT
+#include "vec.h"
+#include "kmeans_leaf.h"
+
+#define OPS(dtype, suffix)                                                                        \
+    {                                                                                             \
+        FASTEM_STRING(suffix), FASTEM_CAT(tables_bytes, dtype, suffix),                           \
+            FASTEM_CAT(prepare, dtype, suffix), FASTEM_CAT(scratch_bytes, dtype, suffix),         \
+            FASTEM_CAT(chunk, dtype, suffix), FASTEM_CAT(distances, dtype, suffix)                \
+    }
+#define FASTEM_STRING_(a) #a
+#define FASTEM_STRING(a) FASTEM_STRING_(a)
+#define FASTEM_OPS_NAME_(suffix) fastem_kmeans_##suffix
+#define FASTEM_OPS_NAME(suffix) FASTEM_OPS_NAME_(suffix)
+
+const kmeans_ops FASTEM_OPS_NAME(SUFFIX)[2] = {OPS(f32, SUFFIX), OPS(f64, SUFFIX)};

@@ -1,0 +1,274 @@
+"""KMeans: scikit-learn's results, bounds that change none, empty clusters, what is refused."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import sklearn.cluster
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import fastem
+from fastem import KMeans, _kmeans
+from fastem._kmeans import Block, Bounds, KMeansEM, KMeansParams
+
+try:
+    from reference import kmeans as oracle
+except ImportError:
+    pytest.skip("the oracle, the folder bench/reference, is not here", allow_module_level=True)
+
+DTYPES = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+
+def data(n=1003, d=7, k=5, spread=1.0, dtype=np.float64, seed=0):
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(0, spread, (k, d))
+    return (centers[rng.integers(k, size=n)] + rng.normal(size=(n, d)) + 3).astype(dtype)
+
+
+@pytest.fixture
+def bounds_at_once(monkeypatch):
+    """Bounds from the first E-step on, however little work there is."""
+    monkeypatch.setattr(_kmeans, "_pays", lambda block, n_clusters: True)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(
+    [KMeans()],
+    expected_failed_checks=lambda _: {
+        f"check_sample_weight_equivalence_on_{kind}_data": "starts draw one number a row"
+        for kind in ("dense", "sparse")
+    },
+)
+def test_scikit_learn_compatible(estimator, check):
+    """scikit-learn's own checks."""
+    check(estimator)
+
+
+# ---- the same as scikit-learn ----------------------------------------------------------------
+
+
+@DTYPES
+@pytest.mark.parametrize("init", ["k-means++", "random", "array", "callable"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_fit_equals_scikit_learn_s(dtype, init, weighted, sparse):
+    """Centers, labels, inertia and the number of iterations, for the same seed."""
+    X = data(dtype=dtype)
+    weight = np.random.default_rng(1).uniform(0, 2, len(X)) if weighted else None
+    init = {
+        "array": X[:6],
+        "callable": lambda X, k, random_state: X[random_state.permutation(X.shape[0])[:k]],
+    }.get(init, init)
+    X = sp.csr_array(np.where(X > 2.5, X, 0)) if sparse else X
+    if sparse and callable(init):
+        pytest.skip("a callable gives dense centers")
+    settings = {"init": init, "random_state": 3, "max_iter": 40}
+    ours = KMeans(6, **settings).fit(X, sample_weight=weight)
+    theirs = sklearn.cluster.KMeans(6, **settings).fit(X, sample_weight=weight)
+    assert ours.n_iter_ == theirs.n_iter_
+    assert_array_equal(ours.labels_, theirs.labels_)
+    tolerance = 1e-10 if dtype == np.float64 else 1e-4
+    assert_allclose(ours.inertia_, theirs.inertia_, rtol=tolerance)
+    assert_allclose(ours.cluster_centers_, theirs.cluster_centers_, rtol=0, atol=tolerance)
+    assert_array_equal(ours.predict(X), theirs.predict(X))
+    assert_allclose(ours.transform(X), theirs.transform(X), rtol=0, atol=10 * tolerance)
+    assert_allclose(ours.score(X, None, weight), theirs.score(X, None, weight), rtol=tolerance)
+    assert ours.labels_.dtype == np.int32
+    assert ours.cluster_centers_.dtype == dtype
+    assert list(ours.get_feature_names_out()) == list(theirs.get_feature_names_out())
+
+
+@pytest.mark.parametrize("n_empty", [1, 2])
+def test_empty_clusters_move_to_the_farthest_samples(n_empty):
+    """As in scikit-learn, which this start leaves without samples in some clusters."""
+    X = data(n=200, d=3, k=3)
+    init = np.vstack([X[:3], np.full((n_empty, 3), 100.0) + np.arange(n_empty)[:, None]])
+    for max_iter in (1, 2, 50):
+        settings = {"init": init, "max_iter": max_iter}
+        ours = KMeans(len(init), **settings).fit(X)
+        theirs = sklearn.cluster.KMeans(len(init), **settings).fit(X)
+        assert_array_equal(ours.labels_, theirs.labels_)
+        assert_allclose(ours.cluster_centers_, theirs.cluster_centers_, atol=1e-12)
+        assert len(np.unique(ours.labels_)) == len(init)
+
+
+def test_candidates_for_empty_clusters_add():
+    """Two blocks know together which samples are farthest."""
+    X = data(n=300, d=3, k=3)
+    centers = np.vstack([X[:3], np.full((1, 3), 100.0)])
+    params, model = KMeansParams(centers, 0), KMeansEM(0.0, X.dtype, 1)
+    whole = model.e_step(params, Block(X, None))
+    parts = [model.e_step(params, Block(part, None)) for part in (X[:120].copy(), X[120:].copy())]
+    expected = model.m_step(whole).centers
+    assert_allclose(model.m_step(parts[0] + parts[1]).centers, expected, rtol=1e-12)
+    assert np.abs(expected[3]).max() < 50
+
+
+def test_fewer_distinct_points_than_clusters():
+    """A warning that gives both numbers; the estimator is fitted all the same."""
+    X = np.repeat([[0.0, 0], [1, 1], [5, 5]], 4, axis=0)
+    with pytest.warns(ConvergenceWarning, match=r"distinct clusters \(3\).*n_clusters \(5\)"):
+        model = KMeans(5, random_state=0).fit(X)
+    assert model.inertia_ == 0
+
+
+def test_the_first_of_equal_restarts_is_kept():
+    """A permutation of the same clusters is no better start, whatever rounding says."""
+    X = data(n=300, d=2, k=3, spread=20)
+    settings = {"init": "random", "n_init": 10, "random_state": 0}
+    ours, theirs = KMeans(3, **settings).fit(X), sklearn.cluster.KMeans(3, **settings).fit(X)
+    assert_array_equal(ours.labels_, theirs.labels_)
+    assert ours.n_iter_ == theirs.n_iter_
+
+
+def test_verbose_speaks_as_scikit_learn_does(capsys):
+    """Each iteration's inertia, and why it stops."""
+    X = data(n=100)
+    KMeans(3, random_state=0, verbose=1, tol=1e-2).fit(X)
+    ours = capsys.readouterr().out
+    sklearn.cluster.KMeans(3, random_state=0, verbose=1, tol=1e-2).fit(X)
+    theirs = capsys.readouterr().out
+    assert len(ours.splitlines()) == len(theirs.splitlines())
+    assert "Initialization complete" in ours
+    assert "Converged at iteration" in ours
+
+
+# ---- bounds ----------------------------------------------------------------------------------
+
+
+@DTYPES
+@pytest.mark.parametrize("d", [5, 20, 33, 64, 130, 256])
+@pytest.mark.parametrize("k", [2, 19, 67])
+@pytest.mark.usefixtures("every_instruction_set")
+def test_bounds_change_no_label(dtype, d, k):
+    """Ragged rows, clusters and groups: at every iteration the labels of a full search."""
+    X = data(n=1303, d=d, k=k, spread=0.5, dtype=dtype)
+    weight = np.random.default_rng(1).integers(0, 3, len(X)).astype(float)
+    X -= X.mean(axis=0)
+    plain, bounded = Block(X, weight), Block(X, weight)
+    params, model = KMeansParams(X[:k].copy(), 0), KMeansEM(0.0, dtype, 1, bounded=False)
+    bounded.bounds = Bounds(bounded, params.centers, max(1, k // 9))
+    for iteration in range(12):
+        expected, actual = model.e_step(params, plain), model.e_step(params, bounded)
+        assert_array_equal(bounded.labels, plain.labels, err_msg=str(iteration))
+        assert actual.n_changed == expected.n_changed
+        assert_allclose(actual.rows, expected.rows, rtol=0, atol=1e-9)
+        assert_array_equal(actual.weights, expected.weights)
+        labels = oracle.e_step(X.astype(float), params.centers.astype(float))["labels"]
+        # float32 may see two distances as equal that differ by less than its rounding
+        assert np.count_nonzero(plain.labels != labels) <= (0 if dtype == np.float64 else 2)
+        params = model.m_step(expected)
+
+
+@DTYPES
+def test_bounds_keep_ties(dtype):
+    """Integer data with equal distances and equal centers: the first center wins, always."""
+    X = np.random.default_rng(0).integers(-3, 4, (2000, 5)).astype(dtype)
+    centers = np.vstack([X[:9], X[:9]])
+    block = Block(X, None)
+    block.bounds = Bounds(block, centers, 2)
+    for _ in range(3):
+        block.assign(centers, 1)
+        assert_array_equal(block.labels, oracle.e_step(X, centers)["labels"])
+        centers = np.ascontiguousarray(centers[::-1])
+
+
+def test_bounds_are_right_for_any_next_centers():
+    """Also if the centers jump, or come from another start."""
+    X = data(n=901, d=9, k=8)
+    block, rng = Block(X, None), np.random.default_rng(1)
+    block.bounds = Bounds(block, X[:20].copy(), 3)
+    for size in (0, 1e-3, 0.1, 5, 1e3):
+        centers = X[:20] + size * rng.normal(size=(20, 9))
+        block.assign(centers, 1)
+        expected = oracle.e_step(X, centers)
+        assert_array_equal(block.labels, expected["labels"])
+        assert_allclose(block.rows, expected["rows"], rtol=1e-10, atol=1e-9)
+
+
+def test_bounds_begin_when_labels_settle(monkeypatch):
+    """A long fit has bounds at its end, and they find something to pass over."""
+    seen = []
+    move = Bounds.move
+    monkeypatch.setattr(Bounds, "move", lambda self, c: seen.append(self.fresh) or move(self, c))
+    X = data(n=20_000, d=16, k=40)
+    KMeans(40, random_state=0, tol=0).fit(X)
+    assert seen[0] is True
+    assert len(seen) > 3
+    assert not any(seen[1:])
+
+
+@pytest.mark.usefixtures("bounds_at_once")
+@pytest.mark.skipif(not fastem.has_openmp(), reason="this build has one thread")
+def test_bits_do_not_depend_on_threads():
+    """Whole fits with bounds: the same bits for 1, 2, 3 and 8 threads."""
+    X = data(n=40_001, d=20, k=30)
+    expected = KMeans(30, random_state=0, n_jobs=1, max_iter=20).fit(X)
+    for n_jobs in (2, 3, 8):
+        fitted = KMeans(30, random_state=0, n_jobs=n_jobs, max_iter=20).fit(X)
+        assert_array_equal(fitted.cluster_centers_, expected.cluster_centers_)
+        assert_array_equal(fitted.labels_, expected.labels_)
+        assert fitted.lower_bounds_ == expected.lower_bounds_
+
+
+# ---- doors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_clusters": 11}, "n_samples=10 should be >= n_clusters=11"),
+        ({"n_clusters": 2, "init": np.zeros((3, 2))}, r"\(3, 2\) does not match the number of clu"),
+        ({"n_clusters": 2, "init": np.zeros((2, 3))}, r"\(2, 3\) does not match the number of fea"),
+        ({"n_clusters": 2, "n_jobs": 0}, "n_jobs must not be 0"),
+        ({"n_clusters": 2, "algorithm": "full"}, "'algorithm' parameter"),
+    ],
+)
+def test_bad_parameters_are_refused(parameters, message):
+    """An error that says what is wrong, and no fitted attribute."""
+    model = KMeans(**parameters)
+    with pytest.raises(ValueError, match=message):
+        model.fit(np.arange(20.0).reshape(10, 2))
+    assert not hasattr(model, "n_features_in_")
+
+
+def test_a_failed_fit_puts_everything_back():
+    """X that is centered in place, and the attributes of the last fit."""
+    X = data(n=50)
+    model = KMeans(3, random_state=0, copy_x=False).fit(X)
+    before, centers = X.copy(), model.cluster_centers_
+
+    def fail(X, n_clusters, random_state):
+        raise RuntimeError("no start")
+
+    with pytest.raises(RuntimeError, match="no start"):
+        model.set_params(init=fail).fit(X)
+    assert_allclose(X, before, rtol=1e-12)
+    assert model.cluster_centers_ is centers
+
+
+def test_an_interrupted_fit_is_at_its_last_whole_iteration():
+    """Ctrl-C leaves centers, with their labels and inertia."""
+    X = data()
+    model = KMeans(5, random_state=0, tol=0)
+
+    def interrupt(state):
+        if state.iteration == 3:
+            raise KeyboardInterrupt
+
+    model._em_callbacks = [interrupt]
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    expected = KMeans(5, random_state=0, tol=0, max_iter=3).fit(X)
+    assert model.n_iter_ == 3
+    assert_array_equal(model.labels_, expected.labels_)
+    assert_array_equal(model.cluster_centers_, expected.cluster_centers_)
+
+
+def test_data_far_from_zero_lose_no_digits():
+    """A shift of the data changes no label, in fit and in predict."""
+    X = data(n=500, d=2, k=4, spread=5)
+    near, far = KMeans(4, random_state=0).fit(X), KMeans(4, random_state=0).fit(X + 2.0**20)
+    assert_array_equal(far.labels_, near.labels_)
+    assert_array_equal(far.predict(X + 2.0**20), near.labels_)
