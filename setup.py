@@ -110,6 +110,7 @@ setup(
             kernel("kmeans", "kmeans_base.c", "kmeans_v3.c", "kmeans_v4.c"),
             kernel("topics", "topics_base.c", "topics_v3.c", "topics_v4.c"),
             kernel("discrete", "discrete_base.c", "discrete_v3.c", "discrete_v4.c"),
+            kernel("tokens", "tokens_base.c", "tokens_v3.c", "tokens_v4.c"),
         ],
         build_dir="build/cython",
         compiler_directives={

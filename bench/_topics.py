@@ -18,6 +18,7 @@ from reference import plsa as reference
 # Documents that stand in for a corpus that is not at hand: about as many as it has, but for debian,
 # because parsing files for 50,000 takes minutes.
 SIZES = {"kos": 3_000, "nips": 1_500, "bbc_news": 2_000, "debian": 8_000}
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"  # unless FASTEM_DATA is set
 LEAST_WORDS = 20  # of a docstring that counts as a document
 
 
@@ -27,8 +28,7 @@ def load_corpus(name):
     They are read from NAME/train.npz in the folder FASTEM_DATA, or else in the folder shared/data
     beside the repository.
     """
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    path = Path(os.environ.get("FASTEM_DATA", beside)) / name / "train.npz"
+    path = Path(os.environ.get("FASTEM_DATA", DATA)) / name / "train.npz"
     if path.exists():
         X, title = sp.csr_array(sp.load_npz(path)), name
     else:

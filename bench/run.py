@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 # Command-line name -> module beside this file; _harness says what a module needs.
-FAMILIES = {"gmm": "gmm", "kmeans": "kmeans", "mixtures": "mixtures", "plsa": "plsa"}
+FAMILIES = {name: name for name in ("gmm", "kmeans", "mixtures", "plsa", "lda")}
 
 # These pin OpenBLAS to the kernels and block sizes of an older processor. Left set, they would slow
 # scikit-learn and NumPy and flatter us. OpenBLAS reads them when it is loaded, so they must go

@@ -19,10 +19,14 @@ from fastem._lda_priors import (
     check_topic_word_prior,
 )
 from fastem._lda_read import LDAReading
+from fastem._lda_tokens import TOKEN_METHODS, token_model
 from fastem._threads import effective_n_jobs
 from fastem._topics import Documents
 
 __all__ = ["LatentDirichletAllocation"]
+
+_SCHEDULES = {"online": "stepwise", "incremental": "incremental"}
+_SCHEDULES |= dict.fromkeys(("batch", *TOKEN_METHODS), "batch")
 
 
 class LatentDirichletAllocation(LDAReading, EMEstimator):
@@ -45,23 +49,33 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
     n_components : int, default=10
         Number of topics.
     doc_topic_prior : float, 'auto' or array-like of shape (n_components,), default=None
-        Alpha, of a document's topics, above 0; None: 1 / n_components. 'auto': one for each topic,
-        learned (Minka 2000, *Estimating a Dirichlet distribution*) after each pass, or a bit at
-        each online step, from 1 / n_components on and within [0.001, 1000].
+        Alpha, of a document's topics, above 0; None: 1 / n_components, or for 'stochastic' learned.
+        'auto': one for each topic, learned (Minka 2000, *Estimating a Dirichlet distribution*)
+        after each pass, or a bit at each online step, from 1 / n_components on and within [0.001,
+        1000]; not for 'cvb0'.
     topic_word_prior : float, 'auto' or array-like of shape (n_features,) or \
             (n_components, n_features), default=None
-        Eta, of a topic's words; None: 1 / n_components. 'auto': one number, learned likewise. An
-        array guides the topics: a word with a prior of 10 in one topic and 0.01 in the others will
-        mostly be there; all its values are above 0. 0: topics are point estimates, normalised
-        counts, as in Blei, Ng & Jordan (2003, equation 9); the ELBO then has no part of the topics.
-    learning_method : {'batch', 'online', 'incremental'}, default='batch'
+        Eta, of a topic's words; None: 1 / n_components, or for 'stochastic' 0.05. 'auto': one
+        number, learned likewise. An array guides the topics: a word with a prior of 10 in one topic
+        and 0.01 in the others will mostly be there; all its values are above 0. 0: topics are point
+        estimates, normalised counts, as in Blei, Ng & Jordan (2003, equation 9); the ELBO then has
+        no part of the topics. 'cvb0' and 'stochastic' take one number above 0.
+    learning_method : {'batch', 'online', 'incremental', 'cvb0', 'stochastic'}, default='batch'
         'batch': an M-step after all documents; the ELBO does not fall, but for documents that find
         another optimum. 'online': a step towards the M-step of every `batch_size` documents.
-        'incremental':
-        an M-step after every `batch_size` documents, whose sums replace those of their last visit
+        'incremental': an M-step after every `batch_size` documents, whose sums replace those of their last visit
         (Neal & Hinton 1998; Hughes & Sudderth 2013), and which after some visits go on from their
         last gamma: a good ELBO after two or three passes, at the price of keeping the sums. It may
         end above 'batch' or below it, mostly below for short documents; larger batches are safer.
+
+        Two that do not maximise the ELBO, but find topics that predict words best, with `max_iter`
+        of 30 to 60. 'cvb0', for documents of some hundred words: collapsed variational Bayes
+        (Asuncion, Welling, Smyth & Teh 2009, *On smoothing and inference for topic models*); it
+        keeps n_components numbers for every count that is not 0. 'stochastic', for documents of
+        some ten words, and where that is too much memory: stochastic EM, which draws a topic for
+        every word (Celeux & Diebolt 1985; Griffiths & Steyvers 2004), begun by 'cvb0' on a part of
+        the documents, with the counts averaged over the last passes; it needs whole counts and
+        takes no `sample_weight`. Both shuffle the documents, and begin with few of them.
     learning_decay : float, default=0.7
         Kappa: the online step is (learning_offset + number of the batch)^-kappa.
     learning_offset : float, default=10.0
@@ -106,15 +120,17 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
     n_iter_ : int
         Number of passes.
     bound_ : float
-        Perplexity of the training documents after the last pass; incremental: as it saw them.
+        Perplexity of the training documents after the last pass; 'incremental', 'cvb0' and
+        'stochastic': exp(-lower_bound_).
     lower_bound_ : float
-        The last ELBO per token that was computed in a pass, at the parameters before its M-step.
+        The last ELBO per token that was computed in a pass, at the parameters before its M-step;
+        'cvb0', 'stochastic': log-probability of a token, all others and their topics given.
     lower_bounds_ : list of float
         The same after every `evaluate_every` passes, or of the last pass alone.
     doc_topic_prior_ : float or ndarray of shape (n_components,), float64
         Alpha, as given or learned.
     topic_word_prior_ : float or ndarray, float64
-        Eta, as given or learned.
+        Eta, as given or learned; after 'stochastic' a fifth of it, which `components_` keep.
     random_state_ : RandomState instance
         What the random numbers came from.
     n_features_in_ : int
@@ -147,7 +163,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             StrOptions({"auto"}),
             "array-like",
         ],
-        "learning_method": [StrOptions({"batch", "online", "incremental"})],
+        "learning_method": [StrOptions({"batch", "online", "incremental", *TOKEN_METHODS})],
         "learning_decay": [Interval(Real, 0, 1, closed="both")],
         "learning_offset": [Interval(Real, 1.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -235,14 +251,20 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             sample_weight = check_sample_weight(sample_weight, X)
             method = self.learning_method
             self._begin(X.shape[1], X.dtype)
-            if method == "online":
+            if method in TOKEN_METHODS:
+                blocks: list[Any] = []  # made with the model, when the random numbers are there
+            elif method == "online":
                 blocks = self._batches(X, sample_weight)
             else:
                 blocks, _ = Documents.blocks(
                     X, sample_weight, self.batch_size if method == "incremental" else None
                 )
             incremental = method == "incremental"
-            model = self._model(n_samples=X.shape[0], incremental=incremental)
+            if method in TOKEN_METHODS:
+                model, blocks, start = token_model(self, X, sample_weight)
+            else:
+                model = self._model(n_samples=X.shape[0], incremental=incremental)
+                start = self._topics(X.dtype)
             evaluate = self.evaluate_every > 0
             monitor = _Perplexity(self, X, sample_weight)
             self.bound_ = np.nan  # what an interrupt leaves
@@ -250,8 +272,8 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
                 result = self._fit_em(
                     model,
                     blocks,
-                    self._topics(X.dtype),
-                    schedule="stepwise" if method == "online" else method,
+                    start,
+                    schedule=_SCHEDULES[method],
                     check_every=self.evaluate_every if evaluate else max(1, self.max_iter),
                     tol=0.0,
                     verbose=0,
@@ -262,7 +284,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             finally:  # of an interrupted fit too: partial_fit goes on from here
                 self.n_batch_iter_ = 1 + self.n_iter_ * len(blocks)
             self.n_iter_ = result.n_iter - monitor.stopped  # the last pass is not counted there
-            if incremental and self.max_iter > 0:
+            if (incremental or method in TOKEN_METHODS) and self.max_iter > 0:
                 self.bound_ = float(np.exp(-self.lower_bound_))
             else:
                 self.bound_ = self._perplexity(X, sample_weight)
@@ -338,7 +360,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         )
 
     def _attributes(self, params) -> dict[str, Any]:
-        k, learned = len(params.totals), params.priors
+        k, learned = len(params.totals), getattr(params, "priors", None)
         priors = {}
         if isinstance(self.doc_topic_prior, str) and learned is not None:
             priors["doc_topic_prior_"] = learned.doc_topic
@@ -350,6 +372,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             "components_": params.components(),
             "exp_dirichlet_component_": np.ascontiguousarray((expected * scale)[:, :k].T),
             **priors,
+            **getattr(params, "learned", {}),
         }
 
 

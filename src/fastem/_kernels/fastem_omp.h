@@ -24,6 +24,14 @@ static inline void fastem_pause_threads(void)
 #endif
 }
 
+/* Waits for the other threads of a parallel region: Cython's prange does not, at its end. */
+static inline void fastem_barrier(void)
+{
+#ifdef _OPENMP
+#pragma omp barrier
+#endif
+}
+
 /* Runs pending signal handlers; true if one raised (Ctrl-C). Called without the GIL. */
 static inline int fastem_signal_raised(void)
 {

@@ -19,6 +19,7 @@ cdef extern from "fastem_omp.h":
     int omp_get_thread_num() noexcept nogil
     double omp_get_wtime() noexcept nogil
     int fastem_interrupted(double *last) noexcept nogil
+    void fastem_barrier() noexcept nogil
 
 
 cdef extern from "topics_job.h":
@@ -343,6 +344,7 @@ cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] 
             _lane(job, ops, docs[lane], docs[lane + 1],
                   scratch + omp_get_thread_num() * scratch_bytes, NULL, &stop, &clock)
         if sums != NULL:
+            fastem_barrier()
             for lane in prange(LANES, schedule="dynamic", chunksize=1):
                 _lane(job, ops, words[lane], words[lane + 1],
                       scratch + omp_get_thread_num() * scratch_bytes, sums + lane * job.n_topics,

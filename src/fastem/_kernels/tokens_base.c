@@ -1,0 +1,2 @@
+#define KERNEL "tokens_both.h"
+#include "isa_base.h"
