@@ -6,6 +6,8 @@ FASTEM_OPENMP : {"auto", "on", "off"}
     "auto" (default) uses OpenMP where a test program compiles and links; "on" fails without it.
 FASTEM_DEBUG : {"0", "1"}
     "1" turns on bounds checks in the Cython code.
+FASTEM_SANITIZE : {"0", "1"}
+    "1" builds with AddressSanitizer and UndefinedBehaviorSanitizer, as `.ci/sanitize` does.
 """
 
 import os
@@ -21,6 +23,7 @@ from setuptools.command.build_ext import build_ext
 
 KERNELS = Path("src/fastem/_kernels")
 OPENMP_PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 # The stable ABI gives one wheel for every CPython from 3.11; free-threaded builds have none.
 ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
@@ -64,8 +67,10 @@ class BuildKernels(build_ext):
         if flags is None and choice == "auto":
             self.warn("building fastem WITHOUT OpenMP: it will run on one thread")
         optimise = ["/O2"] if self.compiler.compiler_type == "msvc" else ["-O3", "-g0"]
+        compile_flags, link_flags = flags or ([], [])
+        if os.environ.get("FASTEM_SANITIZE") == "1":
+            optimise, link_flags = [*SANITIZE, "-O1", "-g1"], [*link_flags, *SANITIZE]
         for extension in self.extensions:
-            compile_flags, link_flags = flags or ([], [])
             extension.extra_compile_args += [*optimise, *compile_flags]
             extension.extra_link_args += link_flags
         super().build_extensions()

@@ -362,7 +362,7 @@ def test_perplexity_is_what_dense_arrays_give(counts, chunk, monkeypatch):
 
 def test_timing_makes_equal_iterations(counts, monkeypatch):
     X = sp.csr_array(sp.vstack([counts, sp.csr_array((1, 30))]), dtype=np.float32)
-    assert X[40].nnz == 0  # a document without words
+    assert X[[40]].nnz == 0  # a document without words
     timings, shape = compare_topics(X, 4, n_iter=15, budget=0.0)
     assert [timing.name for timing in timings] == ["fastem", "plain NumPy"]
     assert shape == X.shape

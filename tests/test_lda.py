@@ -204,7 +204,6 @@ def differs_by_start(estimator):
 @parametrize_with_checks(
     [LatentDirichletAllocation(2), LatentDirichletAllocation(2, learning_method="incremental")],
     expected_failed_checks=differs_by_start,
-    xfail_strict=True,
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -419,7 +418,6 @@ def test_ctrl_c_within_a_pass(method):
             main = threading.main_thread().ident
             seen["timer"] = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
             seen["timer"].start()
-            seen["time"] = time.perf_counter()
 
     lda = LatentDirichletAllocation(
         200, learning_method=method, max_iter=100_000, random_state=0, n_jobs=2

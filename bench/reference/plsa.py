@@ -12,10 +12,11 @@ def e_step(X, doc_topic, topic_word, sample_weight=None):
     expected counts of topics in documents (D, K), unweighted, and of words in topics (K, V).
     """
     weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
-    doc, word = X.tocoo().coords
+    counts = X.tocoo()
+    doc, word = counts.row, counts.col
     probability = np.einsum("ik,ik->i", doc_topic[doc], topic_word.T[word])  # p(w|d)
     ratio = sp.csr_array((X.data / probability, X.indices, X.indptr), shape=X.shape)
-    weighted = sp.diags_array(weight) @ ratio
+    weighted = sp.csr_array((weight[doc] * ratio.data, X.indices, X.indptr), shape=X.shape)
     return {
         "bound": float(weight[doc] @ (X.data * np.log(probability))),
         "weight": float(weight[doc] @ X.data),

@@ -42,6 +42,7 @@ class DiscreteParams(NamedTuple):
 
     weights: np.ndarray  # (K,)
     values: np.ndarray  # (K, D), categorical (K, D, C)
+    dtype: np.dtype = np.dtype(np.float64)  # of the data
 
 
 # ---- families --------------------------------------------------------------------------------
@@ -405,10 +406,12 @@ class DiscreteEM:
     fixed_weights : ndarray of shape (K,) or None
         Weights that the M-step leaves alone.
     n_threads : int
+    dtype : dtype, default=float64
+        Of the data; parameters are float64.
     """
 
-    def __init__(self, family, weight_prior=0.0, fixed_weights=None, n_threads=1):
-        self.family, self.weight_prior = family, weight_prior
+    def __init__(self, family, weight_prior=0.0, fixed_weights=None, n_threads=1, dtype=np.float64):
+        self.family, self.weight_prior, self.dtype = family, weight_prior, np.dtype(dtype)
         self.fixed_weights, self.n_threads = fixed_weights, n_threads
 
     def e_step(self, params: DiscreteParams, block: Block) -> Statistics:
@@ -424,7 +427,8 @@ class DiscreteEM:
         if weights is None:
             weights = statistics.resp + self.weight_prior
             weights = weights / weights.sum()
-        return DiscreteParams(weights, self.family.estimate(statistics.terms, statistics.resp))
+        values = self.family.estimate(statistics.terms, statistics.resp)
+        return DiscreteParams(weights, values, self.dtype)
 
     def log_prior(self, params: DiscreteParams) -> float:
         """Return the logarithm of the prior density, up to a constant; 0 without a prior."""

@@ -161,19 +161,19 @@ class DiscreteMixture(Mixture):
             if self.warm_start and hasattr(self, "converged_"):
                 fixed = self._params().weights
         block = Block.of(family, X, sample_weight, k, contents)
-        model = DiscreteEM(family, self.weight_prior, fixed, effective_n_jobs(self.n_jobs))
+        model = DiscreteEM(family, self.weight_prior, fixed, effective_n_jobs(self.n_jobs), X.dtype)
         random_state = check_random_state(self.random_state)
 
         def start():
             if weights is not None and values is not None:
-                return DiscreteParams(weights, values)
+                return DiscreteParams(weights, values, X.dtype)
             drawn = _discrete.start(self.init_params, model, block, k, random_state)
             return DiscreteParams(
                 drawn.weights if weights is None else weights,
                 drawn.values if values is None else values,
+                X.dtype,
             )
 
-        self._dtype = X.dtype
         return model, block, start
 
     def _check_values_init(self, family):
@@ -194,8 +194,8 @@ class DiscreteMixture(Mixture):
 
     def _attributes(self, params) -> dict[str, Any]:
         return {
-            "weights_": params.weights.astype(self._dtype),
-            f"{self._values}_": params.values.astype(self._dtype),
+            "weights_": params.weights.astype(params.dtype),
+            f"{self._values}_": params.values.astype(params.dtype),
         }
 
     def _params(self):
@@ -207,7 +207,7 @@ class DiscreteMixture(Mixture):
                 f"{self._values}_ is {values.shape}, but weights_ and the features need "
                 f"{expected}: fit again, or set the attribute"
             )
-        return DiscreteParams(weights, values)
+        return DiscreteParams(weights, values, np.asarray(self.weights_).dtype)
 
     # ---- reading ---------------------------------------------------------------------------
 

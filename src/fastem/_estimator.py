@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABCMeta
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import _check_sample_weight
 
 from fastem import em
 from fastem._threads import single_threaded_blas
+from fastem._version import __version__
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -77,6 +80,22 @@ class _StandInMeta(ABCMeta):
         return type.__instancecheck__(cls, instance) or cls.__subclasscheck__(type(instance))
 
 
+class _OtherVersionWarning(InconsistentVersionWarning):
+    """Who filters scikit-learn's warning about old pickles means ours, too."""
+
+    def __str__(self):
+        return (
+            f"this {self.estimator_name} was saved by fastem {self.original_sklearn_version} and "
+            f"is loaded by fastem {self.current_sklearn_version}: the meaning of an attribute may "
+            "have changed, see CHANGELOG.md; if in doubt, fit again or load it with that version"
+        )
+
+
+#: What belongs to a fit that is running, and not to what it finds. (Callbacks that the user gave
+#: by set_callbacks stay, as in scikit-learn: joblib's workers get estimators as pickles.)
+_RUNNING = ("_em_callbacks", "_callback_fit_ctx", "_skl_callbacks_to_teardown")
+
+
 class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     """Base of the estimators that :mod:`fastem.em` fits.
 
@@ -134,6 +153,25 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         if bridge is not None:
             bridge.on_fit_end(result)
         return result
+
+    def __getstate__(self):
+        """Return what is saved: parameters, fitted attributes, fastem's version."""
+        state = {k: v for k, v in super().__getstate__().items() if k not in _RUNNING}
+        return state | {"_fastem_version": __version__}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        version = state.pop("_fastem_version", "unknown")
+        if version != __version__:
+            warnings.warn(
+                _OtherVersionWarning(
+                    estimator_name=type(self).__name__,
+                    current_sklearn_version=__version__,
+                    original_sklearn_version=version,
+                ),
+                stacklevel=2,
+            )
+        super().__setstate__(state)
 
     def _set_fitted(self, attributes: dict[str, Any]) -> None:
         for name, value in attributes.items():

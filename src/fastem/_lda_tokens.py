@@ -25,7 +25,8 @@ def token_model(estimator, X, sample_weight):
     if isinstance(estimator.topic_word_prior, str):
         raise ValueError(
             f"topic_word_prior={estimator.topic_word_prior!r} is not for "
-            f"learning_method={method!r}: give a number, or take learning_method='batch', 'online' or 'incremental'"
+            f"learning_method={method!r}: give a number, or take "
+            "learning_method='batch', 'online' or 'incremental'"
         )
     if method == "stochastic" and estimator.topic_word_prior is None:
         estimator.topic_word_prior_ = TOPIC_WORD_PRIOR

@@ -63,8 +63,8 @@ def patch() -> None:
 
     From now on the methods of :class:`sklearn.mixture.GaussianMixture`,
     :class:`sklearn.cluster.KMeans` and :class:`sklearn.decomposition.LatentDirichletAllocation` run
-    fastem's code, also where the class was imported, or the estimator made, before. The classes stay
-    the same objects, so that ``isinstance``, ``clone``, pipelines, searches and pickles do not
+    fastem's code, also where the class was imported, or the estimator made, before. The classes
+    stay the same objects, so that ``isinstance``, ``clone``, pipelines, searches and pickles do not
     notice; ``isinstance(obj, fastem.GaussianMixture)`` holds too.
 
     The original runs, and the logger "fastem" warns once, for: a user's subclass; a private method

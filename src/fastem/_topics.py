@@ -189,6 +189,13 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             dtype=[np.float64, np.float32] if dtype is None else dtype,
             accept_large_sparse=True,
         )
+        if not reset and hasattr(self, "components_"):
+            n_words = self.components_.shape[1]  # may have been set by hand, or by an altered file
+            if X.shape[1] != n_words:
+                raise ValueError(
+                    f"X has {X.shape[1]} features, but components_ has {n_words}: fit again, or "
+                    "set the attribute"
+                )
         X = sp.csr_array(X)
         check_non_negative(X, f"{type(self).__name__}: a count of X")
         if not X.has_canonical_format:

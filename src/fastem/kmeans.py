@@ -365,7 +365,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         check_is_fitted(self)
         # As NumPy promotes: float32 only where both the centers and X are.
         wide = self.cluster_centers_.dtype == np.float64
-        return validate_data(
+        X = validate_data(
             self,
             X,
             accept_sparse="csr",
@@ -374,6 +374,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             order="C",
             accept_large_sparse=False,
         )
+        if X.shape[1] != self.cluster_centers_.shape[1]:  # set by hand, or from an altered file
+            raise ValueError(
+                f"X has {X.shape[1]} features, but cluster_centers_ has "
+                f"{self.cluster_centers_.shape[1]}: fit again, or set the attribute"
+            )
+        return X
 
     def predict(self, X):
         """Return the nearest center of each sample.

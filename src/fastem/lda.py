@@ -63,10 +63,11 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
     learning_method : {'batch', 'online', 'incremental', 'cvb0', 'stochastic'}, default='batch'
         'batch': an M-step after all documents; the ELBO does not fall, but for documents that find
         another optimum. 'online': a step towards the M-step of every `batch_size` documents.
-        'incremental': an M-step after every `batch_size` documents, whose sums replace those of their last visit
-        (Neal & Hinton 1998; Hughes & Sudderth 2013), and which after some visits go on from their
-        last gamma: a good ELBO after two or three passes, at the price of keeping the sums. It may
-        end above 'batch' or below it, mostly below for short documents; larger batches are safer.
+        'incremental': an M-step after every `batch_size` documents, whose sums replace those of
+        their last visit (Neal & Hinton 1998; Hughes & Sudderth 2013), and which after some visits
+        go on from their last gamma: a good ELBO after two or three passes, at the price of keeping
+        the sums. It may end above 'batch' or below it, mostly below for short documents; larger
+        batches are safer.
 
         Two that do not maximise the ELBO, but find topics that predict words best, with `max_iter`
         of 30 to 60. 'cvb0', for documents of some hundred words: collapsed variational Bayes

@@ -350,9 +350,7 @@ class PLSA(TopicModel, EMEstimator):
 
     def _fold_in(self, X):
         """Return padded p(z|d) and the log-likelihood of validated documents, topics fixed."""
-        (k, n_words), dtype = self.components_.shape, X.dtype
-        if X.shape[1] != n_words:
-            raise ValueError(f"X has {X.shape[1]} features, but components_ has {n_words}")
+        k, dtype = len(self.components_), X.dtype
         documents = Documents(X)
         documents.set_topics(padded(np.full((X.shape[0], k), 1 / k), k, dtype))
         topics = Topics(padded(self.components_.T, k, dtype), np.ones(k), 0.0)

@@ -48,7 +48,8 @@ def fit_topics(X, doc_topic, topic_word, *, n_iter):
 
     Hofmann (2001), equations 3-6: p(z|d,w) = p(z|d) p(w|z) / p(w|d).
     """
-    document, word = X.tocoo().coords
+    counts = X.tocoo()
+    document, word = counts.row, counts.col
     doc_topic, topic_word = doc_topic.astype(X.dtype), topic_word.astype(X.dtype)
     for _ in range(n_iter):
         probability = np.einsum("ik,ik->i", doc_topic[document], topic_word.T[word])  # p(w|d)

@@ -135,7 +135,8 @@ def held_out_perplexity(model, observed, scored):
     """
     doc_topic = model.transform(observed)
     word_topic = np.ascontiguousarray(model.components_.T)
-    documents, words = scored.tocoo().coords
+    counts = scored.tocoo()
+    documents, words = counts.row, counts.col
     total = 0.0
     step = max(1, _PROBABILITIES // len(model.components_))
     for start in range(0, scored.nnz, step):
