@@ -141,6 +141,35 @@ def test_what_is_written_is_what_the_estimator_finds(counts, folder):
     assert {row.tobytes() for row in components} == {row.tobytes() for row in model.components_}
 
 
+@pytest.mark.parametrize("algorithm", [None, "stochastic", "batch", "incremental"])
+def test_latent_dirichlet_allocation(docs, folder, capsys, algorithm):
+    """The same files and sections, for a model whose components are not probabilities."""
+    options = [] if algorithm is None else ["--algorithm", algorithm]
+    assert main(["topics", docs, "--model", "lda", "-k", "3", *options]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert max(map(len, out.splitlines())) <= 80
+    assert re.search(r"2 iterations, 60 × 18, K = 3; bounds agree", out)
+    assert re.search(r"every 5 iterations\n +[▁-█]", out)
+    assert names(folder) == sorted([docs, *FILES])
+    content = json.loads((folder / "docs.topics.json").read_text())
+    assert content["model"] == "LatentDirichletAllocation"
+    assert content["settings"]["learning_method"] == (algorithm or "cvb0")
+    assert content["perplexity"] < content["perplexity_of_frequencies"]
+    with np.load(folder / "docs.model.npz") as model:
+        components, vocabulary = model["components"], model["vocabulary"].tolist()
+    assert_allclose(components.sum(axis=1), 1, rtol=1e-5)
+    for k, topic in enumerate(content["topics"]):
+        order = [vocabulary.index(word) for word in topic["words"]]
+        assert_array_equal(np.float32(topic["weights"]), components[k, order])
+
+
+def test_an_algorithm_of_the_other_model(docs, capsys):
+    assert main(["topics", docs, "--algorithm", "cvb0"]) == 2
+    message = "--algorithm cvb0 is not one of plsa's: take batch, incremental"
+    assert capsys.readouterr().err == f"fastem: error: {message}\n"
+
+
 def test_existing_files_are_kept_unless_forced(docs, folder, capsys):
     (folder / "docs.model.npz").write_text("mine")
     assert main(["topics", docs]) == 2
@@ -347,17 +376,20 @@ def test_perplexity_is_what_dense_arrays_give(counts, chunk, monkeypatch):
     X = counts.astype(np.float32)
     fit = fit_topics(X, 3, held_out=0.25, max_iter=50, tol=1e-3, **settings)
     train, (observed, scored) = hold_out(X, 0.25, 3)
-    p = fit.model.inverse_transform(fit.model.transform(observed)).astype(float)
+    doc_topic = fit.model.transform(observed)
+    p = fit.model.inverse_transform(doc_topic).astype(float)
     n = scored.toarray()
     expected = np.exp(-(n * np.log(p)).sum() / n.sum())
     assert_allclose(fit.perplexity, expected, rtol=1e-5)
-    assert_allclose(held_out_perplexity(fit.model, observed, scored), expected, rtol=1e-5)
+    assert_allclose(
+        held_out_perplexity(doc_topic, fit.model.components_, scored), expected, rtol=1e-5
+    )
     assert (fit.n_held_out, fit.n_scored) == (10, n.sum())
     frequency = train.toarray().sum(axis=0) + 0.5
     logs = np.log(frequency / frequency.sum())
     assert_allclose(fit.baseline, np.exp(-(n * logs).sum() / n.sum()), rtol=1e-5)
-    assert_array_equal(fit.coherence, fit.model.coherence(train))
-    assert_allclose(fit.doc_topic, fit.model.transform(X), atol=1e-3)
+    assert_array_equal(fit.coherence, fit.model.coherence(train)[fit.order])
+    assert_allclose(fit.doc_topic, fit.model.transform(X)[:, fit.order], atol=1e-3)
 
 
 def test_timing_makes_equal_iterations(counts, monkeypatch):

@@ -77,10 +77,12 @@ def main(args):
 def _show_topics(screen, args):
     """Show the topics of docstrings, with the defaults of the command that does it at length."""
     parser = topics.add_parser(argparse.ArgumentParser().add_subparsers())
-    options = parser.parse_args(["--seed", str(args.seed), "--words", str(N_WORDS)])
-    options.n_jobs = args.n_jobs
-    screen.print()
-    topics.study(screen, options, brief=True)
+    for model in ("plsa", "lda"):
+        given = ["--model", model, "--seed", str(args.seed), "--words", str(N_WORDS)]
+        options = parser.parse_args(given)
+        options.n_jobs = args.n_jobs
+        screen.print()
+        topics.study(screen, options, brief=True)
 
 
 def _time_patches(screen, args):

@@ -5,11 +5,12 @@ from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
+import sklearn.decomposition
 import sklearn.mixture
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from fastem import PLSA, GaussianMixture
+from fastem import PLSA, GaussianMixture, LatentDirichletAllocation
 from fastem._cli import reference
 from fastem._plsa import random_start
 
@@ -109,6 +110,23 @@ def compare_topics(X, n_components, *, n_iter, seed=0, n_jobs=None, budget=4.0):
     runs = {
         "fastem": lambda: ours.fit(X).lower_bounds_[-1],
         "plain NumPy": lambda: reference.fit_topics(X, *start, n_iter=n_iter),
+    }
+    return _take_turns(runs, budget), X.shape
+
+
+def compare_lda(X, n_components, *, n_iter, seed=0, n_jobs=None, budget=4.0):
+    """Time `n_iter` batch passes of LDA by fastem and scikit-learn, from one start.
+
+    Parameters and what is returned are those of `compare_topics`; the bounds are
+    -log(perplexity).
+    """
+    X = X[:: -(-X.nnz * n_components // MOST_NUMBERS)].astype(np.float64)
+    settings = {"n_components": n_components, "max_iter": n_iter, "random_state": seed}
+    ours = LatentDirichletAllocation(**settings, n_jobs=n_jobs)
+    theirs = sklearn.decomposition.LatentDirichletAllocation(**settings)
+    runs = {
+        "fastem": lambda: -np.log(ours.fit(X).bound_),
+        f"scikit-learn {sklearn.__version__}": lambda: -np.log(theirs.fit(X).bound_),
     }
     return _take_turns(runs, budget), X.shape
 

@@ -2,18 +2,53 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem import PLSA
+from fastem import PLSA, LatentDirichletAllocation
 from fastem._cli.fitting import ProgressBar
 
-#: The topic models by name: ``estimator(n_components, **settings)``.
-MODELS = {"plsa": PLSA}
+
+class TopicKind(NamedTuple):
+    """What the command offers of one topic model; the first algorithm is the default.
+
+    Attributes
+    ----------
+    estimator : type
+    algorithms : tuple of str
+    parameter : str
+        The estimator's parameter that the algorithm is a value of.
+    max_iter : int
+        Default number of iterations.
+    settings : callable
+        Further parameters, from the command's options.
+    """
+
+    estimator: Any
+    algorithms: tuple[str, ...]
+    parameter: str
+    max_iter: int
+    settings: Callable[[Any], dict[str, Any]]
+
+
+#: The topic models by name.
+MODELS = {
+    "plsa": TopicKind(
+        PLSA, ("batch", "incremental"), "algorithm", 200, lambda args: {"tol": args.tol}
+    ),
+    "lda": TopicKind(
+        LatentDirichletAllocation,
+        ("cvb0", "stochastic", "batch", "incremental"),
+        "learning_method",
+        50,
+        lambda args: {"evaluate_every": 5},  # it then stops when the perplexity hardly changes
+    ),
+}
 #: Fewer documents are too few to hold some out.
 FEWEST_DOCUMENTS = 10
 #: Stands in for the probability of a word that no topic has; a prior leaves none such.
@@ -27,7 +62,11 @@ class TopicFit(NamedTuple):
     Attributes
     ----------
     model : estimator
-        Fitted to the documents that were not held out.
+        Fitted to the documents that were not held out; its topics are in an order of its own.
+    order : ndarray of shape (n_topics,)
+        The numbers that the topics have in the model.
+    topic_word : ndarray of shape (n_topics, n_words)
+        p(w|z).
     doc_topic : ndarray of shape (n_documents, n_topics)
         p(z|d) of all documents, by `transform`.
     shares : ndarray of shape (n_topics,)
@@ -44,7 +83,9 @@ class TopicFit(NamedTuple):
         Wall time of the fit.
     """
 
-    model: PLSA
+    model: Any
+    order: np.ndarray
+    topic_word: np.ndarray
     doc_topic: np.ndarray
     shares: np.ndarray
     coherence: np.ndarray
@@ -53,6 +94,11 @@ class TopicFit(NamedTuple):
     n_held_out: int
     n_scored: int
     seconds: float
+
+    def top_words(self, vocabulary, n):
+        """Return the n most probable words of each topic."""
+        words = self.model.top_words(vocabulary, n)
+        return [words[k] for k in self.order]
 
 
 def fit_topics(X, n_components, *, model="plsa", held_out=0.1, **settings):
@@ -70,7 +116,7 @@ def fit_topics(X, n_components, *, model="plsa", held_out=0.1, **settings):
         Parameters of the model; the seed ``random_state`` also draws what is held out.
     """
     train, unseen = hold_out(X, held_out, settings["random_state"])
-    model = MODELS[model](n_components, **settings)
+    model = MODELS[model].estimator(n_components, **settings)
     start = perf_counter()
     with ProgressBar(1, model.max_iter) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it
@@ -82,22 +128,24 @@ def fit_topics(X, n_components, *, model="plsa", held_out=0.1, **settings):
     doc_topic = model.transform(X)
     shares = X.sum(axis=1, dtype=np.float64) @ doc_topic
     shares /= shares.sum()
+    # Topic 0 is the largest, on the screen as in the files.
     order = np.argsort(-shares, kind="stable")
-    # From here on topic 0 is the largest, on the screen as in the files.
-    model.components_ = model.components_[order]
+    topic_word = model.inverse_transform(np.eye(n_components, dtype=X.dtype))
     perplexity = baseline = math.nan
     n_scored = 0
     if unseen is not None:
         observed, scored = unseen
         n_scored = int(scored.data.sum(dtype=np.float64))
         if n_scored:
-            perplexity = held_out_perplexity(model, observed, scored)
+            perplexity = held_out_perplexity(model.transform(observed), topic_word, scored)
             baseline = _baseline(train, scored)
     return TopicFit(
         model,
+        order,
+        topic_word[order],
         doc_topic[:, order],
         shares[order],
-        model.coherence(train),
+        model.coherence(train)[order],
         perplexity,
         baseline,
         X.shape[0] - train.shape[0],
@@ -128,17 +176,16 @@ def hold_out(X, part, seed):
     return train, tuple(_counts(others, half.astype(X.dtype)) for half in halves)
 
 
-def held_out_perplexity(model, observed, scored):
-    """Return exp(-mean log p(w|d)) of the words in `scored`, with p(z|d) from those in `observed`.
+def held_out_perplexity(doc_topic, topic_word, scored):
+    """Return exp(-mean log p(w|d)) of the words in `scored`.
 
     Only the probabilities of words that occur are computed.
     """
-    doc_topic = model.transform(observed)
-    word_topic = np.ascontiguousarray(model.components_.T)
+    word_topic = np.ascontiguousarray(topic_word.T)
     counts = scored.tocoo()
     documents, words = counts.row, counts.col
     total = 0.0
-    step = max(1, _PROBABILITIES // len(model.components_))
+    step = max(1, _PROBABILITIES // len(topic_word))
     for start in range(0, scored.nnz, step):
         part = slice(start, start + step)
         p = np.einsum("ik,ik->i", doc_topic[documents[part]], word_topic[words[part]])

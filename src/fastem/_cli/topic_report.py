@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 
 from fastem._cli import report
-from fastem._cli.screen import sparkline
+from fastem._cli.screen import seconds, sparkline
 from fastem._cli.table import count
 from fastem._cli.topic_fitting import mean_coherence
 
@@ -28,11 +28,10 @@ def corpus_lines(screen, title, corpus):
 
 def topics_section(screen, fit, vocabulary, n_words, *, brief=False):
     """Share and most probable words of each topic; `brief` gives each a line."""
-    components = fit.model.components_
     screen.heading("The topics", "their share of all words; the probability of each word in them")
-    digits = len(str(len(components) - 1))
-    for k, words in enumerate(fit.model.top_words(vocabulary, n_words)):
-        weights = -np.sort(-components[k])[:n_words]
+    digits = len(str(len(fit.order) - 1))
+    for k, words in enumerate(fit.top_words(vocabulary, n_words)):
+        weights = -np.sort(-fit.topic_word[k])[:n_words]
         items = [f"{word} {weight:.3f}" for word, weight in zip(words, weights, strict=True)]
         lead = f"  {k:>{digits}}  {fit.shares[k]:>5.1%}  "
         lines = _wrapped(items, screen.width - len(lead))
@@ -52,9 +51,14 @@ def _wrapped(items, width):
 def fit_section(screen, fit):
     """The bound by iteration."""
     model = fit.model
-    screen.heading("The bound", "mean log-likelihood of a word (and priors), by iteration")
+    every = getattr(model, "evaluate_every", 1)
+    when = "by iteration" if every == 1 else f"every {every} iterations"
+    screen.heading("The bound", f"mean log-likelihood of a word (and priors), {when}")
     screen.print(f"  {sparkline([float(b) for b in model.lower_bounds_], screen.width - 4)}")
-    report.ending(screen, model, fit.seconds)
+    if hasattr(model, "tol"):
+        report.ending(screen, model, fit.seconds)
+    else:  # LDA mostly goes as far as it is told to
+        screen.print(f"  {count(model.n_iter_, 'iteration')}; {seconds(fit.seconds)} in all")
 
 
 def quality_section(screen, fit, n_words):

@@ -32,12 +32,12 @@ examples:
   python -m fastem topics
   python -m fastem topics news.txt -k 50 --stop-words none -o results
   python -m fastem topics counts.npz --vocab words.txt --algorithm incremental
+  python -m fastem topics abstracts.txt --model lda --algorithm stochastic -k 100
 """
 
 #: Options that are a number: its type, lowest value, default and meaning.
 _NUMBERS = (
-    ("--max-iter", int, 1, 200, "iterations at most"),
-    ("--tol", float, 0, 1e-4, "stop when the bound changes by less"),
+    ("--tol", float, 0, 1e-4, "plsa: stop when the bound changes by less"),
     ("--doc-topic-prior", float, 0, 0.1, "pseudo-count of each topic of a document"),
     ("--topic-word-prior", float, 0, 0.01, "pseudo-count of each word of a topic"),
     ("--words", int, 1, 10, "words to print of each topic"),
@@ -52,6 +52,8 @@ _MAX_DF, _MAX_DF_DOCSTRINGS = 0.5, 0.1
 _WORDS = 50
 #: EM iterations to time, and seconds for it.
 N_ITER, TIMING_BUDGET = 20, 2.0
+#: Passes of LDA, each of many updates of a document, to time.
+N_PASSES = 2
 
 
 def add_parser(subparsers):
@@ -59,7 +61,7 @@ def add_parser(subparsers):
     parser = subparsers.add_parser(
         "topics",
         help="find the topics of your own texts, or of the docstrings on this machine",
-        description="Fit a topic model (PLSA) to documents.",
+        description="Fit a topic model (PLSA or LDA) to documents.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -74,10 +76,23 @@ def add_parser(subparsers):
         help="number of topics (default: %(default)s)",
     )
     add(
+        "--model",
+        choices=("plsa", "lda"),
+        default="plsa",
+        help="probabilistic latent semantic analysis, or latent Dirichlet allocation, with priors "
+        "(default: %(default)s)",
+    )
+    add(
         "--algorithm",
-        choices=("batch", "incremental"),
-        default="batch",
-        help="M-step after all documents or after every 200 (default: %(default)s)",
+        choices=("batch", "incremental", "cvb0", "stochastic"),
+        help="M-step after all documents, or after some; lda: the topic of every word, expected "
+        "or, for short documents, drawn (default: batch; lda: cvb0)",
+    )
+    add(
+        "--max-iter",
+        type=at_least(int, 1),
+        metavar="N",
+        help="iterations at most (default: 200; lda: 50)",
     )
     for option, kind, lowest, default, meaning in _NUMBERS:
         text = f"{meaning} (default: %(default)s)"
@@ -133,8 +148,14 @@ def main(args):
 def study(screen, args, *, brief=False):
     """Read, fit and report; return the name of the corpus, the corpus and the fit."""
     from fastem._cli import CommandError, topic_report
-    from fastem._cli.timing import compare_topics
-    from fastem._cli.topic_fitting import fit_topics
+    from fastem._cli.timing import compare_lda, compare_topics
+    from fastem._cli.topic_fitting import MODELS, fit_topics
+
+    kind = MODELS[args.model]
+    algorithm = args.algorithm or kind.algorithms[0]
+    if algorithm not in kind.algorithms:
+        known = ", ".join(kind.algorithms)
+        raise CommandError(f"--algorithm {algorithm} is not one of {args.model}'s: take {known}")
 
     title, corpus = _read(args)
     topic_report.corpus_lines(screen, title, corpus)
@@ -142,14 +163,15 @@ def study(screen, args, *, brief=False):
         fit = fit_topics(
             corpus.X,
             args.components,
+            model=args.model,
             held_out=args.held_out,
-            algorithm=args.algorithm,
-            max_iter=args.max_iter,
-            tol=args.tol,
+            max_iter=args.max_iter or kind.max_iter,
             doc_topic_prior=args.doc_topic_prior,
             topic_word_prior=args.topic_word_prior,
             random_state=args.seed,
             n_jobs=args.n_jobs,
+            **{kind.parameter: algorithm},
+            **kind.settings(args),
         )
     except ValueError as error:
         raise CommandError(f"{title}: {error}") from error
@@ -157,15 +179,16 @@ def study(screen, args, *, brief=False):
     if not brief:
         topic_report.fit_section(screen, fit)
     topic_report.quality_section(screen, fit, len(corpus.vocabulary))
-    timings, shape = compare_topics(
+    compare, n_iter = (compare_lda, N_PASSES) if args.model == "lda" else (compare_topics, N_ITER)
+    timings, shape = compare(
         corpus.X,
         args.components,
-        n_iter=N_ITER,
+        n_iter=n_iter,
         seed=args.seed,
         n_jobs=args.n_jobs,
         budget=TIMING_BUDGET,
     )
-    topic_report.timing_section(screen, timings, args.components, shape, N_ITER)
+    topic_report.timing_section(screen, timings, args.components, shape, n_iter)
     return title, corpus, fit
 
 
@@ -212,7 +235,7 @@ def _write(paths, title, corpus, fit):
 
     topics_path, model_path, documents_path = paths
     n_tokens = corpus.X.sum(axis=1, dtype=np.float64)
-    model = to_npz(components=fit.model.components_, vocabulary=np.array(corpus.vocabulary))
+    model = to_npz(components=fit.topic_word, vocabulary=np.array(corpus.vocabulary))
     write_all(
         {
             topics_path: to_json(_content(title, corpus, fit)),
@@ -230,7 +253,7 @@ def _content(title, corpus, fit):
     from fastem._cli.topic_fitting import finite, mean_coherence
 
     model, vocabulary = fit.model, corpus.vocabulary
-    weights = -np.sort(-model.components_, axis=1)[:, :_WORDS]
+    weights = -np.sort(-fit.topic_word, axis=1)[:, :_WORDS]
     topics = [
         {
             "topic": k,
@@ -239,7 +262,7 @@ def _content(title, corpus, fit):
             "words": words,
             "weights": weights[k].tolist(),
         }
-        for k, words in enumerate(model.top_words(vocabulary, _WORDS))
+        for k, words in enumerate(fit.top_words(vocabulary, _WORDS))
     ]
     return {
         "fastem": __version__,
@@ -249,7 +272,7 @@ def _content(title, corpus, fit):
         "n_words": len(vocabulary),
         "n_tokens": float(corpus.X.sum(dtype=float)),
         "settings": model.get_params(),
-        "converged": bool(model.converged_),
+        "converged": bool(getattr(model, "converged_", False)),
         "n_iter": int(model.n_iter_),
         "lower_bound": float(model.lower_bound_),
         "n_documents_held_out": fit.n_held_out,
