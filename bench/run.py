@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Command-line name -> module beside this file; _harness says what a module needs.
 FAMILIES = {name: name for name in ("gmm", "kmeans", "mixtures", "plsa", "lda")}
+FAMILIES["gaussian-lda"] = "gaussian_lda"
 
 # These pin OpenBLAS to the kernels and block sizes of an older processor. Left set, they would slow
 # scikit-learn and NumPy and flatter us. OpenBLAS reads them when it is loaded, so they must go

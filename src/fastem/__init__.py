@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         MultinomialMixture,
         PoissonMixture,
     )
+    from fastem.gaussian_lda import GaussianLDA
     from fastem.gaussian_mixture import GaussianMixture
     from fastem.kmeans import KMeans
     from fastem.lda import LatentDirichletAllocation
@@ -29,6 +30,7 @@ _HOMES = {
     "CategoricalMixture": "fastem.discrete_mixture",
     "MultinomialMixture": "fastem.discrete_mixture",
     "PoissonMixture": "fastem.discrete_mixture",
+    "GaussianLDA": "fastem.gaussian_lda",
     "GaussianMixture": "fastem.gaussian_mixture",
     "KMeans": "fastem.kmeans",
     "LatentDirichletAllocation": "fastem.lda",
@@ -46,6 +48,7 @@ __all__ = [
     "BernoulliMixture",
     "BinomialMixture",
     "CategoricalMixture",
+    "GaussianLDA",
     "GaussianMixture",
     "KMeans",
     "LatentDirichletAllocation",

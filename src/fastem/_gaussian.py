@@ -21,6 +21,7 @@ __all__ = [
     "GaussianParams",
     "covariances_of",
     "fits",
+    "precisions_cholesky_of",
     "precisions_of",
     "rows",
     "second_moment",
@@ -194,7 +195,7 @@ class GaussianEM:
 
     def e_step(self, params: GaussianParams, block: Block) -> Statistics:
         """Return the bound and the components' moments under their responsibilities."""
-        bound, moments = self._sum(params, block, None)
+        bound, moments = self.moments(params, block, None)
         return Statistics(bound=bound, weight=block.total_weight, moments=moments)
 
     def m_step(self, statistics: Statistics) -> GaussianParams:
@@ -218,7 +219,7 @@ class GaussianEM:
             covariances = kernel.covariances(
                 moments.scatter, step, moments.weight, weights, self.reg_covar, self.n_threads
             )
-            chol = _precisions_cholesky(covariances, self.kind, self.n_threads)
+            chol = precisions_cholesky_of(covariances, self.kind, self.n_threads)
             return GaussianParams(weights, means, covariances, chol, self.dtype)
         covariances = moments.scatter_about(means)
         if self.kind == "tied":
@@ -232,7 +233,7 @@ class GaussianEM:
             covariances[diagonal, diagonal] += self.reg_covar
         else:
             covariances += self.reg_covar
-        chol = _precisions_cholesky(covariances, self.kind, self.n_threads)
+        chol = precisions_cholesky_of(covariances, self.kind, self.n_threads)
         return GaussianParams(weights, means, covariances, chol, self.dtype)
 
     def given_moments(self, responsibilities, block: Block) -> Moments:
@@ -248,11 +249,15 @@ class GaussianEM:
         nowhere = np.tile(scaling.shift, (k, 1))
         params = GaussianParams(np.ones(k), nowhere, None, unit, self.dtype)
         # First the means, then the scatter about them.
-        first = self._sum(params, block, responsibilities)[1]
-        return self._sum(params._replace(means=first.mean), block, responsibilities)[1]
+        first = self.moments(params, block, responsibilities)[1]
+        return self.moments(params._replace(means=first.mean), block, responsibilities)[1]
 
-    def _sum(self, params, block, given) -> tuple[float, Moments]:
-        """Return the bound and the moments, in the data's own coordinates."""
+    def moments(self, params, block, given) -> tuple[float, Moments]:
+        """Return the bound and the moments, in the data's own coordinates.
+
+        `given` are (n, K) float64 responsibilities in place of those that the parameters give, or
+        None. Digits are kept if the means are near the moments' own.
+        """
         scaling, kind = block.scaling, self.kind
         job = scaling.job(block.X, params, kind, likelihood=given is None)
         bound, weight, first, second = kernel.moments(
@@ -347,7 +352,7 @@ def rows(X, params, kind, output, n_threads):
 # ---- covariances and precisions --------------------------------------------------------------
 
 
-def _precisions_cholesky(covariances, kind, n_threads):
+def precisions_cholesky_of(covariances, kind, n_threads):
     """Return U, upper triangular with U U^T = inverse(covariance); square roots for the others."""
     if kind in ("diag", "spherical"):
         good = np.isfinite(covariances) & (covariances > _SMALLEST)

@@ -12,7 +12,7 @@ from fastem._lda_priors import Priors, dirichlet_bound, fit_dirichlet, polya_gro
 from fastem._statistics import Statistics
 from fastem._topics import Documents, Topics, TopicSums, padded
 
-__all__ = ["LDAEM", "expected_topics"]
+__all__ = ["LDAEM", "document_statistics", "expected_topics"]
 
 # The incremental method: a document's gamma begins anew at its first visits, lest it stay in the
 # optimum of topics that were hardly any; then it goes on from its last, and a few updates suffice.
@@ -42,6 +42,30 @@ def _scale(topics):
     scale = np.zeros(topics.sums.shape[1])
     scale[: len(topics.totals)] = np.exp(-psi(topics.totals))
     return scale.astype(topics.sums.dtype)
+
+
+def document_statistics(alpha, block, *, bound, learn) -> dict[str, Any]:
+    """Return the documents' part of the ELBO, 0 if unasked, and, to learn, the statistics of alpha.
+
+    These are the sum of E[log theta_d] over documents, (K,), and their weight. A document without
+    words says nothing of alpha, whatever that is. The block is Documents whose E-step was made.
+    """
+    n_topics, value = len(alpha), 0.0
+    log_theta = np.zeros(n_topics)
+    weight = np.ones(block.n_docs) if block.sample_weight is None else block.sample_weight
+    told = weight * (block.n_tokens > 0)
+    for begin in range(0, block.n_docs if bound or learn else 0, _ROWS):
+        rows = slice(begin, begin + _ROWS)
+        gamma = block.doc_topic[rows, :n_topics].astype(np.float64)
+        parts, expected = dirichlet_bound(alpha, gamma)
+        # the kernel's theta is exp(digamma(gamma)), not divided by that of the total
+        parts += block.log_likelihood[rows] - block.n_tokens[rows] * psi(gamma.sum(axis=1))
+        value += float(weight[rows] @ parts)
+        log_theta += told[rows] @ expected
+    statistics: dict[str, Any] = {"bound": value if bound else 0.0}
+    if learn:
+        statistics |= {"log_theta": log_theta, "n_docs": float(told.sum())}
+    return statistics
 
 
 class LDAEM:
@@ -175,26 +199,8 @@ class LDAEM:
     # ---- the bound -----------------------------------------------------------------------------
 
     def _read(self, topics, block, bound) -> dict[str, Any]:
-        """Return the documents' part of the ELBO, 0 if unasked, and the statistics of alpha.
-
-        These are the sum of E[log theta_d] over documents, (K,), and their weight. A document
-        without words says nothing of alpha, whatever that is.
-        """
-        value, log_theta, alpha = 0.0, np.zeros(self.n_topics), self.priors_of(topics).doc_topic
-        weight = np.ones(block.n_docs) if block.sample_weight is None else block.sample_weight
-        told = weight * (block.n_tokens > 0)
-        for begin in range(0, block.n_docs if bound or self.learn_doc_topic else 0, _ROWS):
-            rows = slice(begin, begin + _ROWS)
-            gamma = block.doc_topic[rows, : self.n_topics].astype(np.float64)
-            parts, expected = dirichlet_bound(alpha, gamma)
-            # the kernel's theta is exp(digamma(gamma)), not divided by that of the total
-            parts += block.log_likelihood[rows] - block.n_tokens[rows] * psi(gamma.sum(axis=1))
-            value += float(weight[rows] @ parts)
-            log_theta += told[rows] @ expected
-        statistics: dict[str, Any] = {"bound": value if bound else 0.0}
-        if self.learn_doc_topic:
-            statistics |= {"log_theta": log_theta, "n_docs": float(told.sum())}
-        return statistics
+        alpha = self.priors_of(topics).doc_topic
+        return document_statistics(alpha, block, bound=bound, learn=self.learn_doc_topic)
 
     def bound(self, topics, block) -> float:
         """Return the documents' part of the ELBO (Blei et al. 2003, equation 15)."""

@@ -131,6 +131,11 @@ def compare_lda(X, n_components, *, n_iter, seed=0, n_jobs=None, budget=4.0):
     return _take_turns(runs, budget), X.shape
 
 
+#: What a topic model is timed beside, by its name, and the iterations: an iteration of LDA updates
+#: every document many times.
+COMPARED = {"plsa": (compare_topics, 20), "lda": (compare_lda, 2)}
+
+
 def _take_turns(runs, budget):
     """Run {name: function that returns a bound} in rounds, and keep each one's shortest time."""
     best: dict[str, Timing] = {}

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem import PLSA, LatentDirichletAllocation
+from fastem import PLSA, GaussianLDA, LatentDirichletAllocation
 from fastem._cli.fitting import ProgressBar
 
 
@@ -21,7 +21,7 @@ class TopicKind(NamedTuple):
     ----------
     estimator : type
     algorithms : tuple of str
-    parameter : str
+    parameter : str or None
         The estimator's parameter that the algorithm is a value of.
     max_iter : int
         Default number of iterations.
@@ -31,7 +31,7 @@ class TopicKind(NamedTuple):
 
     estimator: Any
     algorithms: tuple[str, ...]
-    parameter: str
+    parameter: str | None
     max_iter: int
     settings: Callable[[Any], dict[str, Any]]
 
@@ -39,14 +39,26 @@ class TopicKind(NamedTuple):
 #: The topic models by name.
 MODELS = {
     "plsa": TopicKind(
-        PLSA, ("batch", "incremental"), "algorithm", 200, lambda args: {"tol": args.tol}
+        PLSA,
+        ("batch", "incremental"),
+        "algorithm",
+        200,
+        lambda args: {"tol": args.tol, "topic_word_prior": args.topic_word_prior},
     ),
     "lda": TopicKind(
         LatentDirichletAllocation,
         ("cvb0", "stochastic", "batch", "incremental"),
         "learning_method",
         50,
-        lambda args: {"evaluate_every": 5},  # it then stops when the perplexity hardly changes
+        # It then stops when the perplexity hardly changes.
+        lambda args: {"evaluate_every": 5, "topic_word_prior": args.topic_word_prior},
+    ),
+    "gaussian-lda": TopicKind(
+        GaussianLDA,
+        ("batch",),
+        None,
+        200,
+        lambda args: {"tol": args.tol, "smoothing": args.topic_word_prior},
     ),
 }
 #: Fewer documents are too few to hold some out.
@@ -101,7 +113,7 @@ class TopicFit(NamedTuple):
         return [words[k] for k in self.order]
 
 
-def fit_topics(X, n_components, *, model="plsa", held_out=0.1, **settings):
+def fit_topics(X, n_components, *, model="plsa", held_out=0.1, smoothing=0.0, **settings):
     """Fit topics to most documents of X and measure them on the others.
 
     Parameters
@@ -112,6 +124,8 @@ def fit_topics(X, n_components, *, model="plsa", held_out=0.1, **settings):
         One of `MODELS`.
     held_out : float, default=0.1
         The part of the documents that is kept from the fit; 0 for none.
+    smoothing : float, default=0.0
+        Added to the expected counts of a model whose topics are not probabilities of words.
     **settings
         Parameters of the model; the seed ``random_state`` also draws what is held out.
     """
@@ -130,7 +144,8 @@ def fit_topics(X, n_components, *, model="plsa", held_out=0.1, **settings):
     shares /= shares.sum()
     # Topic 0 is the largest, on the screen as in the files.
     order = np.argsort(-shares, kind="stable")
-    topic_word = model.inverse_transform(np.eye(n_components, dtype=X.dtype))
+    counts = model.components_ + model.components_.dtype.type(smoothing)
+    topic_word = counts / counts.sum(axis=1, keepdims=True)
     perplexity = baseline = math.nan
     n_scored = 0
     if unseen is not None:

@@ -4,6 +4,7 @@ Three files are written beside INPUT, or in ``--output-dir``; topic 0 is the lar
 
 - ``NAME.topics.json``: the topics as words with weights, how good they are, how they came about;
 - ``NAME.model.npz``: ``components``, p(word|topic), and ``vocabulary``, the words of its columns;
+  of Gaussian topics also ``means`` and ``covariances``, the diagonals;
 - ``NAME.documents.csv``: for each document, in order, its topic probabilities.
 
 The model is fitted to nine tenths of the documents and measured on the last tenth, and is not
@@ -31,6 +32,7 @@ files written: NAME.topics.json   words of each topic, perplexity, the bound of 
 examples:
   python -m fastem topics
   python -m fastem topics news.txt -k 50 --stop-words none -o results
+  python -m fastem topics news.txt --model gaussian-lda --vectors glove.6B.50d.txt
   python -m fastem topics counts.npz --vocab words.txt --algorithm incremental
   python -m fastem topics abstracts.txt --model lda --algorithm stochastic -k 100
 """
@@ -50,10 +52,8 @@ _NUMBERS = (
 _MAX_DF, _MAX_DF_DOCSTRINGS = 0.5, 0.1
 #: Words of each topic in the file.
 _WORDS = 50
-#: EM iterations to time, and seconds for it.
-N_ITER, TIMING_BUDGET = 20, 2.0
-#: Passes of LDA, each of many updates of a document, to time.
-N_PASSES = 2
+#: Seconds for the timing.
+TIMING_BUDGET = 2.0
 
 
 def add_parser(subparsers):
@@ -61,7 +61,7 @@ def add_parser(subparsers):
     parser = subparsers.add_parser(
         "topics",
         help="find the topics of your own texts, or of the docstrings on this machine",
-        description="Fit a topic model (PLSA or LDA) to documents.",
+        description="Fit a topic model to documents.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -77,10 +77,16 @@ def add_parser(subparsers):
     )
     add(
         "--model",
-        choices=("plsa", "lda"),
+        choices=("plsa", "lda", "gaussian-lda"),
         default="plsa",
-        help="probabilistic latent semantic analysis, or latent Dirichlet allocation, with priors "
-        "(default: %(default)s)",
+        help="probabilistic latent semantic analysis; latent Dirichlet allocation, with priors; "
+        "topics that are Gaussians over the words' vectors (default: %(default)s)",
+    )
+    add(
+        "--vectors",
+        metavar="FILE",
+        help="gaussian-lda: the words' vectors, a word and its numbers a line (GloVe, word2vec), "
+        "or .npy with vocab.txt beside it",
     )
     add(
         "--algorithm",
@@ -148,7 +154,7 @@ def main(args):
 def study(screen, args, *, brief=False):
     """Read, fit and report; return the name of the corpus, the corpus and the fit."""
     from fastem._cli import CommandError, topic_report
-    from fastem._cli.timing import compare_lda, compare_topics
+    from fastem._cli.timing import COMPARED
     from fastem._cli.topic_fitting import MODELS, fit_topics
 
     kind = MODELS[args.model]
@@ -157,7 +163,7 @@ def study(screen, args, *, brief=False):
         known = ", ".join(kind.algorithms)
         raise CommandError(f"--algorithm {algorithm} is not one of {args.model}'s: take {known}")
 
-    title, corpus = _read(args)
+    title, corpus, settings = _read(args)
     topic_report.corpus_lines(screen, title, corpus)
     try:
         fit = fit_topics(
@@ -167,11 +173,11 @@ def study(screen, args, *, brief=False):
             held_out=args.held_out,
             max_iter=args.max_iter or kind.max_iter,
             doc_topic_prior=args.doc_topic_prior,
-            topic_word_prior=args.topic_word_prior,
             random_state=args.seed,
             n_jobs=args.n_jobs,
-            **{kind.parameter: algorithm},
+            **({} if kind.parameter is None else {kind.parameter: algorithm}),
             **kind.settings(args),
+            **settings,
         )
     except ValueError as error:
         raise CommandError(f"{title}: {error}") from error
@@ -179,20 +185,35 @@ def study(screen, args, *, brief=False):
     if not brief:
         topic_report.fit_section(screen, fit)
     topic_report.quality_section(screen, fit, len(corpus.vocabulary))
-    compare, n_iter = (compare_lda, N_PASSES) if args.model == "lda" else (compare_topics, N_ITER)
-    timings, shape = compare(
-        corpus.X,
-        args.components,
-        n_iter=n_iter,
-        seed=args.seed,
-        n_jobs=args.n_jobs,
-        budget=TIMING_BUDGET,
-    )
-    topic_report.timing_section(screen, timings, args.components, shape, n_iter)
+    if args.model in COMPARED:
+        compare, n_iter = COMPARED[args.model]
+        timings, shape = compare(
+            corpus.X,
+            args.components,
+            n_iter=n_iter,
+            seed=args.seed,
+            n_jobs=args.n_jobs,
+            budget=TIMING_BUDGET,
+        )
+        topic_report.timing_section(screen, timings, args.components, shape, n_iter)
     return title, corpus, fit
 
 
 def _read(args):
+    """Return the name of the corpus, the corpus, and the settings that the model alone has."""
+    from fastem._cli import CommandError
+    from fastem._cli.word_vectors import with_vectors
+
+    if (args.model == "gaussian-lda") != (args.vectors is not None):
+        raise CommandError("--model gaussian-lda and --vectors FILE go together: give both")
+    title, corpus = _read_corpus(args)
+    if args.vectors is None:
+        return title, corpus, {}
+    corpus, vectors = with_vectors(corpus, args.vectors)
+    return title, corpus, {"vectors": vectors}
+
+
+def _read_corpus(args):
     """Return the name of the corpus and the corpus."""
     from fastem._cli import CommandError
     from fastem._cli.corpus import count_words, read_corpus
@@ -235,7 +256,13 @@ def _write(paths, title, corpus, fit):
 
     topics_path, model_path, documents_path = paths
     n_tokens = corpus.X.sum(axis=1, dtype=np.float64)
-    model = to_npz(components=fit.topic_word, vocabulary=np.array(corpus.vocabulary))
+    arrays = {"components": fit.topic_word, "vocabulary": np.array(corpus.vocabulary)}
+    if hasattr(fit.model, "means_"):
+        arrays |= {
+            "means": fit.model.means_[fit.order],
+            "covariances": fit.model.covariances_[fit.order],
+        }
+    model = to_npz(**arrays)
     write_all(
         {
             topics_path: to_json(_content(title, corpus, fit)),
@@ -253,6 +280,8 @@ def _content(title, corpus, fit):
     from fastem._cli.topic_fitting import finite, mean_coherence
 
     model, vocabulary = fit.model, corpus.vocabulary
+    settings = model.get_params()
+    settings.pop("vectors", None)  # not a setting to read
     weights = -np.sort(-fit.topic_word, axis=1)[:, :_WORDS]
     topics = [
         {
@@ -271,7 +300,7 @@ def _content(title, corpus, fit):
         "n_documents": corpus.X.shape[0],
         "n_words": len(vocabulary),
         "n_tokens": float(corpus.X.sum(dtype=float)),
-        "settings": model.get_params(),
+        "settings": settings,
         "converged": bool(getattr(model, "converged_", False)),
         "n_iter": int(model.n_iter_),
         "lower_bound": float(model.lower_bound_),

@@ -59,6 +59,7 @@ def dirichlet_e_step(
     max_sweeps: int,
     tol: float,
     total: np.ndarray | None = None,
+    least_theta: float = 0.0,
 ) -> np.ndarray | None: ...
 def exp_digamma_rows(
     sums: np.ndarray, rows: np.ndarray, prior: float, out: np.ndarray, n_threads: int

@@ -40,6 +40,7 @@ cdef extern from "topics_job.h":
         double doc_prior
         void *gamma
         const void *doc_topic_prior
+        double least_theta
         Py_ssize_t max_sweeps
         double tol
         double relax
@@ -242,6 +243,7 @@ def dirichlet_e_step(
     Py_ssize_t max_sweeps,              # updates of gamma, at most
     double tol,                         # until it changes by less than this on average
     real[:, ::1] total=None,            # INOUT  (V, width)  where old sums are replaced, or None
+    double least_theta=0.0,             # what theta is at least
 ):
     """E-step of latent Dirichlet allocation; returns the sums' totals over words, (K,), or None.
 
@@ -251,6 +253,9 @@ def dirichlet_e_step(
 
     then, with the last theta, ``log_likelihood = sum(n * log(theta @ phi.T))`` and
     ``sums = phi * ((n / (theta @ phi.T)).T @ theta)``. A total is as in `e_step`.
+
+    Where a word's phi may underflow in all topics but one (densities of vectors do), theta must not
+    underflow in that one: `least_theta` keeps the word in the document.
     """
     if sums is not None and counts._word_id is None:
         counts._lay_by_word()
@@ -258,7 +263,7 @@ def dirichlet_e_step(
     cdef const topics_ops *ops = choose(n_topics, real is double)
     _documents(&job, n_topics, doc_topic, topics, scale, doc_topic, log_likelihood, 0, 0)
     job.gamma, job.doc_topic_prior = &gamma[0, 0], &doc_topic_prior[0]
-    job.max_sweeps, job.tol = max_sweeps, tol * n_topics
+    job.max_sweeps, job.tol, job.least_theta = max_sweeps, tol * n_topics, least_theta
     if sums is None:
         job.ratio = NULL
         _run(&job, ops, counts, None, 8.0 * counts.nnz * n_topics, n_threads)

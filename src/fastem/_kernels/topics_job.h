@@ -32,6 +32,7 @@ typedef struct {
     /* latent Dirichlet allocation, else NULL: theta is exp(digamma(gamma)), and comes out */
     void *gamma;               /* (D, width) real: Dirichlet parameters of the documents' topics */
     const void *doc_topic_prior; /* (width,) real */
+    double least_theta;        /* what exp(digamma(gamma)) is at least: see dirichlet_e_step */
     ptrdiff_t max_sweeps;      /* E-steps of one document after another, at least 1 */
     double tol;                /* a document is done when sum_z |change of theta (gamma)| is below */
     double relax;              /* over-relaxation: what rises rises by 1 + relax times as much */

@@ -144,6 +144,14 @@ static void FN(plsa_document)(const topics_job *job, ptrdiff_t d, REAL *scaled, 
     }
 }
 
+/* theta = exp(digamma(gamma)), least_theta at least. */
+static void FN(expected_theta)(const topics_job *job, const REAL *gamma, REAL *theta)
+{
+    FN(exp_digamma_row)(gamma, 0, job->n_topics, theta);
+    for (ptrdiff_t k = 0; job->least_theta > 0 && k < job->n_topics; k++)
+        theta[k] = theta[k] > (REAL)job->least_theta ? theta[k] : (REAL)job->least_theta;
+}
+
 /* E-steps of document d of LDA (Blei, Ng & Jordan 2003, figure 6), in which gamma is
  * prior + theta * acc; the last one only for the ratios and the logarithms. */
 static void FN(lda_document)(const topics_job *job, ptrdiff_t d, REAL *scaled, REAL *acc)
@@ -153,14 +161,14 @@ static void FN(lda_document)(const topics_job *job, ptrdiff_t d, REAL *scaled, R
     const REAL *prior = job->doc_topic_prior;
     REAL *new_gamma = acc;
     int near = 0;
-    FN(exp_digamma_row)(gamma, 0, job->n_topics, theta);
+    FN(expected_theta)(job, gamma, theta);
     for (ptrdiff_t sweep = 0; sweep < job->max_sweeps && !near; sweep++) {
         FN(document)(job, d, theta, scaled, acc, NULL, 0);
         for (ptrdiff_t k = 0; k < width; k += VL)
             FN(store)(new_gamma + k, FN(load)(prior + k) + FN(load)(scaled + k) * FN(load)(acc + k));
         near = FN(is_near)(job->n_topics, gamma, new_gamma, job->tol);
         memcpy(gamma, new_gamma, job->n_topics * sizeof(REAL));
-        FN(exp_digamma_row)(gamma, 0, job->n_topics, theta);
+        FN(expected_theta)(job, gamma, theta);
     }
     if (job->ratio || job->log_likelihood) {
         double log_likelihood =

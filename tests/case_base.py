@@ -1,0 +1,58 @@
+"""What the contract tests ask of a case."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Case(ABC):
+    """A model with data, a start and an oracle."""
+
+    dtype: type
+
+    #: The most rows that the kernel takes as one piece, and rows enough for 32 lanes of them.
+    chunk_rows: ClassVar[int] = 2048
+    many_rows: ClassVar[int] = 66_667
+    #: Whether the model has a scale and an origin: `moved` and `move_sums` are then there.
+    equivariant: ClassVar[bool] = False
+
+    @property
+    def tolerance(self):
+        """Relative error of a sum, some hundred times what rounding makes."""
+        return 1e-12 if self.dtype == np.float64 else 2e-5
+
+    @abstractmethod
+    def data(self, n_samples=None, seed=0) -> np.ndarray:
+        """Return X, of the case's dtype; of its own number of rows if that is not given."""
+
+    @abstractmethod
+    def start(self, X) -> Any:
+        """Return parameters, not yet converged."""
+
+    @abstractmethod
+    def model(self, reg_covar=0.0, n_threads=1) -> Any:
+        """Return fastem's model: e_step and m_step."""
+
+    @abstractmethod
+    def block(self, X, sample_weight=None) -> Any:
+        """Return what e_step takes."""
+
+    @abstractmethod
+    def sums(self, statistics) -> dict[str, np.ndarray]:
+        """Return fastem's statistics as plain sums by name, comparable with `expected`."""
+
+    @abstractmethod
+    def expected(self, X, params, sample_weight=None) -> dict[str, np.ndarray]:
+        """Return the oracle's sums."""
+
+    @abstractmethod
+    def estimator(self, X, **parameters) -> Any:
+        """Return the public estimator that starts from `start(X)` and takes three iterations."""
+
+    def e_step(self, X, params, sample_weight=None, n_threads=1):
+        """Return the sums of one E-step of fastem."""
+        model = self.model(n_threads=n_threads)
+        return self.sums(model.e_step(params, self.block(X, sample_weight)))
