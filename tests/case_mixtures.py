@@ -237,7 +237,7 @@ class DiscreteCase(Case):
         return sums | {"first": first, "known": known}
 
     def expected(self, X, params, sample_weight=None):
-        params = discrete_oracle.Params(*params)
+        params = discrete_oracle.Params(params.weights, params.values)
         X = X.astype(np.float64)
         return discrete_oracle.e_step(X, params, self.family, self.n_trials, sample_weight)
 
