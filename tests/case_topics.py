@@ -99,6 +99,8 @@ class LDACase(PLSACase):
 
     kind: str = "plain"
 
+    many_rows: ClassVar[int] = 1_500
+
     def __str__(self):
         return super().__str__().replace("plsa", f"lda-{self.kind}")
 

@@ -86,11 +86,11 @@ cdef double LEAST_WORK = 3e5
 
 
 cdef const topics_ops *choose(Py_ssize_t n_topics, bint is_double) except NULL:
-    """Return the widest vectors, unless narrower ones need a tenth less padding."""
+    """Return the widest vectors, unless narrower ones make rows a fifth shorter."""
     cdef int level = runtime.level()
     cdef const topics_ops *wide = fastem_topics_ops(level, is_double)
     cdef const topics_ops *narrow = fastem_topics_ops(3, is_double)
-    if level == 4 and 10 * padded(n_topics, narrow) < 9 * padded(n_topics, wide):
+    if level == 4 and 5 * padded(n_topics, narrow) < 4 * padded(n_topics, wide):
         return narrow
     return wide
 
