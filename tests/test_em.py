@@ -85,6 +85,20 @@ def test_two_coins_as_published(n_iter, expected, cuts):
     assert not result.converged
 
 
+def test_callbacks_see_the_first_parameters():
+    """Each restart tells them before its first iteration, also if there is none."""
+
+    class Watcher(Recorder):
+        def on_start(self, init, params):
+            self.log.append((init, params))
+
+    for max_iter, between in ((0, []), (1, ["iteration 0.1 begins", "iteration 0.1 ends"])):
+        watcher = Watcher()
+        em.fit(Script(-9.0, -2.0), [None], lambda _: 1, max_iter=max_iter, callbacks=[watcher])
+        assert watcher.log[:2] == ["init 0 begins", (0, 1)]
+        assert watcher.log[2:-1] == between
+
+
 def test_history_is_the_bound_before_each_m_step():
     """Entry i of the history belongs to the parameters that E-step i was given."""
     model = TwoCoins()

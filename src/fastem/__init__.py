@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fastem._version import __version__
 
 if TYPE_CHECKING:
-    from fastem import em
+    from fastem import em, plot
     from fastem._patch import is_patched, patch, patched, unpatch
     from fastem._versions import has_openmp, show_versions
     from fastem.discrete_mixture import (
@@ -60,14 +60,15 @@ __all__ = [
     "is_patched",
     "patch",
     "patched",
+    "plot",
     "show_versions",
     "unpatch",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "em":
-        return import_module("fastem.em")
+    if name in ("em", "plot"):
+        return import_module(f"fastem.{name}")
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value

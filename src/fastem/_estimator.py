@@ -69,6 +69,18 @@ def _fitted(estimator) -> dict[str, Any]:
     }
 
 
+def _ending(estimator):
+    """Return how the last fit ended, in words; None without a fit."""
+    if not hasattr(estimator, "lower_bound_"):
+        return None
+    n_iter = estimator.n_iter_
+    state = "converged" if estimator.converged_ else "not converged"
+    return (
+        f"fitted: {n_iter} iteration{'s' * (n_iter != 1)}, {state}, "
+        f"lower bound {estimator.lower_bound_:.6g}"
+    )
+
+
 class _StandInMeta(ABCMeta):
     """``isinstance`` and ``issubclass`` that take a class of `STAND_INS` for ours."""
 
@@ -185,6 +197,24 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
             "lower_bound_": result.lower_bound,
             "lower_bounds_": list(result.lower_bounds),
         }
+
+    def _sk_visual_block_(self):
+        """Return what notebooks show: scikit-learn's block with a line on how the fit ended.
+
+        Raises what the imports raise where scikit-learn has moved them: it then shows its own block
+        and nothing is lost but the line.
+        """
+        try:
+            from sklearn.utils._repr_html.estimator import _VisualBlock
+        except ImportError:  # scikit-learn < 1.8
+            from sklearn.utils._estimator_html_repr import _VisualBlock
+        return _VisualBlock(
+            "single",
+            self,
+            names=type(self).__name__,
+            name_details=str(self),
+            name_caption=_ending(self),
+        )
 
     def _attributes(self, params) -> dict[str, Any]:
         raise TypeError(f"{type(self).__name__} must define _attributes")

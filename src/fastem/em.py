@@ -142,6 +142,9 @@ class Callback:
     def on_init_begin(self, init: int) -> None:
         """Restart number `init` begins."""
 
+    def on_start(self, init: int, params: Any) -> None:
+        """Restart number `init` has its first parameters."""
+
     def on_iteration_begin(self, init: int, iteration: int) -> None:
         """Iteration number `iteration` (from 1) begins."""
 
@@ -235,6 +238,7 @@ def fit(
             current = Result(start(init) if callable(start) else start, -math.inf, [], 0, False)
             for watcher in watchers:
                 watcher.on_init_begin(init)
+                watcher.on_start(init, current.params)
             one_pass = _PASSES[schedule](model, blocks)
             for result in _iterate(
                 one_pass,

@@ -14,12 +14,14 @@ Both files appear whole or not at all.
 
 import argparse
 
-from fastem._cli.options import at_least, component_numbers, threads
+from fastem._cli.options import add_report, at_least, component_numbers, threads
 
 _EPILOG = """\
 files read:    .csv .tsv .txt (header or none; also .gz), .npy, .parquet (needs pyarrow)
 files written: NAME.labels.csv   label and its probability for each row, in the file's order
                NAME.mixture.json weights, means, covariances, the bound of every iteration
+
+               --report FILE.html  what is printed, with pictures, as one page
 
 examples:
   python -m fastem cluster iris.csv -k 3 --columns sepal_length,sepal_width
@@ -75,6 +77,7 @@ def add_parser(subparsers):
     add("--n-jobs", type=threads, metavar="N", help="threads (default: one a core)")
     add("--compare", action="store_true", help="time plain NumPy and scikit-learn as well")
     add("-o", "--output-dir", metavar="DIR", help="where to write (default: the folder of FILE)")
+    add_report(parser)
     add("-f", "--force", action="store_true", help="replace existing files")
     return parser
 
@@ -82,21 +85,24 @@ def add_parser(subparsers):
 def main(args):
     """Read, fit, report, write."""
     from fastem._cli.files import read_table
-    from fastem._cli.outputs import check_outputs, output_paths
-    from fastem._cli.screen import Screen
+    from fastem._cli.outputs import check_outputs, output_paths, write_all
+    from fastem._cli.page import mixture_pictures, page, screen_for
 
     paths = output_paths(args.file, args.output_dir, "labels.csv", "mixture.json")
     check_outputs(paths, args.force)
+    screen = screen_for(args)
     table = read_table(args.file, args.columns)
     _check(args, table)
-    screen = Screen()
     _show_table(screen, args.file, table)
     fits, best = _fit(args, table)
     labels, probabilities = _assign(best.mixture, table.X)
     _report(screen, args, table, fits, best, labels)
-    _write(paths, args, table, fits, best, labels, probabilities)
+    files = _files(paths, args, table, fits, best, labels, probabilities)
+    if args.report is not None:
+        files[args.report] = page(args.file, screen, mixture_pictures(best.mixture, table))
+    write_all(files)
     screen.heading("Written")
-    for path in paths:
+    for path in files:
         screen.print(f"  {path}")
 
 
@@ -194,10 +200,10 @@ def _report(screen, args, table, fits, best, labels):
         report.timing_section(screen, timings, mixture, table.X.shape, n_iter)
 
 
-def _write(paths, args, table, fits, best, labels, probabilities):
-    """Write both files."""
+def _files(paths, args, table, fits, best, labels, probabilities):
+    """Return what both files hold."""
     from fastem import __version__
-    from fastem._cli.outputs import labels_csv, to_json, write_all
+    from fastem._cli.outputs import labels_csv, to_json
 
     mixture = best.mixture
     content = {
@@ -218,6 +224,4 @@ def _write(paths, args, table, fits, best, labels, probabilities):
         "lower_bounds": [float(bound) for bound in mixture.lower_bounds_],
     }
     labels_path, mixture_path = paths
-    write_all(
-        {labels_path: labels_csv(labels, probabilities), mixture_path: to_json(content)},
-    )
+    return {labels_path: labels_csv(labels, probabilities), mixture_path: to_json(content)}

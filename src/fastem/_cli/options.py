@@ -3,6 +3,15 @@
 import argparse
 
 
+def add_report(parser):
+    """Add the option that `fastem._cli.page` serves."""
+    parser.add_argument(
+        "--report",
+        metavar="FILE.html",
+        help="also write what is printed, with pictures, as one page (needs matplotlib)",
+    )
+
+
 def component_numbers(text):
     """Parse 8, or 2,4,8, or 2-12, into a sorted list of numbers from 1."""
     numbers: set[int] = set()

@@ -38,25 +38,29 @@ class Screen:
 
     def print(self, text=""):
         """Print `text`, in ASCII if the stream cannot do better, and show it at once."""
+        self._line(text)
+
+    def _line(self, text=""):
+        """Do as `print`, for parts of what is more than a line."""
         if not self.unicode:
             text = text.translate(_ASCII).encode("ascii", "replace").decode()
         print(text.rstrip(), file=self.stream, flush=True)
 
     def heading(self, text, note=""):
         """Print a blank line and a heading, with a quiet note beside it or, if long, below it."""
-        self.print()
+        self._line()
         if note and len(text) + len(note) + 2 > self.width:
-            self.print(self.bold(text))
-            self.print(self.dim(note))
+            self._line(self.bold(text))
+            self._line(self.dim(note))
         else:
-            self.print(self.bold(text) + "  " + self.dim(note))
+            self._line(self.bold(text) + "  " + self.dim(note))
 
     def table(self, rows):
         """Print rows of equal length as right-aligned columns; the first row is the heading."""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for i, row in enumerate(rows):
             line = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            self.print("  " + (self.dim(line) if i == 0 else line))
+            self._line("  " + (self.dim(line) if i == 0 else line))
 
     def bold(self, text):
         """`text` in bold on a terminal."""

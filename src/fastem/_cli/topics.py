@@ -18,7 +18,7 @@ political blogs, the defaults were about the best.
 
 import argparse
 
-from fastem._cli.options import at_least, part, threads
+from fastem._cli.options import add_report, at_least, part, threads
 
 _EPILOG = """\
 INPUT:         a text file, a document a line (.txt .md ...; also .gz); a folder, a document a file;
@@ -28,6 +28,7 @@ files written: NAME.topics.json   words of each topic, perplexity, the bound of 
                NAME.model.npz     p(word | topic) and the vocabulary
                NAME.documents.csv p(topic | document)
                (without INPUT only if --output-dir is given)
+               --report FILE.html  what is printed, with pictures, as one page
 
 examples:
   python -m fastem topics
@@ -130,24 +131,29 @@ def add_parser(subparsers):
     )
     add("--n-jobs", type=threads, metavar="N", help="threads (default: one a core)")
     add("-o", "--output-dir", metavar="DIR", help="where to write (default: beside INPUT)")
+    add_report(parser)
     add("-f", "--force", action="store_true", help="replace existing files")
     return parser
 
 
 def main(args):
     """Read, fit, report, write."""
-    from fastem._cli.outputs import check_outputs
-    from fastem._cli.screen import Screen
+    from fastem._cli.outputs import check_outputs, write_all
+    from fastem._cli.page import page, screen_for, topic_pictures
 
     paths = _paths(args)
     if paths:
         check_outputs(paths, args.force)
-    screen = Screen()
+    screen = screen_for(args)
     title, corpus, fit = study(screen, args)
-    if paths:
-        _write(paths, title, corpus, fit)
+    files = _files(paths, title, corpus, fit) if paths else {}
+    if args.report is not None:
+        pictures = topic_pictures(fit, corpus.vocabulary, args.words)
+        files[args.report] = page(title, screen, pictures)
+    if files:
+        write_all(files)
         screen.heading("Written")
-        for path in paths:
+        for path in files:
             screen.print(f"  {path}")
 
 
@@ -248,11 +254,11 @@ def _paths(args):
     return output_paths(source, args.output_dir, "topics.json", "model.npz", "documents.csv")
 
 
-def _write(paths, title, corpus, fit):
-    """Write the three files."""
+def _files(paths, title, corpus, fit):
+    """Return what the three files hold."""
     import numpy as np
 
-    from fastem._cli.outputs import documents_csv, to_json, to_npz, write_all
+    from fastem._cli.outputs import documents_csv, to_json, to_npz
 
     topics_path, model_path, documents_path = paths
     n_tokens = corpus.X.sum(axis=1, dtype=np.float64)
@@ -263,13 +269,11 @@ def _write(paths, title, corpus, fit):
             "covariances": fit.model.covariances_[fit.order],
         }
     model = to_npz(**arrays)
-    write_all(
-        {
-            topics_path: to_json(_content(title, corpus, fit)),
-            model_path: model,
-            documents_path: documents_csv(corpus.names, n_tokens, fit.doc_topic),
-        }
-    )
+    return {
+        topics_path: to_json(_content(title, corpus, fit)),
+        model_path: model,
+        documents_path: documents_csv(corpus.names, n_tokens, fit.doc_topic),
+    }
 
 
 def _content(title, corpus, fit):

@@ -1,0 +1,171 @@
+"""The bound by iteration."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from fastem.plot._style import axes_or_new, palette, tidy
+
+__all__ = ["LowerBoundDisplay", "iterations_of"]
+
+
+class LowerBoundDisplay:
+    """The bound by iteration, of one fit or several.
+
+    A full dot ends a fit that converged, an open one a fit that was stopped. Make one by
+    :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    lower_bounds : dict of str to array-like
+        For each fit, by name, its bounds.
+    iterations : dict of str to array-like, default=None
+        For each fit the numbers of the iterations that had them; None: 1, 2, 3, ...
+    converged : dict of str to bool, default=None
+        Whether it converged; None: all did.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        The figure of the axes.
+    lines_ : dict of str to matplotlib Line2D
+        The curves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import GaussianMixture
+    >>> from fastem.plot import LowerBoundDisplay
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> fits = {f"K = {k}": GaussianMixture(k, random_state=0).fit(X) for k in (1, 2)}
+    >>> display = LowerBoundDisplay.from_estimator(fits)
+    >>> list(display.lines_)
+    ['K = 1', 'K = 2']
+    """
+
+    def __init__(self, lower_bounds, *, iterations=None, converged=None):
+        self.lower_bounds = lower_bounds
+        self.iterations = iterations
+        self.converged = converged
+
+    @classmethod
+    def from_estimator(cls, estimator, *, name=None, ax=None, **line_kw):
+        """Draw the bounds of fitted estimators.
+
+        Parameters
+        ----------
+        estimator : estimator, or list or dict of estimators
+            Fitted ones, which have `lower_bounds_`; the keys of a dict are their names.
+        name : str or list of str, default=None
+            Names of one or of a list; None: the names of the classes, numbered if need be.
+        ax : matplotlib Axes, default=None
+            Where to draw; None: a new figure.
+        **line_kw : dict
+            Arguments of matplotlib's `plot`.
+
+        Returns
+        -------
+        display : LowerBoundDisplay
+            Drawn.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ValueError
+            If an estimator has no bounds, or the names do not fit.
+        """
+        estimators = _named(estimator, name)
+        for key, one in estimators.items():
+            check_is_fitted(one)
+            if not len(getattr(one, "lower_bounds_", ())):
+                raise ValueError(
+                    f"{key} has no bounds in lower_bounds_; use fit of an estimator of fastem, "
+                    "with max_iter >= 1"
+                )
+        display = cls(
+            {key: np.asarray(one.lower_bounds_, float) for key, one in estimators.items()},
+            iterations={key: iterations_of(one) for key, one in estimators.items()},
+            converged={key: bool(one.converged_) for key, one in estimators.items()},
+        )
+        return display.plot(ax, **line_kw)
+
+    def plot(self, ax=None, **line_kw):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None: a new figure.
+        **line_kw : dict
+            Arguments of matplotlib's `plot`.
+
+        Returns
+        -------
+        display : LowerBoundDisplay
+            Itself.
+        """
+        self.ax_ = ax = axes_or_new(ax, (6.4, 3.6))
+        self.figure_ = ax.figure
+        self.lines_ = {}
+        colors = palette(len(self.lower_bounds))
+        for color, (name, bounds) in zip(colors, self.lower_bounds.items(), strict=True):
+            converged = self.converged is None or self.converged[name]
+            numbers = np.arange(1, len(bounds) + 1)
+            if self.iterations is not None:
+                numbers = np.asarray(self.iterations[name])
+            style = {
+                "color": color,
+                "linewidth": 1.8,
+                "marker": "o",
+                "markersize": 6,
+                "markevery": [-1],
+                "markerfacecolor": color if converged else "white",
+                "label": f"{name}, {'converged' if converged else 'stopped'} at {numbers[-1]}",
+            }
+            (self.lines_[name],) = ax.plot(numbers, bounds, **style | line_kw)
+        ax.set_xlabel("iteration")
+        ax.set_ylabel("lower bound")
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        ax.ticklabel_format(axis="y", useOffset=False)
+        ax.legend(loc="lower right", frameon=False)
+        tidy(ax)
+        return self
+
+
+def iterations_of(estimator):
+    """Return the numbers of the iterations whose bounds are in `lower_bounds_`."""
+    every = getattr(estimator, "evaluate_every", 1)
+    if every < 1:  # latent Dirichlet allocation looks at the last one alone
+        every = estimator.max_iter
+    numbers = every * np.arange(1, len(estimator.lower_bounds_) + 1)
+    return np.minimum(numbers, estimator.max_iter)
+
+
+def _named(estimator, name):
+    """Return a dict of estimators by name."""
+    if isinstance(estimator, dict):
+        if name is not None:
+            raise ValueError("name must be None for a dict of estimators, whose keys are the names")
+        named = estimator
+    else:
+        several = isinstance(estimator, list | tuple)
+        estimators = list(estimator) if several else [estimator]
+        if name is None:
+            names = [type(one).__name__ for one in estimators]
+            if len(set(names)) < len(names):
+                names = [f"{n} {i}" for i, n in enumerate(names)]
+        else:
+            names = [name] if isinstance(name, str) else list(name)
+        if len(set(names)) != len(estimators) or len(names) != len(estimators):
+            raise ValueError(
+                f"name must have {len(estimators)} different names, one for each estimator, "
+                f"got {names}"
+            )
+        named = dict(zip(names, estimators, strict=True))
+    if not named:
+        raise ValueError("estimator must be one at least, got none")
+    return named

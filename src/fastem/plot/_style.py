@@ -1,0 +1,52 @@
+"""What the pictures share: matplotlib, imported when first needed, axes and colours."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["INK", "QUIET", "axes_or_new", "matplotlib", "palette", "tidy"]
+
+INK, QUIET = "#222222", "#767676"
+
+#: Colours that people with any kind of colour vision tell apart (Okabe & Ito 2008, *Color universal
+#: design*), without the yellow and the black, which are lost on white and among text.
+_DISTINCT = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
+
+
+def matplotlib():
+    """Return the package matplotlib, or say how to install it."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError(
+            "fastem.plot needs matplotlib, which is not installed; run: pip install 'fastem[plot]'"
+        ) from error
+    return matplotlib
+
+
+def palette(n):
+    """Return n colours, (n, 3): distinct ones, or if these are too few, shades from dark to light.
+
+    The shades are viridis', whose lightness alone tells them apart, without its lightest end.
+    """
+    mpl = matplotlib()
+    if n <= len(_DISTINCT):
+        return np.array([mpl.colors.to_rgb(color) for color in _DISTINCT[:n]])
+    return mpl.colormaps["viridis"](np.linspace(0, 0.85, n))[:, :3]
+
+
+def axes_or_new(ax, figsize):
+    """Return `ax`, or the axes of a new figure of pyplot's."""
+    matplotlib()
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot
+
+    return pyplot.subplots(figsize=figsize, layout="constrained")[1]
+
+
+def tidy(ax):
+    """Leave only the axes that carry numbers, and a quiet grid."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(True, color="#e6e6e6", linewidth=0.6)
+    ax.set_axisbelow(True)
