@@ -169,6 +169,9 @@ def test_topics(folder, capsys):
     for share, *words in found:
         assert share in drawn
         assert all(word in drawn for word in words)
+    # Largest first, there as on the terminal.
+    places = [drawn.index(words[0]) for _, *words in found]
+    assert places == sorted(places)
 
 
 def test_topics_of_nothing_on_disk_write_the_report_alone(folder, monkeypatch):

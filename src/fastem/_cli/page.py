@@ -205,18 +205,18 @@ def topic_pictures(fit, vocabulary, n_words):
     from fastem.plot import TopicsDisplay
     from fastem.plot._topics import grid_of
 
-    n_topics = min(len(fit.model.components_), _MOST_TOPICS)
+    n_topics = min(len(fit.order), _MOST_TOPICS)
     n_words = min(n_words, len(vocabulary))
     figure, ax = _figure_and_axes(grid_of(n_topics, n_words)[2])
     TopicsDisplay.from_estimator(
         fit.model,
         feature_names=vocabulary,
-        topics=range(n_topics),
+        topics=fit.order[:n_topics].tolist(),
         titles=[f"{k}: {fit.shares[k]:.1%}" for k in range(n_topics)],
         n_words=n_words,
         ax=ax,
     )
-    all_ = n_topics == len(fit.model.components_)
+    all_ = n_topics == len(fit.order)
     which = "The topics" if all_ else f"The {n_topics} largest topics"
     caption = f"{which}, with their share of all words, and their most probable words."
     return [
