@@ -9,7 +9,9 @@ import pytest
 
 import fastem
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README, DOCS = ROOT / "README.md", ROOT / "docs"
+PAGES = [p for p in sorted(DOCS.rglob("*.md")) if ">>> " in p.read_text(encoding="utf-8")]
 MODULES = [
     module.name
     for module in pkgutil.iter_modules(fastem.__path__, "fastem.")
@@ -35,3 +37,23 @@ def test_readme():
     results = doctest.testfile(str(README), module_relative=False)
     assert results.attempted > 5
     assert results.failed == 0
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="the pages are not beside the tests")
+def test_pages_are_found():
+    """Those with examples."""
+    assert {"start", "own_model", "drop_in", "determinism"} <= {page.stem for page in PAGES}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_page(page):
+    """The examples of one page of the documentation."""
+    assert doctest.testfile(str(page), module_relative=False).failed == 0
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="the pages are not beside the tests")
+@pytest.mark.parametrize("module", [fastem, fastem.em], ids=lambda module: module.__name__)
+def test_api_reference_is_complete(module):
+    """Every public name has its page."""
+    listed = {line.strip() for line in (DOCS / "api.md").read_text(encoding="utf-8").splitlines()}
+    assert set(module.__all__) - listed <= {"__version__", "em"}

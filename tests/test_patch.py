@@ -93,6 +93,16 @@ def test_same_results_from_our_code(cls, fits):
         assert_allclose(getattr(expected, read)(data), theirs, rtol=1e-6, atol=1e-9)
 
 
+def test_online_lda_takes_the_documents_as_they_come(fits):
+    """Ours shuffles them by default, which would be another result."""
+    lda = LatentDirichletAllocation(3, learning_method="online", batch_size=7, random_state=0)
+    expected = clone(lda).fit(COUNTS).components_
+    with fastem.patched():
+        result = lda.fit(COUNTS).components_
+    assert fits == ["LatentDirichletAllocation"]
+    assert_allclose(result, expected, rtol=1e-6)
+
+
 def test_old_names_and_old_estimators_are_reached(fits):
     old = estimator(GaussianMixture)[0]
 

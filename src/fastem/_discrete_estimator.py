@@ -69,7 +69,7 @@ _ATTRIBUTES = """\
         The same at each of its iterations.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if X had names that are all strings.
 """
 

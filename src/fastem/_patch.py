@@ -45,6 +45,10 @@ TABLE = (
     ("sklearn.decomposition", "LatentDirichletAllocation", "LatentDirichletAllocation"),
 )
 
+#: What the parameters that only our class has must be, to do as the original, where that is not
+#: their default.
+_AS_THE_ORIGINAL = {"LatentDirichletAllocation": {"shuffle": False}}
+
 _log = logging.getLogger("fastem")
 _lock = threading.RLock()
 #: Who wants the patch: "patch" and the blocks of `patched` that are open. Empty: not patched.
@@ -192,6 +196,7 @@ class _Row:
         self.not_ours = sorted(self.parameters.keys() - our_defaults.keys())
         # Runs our methods on the attributes of an original estimator, which lacks what we added.
         added = {name: our_defaults[name] for name in our_defaults.keys() - self.parameters.keys()}
+        added |= _AS_THE_ORIGINAL.get(ours.__name__, {})
         self.runner: Any = type(
             original.__name__, (ours,), {"__module__": ours.__module__, **added}
         )

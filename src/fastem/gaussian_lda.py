@@ -109,7 +109,7 @@ class GaussianLDA(TopicModel, EMEstimator):
         Whether it converged.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if X had names that are all strings.
 
     Notes

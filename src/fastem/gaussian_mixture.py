@@ -25,8 +25,8 @@ class GaussianMixture(Mixture):
     The density is :math:`p(x) = \sum_k \alpha_k \, \mathcal{N}(x \mid \mu_k, \Sigma_k)`. The
     E-step computes the responsibilities
 
-    .. math:: \gamma_{jk} = \alpha_k \mathcal{N}(x_j \mid \mu_k, \Sigma_k) \Big/
-        \sum_l \alpha_l \mathcal{N}(x_j \mid \mu_l, \Sigma_l)
+    .. math:: \gamma_{jk} = \frac{\alpha_k \mathcal{N}(x_j \mid \mu_k, \Sigma_k)}{
+        \sum_l \alpha_l \mathcal{N}(x_j \mid \mu_l, \Sigma_l)}
 
     and the M-step the weights, means and covariances of the samples weighted by them (Bishop
     2006, *Pattern Recognition and Machine Learning*, equations 9.23-9.27). Parameters,
@@ -92,7 +92,7 @@ class GaussianMixture(Mixture):
         Its mean log-likelihood per sample at each iteration.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if X had names that are all strings.
 
     See Also

@@ -36,7 +36,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
     document repeats, with :math:`\lambda` the topics' parameters and n the counts,
 
     .. math::
-        q_{dwk} \propto \exp \mathrm{E}[\log \beta_{kw}] \, \exp \psi(\gamma_{dk}), \qquad
+        q_{dwk} \propto \exp \, \mathrm{E}[\log \beta_{kw}] \; \exp \, \psi(\gamma_{dk}), \qquad
         \gamma_{dk} = \alpha_k + \sum_w n_{dw} q_{dwk}
 
     and the M-step is :math:`\lambda_{kw} = \eta + \sum_d n_{dw} q_{dwk}` (Hoffman, Blei & Bach
@@ -53,13 +53,13 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         'auto': one for each topic, learned (Minka 2000, *Estimating a Dirichlet distribution*)
         after each pass, or a bit at each online step, from 1 / n_components on and within [0.001,
         1000]; not for 'cvb0'.
-    topic_word_prior : float, 'auto' or array-like of shape (n_features,) or \
-            (n_components, n_features), default=None
+    topic_word_prior : float, 'auto' or array-like, default=None
         Eta, of a topic's words; None: 1 / n_components, or for 'stochastic' 0.05. 'auto': one
-        number, learned likewise. An array guides the topics: a word with a prior of 10 in one topic
-        and 0.01 in the others will mostly be there; all its values are above 0. 0: topics are point
-        estimates, normalised counts, as in Blei, Ng & Jordan (2003, equation 9); the ELBO then has
-        no part of the topics. 'cvb0' and 'stochastic' take one number above 0.
+        number, learned likewise. An array, of shape (n_features,) or (n_components, n_features),
+        guides the topics: a word with a prior of 10 in one topic and 0.01 in the others will mostly
+        be there; all its values are above 0. 0: topics are point estimates, normalised counts, as
+        in Blei, Ng & Jordan (2003, equation 9); the ELBO then has no part of the topics. 'cvb0' and
+        'stochastic' take one number above 0.
     learning_method : {'batch', 'online', 'incremental', 'cvb0', 'stochastic'}, default='batch'
         'batch': an M-step after all documents; the ELBO does not fall, but for documents that find
         another optimum. 'online': a step towards the M-step of every `batch_size` documents.
@@ -122,7 +122,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         Number of passes.
     bound_ : float
         Perplexity of the training documents after the last pass; 'incremental', 'cvb0' and
-        'stochastic': exp(-lower_bound_).
+        'stochastic': ``exp(-lower_bound_)``.
     lower_bound_ : float
         The last ELBO per token that was computed in a pass, at the parameters before its M-step;
         'cvb0', 'stochastic': log-probability of a token, all others and their topics given.
@@ -136,7 +136,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         What the random numbers came from.
     n_features_in_ : int
         Number of words.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the words, if X had names that are all strings.
 
     Examples

@@ -117,7 +117,7 @@ class PLSA(TopicModel, EMEstimator):
         Whether it converged.
     n_features_in_ : int
         Number of words.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the words, if X had names that are all strings.
 
     Examples

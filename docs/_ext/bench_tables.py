@@ -1,0 +1,119 @@
+"""Tables and a picture of what the bench printed: the only figures that the site gives.
+
+``bench/RESULTS.md``, which ``bench/run.py`` writes, is read when the site is built::
+
+    ```{bench-table} gmm
+    :table: 2
+    :columns: case; ms, float64; MiB beyond X = MiB
+    ```
+
+shows some columns of the second table of a family, the last under another name; with the flag
+``:machine:``, also what they were measured on.
+"""
+
+import re
+from pathlib import Path
+
+import matplotlib
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.util.docutils import SphinxDirective
+
+matplotlib.use("Agg")
+
+RESULTS = Path(__file__).parents[2] / "bench" / "RESULTS.md"
+
+
+def family(name):
+    """Return (paragraphs, tables) of a family; a table is (header, rows) of cells."""
+    text = RESULTS.read_text(encoding="utf-8")
+    found = re.search(rf"<!-- begin {name} -->(.*)<!-- end {name} -->", text, re.DOTALL)
+    if found is None:
+        raise ValueError(f"{RESULTS} has no family {name!r}: run `python bench/run.py {name}`")
+    parts = [part for part in found[1].strip().split("\n\n") if not part.startswith("#")]
+    tables = [_cells(part) for part in parts if part.startswith("|")]
+    return [part for part in parts if not part.startswith("|")], tables
+
+
+def _cells(table):
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return rows[0], rows[2:]
+
+
+class BenchTable(SphinxDirective):
+    """Some columns of a table of the bench."""
+
+    required_arguments = 1
+    option_spec = {  # noqa: RUF012
+        "table": directives.positive_int,
+        "columns": directives.unchanged_required,
+        "machine": directives.flag,
+    }
+
+    def run(self):
+        """Return the table."""
+        self.env.note_dependency(str(RESULTS))
+        paragraphs, tables = family(self.arguments[0])
+        header, rows = tables[self.options.get("table", 1) - 1]
+        names = [part.strip().partition(" = ") for part in self.options["columns"].split(";")]
+        places = [header.index(column.strip()) for column, _, _ in names]
+        titles = [(title or column).strip() for column, _, title in names]
+        table = [titles, ["---"] * len(titles), *([row[i] for i in places] for row in rows)]
+        lines = [f"| {' | '.join(row)} |" for row in table]
+        shown = self.parse_text_to_nodes("\n".join(lines))
+        shown[0]["classes"].append("bench")
+        if "machine" in self.options:
+            note = self.parse_text_to_nodes(paragraphs[0])
+            note[0]["classes"].append("bench-machine")
+            shown += note
+        return shown
+
+
+def mark(app, doctree):
+    """Have the tables of the full results set as those of the directive."""
+    if app.env.docname == "bench_results":
+        for table in doctree.findall(nodes.table):
+            table["classes"].append("bench")
+
+
+def draw(app):
+    """Draw the speed-ups over scikit-learn as bars."""
+    from matplotlib import pyplot as plt
+
+    groups = {
+        "GaussianMixture, × scikit-learn's": ("gmm", "fastest"),
+        "PLSA, × scikit-learn's NMF": ("plsa", "× NMF, float64"),
+    }
+    bars = []
+    for title, (name, column) in groups.items():
+        header, rows = family(name)[1][0]
+        place = header.index(column)
+        bars.append((title, [(row[1], float(row[place].split(" / ")[0])) for row in rows]))
+    grey = "#777777"  # legible on white and on black
+    heights = [len(rows) for _, rows in bars]
+    with plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": "fastem", "text.color": grey}):
+        figure, axes = plt.subplots(
+            len(bars), figsize=(7, 0.27 * sum(heights) + 1.3), height_ratios=heights
+        )
+        for axis, (title, rows) in zip(axes, bars, strict=True):
+            labels, values = zip(*rows, strict=True)
+            drawn = axis.barh(labels, values, color="#459db9")
+            axis.bar_label(drawn, [f"{value:.3g} ×" for value in values], padding=4, color=grey)
+            axis.set_title(title, loc="left", fontsize=10)
+            axis.invert_yaxis()
+            axis.set_xlim(0, 1.15 * max(values))
+            axis.tick_params(colors=grey, length=0, labelbottom=False)
+            axis.spines[:].set_visible(False)
+        figure.tight_layout()
+        folder = Path(app.srcdir) / "generated"
+        folder.mkdir(exist_ok=True)
+        figure.savefig(folder / "speed.svg", transparent=True, metadata={"Date": None})
+        plt.close(figure)
+
+
+def setup(app):
+    """Register the directive, and the picture."""
+    app.add_directive("bench-table", BenchTable)
+    app.connect("builder-inited", draw)
+    app.connect("doctree-read", mark)
+    return {"parallel_read_safe": True}
