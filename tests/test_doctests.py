@@ -14,8 +14,8 @@ README, DOCS = ROOT / "README.md", ROOT / "docs"
 PAGES = [p for p in sorted(DOCS.rglob("*.md")) if ">>> " in p.read_text(encoding="utf-8")]
 MODULES = [
     module.name
-    for module in pkgutil.iter_modules(fastem.__path__, "fastem.")
-    if not module.ispkg and module.name != "fastem.__main__"
+    for module in pkgutil.walk_packages(fastem.__path__, "fastem.")
+    if module.name != "fastem.__main__"
 ]
 
 
@@ -52,8 +52,8 @@ def test_page(page):
 
 
 @pytest.mark.skipif(not DOCS.exists(), reason="the pages are not beside the tests")
-@pytest.mark.parametrize("module", [fastem, fastem.em], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [fastem, fastem.em, fastem.plot], ids=lambda module: module.__name__)
 def test_api_reference_is_complete(module):
     """Every public name has its page."""
     listed = {line.strip() for line in (DOCS / "api.md").read_text(encoding="utf-8").splitlines()}
-    assert set(module.__all__) - listed <= {"__version__", "em"}
+    assert set(module.__all__) - listed <= {"__version__", "em", "plot"}
