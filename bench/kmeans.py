@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, replace
+from time import perf_counter
 
 import numpy as np
 from _harness import (
@@ -15,8 +16,10 @@ from _harness import (
     milliseconds,
     number,
     optional,
+    progress,
 )
 from reference import kmeans as reference
+from threadpoolctl import threadpool_limits
 
 PEERS = (PEER, "numpy", "scipy")  # whose versions the report names
 
@@ -85,11 +88,43 @@ def contenders(case, options):
             if cls is not None and not (name == OURS and dtype not in options.dtype):
                 fit = estimator(cls, X, start)
                 found.append(Contender(name, dtype, options.threads, fit, long=case.long))
+        found += others(case, dtype, X, start, options.threads)
     if case.n_features * case.n_clusters <= 1024:
         X, start = sample(case)
         fit = textbook(X, start)
         found.append(Contender(BASELINE, "float64", 1, fit, long=case.long))
     return found
+
+
+def others(case, dtype, X, start, threads):
+    """Further peers, where they are installed; faiss knows float32 alone."""
+    found = []
+    intel = optional("sklearnex.cluster", "KMeans")
+    if intel is not None:
+        fit = estimator(intel, X, start)
+        found.append(Contender("sklearnex", dtype, threads, fit, long=case.long))
+    faiss = optional("faiss", "Kmeans") if dtype == "float32" else None
+    if faiss is not None:
+        fit = faiss_fit(faiss, X, start)
+        found.append(Contender("faiss", dtype, threads, fit, long=case.long))
+    return found
+
+
+def faiss_fit(cls, X, start):
+    """fit(n_iter) of faiss, of all samples: the final inertia."""
+
+    def fit(n_iter):
+        model = cls(
+            X.shape[1],
+            len(start),
+            niter=n_iter,
+            min_points_per_centroid=1,
+            max_points_per_centroid=len(X),
+        )
+        model.train(X, init_centroids=start)
+        return [float(model.index.search(X, 1)[0].sum(dtype=float))]
+
+    return fit
 
 
 def estimator(cls, X, start):
@@ -114,9 +149,81 @@ def textbook(X, start):
     return fit
 
 
+@dataclass(frozen=True)
+class Fit:
+    """A fit to convergence, from overlapping clusters; the goal is for either dtype."""
+
+    goal: float
+    n_samples: int
+    n_features: int
+    n_clusters: int
+    spread: float
+
+
+FITS = {
+    "d16": Fit(3.0, 400_000, 16, 64, 1.0),
+    "d64": Fit(2.5, 100_000, 64, 256, 0.5),
+    "d256": Fit(1.5, 30_000, 256, 500, 0.2),
+}
+
+
+def supplement(cases, options):
+    """Whole fits until no center moves: a table. Contenders in turn; the fastest of the rounds."""
+    from fastem import KMeans
+
+    peer = optional("sklearn.cluster", "KMeans")
+    lines = [
+        f"Fits to convergence (tol 1e-6), seconds, fastest of {min(3, options.rounds)}.\n",
+        f"| N × D, K | dtype | goal × {PEER} | measured | s | s, {PEER} | iterations | "
+        "labels that differ |",
+        "|" + "---|" * 8,
+    ]
+    if peer is None:
+        return f"Fits to convergence: {PEER} is not installed."
+    for case in cases:
+        fit = FITS.get(case.name)
+        for dtype in options.dtype if fit else ():
+            progress(f"  to convergence: {case.name} {dtype}")
+            n_samples = fit.n_samples // (20 if options.quick else 1)
+            X, start = _overlapping(replace(fit, n_samples=n_samples), dtype)
+            lines.append(_race(fit, X, start, (KMeans, peer), options))
+    return "\n".join(lines)
+
+
+def _overlapping(fit, dtype):
+    rng = np.random.default_rng(0)
+    centers = fit.spread * rng.normal(size=(fit.n_clusters, fit.n_features))
+    labels = rng.integers(fit.n_clusters, size=fit.n_samples)
+    X = centers[labels] + rng.normal(size=(fit.n_samples, fit.n_features))
+    X = X.astype(dtype)
+    return X, X[: fit.n_clusters].copy()
+
+
+def _race(fit, X, start, classes, options):
+    """A line of the table."""
+    seconds, models = [[], []], [None, None]
+    for _ in range(min(3, options.rounds)):
+        for i, cls in enumerate(classes):
+            with warnings.catch_warnings(), threadpool_limits(options.threads):
+                warnings.simplefilter("ignore")
+                model = cls(len(start), init=start, n_init=1, max_iter=300, tol=1e-6)
+                begin = perf_counter()
+                models[i] = model.fit(X)
+                seconds[i].append(perf_counter() - begin)
+    ours, theirs = map(min, seconds)
+    differ = np.count_nonzero(models[0].labels_ != models[1].labels_)
+    cells = [
+        f"{len(X):,} × {X.shape[1]}, K {len(start)}", X.dtype, f"{fit.goal:g}",
+        f"{theirs / ours:.2f}", f"{ours:.2f}", f"{theirs:.2f}",
+        f"{models[0].n_iter_} / {models[1].n_iter_}", f"{differ:,}",
+    ]  # fmt: skip
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
 _HEADER = [
     "case", "N × D, K", "dtype", f"goal × {PEER}", "fastest", "median", "reached", "ms",
-    f"ms, {PEER}", f"× {BASELINE}", "inertia", "MiB beyond X", f"{PEER}'s",
+    f"ms, {PEER}", "× sklearnex", "× faiss", f"× {BASELINE}", "inertia", "MiB beyond X",
+    f"{PEER}'s",
 ]  # fmt: skip
 
 
@@ -146,6 +253,7 @@ def _line(row, dtype):
         "–" if gain is None else "yes" if gain >= goal else "no",
         milliseconds(ours),
         milliseconds(peer),
+        *(number(row.ratio((OURS, dtype), (name, dtype))) for name in ("sklearnex", "faiss")),
         number(row.ratio((OURS, dtype), (BASELINE, "float64"))),
         f"{row.gap(ours):.0e}" if ours else "–",
         *(number(row.memory.get(name)) if dtype == "float64" else "–" for name in (OURS, PEER)),

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
 
 import fastem
-from fastem import GaussianMixture
+from fastem import GaussianMixture, KMeans
 from fastem.__main__ import main
 from fastem._cli import demo, docstrings, topics
 from fastem._cli.files import read_table
@@ -242,6 +242,42 @@ def test_compare_and_not_converged(iris, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "NOT converged after 2 iterations" in out
     assert "20 iterations, 150 × 4, K = 3; bounds agree" in out
+
+
+def test_cluster_by_kmeans(iris, folder, capsys):
+    options = ["-k", "3", "--model", "kmeans", "--tol", "1e-4", "--compare", "--n-init", "2"]
+    assert main(["cluster", iris, *options]) in (None, 0)
+    out, _ = capsys.readouterr()
+    expected = KMeans(3, n_init=2, max_iter=100, random_state=0).fit(X)
+    saved = json.loads((folder / "iris.kmeans.json").read_text())
+    assert_array_equal(saved["cluster_centers"], expected.cluster_centers_)
+    assert saved["inertia"] == expected.inertia_
+    assert saved["cluster_sizes"] == np.bincount(expected.labels_).tolist()
+    assert len(saved["inertias"]) == saved["n_iter"] == expected.n_iter_
+    assert np.all(np.diff(saved["inertias"]) <= 0)
+    lines = (folder / "iris.labels.csv").read_text().splitlines()
+    assert lines[0] == "label,distance"
+    rows = np.array([line.split(",") for line in lines[1:]], dtype=float)
+    assert_array_equal(rows[:, 0], expected.labels_)
+    assert_allclose(rows[:, 1], expected.transform(X).min(axis=1), rtol=1e-5)
+    for text in ("The inertia", "The clusters", "share", "plain NumPy", "inertias agree"):
+        assert text in out
+    for count in saved["cluster_sizes"]:
+        assert re.search(rf"%\s+{count}\s", out)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-k", "2-4"], "one number of clusters"),
+        (["--covariance-type", "diag"], "no covariances"),
+        (["-k", "151"], "too few for 151 clusters"),
+    ],
+)
+def test_kmeans_refuses_what_means_nothing_to_it(options, message, iris, folder, capsys):
+    assert main(["cluster", iris, "--model", "kmeans", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["iris.csv"]
 
 
 def test_one_component_of_one_column(folder):

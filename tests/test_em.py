@@ -122,6 +122,21 @@ def test_a_change_of_just_tol_goes_on():
     assert em.fit(Script(-2.0, -1.5, -1.4), [None], 0, tol=0.5).n_iter == 3
 
 
+def test_a_model_may_have_a_stopping_measure_of_its_own():
+    """It sees the parameters before and after each iteration, and tol is not asked."""
+    pairs = []
+
+    class Settles(Script):
+        def converged(self, before, after):
+            pairs.append((before, after))
+            return after == 3
+
+    result = em.fit(Settles(*[-1.0] * 9), [None], 0, max_iter=9, tol=100)
+    assert (result.n_iter, result.converged, result.params) == (3, True, 3)
+    assert pairs == [(0, 1), (1, 2), (2, 3)]
+    assert not em.fit(Settles(*[-1.0] * 9), [None], 0, max_iter=2, tol=100).converged
+
+
 def test_tol_zero_never_stops():
     """With tol=0 even an unchanged bound goes on to max_iter, and has not converged."""
     result = em.fit(Script(*[-1.0] * 7), [None], 0, tol=0, max_iter=7)

@@ -24,7 +24,13 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks
         """Stands in for scikit-learn's class, without set_callbacks."""
 
 
-__all__ = ["STAND_INS", "EMEstimator", "check_sample_weight", "unchanged_on_error"]
+__all__ = [
+    "STAND_INS",
+    "EMEstimator",
+    "check_sample_weight",
+    "squarable",
+    "unchanged_on_error",
+]
 
 #: Classes of other libraries that run on ours at present, and ours (see `fastem._patch`).
 STAND_INS: dict[type, type] = {}
@@ -40,6 +46,14 @@ def check_sample_weight(sample_weight, X):
     if not sample_weight.any():
         raise ValueError("sample_weight must have at least one positive weight, got only zeros")
     return None if np.all(sample_weight == 1) else sample_weight
+
+
+def squarable(X):
+    """Return X, or float32 data times a power of 2 if their squares would be lost."""
+    largest = abs(X).max() if X.dtype == np.float32 else 1.0
+    if largest == 0 or 1e-12 < largest < 1e12:
+        return X
+    return X * np.float32(2.0 ** -np.frexp(largest)[1])
 
 
 @contextmanager

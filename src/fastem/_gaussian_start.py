@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 
+from fastem._estimator import squarable
 from fastem._gaussian import Block, second_moment, shape_of
 from fastem._mixture import check_start
 from fastem._statistics import Moments
@@ -52,8 +53,10 @@ def initial_responsibilities(method, n_components, block, random_state):
     """
     X, sample_weight = block.X, block.sample_weight
     if method in ("kmeans", "k-means++"):
-        X = _squarable(X)
+        X = squarable(X)
     if method == "kmeans":
+        # scikit-learn's, not ours: where rounding decides between two centers, most of all in
+        # float32, labels may differ, and with them the mixture that this start leads to.
         kmeans = KMeans(n_clusters=n_components, n_init=1, random_state=random_state)
         return Labels(kmeans.fit(X, sample_weight=sample_weight).labels_)
     if method == "random":
@@ -66,14 +69,6 @@ def initial_responsibilities(method, n_components, block, random_state):
             X, n_components, sample_weight=sample_weight, random_state=random_state
         )
     return RowResponsibilities(indices)
-
-
-def _squarable(X):
-    """Return X, or float32 data times a power of 2 if k-means would lose their squares."""
-    largest = np.abs(X).max() if X.dtype == np.float32 else 1.0
-    if largest == 0 or 1e-12 < largest < 1e12:
-        return X
-    return np.ldexp(X, -np.frexp(largest)[1])
 
 
 def moments_of(responsibilities, n_components, block, model) -> Moments:

@@ -12,7 +12,9 @@ from fastem._statistics import Statistics
 
 __all__ = ["Block", "KMeansEM", "KMeansParams", "inertia_of", "labels_of", "useful_threads"]
 
-_SETTLED = 0.01  # of the labels change at most: from then on bounds pay
+_SETTLED = 0.01  # of the labels change at most: from then on bounds pay,
+_SETTLED_LONG = 0.005  # with many features, whose rows lie about as near to every center
+_MOST_SEARCHED = 0.5  # of the distances, beyond which bounds cost more than they save
 _LEAST_BOUNDED = 1e7  # n K D below which they never do
 
 
@@ -85,6 +87,7 @@ class Block:
         self.labels = np.full(self.X.shape[0], -1, dtype=np.int32)
         self.n_changed = self.X.shape[0]
         self.bounds: Bounds | None = None
+        self.settled = _SETTLED_LONG if self.X.shape[1] >= 128 else _SETTLED
         self.rows: Any = 0.0  # (K, D) sums of each cluster, and (K,) its weight
         self.weights: Any = 0.0
 
@@ -97,10 +100,12 @@ class Block:
         """Move every sample to its nearest center; update the sums of each cluster's rows."""
         job, bounds = self.job(centers), self.bounds
         arrays = None if bounds is None else bounds.move(centers)
-        rows, weights, changed = kernel.assign(job, self.labels, n_threads, True, arrays)
+        rows, weights, changed, searched = kernel.assign(job, self.labels, n_threads, True, arrays)
         if bounds is None:
             self.rows, self.weights = rows, weights
         else:
+            if not bounds.fresh and searched > _MOST_SEARCHED * bounds.lower.size:
+                self.bounds, self.settled = None, changed / len(self.labels) / 2
             bounds.fresh = False
             self.rows, self.weights = self.rows + rows, self.weights + weights
             if self.sample_weight is not None:  # an empty cluster must weigh exactly 0
@@ -297,26 +302,38 @@ def _pays(block, n_clusters):
     n, d = block.X.shape
     if sp.issparse(block.X) or d <= 4 or n_clusters < 4 or n * n_clusters * d < _LEAST_BOUNDED:
         return False
-    return block.n_changed < _SETTLED * n
+    return block.n_changed < block.settled * n
 
 
 def _n_groups(n_clusters, n_features):
     """Return the number of groups of centers that was fastest for such centers."""
-    size = 16 if n_features >= 128 else 24 if n_features >= 32 else n_clusters
+    size = 8 if n_features >= 128 else 24 if n_features >= 32 else n_clusters
     return max(1, n_clusters // size)
 
 
 def _groups(centers, n_groups):
-    """Return the group of each center, (K,) int32: some rounds of k-means on the centers."""
-    if n_groups == 1:
-        return np.zeros(len(centers), np.int32)
-    block = Block(np.ascontiguousarray(centers), None)
-    model = KMeansEM(0.0, centers.dtype, 1, bounded=False)
-    params = KMeansParams(centers[:: len(centers) // n_groups][:n_groups], 0)
-    for _ in range(5):
-        params = model.m_step(model.e_step(params, block))
-    block.assign(params.centers, 1)
-    return np.unique(block.labels, return_inverse=True)[1].astype(np.int32)
+    """Return the group of each center, (K,) int32: equally many in each, near each other.
+
+    A set of centers is cut at right angles to the direction in which it is longest, and again.
+    Groups of unequal size, as k-means finds them, save nothing: the largest is searched for all.
+    """
+    group = np.zeros(len(centers), np.int32)
+    sets, n_done = [(np.arange(len(centers)), n_groups)], 0
+    while sets:
+        members, n_parts = sets.pop()
+        if n_parts == 1:
+            group[members] = n_done
+            n_done += 1
+            continue
+        those = centers[members] - centers[members].mean(axis=0)
+        direction = those[np.einsum("ij,ij->i", those, those).argmax()]
+        for _ in range(4):  # of the power method: no more than a rough direction is needed
+            direction = those.T @ (those @ direction)
+            direction /= np.linalg.norm(direction) or 1.0
+        order = members[np.argsort(those @ direction, kind="stable")]
+        cut = len(order) * (n_parts // 2) // n_parts
+        sets += [(order[cut:], n_parts - n_parts // 2), (order[:cut], n_parts // 2)]
+    return group
 
 
 def _rounded_up(values):

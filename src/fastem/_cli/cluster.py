@@ -1,4 +1,4 @@
-"""``python -m fastem cluster FILE``: a Gaussian mixture of the rows of the user's file.
+"""``python -m fastem cluster FILE``: a Gaussian mixture of the rows of the user's file, or k-means.
 
 Two files are written beside FILE, or in ``--output-dir``:
 
@@ -9,7 +9,7 @@ Two files are written beside FILE, or in ``--output-dir``:
 
 Existing files are left alone and the command refuses before any work, unless ``--force`` is given.
 A fit is many numbers that nobody can check by eye, so one must not quietly take another's place.
-Both files appear whole or not at all.
+Both files appear whole or not at all. With ``--model kmeans`` see cluster_kmeans.py.
 """
 
 import argparse
@@ -20,18 +20,23 @@ _EPILOG = """\
 files read:    .csv .tsv .txt (header or none; also .gz), .npy, .parquet (needs pyarrow)
 files written: NAME.labels.csv   label and its probability for each row, in the file's order
                NAME.mixture.json weights, means, covariances, the bound of every iteration
+               (--model kmeans: label and distance to the center; NAME.kmeans.json)
 
                --report FILE.html  what is printed, with pictures, as one page
 
 examples:
   python -m fastem cluster iris.csv -k 3 --columns sepal_length,sepal_width
   python -m fastem cluster points.npy -k 2-12 --n-init 5 -o results
+  python -m fastem cluster points.npy -k 50 --model kmeans
 """
+
+_A_MODEL = {"mixture": "a mixture", "kmeans": "k-means"}
+_PARTS = {"mixture": "components", "kmeans": "clusters"}
 
 #: Options that are a number: its type, lowest value, default and meaning.
 _NUMBERS = (
     ("--max-iter", int, 1, 100, "iterations at most"),
-    ("--tol", float, 0, 1e-3, "stop when the bound changes by less"),
+    ("--tol", float, 0, 1e-3, "stop when the bound changes, or centers move, by less"),
     ("--reg-covar", float, 0, 1e-6, "added to every variance"),
     ("--n-init", int, 1, 1, "starts, of which the best is kept"),
     ("--seed", int, 0, 0, "seed of the random starts"),
@@ -42,13 +47,19 @@ def add_parser(subparsers):
     """Add the parser of this subcommand."""
     parser = subparsers.add_parser(
         "cluster",
-        help="fit a Gaussian mixture to your own file; write labels and parameters",
-        description="Fit a Gaussian mixture to the rows of a file.",
+        help="fit a Gaussian mixture, or k-means, to your own file; write labels and parameters",
+        description="Fit a Gaussian mixture, or k-means, to the rows of a file.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="table of numbers, one sample a row")
+    add(
+        "--model",
+        choices=("mixture", "kmeans"),
+        default="mixture",
+        help="what to fit: a Gaussian mixture, or k-means (default: %(default)s)",
+    )
     add(
         "-k",
         "--components",
@@ -84,6 +95,10 @@ def add_parser(subparsers):
 
 def main(args):
     """Read, fit, report, write."""
+    if args.model == "kmeans":
+        from fastem._cli import cluster_kmeans
+
+        return cluster_kmeans.main(args)
     from fastem._cli.files import read_table
     from fastem._cli.outputs import check_outputs, output_paths, write_all
     from fastem._cli.page import mixture_pictures, page, screen_for
@@ -92,8 +107,8 @@ def main(args):
     check_outputs(paths, args.force)
     screen = screen_for(args)
     table = read_table(args.file, args.columns)
-    _check(args, table)
-    _show_table(screen, args.file, table)
+    check_table(args, table)
+    show_table(screen, args.file, table)
     fits, best = _fit(args, table)
     labels, probabilities = _assign(best.mixture, table.X)
     _report(screen, args, table, fits, best, labels)
@@ -106,8 +121,8 @@ def main(args):
         screen.print(f"  {path}")
 
 
-def _check(args, table):
-    """Refuse what no mixture can be fitted to."""
+def check_table(args, table):
+    """Refuse what nothing can be fitted to."""
     from fastem._cli import CommandError
     from fastem._cli.table import count
 
@@ -119,11 +134,11 @@ def _check(args, table):
     if n_samples < 2 or n_columns < 1:
         raise CommandError(
             f"{args.file}: has {count(n_samples, 'row')} and {count(n_columns, 'column')}; "
-            "a mixture needs 2 rows at least"
+            f"{_A_MODEL[args.model]} needs 2 rows at least"
         )
     if most > n_samples:
         raise CommandError(
-            f"{args.file}: has {count(n_samples, 'row')}, too few for {most} components; "
+            f"{args.file}: has {count(n_samples, 'row')}, too few for {most} {_PARTS[args.model]}; "
             f"give -k {n_samples} or fewer"
         )
     row, j = divmod(int(abs(X).argmax()), n_columns)
@@ -170,7 +185,7 @@ def _assign(mixture, X):
     return labels, probabilities
 
 
-def _show_table(screen, file, table):
+def show_table(screen, file, table):
     """Say what was read."""
     n_samples, n_columns = table.X.shape
     screen.print(f"{screen.bold(file)}  {n_samples:,} rows × {n_columns:,} columns")
@@ -189,7 +204,7 @@ def _report(screen, args, table, fits, best, labels):
         report.bic_section(screen, fits, best)
     report.bound_section(screen, best)
     counts = np.bincount(labels, minlength=mixture.n_components)
-    report.components_section(screen, mixture, table.names, counts)
+    report.components_section(screen, mixture.weights_, mixture.means_, table.names, counts)
     if len(fits) == 1:
         screen.print(f"  BIC {best.bic:,.0f}; to choose K by it, give several, as in -k 2-12")
     if args.compare:
@@ -197,7 +212,7 @@ def _report(screen, args, table, fits, best, labels):
 
         n_iter = max(20, mixture.n_iter_)  # so that what a fit does once weighs little
         timings = compare(table.X, mixture, n_iter=n_iter)
-        report.timing_section(screen, timings, mixture, table.X.shape, n_iter)
+        report.timing_section(screen, timings, mixture.n_components, table.X.shape, n_iter)
 
 
 def _files(paths, args, table, fits, best, labels, probabilities):

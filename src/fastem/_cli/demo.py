@@ -66,7 +66,7 @@ def main(args):
     report.bound_section(screen, best)
     _show_components(screen, best.mixture, best.mixture.predict(X), pca, classes)
     timings = compare(X, best.mixture, n_iter=N_ITER, budget=TIMING_BUDGET)
-    report.timing_section(screen, timings, best.mixture, X.shape, N_ITER)
+    report.timing_section(screen, timings, best.mixture.n_components, X.shape, N_ITER)
     _time_patches(screen, args)
     _show_topics(screen, args)
     screen.heading("Your own data")

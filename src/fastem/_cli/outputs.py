@@ -43,14 +43,12 @@ def write_all(texts):
             path.unlink(missing_ok=True)
 
 
-def labels_csv(labels, probabilities):
-    """Yield a CSV with a line for each sample: its component, from 0, and the probability of it."""
-    yield "label,probability\n"
+def labels_csv(labels, values, name="probability"):
+    """Yield a CSV with a line for each sample: its component, from 0, and a value of that name."""
+    yield f"label,{name}\n"
     for start in range(0, len(labels), 10_000):
         part = slice(start, start + 10_000)
-        yield "".join(
-            map("{},{:.6g}\n".format, labels[part].tolist(), probabilities[part].tolist())
-        )
+        yield "".join(map("{},{:.6g}\n".format, labels[part].tolist(), values[part].tolist()))
 
 
 def documents_csv(names, n_tokens, doc_topic):

@@ -179,10 +179,24 @@ def _cell(text):
 
 def mixture_pictures(mixture, table):
     """Return pictures of the bound and of the components, over the columns that tell them apart."""
+    return _pictures(mixture, table, telling_columns(mixture), "The components")
+
+
+def kmeans_pictures(kmeans, table):
+    """The same of clusters."""
+    sizes = np.bincount(kmeans.labels_, minlength=kmeans.n_clusters) / len(table.X)
+    centers, variances = kmeans.cluster_centers_, table.X.var(axis=0)
+    between = sizes @ (centers - sizes @ centers) ** 2
+    told = np.divide(between, variances, out=np.zeros_like(between), where=variances > 0)
+    return _pictures(kmeans, table, np.argsort(-told, kind="stable").tolist(), "The clusters")
+
+
+def _pictures(mixture, table, columns, title):
+    """Return pictures of the bound, and over pairs of the first three columns."""
     from fastem.plot import MixtureDisplay
 
     pictures = [_bound_picture(mixture)]
-    columns = sorted(telling_columns(mixture)[:3])
+    columns = sorted(columns[:3])
     alone = len(columns) == 2
     for i, j in [(i, j) for n, i in enumerate(columns) for j in columns[n + 1 :]]:
         figure, ax = _figure_and_axes((6.4, 5.2) if alone else (4.6, 4.0))
@@ -196,7 +210,7 @@ def mixture_pictures(mixture, table):
         caption = f"{table.names[i]} and {table.names[j]}."
         if len(pictures) == 1:  # the first of them explains
             caption += f" {_STD}{which}"
-        pictures.append(Picture("The components", _uri(figure), caption, "narrow" if alone else ""))
+        pictures.append(Picture(title, _uri(figure), caption, "narrow" if alone else ""))
     return pictures
 
 

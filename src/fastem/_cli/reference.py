@@ -61,3 +61,23 @@ def fit_topics(X, doc_topic, topic_word, *, n_iter):
         doc_topic = np.divide(expected, totals, out=doc_topic, where=totals > 0)
         topic_word /= topic_word.sum(axis=1, keepdims=True)
     return bound
+
+
+def fit_clusters(X, centers, *, n_iter):
+    """Make `n_iter` iterations of k-means; return the inertia of the centers that come out.
+
+    Lloyd (1982): every sample to its nearest center, every center to the mean of its samples.
+    """
+    for _ in range(n_iter):
+        labels = _squared_distances(X, centers).argmin(axis=1)
+        member = sp.csr_array(
+            (np.ones(len(X), X.dtype), labels, np.arange(len(X) + 1)), shape=(len(X), len(centers))
+        )
+        centers = (member.T @ X) / np.bincount(labels, minlength=len(centers))[:, None]
+    return _squared_distances(X, centers).min(axis=1).sum(dtype=float)
+
+
+def _squared_distances(X, centers):
+    """|x - c|^2 of every sample and center, (n_samples, n_clusters), by a matrix product."""
+    squares = (X**2).sum(axis=1)[:, None] + (centers**2).sum(axis=1)
+    return np.maximum(squares - 2 * X @ centers.T, 0)

@@ -25,17 +25,22 @@ def bic_section(screen, fits, best):
 def bound_section(screen, fit):
     """The bound by iteration: a curve, and a short table of it."""
     mixture = fit.mixture
-    bounds = np.asarray(mixture.lower_bounds_, dtype=float)
     screen.heading(
         "The bound", f"mean log-likelihood of a sample, by iteration, K = {mixture.n_components}"
     )
-    screen.print(f"  {sparkline(bounds.tolist(), screen.width - 4)}")
-    rows = [("iteration", "bound", "change")]
-    for n in _milestones(len(bounds)):
-        change = "" if n == 1 else f"{bounds[n - 1] - bounds[n - 2]:+.6f}"
-        rows.append((str(n), f"{bounds[n - 1]:.6f}", change))
-    screen.table(rows)
+    iterations(screen, "bound", mixture.lower_bounds_, ".6f")
     ending(screen, mixture, fit.seconds)
+
+
+def iterations(screen, name, values, digits):
+    """What each iteration saw: a curve, and a short table of it."""
+    values = np.asarray(values, dtype=float)
+    screen.print(f"  {sparkline(values.tolist(), screen.width - 4)}")
+    rows = [("iteration", name, "change")]
+    for n in _milestones(len(values)):
+        change = "" if n == 1 else f"{values[n - 1] - values[n - 2]:+{digits}}"
+        rows.append((str(n), f"{values[n - 1]:{digits}}", change))
+    screen.table(rows)
 
 
 def ending(screen, model, elapsed):
@@ -55,49 +60,53 @@ def _milestones(n):
     return [*(step for step in steps if step < n), n]
 
 
-def components_section(screen, mixture, names, counts, limit=20):
+def components_section(
+    screen, weights, means, names, counts, *, noun="component", size="weight", limit=20
+):
     """Size and mean of each component, largest first."""
-    order = np.argsort(-mixture.weights_, kind="stable")
+    order = np.argsort(-weights, kind="stable")
     shown = order[:limit]
-    weights = mixture.weights_[shown]
+    weights = weights[shown]
     columns = [
         ["label", *map(str, shown)],
-        ["weight", *(f"{weight:.1%}" for weight in weights)],
+        [size, *(f"{weight:.1%}" for weight in weights)],
         ["samples", *(f"{counts[k]:,}" for k in shown)],
         ["", *(bar(weight / weights[0], 10).ljust(10) for weight in weights)],
     ]
     fixed = len(columns)
-    for name, means in zip(names, mixture.means_[shown].T, strict=True):
-        columns.append([short(name, 12), *(f"{mean:.4g}" for mean in means)])
+    for name, column in zip(names, means[shown].T, strict=True):
+        columns.append([short(name, 12), *(f"{mean:.4g}" for mean in column)])
         if sum(2 + max(map(len, column)) for column in columns) > screen.width:
             columns.pop()
             break
-    screen.heading("The components", "largest first; with the mean of each column")
+    screen.heading(f"The {noun}s", "largest first; with the mean of each column")
     screen.table(list(zip(*columns, strict=True)))
     hidden = [
         (len(names) - len(columns) + fixed, "more column"),
-        (len(order) - len(shown), "smaller component"),
+        (len(order) - len(shown), f"smaller {noun}"),
     ]
     if any(number for number, _ in hidden):
         listed = " and ".join(count(number, noun) for number, noun in hidden if number)
         screen.print(screen.dim(f"  … {listed} not shown"))
 
 
-def timing_section(screen, timings, mixture, shape, n_iter):
+def timing_section(screen, timings, n_components, shape, n_iter, *, objective="bounds"):
     """Time for equal iterations, with how it was taken."""
     screen.heading("The time", "from one start, each the shortest of several runs that took turns")
-    timing_rows(screen, timings, mixture.n_components, shape, n_iter)
+    timing_rows(screen, timings, n_components, shape, n_iter, objective=objective)
 
 
-def timing_rows(screen, timings, n_components, shape, n_iter, *, tolerance=1e-9):
-    """Time for equal iterations as bars and ratios, and whether the bounds agree."""
+def timing_rows(
+    screen, timings, n_components, shape, n_iter, *, tolerance=1e-9, objective="bounds"
+):
+    """Time for equal iterations as bars and ratios, and whether the objectives agree."""
     n_samples, n_features = shape
     ours = timings[0]
     slowest = max(timing.seconds for timing in timings)
     spread = max(abs(timing.bound - ours.bound) for timing in timings) / abs(ours.bound)
-    agree = f"bounds agree to {spread:.0e}" if spread else "bounds agree exactly"
+    agree = f"{objective} agree to {spread:.0e}" if spread else f"{objective} agree exactly"
     if spread > tolerance:
-        agree = f"BOUNDS DIFFER by {spread:.0e}: this is not equal work"
+        agree = f"{objective.upper()} DIFFER by {spread:.0e}: this is not equal work"
     screen.print(
         f"  {count(n_iter, 'iteration')}, {n_samples:,} × {n_features:,}, "
         f"K = {n_components}; {agree}"

@@ -5,12 +5,14 @@ from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
+import sklearn.cluster
 import sklearn.decomposition
 import sklearn.mixture
+from sklearn.cluster import kmeans_plusplus
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from fastem import PLSA, GaussianMixture, LatentDirichletAllocation
+from fastem import PLSA, GaussianMixture, KMeans, LatentDirichletAllocation
 from fastem._cli import reference
 from fastem._plsa import random_start
 
@@ -80,6 +82,38 @@ def compare(X, mixture, *, n_iter, budget=4.0):
         ),
     }
     return _take_turns(runs, budget)
+
+
+def compare_clusters(X, kmeans, *, n_iter, budget=4.0):
+    """Time `n_iter` iterations of k-means by fastem, scikit-learn and plain NumPy.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    kmeans : KMeans
+        Its number of clusters, threads and first random start are used.
+    n_iter : int
+    budget : float, default=4
+        As for `compare`.
+
+    Returns
+    -------
+    timings : list of Timing
+        Whose bounds are inertias.
+    n_iter : int
+        Of each: fewer than asked for where labels settle before.
+    """
+    start = kmeans_plusplus(X, kmeans.n_clusters, random_state=kmeans.random_state)[0]
+    settings = {"init": start, "n_init": 1, "max_iter": n_iter, "tol": 0.0}
+    ours = KMeans(kmeans.n_clusters, n_jobs=kmeans.n_jobs, **settings)
+    theirs = sklearn.cluster.KMeans(kmeans.n_clusters, **settings)
+    n_iter = ours.fit(X).n_iter_  # both stop where no label changes
+    runs = {
+        "fastem": lambda: ours.fit(X).inertia_,
+        f"scikit-learn {sklearn.__version__}": lambda: theirs.fit(X).inertia_,
+        "plain NumPy": lambda: reference.fit_clusters(X, start, n_iter=n_iter),
+    }
+    return _take_turns(runs, budget), n_iter
 
 
 def compare_topics(X, n_components, *, n_iter, seed=0, n_jobs=None, budget=4.0):

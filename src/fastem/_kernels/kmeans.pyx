@@ -149,6 +149,8 @@ def assign(Job job, labels, int n_threads, bint sums=False, bounds=None):
     rows : ndarray of shape (K, D), float64, or None
     weight : ndarray of shape (K,), float64, or None
     changed : int, or None
+    searched : int, or None
+        With bounds, how many pairs of a row and a group of centers they left open.
     """
     cdef kmeans_job *c = &job.c
     cdef Py_ssize_t k = c.n_clusters, d = c.n_features
@@ -164,10 +166,11 @@ def assign(Job job, labels, int n_threads, bint sums=False, bounds=None):
         c.other_drift = <const float *> job.address(bounds["other_drift"])
         c.gap = <const float *> job.address(bounds["gap"])
         c.error = bounds["error"]
-    total = _run(job, job.ops.chunk, n_threads, k * (d + 1) + 1 if sums else 0)
+    total = _run(job, job.ops.chunk, n_threads, k * (d + 1) + 2 if sums else 0)
     if not sums:
-        return None, None, None
-    return total[: k * d].reshape(k, d), total[k * d : k * (d + 1)], int(total[k * (d + 1)])
+        return None, None, None, None
+    changed, searched = total[k * (d + 1) :].tolist()
+    return total[: k * d].reshape(k, d), total[k * d : k * (d + 1)], int(changed), int(searched)
 
 
 def distances(Job job, labels, int n_threads, out=None):
@@ -245,7 +248,8 @@ cdef void _lane(
             return
         begin = chunk * KMEANS_CHUNK
         step(job, begin, min(<Py_ssize_t> KMEANS_CHUNK, job.n_samples - begin), scratch, sums)
-        if fastem_interrupted(clock):
+        # With few features a look at the clock is a fiftieth of the time of a chunk.
+        if chunk % 8 == 0 and fastem_interrupted(clock):
             stop[0] = 1
 
 

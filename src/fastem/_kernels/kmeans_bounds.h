@@ -159,8 +159,8 @@ static void FN(pack_some)(const kmeans_job *job, const tables_t *t, ptrdiff_t be
     FN(pack)(job, t, begin, rows, n, s->panel);
 }
 
-/* Searches all groups for all listed rows. */
-static void FN(search_all)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin, scratch_t *s,
+/* Searches all groups for all listed rows; returns how many pairs of a row and a group that were. */
+static ptrdiff_t FN(search_all)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin, scratch_t *s,
                            ptrdiff_t count)
 {
     for (ptrdiff_t i = 0; i < count; i += PANEL) {
@@ -171,13 +171,15 @@ static void FN(search_all)(const kmeans_job *job, const tables_t *t, ptrdiff_t b
         for (ptrdiff_t g = 0; g < job->n_groups; g++)
             FN(search_panel)(job, t, begin, s, s->some, n, g);
     }
+    return count * job->n_groups;
 }
 
-/* Searches the groups that the bounds leave open, each for the rows that need it. */
-static void FN(search_groups)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
+/* Searches the groups that the bounds leave open, each for the rows that need it; returns the same. */
+static ptrdiff_t FN(search_groups)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
                               scratch_t *s, ptrdiff_t count)
 {
     float error = (float)job->error;
+    ptrdiff_t searched = 0;
     for (ptrdiff_t g = 0; g < job->n_groups; g++) {
         ptrdiff_t some = 0;
         for (ptrdiff_t i = 0; i < count; i++) {
@@ -186,6 +188,7 @@ static void FN(search_groups)(const kmeans_job *job, const tables_t *t, ptrdiff_
             some += s->own[i] == g ||
                     !FN(decided)(job->upper[row], job->lower[row * job->n_groups + g], error);
         }
+        searched += some;
         if (job->n_features >= 128) {
             FN(search_rows)(job, t, begin, s, s->some, some, g);
             continue;
@@ -196,16 +199,18 @@ static void FN(search_groups)(const kmeans_job *job, const tables_t *t, ptrdiff_
             FN(search_panel)(job, t, begin, s, s->some + i, n, g);
         }
     }
+    return searched;
 }
 
 static void FN(bounded_chunk)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
                               ptrdiff_t n, scratch_t *s, double *sums)
 {
     ptrdiff_t count = FN(list_undecided)(job, t, begin, n, s);
+    double *tally = sums + job->n_clusters * (job->n_features + 1); /* changed, searched */
     if (job->fresh || job->n_groups == 1)
-        FN(search_all)(job, t, begin, s, count);
+        tally[1] += (double)FN(search_all)(job, t, begin, s, count);
     else
-        FN(search_groups)(job, t, begin, s, count);
+        tally[1] += (double)FN(search_groups)(job, t, begin, s, count);
     for (ptrdiff_t i = 0; i < count; i++) {
         ptrdiff_t row = begin + s->list[i];
         int32_t old = job->labels[row], new = s->center[i];
@@ -220,7 +225,7 @@ static void FN(bounded_chunk)(const kmeans_job *job, const tables_t *t, ptrdiff_
             FN(add_row)(job, row, -weight, old, sums);
         FN(add_row)(job, row, weight, new, sums);
         job->labels[row] = new;
-        sums[job->n_clusters * (job->n_features + 1)] += 1;
+        tally[0] += 1;
     }
 }
 #undef OUTWARDS

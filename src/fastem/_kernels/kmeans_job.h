@@ -44,7 +44,8 @@ typedef void (*kmeans_step)(const kmeans_job *, ptrdiff_t begin, ptrdiff_t n, vo
                             double *sums);
 
 /* The leaf functions for one dtype and one instruction set. Sums of a lane, in doubles: those of the
- * rows of each cluster (K, D), its weight (K,), and the number of labels that changed. */
+ * rows of each cluster (K, D), its weight (K,), the number of labels that changed, and with bounds
+ * how many pairs of a row and a group were searched. */
 typedef struct {
     const char *name;
     ptrdiff_t (*tables_bytes)(const kmeans_job *);

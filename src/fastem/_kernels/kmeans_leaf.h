@@ -190,9 +190,9 @@ static void FN(add_lanes)(const kmeans_job *job, const REAL *lanes, double *sums
         }
 }
 
-static void FN(add_rows)(const kmeans_job *job, ptrdiff_t first, ptrdiff_t rows, double *sums)
+static void FN(add_rows)(const kmeans_job *job, ptrdiff_t first, ptrdiff_t rows,
+                         const int32_t *labels, double *sums)
 {
-    const int32_t *labels = job->labels + first;
     if (job->x && !job->sample_weight) {
         ptrdiff_t d = job->n_features;
         for (ptrdiff_t r = 0; r < rows; r++) {
@@ -208,24 +208,44 @@ static void FN(add_rows)(const kmeans_job *job, ptrdiff_t first, ptrdiff_t rows,
         FN(add_row)(job, first + r, FN(weight)(job, first + r), labels[r], sums);
 }
 
-/* Sets the labels of a panel; returns how many changed. Where none did, nothing is written: with few
+/* Sets the labels of a chunk; returns how many changed. Where none did, nothing is written: with few
  * features that is a good part of what goes through memory. */
-static ptrdiff_t FN(set_labels)(const INT *restrict nearest, ptrdiff_t n, int32_t *restrict labels)
+static ptrdiff_t FN(set_labels)(const int32_t *restrict nearest, ptrdiff_t n,
+                                int32_t *restrict labels)
 {
     int32_t changed = 0;
     for (ptrdiff_t r = 0; r < n; r++)
-        changed += labels[r] != (int32_t)nearest[r];
-    for (ptrdiff_t r = 0; changed && r < n; r++)
-        labels[r] = (int32_t)nearest[r];
+        changed += labels[r] != nearest[r];
+    if (changed)
+        memcpy(labels, nearest, n * sizeof(int32_t));
     return changed;
+}
+
+/* The nearest centers of a panel of rows, and the sums of these rows if they are few. */
+ALWAYS_INLINE int FN(dense_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t first,
+                                  ptrdiff_t rows, ptrdiff_t few, scratch_t *s, int32_t *nearest)
+{
+    nearest_t near;
+    FN(pack)(job, t, first, NULL, rows, s->panel);
+    FN(nearest)(job, t, s->panel, &near); /* places in the table are centers */
+    for (ptrdiff_t r = 0; r < PANEL; r++)
+        nearest[r] = (int32_t)near.index[r];
+    if (!few || rows < PANEL)
+        return 0;
+    if (job->n_features == 1)
+        FN(add_panel)(1, s->panel, near.index, job->n_clusters, s->lanes);
+    else if (job->n_features == 2)
+        FN(add_panel)(2, s->panel, near.index, job->n_clusters, s->lanes);
+    else
+        FN(add_panel)(3, s->panel, near.index, job->n_clusters, s->lanes);
+    return 1;
 }
 
 static void FN(chunk)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, void *memory,
                       double *sums)
 {
     const tables_t *t = job->tables;
-    ptrdiff_t changed = 0, d = job->n_features, few = sums ? FN(few_sums)(job) : 0;
-    nearest_t near;
+    ptrdiff_t changed, few = sums ? FN(few_sums)(job) : 0;
     scratch_t s;
     FN(lay_scratch)(job, memory, &s);
     if (job->n_groups) {
@@ -233,28 +253,23 @@ static void FN(chunk)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, void 
         return;
     }
     memset(s.lanes, 0, few * VL * sizeof(REAL));
-    for (ptrdiff_t first = begin; first < begin + n; first += PANEL) {
-        ptrdiff_t rows = begin + n - first < PANEL ? begin + n - first : PANEL;
-        if (job->x) {
-            FN(pack)(job, t, first, NULL, rows, s.panel);
-            FN(nearest)(job, t, s.panel, &near); /* places in the table are centers */
-        } else
+    for (ptrdiff_t first = 0; first < n; first += PANEL) {
+        ptrdiff_t rows = n - first < PANEL ? n - first : PANEL;
+        int32_t *nearest = s.center + first;
+        int added = 0;
+        if (job->x)
+            added = FN(dense_panel)(job, t, begin + first, rows, few, &s, nearest);
+        else
             for (ptrdiff_t r = 0; r < rows; r++)
-                near.index[r] = FN(nearest_sparse)(job, t, first + r, s.products);
-        changed += FN(set_labels)(near.index, rows, job->labels + first);
-        if (few && rows == PANEL && d == 1)
-            FN(add_panel)(1, s.panel, near.index, job->n_clusters, s.lanes);
-        else if (few && rows == PANEL && d == 2)
-            FN(add_panel)(2, s.panel, near.index, job->n_clusters, s.lanes);
-        else if (few && rows == PANEL)
-            FN(add_panel)(3, s.panel, near.index, job->n_clusters, s.lanes);
-        else if (sums)
-            FN(add_rows)(job, first, rows, sums);
+                nearest[r] = FN(nearest_sparse)(job, t, begin + first + r, s.products);
+        if (sums && !added)
+            FN(add_rows)(job, begin + first, rows, nearest, sums);
     }
     if (few)
         FN(add_lanes)(job, s.lanes, sums);
+    changed = FN(set_labels)(s.center, n, job->labels + begin);
     if (sums)
-        sums[job->n_clusters * (d + 1)] += (double)changed;
+        sums[job->n_clusters * (job->n_features + 1)] += (double)changed;
 }
 
 #undef tables_t
