@@ -99,7 +99,7 @@ class LDACase(PLSACase):
 
     kind: str = "plain"
 
-    many_rows: ClassVar[int] = 1_500
+    many_rows: ClassVar[int] = 2_100
 
     def __str__(self):
         return super().__str__().replace("plsa", f"lda-{self.kind}")

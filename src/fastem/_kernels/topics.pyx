@@ -26,6 +26,7 @@ cdef extern from "topics_job.h":
     ctypedef struct topics_job:
         Py_ssize_t n_topics, width
         const int64_t *doc_begin
+        Py_ssize_t longest
         const int32_t *word
         const void *count
         const int64_t *word_begin
@@ -136,6 +137,7 @@ cdef class Counts:
         self.n_docs, self.nnz = len(doc_begin) - 1, len(word)
         self.held = [doc_begin, word, count, doc_weight]
         self.job.doc_begin = _int64(doc_begin)
+        self.job.longest = np.diff(doc_begin).max(initial=0)
         if self.nnz:
             self.job.word, self.job.count = _int32(word), _reals(count)
         if doc_weight is not None:

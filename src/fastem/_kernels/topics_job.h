@@ -16,6 +16,7 @@ typedef struct {
     ptrdiff_t n_topics, width;
     /* the counts by document (CSR), and by word: the pattern's transpose */
     const int64_t *doc_begin;  /* (D + 1,) */
+    ptrdiff_t longest;         /* the most different words in a document */
     const int32_t *word;       /* (nnz,) rows of S */
     const void *count;         /* (nnz,) real */
     const int64_t *word_begin; /* (W + 1,) the words that occur here */

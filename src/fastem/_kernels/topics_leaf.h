@@ -10,9 +10,41 @@
 #include "digamma.h"
 #include "topic_rows.h"
 
+/* A document laid out for many sweeps, up to a multiple of VL words: past its end stand the last row
+ * and the count 0. */
+typedef struct {
+    ptrdiff_t n;       /* different words */
+    REAL *acc, *scaled; /* (width,) each, for whoever makes the sweeps */
+    REAL *count;       /* (padded n,) */
+    REAL *ratio;       /* (padded n,) what the last sweep gave */
+    const REAL **rows; /* (padded n,) rows of topics */
+} FN(view);
+
 static ptrdiff_t FN(scratch_bytes)(const topics_job *job)
 {
-    return (2 * job->width + 64) * sizeof(REAL);
+    ptrdiff_t longest = (job->longest + VL - 1) / VL * VL;
+    return (2 * job->width + 2 * longest) * sizeof(REAL) + longest * sizeof(REAL *) + 64;
+}
+
+static void FN(lay_document)(const topics_job *job, ptrdiff_t d, void *scratch, FN(view) * view)
+{
+    ptrdiff_t longest = (job->longest + VL - 1) / VL * VL, i = 0;
+    const int32_t *word = job->word + job->doc_begin[d];
+    const REAL *count = (const REAL *)job->count + job->doc_begin[d];
+    view->n = job->doc_begin[d + 1] - job->doc_begin[d];
+    view->rows = scratch;
+    view->acc = (REAL *)(view->rows + longest);
+    view->scaled = view->acc + job->width;
+    view->count = view->scaled + job->width;
+    view->ratio = view->count + longest;
+    for (; i < view->n; i++) {
+        view->rows[i] = (const REAL *)job->topics + word[i] * job->width;
+        view->count[i] = count[i];
+    }
+    for (; i % VL; i++) {
+        view->rows[i] = view->rows[view->n - 1];
+        view->count[i] = 0;
+    }
 }
 
 ALWAYS_INLINE REAL FN(sum_row)(ptrdiff_t width, const REAL *row)
@@ -68,80 +100,81 @@ static int FN(is_near)(ptrdiff_t n, const REAL *a, const REAL *b, double tol)
     return change < tol;
 }
 
-/* One E-step of document d: scaled = theta * scale, acc = sum_w count_w / p(w|d) (S_w + prior), if
- * acc is not NULL; the ratios, if ratio is not; the log-likelihood. */
-static double FN(document)(const topics_job *job, ptrdiff_t d, const REAL *theta, REAL *scaled,
-                           REAL *acc, REAL *ratio, int with_logs)
+/* One E-step of a document: scaled = theta * scale; its ratios count_w / p(w|d); with_sums: acc =
+ * sum_w ratio_w (S_w + prior). Returns the log-likelihood if it is asked for. */
+static double FN(document)(const topics_job *job, const REAL *theta, FN(view) * view,
+                           int with_sums, int with_logs)
 {
-    const REAL *count = job->count, *topics = job->topics, *scale = job->scale;
-    REAL weight = job->doc_weight ? (REAL)job->doc_weight[d] : 1;
+    const REAL *scale = job->scale;
     REAL prior = (REAL)job->word_prior, from_prior = 0, sums[ROWS];
+    REAL *scaled = view->scaled, *acc = view->acc;
     double log_likelihood = 0;
     vec total = FN(fill)(0);
     for (ptrdiff_t k = 0; k < job->width; k++)
         scaled[k] = theta[k] * scale[k];
-    if (acc)
+    if (with_sums)
         memset(acc, 0, job->width * sizeof(REAL));
     if (prior > 0)
         for (ptrdiff_t k = 0; k < job->n_topics; k++)
             from_prior += prior * scaled[k];
-    for (int64_t begin = job->doc_begin[d]; begin < job->doc_begin[d + 1]; begin += VL) {
-        ptrdiff_t n = job->doc_begin[d + 1] - begin;
-        const REAL *rows[ROWS];
-        REAL c[ROWS];
-        vec counts, dots, ratios;
-        ivec known;
-        n = n < VL ? n : VL;
-        for (ptrdiff_t j = 0; j < VL; j++) { /* past the end: the last row, 0 times */
-            rows[j] = topics + job->word[begin + (j < n ? j : n - 1)] * job->width;
-            c[j] = j < n ? count[begin + j] : 0;
-        }
-        counts = FN(load)(c);
-        dots = FN(dot_rows)(job->width, scaled, rows) + from_prior;
+    for (ptrdiff_t begin = 0; begin < view->n; begin += VL) {
+        const REAL *const *rows = view->rows + begin;
+        vec counts = FN(load)(view->count + begin);
+        vec dots = FN(dot_rows)(job->width, scaled, rows) + from_prior, ratios;
         /* A word that no topic of the document has tells nothing about it. */
-        known = (ivec)(dots > FN(fill)(SMALLEST));
+        ivec known = (ivec)(dots > FN(fill)(SMALLEST));
         dots = FN(max)(dots, FN(fill)(SMALLEST));
         ratios = FN(select)(known, counts / dots, FN(fill)(0));
-        FN(store)(c, ratios);
+        FN(store)(view->ratio + begin, ratios);
         total += ratios;
         if (with_logs) {
             REAL logs[ROWS];
             FN(store)(logs, counts * FN(log)(dots));
-            for (ptrdiff_t j = 0; j < n; j++)
+            for (ptrdiff_t j = 0; j < VL; j++)
                 log_likelihood += logs[j];
         }
-        if (acc)
-            FN(add_rows)(job->width, n, c, rows, acc);
-        if (ratio)
-            for (ptrdiff_t j = 0; j < n; j++)
-                ratio[begin + j] = weight * c[j];
+        if (with_sums) {
+            ptrdiff_t n = view->n - begin;
+            FN(add_rows)(job->width, n < VL ? n : VL, view->ratio + begin, rows, acc);
+        }
     }
     FN(store)(sums, total);
-    if (acc && prior > 0)
+    if (with_sums && prior > 0)
         for (ptrdiff_t j = 0; j < VL; j++)
             for (ptrdiff_t k = 0; k < job->n_topics; k++)
                 acc[k] += prior * sums[j];
     return log_likelihood;
 }
 
+/* The ratios of a document's last sweep, for the sums of words. */
+static void FN(write_ratios)(const topics_job *job, ptrdiff_t d, const FN(view) * view)
+{
+    REAL weight = job->doc_weight ? (REAL)job->doc_weight[d] : 1;
+    REAL *ratio = (REAL *)job->ratio + job->doc_begin[d];
+    for (ptrdiff_t i = 0; i < view->n; i++)
+        ratio[i] = weight * view->ratio[i];
+}
+
 /* E-steps of document d of PLSA. */
-static void FN(plsa_document)(const topics_job *job, ptrdiff_t d, REAL *scaled, REAL *acc)
+static void FN(plsa_document)(const topics_job *job, ptrdiff_t d, FN(view) * view)
 {
     ptrdiff_t row = d * job->width;
     REAL *theta = (REAL *)job->doc_topic + row;
     REAL *new_theta = job->new_doc_topic ? (REAL *)job->new_doc_topic + row : NULL;
     int with_logs = job->log_likelihood != NULL;
     for (ptrdiff_t sweep = 1; sweep <= job->max_sweeps; sweep++) {
-        double log_likelihood = FN(document)(job, d, theta, scaled, acc, job->ratio, with_logs);
+        double log_likelihood = FN(document)(job, theta, view, new_theta != NULL, with_logs);
         if (with_logs)
             job->log_likelihood[d] = log_likelihood;
         if (!new_theta)
             break;
-        FN(finish_document)(job, theta, scaled, acc, new_theta);
+        FN(finish_document)(job, theta, view->scaled, view->acc, new_theta);
         if (sweep == job->max_sweeps || FN(is_near)(job->n_topics, theta, new_theta, job->tol))
             break;
         memcpy(theta, new_theta, job->width * sizeof(REAL));
     }
+    if (job->ratio)
+        FN(write_ratios)(job, d, view);
 }
 
 /* theta = exp(digamma(gamma)), least_theta at least. */
@@ -154,38 +187,42 @@ static void FN(expected_theta)(const topics_job *job, const REAL *gamma, REAL *t
 
 /* E-steps of document d of LDA (Blei, Ng & Jordan 2003, figure 6), in which gamma is
  * prior + theta * acc; the last one only for the ratios and the logarithms. */
-static void FN(lda_document)(const topics_job *job, ptrdiff_t d, REAL *scaled, REAL *acc)
+static void FN(lda_document)(const topics_job *job, ptrdiff_t d, FN(view) * view)
 {
     ptrdiff_t width = job->width, row = d * width;
     REAL *gamma = (REAL *)job->gamma + row, *theta = (REAL *)job->doc_topic + row;
-    const REAL *prior = job->doc_topic_prior;
-    REAL *new_gamma = acc;
+    const REAL *prior = job->doc_topic_prior, *scaled = view->scaled;
+    REAL *new_gamma = view->acc;
     int near = 0;
     FN(expected_theta)(job, gamma, theta);
     for (ptrdiff_t sweep = 0; sweep < job->max_sweeps && !near; sweep++) {
-        FN(document)(job, d, theta, scaled, acc, NULL, 0);
+        FN(document)(job, theta, view, 1, 0);
         for (ptrdiff_t k = 0; k < width; k += VL)
-            FN(store)(new_gamma + k, FN(load)(prior + k) + FN(load)(scaled + k) * FN(load)(acc + k));
+            FN(store)(new_gamma + k,
+                      FN(load)(prior + k) + FN(load)(scaled + k) * FN(load)(view->acc + k));
         near = FN(is_near)(job->n_topics, gamma, new_gamma, job->tol);
         memcpy(gamma, new_gamma, job->n_topics * sizeof(REAL));
         FN(expected_theta)(job, gamma, theta);
     }
     if (job->ratio || job->log_likelihood) {
-        double log_likelihood =
-            FN(document)(job, d, theta, scaled, NULL, job->ratio, job->log_likelihood != NULL);
+        double log_likelihood = FN(document)(job, theta, view, 0, job->log_likelihood != NULL);
         if (job->log_likelihood)
             job->log_likelihood[d] = log_likelihood;
+        if (job->ratio)
+            FN(write_ratios)(job, d, view);
     }
 }
 
 static void FN(documents)(const topics_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch)
 {
-    REAL *acc = scratch, *scaled = acc + job->width;
-    for (ptrdiff_t d = first; d < last; d++)
+    FN(view) view;
+    for (ptrdiff_t d = first; d < last; d++) {
+        FN(lay_document)(job, d, scratch, &view);
         if (job->gamma)
-            FN(lda_document)(job, d, scaled, acc);
+            FN(lda_document)(job, d, &view);
         else
-            FN(plsa_document)(job, d, scaled, acc);
+            FN(plsa_document)(job, d, &view);
+    }
 }
 
 /* Sums of one word, over `vecs` vectors of topics from `at` on: nothing leaves the registers before
