@@ -105,9 +105,8 @@ def draw(app):
             axis.tick_params(colors=grey, length=0, labelbottom=False)
             axis.spines[:].set_visible(False)
         figure.tight_layout()
-        folder = Path(app.srcdir) / "generated"
-        folder.mkdir(exist_ok=True)
-        figure.savefig(folder / "speed.svg", transparent=True, metadata={"Date": None})
+        # Kept in the repository, for the README shows it, too.
+        figure.savefig(Path(app.srcdir) / "speed.svg", transparent=True, metadata={"Date": None})
         plt.close(figure)
 
 
