@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -117,9 +118,9 @@ class DiscreteMixture(Mixture):
     def _learn(self, n_features, contents):
         """Set what the family has beside its parameters."""
 
-    def _family(self):
+    @abstractmethod
+    def _family(self) -> Any:
         """Return the family, of module _discrete."""
-        raise NotImplementedError
 
     def _check(self, contents):
         """Raise ValueError unless the data are the family's."""
@@ -233,9 +234,9 @@ class DiscreteMixture(Mixture):
         ]
         return np.vstack(parts)
 
-    def _draw_from(self, values, count, random_state):
+    @abstractmethod
+    def _draw_from(self, values, count, random_state) -> Any:
         """Return (count, n_features) samples of one component."""
-        raise NotImplementedError
 
     def _n_parameters(self):
         k = len(self.weights_)

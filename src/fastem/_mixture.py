@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -300,23 +301,30 @@ class Mixture(DensityMixin, EMEstimator):
 
     # ---- what a subclass has ---------------------------------------------------------------
 
+    @abstractmethod
     def _read(self, X) -> Any:
-        raise NotImplementedError
+        """Return X, validated, and set what is known of its features."""
 
+    @abstractmethod
     def _validated(self, X) -> Any:
-        raise NotImplementedError
+        """Return X, validated for a fitted mixture."""
 
+    @abstractmethod
     def _problem(self, X, sample_weight) -> tuple[Any, Any, Any]:
-        raise NotImplementedError
+        """Return the model, the block and a function that returns first parameters."""
 
+    @abstractmethod
     def _params(self) -> Any:
-        raise NotImplementedError
+        """Return the fitted parameters in the driver's form."""
 
+    @abstractmethod
     def _rows(self, X, output) -> np.ndarray:
-        raise NotImplementedError
+        """Return 'labels', 'log_prob' or 'responsibilities' of validated samples."""
 
+    @abstractmethod
     def _draw(self, counts, random_state, **settings) -> np.ndarray:
-        raise NotImplementedError
+        """Return so many samples of each component, one component after another."""
 
+    @abstractmethod
     def _n_parameters(self) -> int:
-        raise NotImplementedError
+        """Return the number of free parameters."""

@@ -14,11 +14,9 @@ import numpy as np
 
 from fastem._kernels import runtime
 
-
-cdef extern from "fastem_omp.h":
-    int omp_get_thread_num() noexcept nogil
-    double omp_get_wtime() noexcept nogil
-    int fastem_interrupted(double *last) noexcept nogil
+from fastem._kernels.omp cimport (
+    fastem_interrupted, omp_get_thread_num, omp_get_wtime, raise_pending,
+)
 
 
 cdef extern from "discrete_job.h":
@@ -217,7 +215,7 @@ cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
     finally:
         free(scratch)
     if stop:
-        _raise_pending()
+        raise_pending()
     total = per_lane[0]
     for lane in range(1, n_lanes):
         total += per_lane[lane]
@@ -241,11 +239,6 @@ cdef void _lane(
         first = first + DISCRETE_CHUNK
         if fastem_interrupted(clock):
             stop[0] = 1
-
-
-cdef int _raise_pending() except -1:
-    """Raise what a signal handler raised while the lanes ran: its exception is set already."""
-    return -1
 
 
 # ---- the data --------------------------------------------------------------------------------

@@ -15,11 +15,9 @@ import numpy as np
 
 from fastem._kernels import runtime
 
-
-cdef extern from "fastem_omp.h":
-    int omp_get_thread_num() noexcept nogil
-    double omp_get_wtime() noexcept nogil
-    int fastem_interrupted(double *last) noexcept nogil
+from fastem._kernels.omp cimport (
+    fastem_interrupted, omp_get_thread_num, omp_get_wtime, raise_pending,
+)
 
 
 cdef extern from "turns.h":
@@ -373,7 +371,7 @@ cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
               scratch + omp_get_thread_num() * scratch_bytes,
               &lanes[lane, 0] if size else NULL, &stop, &clock)
     if stop:
-        _raise_pending()
+        raise_pending()
     return sums
 
 
@@ -428,7 +426,7 @@ cdef _run_in_turn(Job job, int n_threads, Py_ssize_t size):
         _take_turns(c, ops, rows, n_chunks, scratch + thread * scratch_bytes, &total[0, 0],
                     &dense[0], &added[0], &next_chunk, &stop, &clock)
     if stop:
-        _raise_pending()
+        raise_pending()
     return sums
 
 
@@ -458,8 +456,3 @@ cdef void _take_turns(
                   dense + chunk % TURN_LANES, &turn)
         if fastem_interrupted(clock):
             FASTEM_WRITE(stop, 1)
-
-
-cdef int _raise_pending() except -1:
-    """Raise what a signal handler raised while the lanes ran: its exception is set already."""
-    return -1

@@ -15,11 +15,9 @@ import numpy as np
 
 from fastem._kernels import runtime
 
-
-cdef extern from "fastem_omp.h":
-    int omp_get_thread_num() noexcept nogil
-    double omp_get_wtime() noexcept nogil
-    int fastem_interrupted(double *last) noexcept nogil
+from fastem._kernels.omp cimport (
+    fastem_interrupted, omp_get_thread_num, omp_get_wtime, raise_pending,
+)
 
 
 cdef extern from "kmeans_job.h":
@@ -225,7 +223,7 @@ cdef _run(Job job, kmeans_step step, int n_threads, Py_ssize_t size):
         free(scratch)
         free(tables)
     if stop:
-        _raise_pending()
+        raise_pending()
     total = sums[0]
     for lane in range(1, n_lanes):
         total += sums[lane]
@@ -251,8 +249,3 @@ cdef void _lane(
         # With few features a look at the clock is a fiftieth of the time of a chunk.
         if chunk % 8 == 0 and fastem_interrupted(clock):
             stop[0] = 1
-
-
-cdef int _raise_pending() except -1:
-    """Raise what a signal handler raised while the lanes ran: its exception is set already."""
-    return -1

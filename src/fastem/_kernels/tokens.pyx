@@ -15,12 +15,9 @@ import numpy as np
 
 from fastem._kernels import runtime
 
-
-cdef extern from "fastem_omp.h":
-    int omp_get_thread_num() noexcept nogil
-    double omp_get_wtime() noexcept nogil
-    int fastem_interrupted(double *last) noexcept nogil
-    void fastem_barrier() noexcept nogil
+from fastem._kernels.omp cimport (
+    fastem_barrier, fastem_interrupted, omp_get_thread_num, omp_get_wtime, raise_pending,
+)
 
 
 cdef extern from "tokens_job.h":
@@ -257,7 +254,7 @@ def cvb0_pass(
     ops.cvb0_totals(&job, &totals[0], &_lanes[0, 0], 0, scratch)
     free(scratch)
     if stop:
-        _raise_pending()
+        raise_pending()
 
 
 def draw_pass(
@@ -331,7 +328,7 @@ def draw_pass(
             fastem_barrier()
     free(scratch)
     if stop:
-        _raise_pending()
+        raise_pending()
 
 
 def random_key(seed, Py_ssize_t sweep):
@@ -393,8 +390,3 @@ cdef int _threads(Chunks chunks, Py_ssize_t n_topics, int n_threads):
     """Return how many threads the chunks are worth."""
     cdef double work = 4.0 * chunks.nnz * n_topics / max(1, chunks.n_chunks)
     return 1 if work < LEAST_WORK else max(1, n_threads)
-
-
-cdef int _raise_pending() except -1:
-    """Raise what a signal handler raised during a pass: its exception is set already."""
-    return -1

@@ -14,12 +14,9 @@ import numpy as np
 
 from fastem._kernels import runtime
 
-
-cdef extern from "fastem_omp.h":
-    int omp_get_thread_num() noexcept nogil
-    double omp_get_wtime() noexcept nogil
-    int fastem_interrupted(double *last) noexcept nogil
-    void fastem_barrier() noexcept nogil
+from fastem._kernels.omp cimport (
+    fastem_barrier, fastem_interrupted, omp_get_thread_num, omp_get_wtime, raise_pending,
+)
 
 
 cdef extern from "topics_job.h":
@@ -358,7 +355,7 @@ cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] 
                       &stop, &clock)
     free(scratch)
     if stop:
-        _raise_pending()
+        raise_pending()
 
 
 cdef void _lane(
@@ -382,11 +379,6 @@ cdef void _lane(
             ops.documents(job, begin, end, scratch)
         if fastem_interrupted(clock):
             stop[0] = 1
-
-
-cdef int _raise_pending() except -1:
-    """Raise what a signal handler raised while the lanes ran: its exception is set already."""
-    return -1
 
 
 # ---- the layout of counts --------------------------------------------------------------------

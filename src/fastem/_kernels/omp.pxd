@@ -1,0 +1,13 @@
+"""What every kernel needs of OpenMP, and of the interpreter while it runs without the GIL."""
+
+
+cdef extern from "fastem_omp.h":
+    int omp_get_thread_num() noexcept nogil
+    double omp_get_wtime() noexcept nogil
+    int fastem_interrupted(double *last) noexcept nogil
+    void fastem_barrier() noexcept nogil
+
+
+cdef inline int raise_pending() except -1:
+    """Raise what a signal handler raised while the threads ran: its exception is set already."""
+    return -1
