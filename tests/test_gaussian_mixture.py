@@ -398,3 +398,15 @@ def test_the_first_component_without_a_factor_is_named(bad, place):
     covariances = np.tile(np.eye(13), (5, 1, 1))
     covariances[2:, place, place] = bad
     assert kernel.precisions_cholesky(covariances, 1)[1] == 2
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("value", [1e-42, 1e39, -1e39])
+def test_what_float32_cannot_hold_is_seen_in_any_component(place, value):
+    """Subnormal and too large; zeros fit."""
+    for shape in [(3,), (3, 2), (3, 2, 2)]:
+        array = np.zeros(shape)
+        assert _gaussian.fits(array, np.float32)
+        array[place] = value
+        assert not _gaussian.fits(array, np.float32)
+        assert _gaussian.fits(array, np.float64)
