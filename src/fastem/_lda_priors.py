@@ -123,7 +123,7 @@ def fit_dirichlet(alpha, mean_log):
         return alpha  # a single topic has probability 1, whatever its parameter
 
     def likelihood(a):
-        return gammaln(a.sum()) - gammaln(a).sum() + a @ mean_log
+        return gammaln(a.sum()) - gammaln(a).sum() + (a * mean_log).sum()
 
     alpha = np.clip(alpha, SMALLEST, LARGEST)
     for _ in range(200):
@@ -134,10 +134,11 @@ def fit_dirichlet(alpha, mean_log):
         new = alpha.copy()
         new[~held] -= (gradient - shift) / diagonal
         new = np.clip(new, SMALLEST, LARGEST)
-        if not likelihood(new) >= likelihood(alpha):
+        value = likelihood(alpha)  # near the end steps change it less than rounding does
+        if not likelihood(new) >= value - 1e-13 * max(1.0, abs(value)):
             new = np.clip(_inverse_psi(psi(alpha.sum()) + mean_log), SMALLEST, LARGEST)
         alpha, last = new, alpha
-        if np.all(np.abs(alpha - last) <= 1e-7 * last):
+        if np.all(np.abs(alpha - last) <= 1e-9 * last):
             break
     return alpha
 
