@@ -36,7 +36,7 @@ class PLSACase(Case):
     n_samples: int
 
     chunk_rows: ClassVar[int] = 64  # what a lane hands to the leaf functions
-    many_rows: ClassVar[int] = 5_000
+    many_rows: ClassVar[int] = 2_100
 
     def __str__(self):
         size = f"{self.n_samples}x{self.n_features}-K{self.n_components}"
@@ -91,15 +91,13 @@ class PLSACase(Case):
 
 @dataclass(frozen=True)
 class LDACase(PLSACase):
-    """LDA on the same counts, its documents updated to the end from equal topics.
+    """LDA on the same counts, its documents updated 25 times from equal topics.
 
     `kind`: 'plain'; 'auto', both priors learned; 'guided', a prior for each word and topic;
     'point', topics that are point estimates.
     """
 
     kind: str = "plain"
-
-    many_rows: ClassVar[int] = 2_100
 
     def __str__(self):
         return super().__str__().replace("plsa", f"lda-{self.kind}")
@@ -123,7 +121,7 @@ class LDACase(PLSACase):
     def model(self, reg_covar=0.0, n_threads=1):
         prior, auto = np.full(self.n_components, 0.3), self.kind == "auto"
         return LDAEM(
-            prior, self._eta(), n_threads, max_sweeps=60, tol=0.0, learn_doc_topic=auto,
+            prior, self._eta(), n_threads, max_sweeps=25, tol=0.0, learn_doc_topic=auto,
             learn_topic_word=auto,
         )  # fmt: skip
 
@@ -140,7 +138,7 @@ class LDACase(PLSACase):
         X, lam = X.astype(np.float64), params.components().astype(np.float64)
         point = self.kind == "point"
         gamma = np.ones((len(X), self.n_components))
-        gamma = lda_oracle.update_gamma(X, gamma, lam, 0.3, 60, 0.0, point)
+        gamma = lda_oracle.update_gamma(X, gamma, lam, 0.3, 25, 0.0, point)
         weight = np.ones(len(X)) if sample_weight is None else sample_weight
         parts = [
             lda_oracle.e_step(x[None], g[None], lam, 0.3, point)
@@ -198,7 +196,7 @@ class GaussianLDACase(PLSACase):
         vectors = None if self.stacked else _gaussian.Block.of(self.vectors, None)
         return GaussianLDAEM(
             self.start(None).doc_topic_prior, self.dtype, vectors, reg_covar, n_threads,
-            max_sweeps=60, tol=0.0, learn=self.learn,
+            max_sweeps=25, tol=0.0, learn=self.learn,
         )  # fmt: skip
 
     def block(self, X, sample_weight=None):
@@ -240,7 +238,7 @@ class GaussianLDACase(PLSACase):
         bound, topic_word, log_theta = 0.0, np.zeros((len(vectors), k)), np.zeros(k)
         for w, counts in zip(weight, X, strict=True):
             gamma = gaussian_lda_oracle.update_gamma(
-                log_densities, counts, np.ones(k), alpha, 60, 0.0
+                log_densities, counts, np.ones(k), alpha, 25, 0.0
             )
             part, expected = gaussian_lda_oracle.document(log_densities, counts, gamma, alpha)
             bound += w * part
