@@ -19,8 +19,11 @@ typedef struct {
     REAL *scale;    /* (D,) */
     REAL *coef;     /* full D <= SMALL: (K, D(D+1)/2) columns of the triangle, end to end
                      * full, tied:      (K or 1, tri4) 4 columns at a time: see tri_squares
-                     * else:            (K4 / 4, D, 8) 4 scales, 4 offsets: see axis_log_prob */
-    REAL *offset;   /* tied: (K4 / 4, D, 8), the same table for the whitened data */
+                     * diag:            (K4 / 4, D, 8) 4 scales, 4 offsets: see axis_log_prob
+                     * spherical:       (D,) what takes x to the same unit for all features */
+    /* tied and spherical: see round_log_prob */
+    REAL *center;   /* (K4 / 4, D, 4) */
+    REAL *factor;   /* (K4,) */
 } tables_t;
 
 typedef struct {
@@ -32,7 +35,7 @@ typedef struct {
     REAL *row;      /* (cap,) log-density */
     REAL *z;        /* (D4, TILE + pad) x - mean of some rows; (D4, PANEL) of a panel */
     REAL *rz;       /* (4, TILE + pad) 4 features of it times r */
-    REAL *other;    /* (D4, cap) x sorted by component, or whitened */
+    REAL *other;    /* (D4, cap) x sorted by component, or in coordinates that make them round */
     int32_t *best;  /* (cap,) component with the largest lp */
     int32_t *order; /* (cap,) the row that stands at each place, where the chunk was sorted */
     int32_t *begins; /* (K,) where each component's rows begin in that order */
@@ -130,16 +133,18 @@ static ptrdiff_t FN(lay_tables)(const gaussian_job *job, char *memory, tables_t 
     t->log_norm = (REAL *)FN(take)(&p, k4 * size);
     t->shift = (REAL *)FN(take)(&p, d * size);
     t->scale = (REAL *)FN(take)(&p, d * size);
-    t->offset = NULL;
+    t->center = t->factor = NULL;
     if (FN(is_small)(job))
         t->coef = (REAL *)FN(take)(&p, k * d * (d + 1) / 2 * size);
     else if (job->kind == GAUSSIAN_FULL)
         t->coef = (REAL *)FN(take)(&p, k * FN(tri4)(d4) * size);
-    else if (job->kind == GAUSSIAN_TIED) {
-        t->coef = (REAL *)FN(take)(&p, FN(tri4)(d4) * size);
-        t->offset = (REAL *)FN(take)(&p, k4 * d * 2 * size);
-    } else
+    else if (job->kind == GAUSSIAN_DIAG)
         t->coef = (REAL *)FN(take)(&p, k4 * d * 2 * size);
+    else {
+        t->coef = (REAL *)FN(take)(&p, (job->kind == GAUSSIAN_TIED ? FN(tri4)(d4) : d) * size);
+        t->center = (REAL *)FN(take)(&p, k4 * d * size);
+        t->factor = (REAL *)FN(take)(&p, k4 * size);
+    }
     return p - memory;
 }
 
@@ -170,6 +175,39 @@ static void FN(pack_axis)(REAL *coef, ptrdiff_t k, ptrdiff_t d, const double *ch
     }
 }
 
+/* Tied: whitened by the precision's factor all components are round; the means summed in double. */
+static void FN(prepare_tied)(const gaussian_job *job, tables_t *t)
+{
+    ptrdiff_t d = job->n_features;
+    FN(pack_triangle)(job->precisions_chol, job->scale, d, t->coef);
+    for (ptrdiff_t k = 0; k < job->n_components; k++) {
+        t->factor[k] = 1;
+        for (ptrdiff_t j = 0; j < d; j++) {
+            double sum = 0;
+            for (ptrdiff_t i = 0; i <= j; i++)
+                sum += job->means[k * d + i] * (job->precisions_chol[i * d + j] / job->scale[i]);
+            t->center[(k / 4 * d + j) * 4 + k % 4] = (REAL)sum;
+        }
+    }
+}
+
+/* Spherical: all features in the unit of the one that spreads most. Scales are powers of 2. */
+static void FN(prepare_spherical)(const gaussian_job *job, tables_t *t)
+{
+    ptrdiff_t d = job->n_features;
+    double unit = job->scale[0];
+    for (ptrdiff_t i = 1; i < d; i++)
+        unit = job->scale[i] < unit ? job->scale[i] : unit;
+    for (ptrdiff_t i = 0; i < d; i++)
+        t->coef[i] = (REAL)(unit / job->scale[i]);
+    for (ptrdiff_t k = 0; k < job->n_components; k++) {
+        t->factor[k] = (REAL)(job->precisions_chol[k * d] / unit);
+        for (ptrdiff_t i = 0; i < d; i++)
+            t->center[(k / 4 * d + i) * 4 + k % 4] =
+                (REAL)(job->means[k * d + i] * (unit / job->scale[i]));
+    }
+}
+
 static void FN(prepare)(const gaussian_job *job, void *memory)
 {
     tables_t *t = memory;
@@ -193,22 +231,13 @@ static void FN(prepare)(const gaussian_job *job, void *memory)
             for (ptrdiff_t j = 0; j < d; j++)
                 for (ptrdiff_t i = 0; i <= j; i++)
                     *c++ = (REAL)(chol[k * d * d + i * d + j] / job->scale[i]);
-        } else if (job->kind != GAUSSIAN_TIED)
+        } else if (job->kind == GAUSSIAN_DIAG)
             FN(pack_axis)(t->coef, k, d, chol + k * d, job->scale, mean);
     }
-    if (job->kind != GAUSSIAN_TIED)
-        return;
-    FN(pack_triangle)(job->precisions_chol, job->scale, d, t->coef);
-    for (ptrdiff_t k = 0; k < job->n_components; k++) {
-        REAL *c = t->offset + k / 4 * d * 8 + k % 4;
-        for (ptrdiff_t j = 0; j < d; j++) { /* the whitened mean, summed in double */
-            double sum = 0;
-            for (ptrdiff_t i = 0; i <= j; i++)
-                sum += job->means[k * d + i] * (job->precisions_chol[i * d + j] / job->scale[i]);
-            c[8 * j] = 1;
-            c[8 * j + 4] = (REAL)sum;
-        }
-    }
+    if (job->kind == GAUSSIAN_TIED)
+        FN(prepare_tied)(job, t);
+    else if (job->kind == GAUSSIAN_SPHERICAL)
+        FN(prepare_spherical)(job, t);
 }
 
 /* ---- the data ---------------------------------------------------------------------------- */

@@ -18,15 +18,14 @@
 
 /* ---- responsibilities -------------------------------------------------------------------- */
 
-/* Asks for a panel of rows of the chunk that comes next, so that memory is read while exp computes:
- * a quarter of the time where there are few features. */
-static void FN(fetch_rows)(const gaussian_job *job, ptrdiff_t row)
+/* Where a panel of rows of the chunk that comes next lies in memory, and how much of it to ask for
+ * with each component, so that it is read while exp computes: a quarter of the time where there are
+ * few features. All at once would be more than a core can have under way. */
+ALWAYS_INLINE const char *FN(next_panel)(const gaussian_job *job, ptrdiff_t row, ptrdiff_t *share)
 {
-    ptrdiff_t bytes = PANEL * job->x_row;
-    const char *rows = job->x + row * job->x_row;
-    if (job->x_column == sizeof(REAL) && row + PANEL <= job->n_samples)
-        for (ptrdiff_t at = 0; at < bytes; at += 64)
-            PREFETCH(rows + at);
+    int there = job->x_column == sizeof(REAL) && row + PANEL <= job->n_samples;
+    *share = there ? FN(up)(PANEL * job->x_row, 64 * job->n_components) / job->n_components : 0;
+    return job->x + row * job->x_row;
 }
 
 /* From lp: row = log sum_k exp lp, r = weight * exp(lp - row); a panel at a time, because exp is a
@@ -39,7 +38,8 @@ static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padde
         const REAL *lp = s->lp + row;
         REAL *r = s->r + row;
         vec base[PANEL_VECS], sum[PANEL_VECS], inverse[PANEL_VECS];
-        FN(fetch_rows)(job, s->end + row);
+        ptrdiff_t share;
+        const char *next = FN(next_panel)(job, s->end + row, &share);
         /* A row without any finite lp keeps r = 0 and log-density -inf, which the driver reports. */
         UNROLL
         for (int v = 0; v < PANEL_VECS; v++) {
@@ -53,6 +53,8 @@ static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padde
         for (ptrdiff_t k = 0; k < n_comp; k++) {
             vec e[PANEL_VECS], largest = negligible;
             unsigned some;
+            for (const char *end = next + share; next < end; next += 64)
+                PREFETCH(next);
             UNROLL
             for (int v = 0; v < PANEL_VECS; v++) {
                 e[v] = FN(load)(lp + k * cap + v * VL) - base[v];

@@ -215,6 +215,51 @@ static void FN(axis_log_prob)(const REAL *x, ptrdiff_t cap, ptrdiff_t padded, pt
     }
 }
 
+/* lp of 4 components that are round in the coordinates of x: factor is the inverse of their width. */
+static void FN(round_log_prob)(const REAL *x, ptrdiff_t cap, ptrdiff_t padded, ptrdiff_t d,
+                               const REAL *center, const REAL *factor, const REAL *log_norm,
+                               REAL *lp)
+{
+    for (ptrdiff_t row = 0; row < padded; row += PANEL) {
+        vec q[4][PANEL_VECS];
+        memset(q, 0, sizeof q);
+        for (ptrdiff_t i = 0; i < d; i++) {
+            vec xi[PANEL_VECS];
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                xi[v] = FN(load)(x + i * cap + row + v * VL);
+            UNROLL
+            for (int c = 0; c < 4; c++)
+                UNROLL
+                for (int v = 0; v < PANEL_VECS; v++) {
+                    vec y = xi[v] - center[4 * i + c];
+                    q[c][v] += y * y;
+                }
+        }
+        UNROLL
+        for (int c = 0; c < 4; c++)
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++) /* one factor at a time: its square may overflow */
+                FN(store)(lp + c * cap + row + v * VL,
+                          log_norm[c] - (REAL)0.5 * factor[c] * q[c][v] * factor[c]);
+    }
+}
+
+/* Returns x in the same unit for all features: in other, if it is not in x itself. */
+static const REAL *FN(in_one_unit)(const tables_t *t, const scratch_t *s, ptrdiff_t padded,
+                                   ptrdiff_t d)
+{
+    int there = 1;
+    for (ptrdiff_t i = 0; i < d; i++)
+        there &= t->coef[i] == 1;
+    if (there)
+        return s->x;
+    for (ptrdiff_t i = 0; i < d; i++)
+        for (ptrdiff_t row = 0; row < padded; row += VL)
+            FN(store)(s->other + i * s->cap + row, FN(load)(s->x + i * s->cap + row) * t->coef[i]);
+    return s->other;
+}
+
 /* other = x P, the whitened data, for a tied covariance. */
 static void FN(whiten)(const tables_t *t, const scratch_t *s, ptrdiff_t padded, ptrdiff_t d4)
 {
@@ -255,15 +300,18 @@ static void FN(log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *
         for (ptrdiff_t k = 0; k < n_comp; k++)
             FN(full_log_prob)(t, s, padded, d4, d4, k, s->lp);
         *s->dense -= *s->dense > 0;
-    } else {
-        const REAL *x = s->x, *coef = t->coef;
-        if (job->kind == GAUSSIAN_TIED) {
-            FN(whiten)(t, s, padded, d4);
-            x = s->other;
-            coef = t->offset;
-        }
+    } else if (job->kind == GAUSSIAN_DIAG) {
         for (ptrdiff_t k = 0; k < n_comp; k += 4)
-            FN(axis_log_prob)(x, s->cap, padded, d, coef + k * d * 2, t->log_norm + k,
+            FN(axis_log_prob)(s->x, s->cap, padded, d, t->coef + k * d * 2, t->log_norm + k,
                               s->lp + k * s->cap);
+    } else {
+        const REAL *x = s->other;
+        if (job->kind == GAUSSIAN_TIED)
+            FN(whiten)(t, s, padded, d4);
+        else
+            x = FN(in_one_unit)(t, s, padded, d);
+        for (ptrdiff_t k = 0; k < n_comp; k += 4)
+            FN(round_log_prob)(x, s->cap, padded, d, t->center + k * d, t->factor + k,
+                               t->log_norm + k, s->lp + k * s->cap);
     }
 }
