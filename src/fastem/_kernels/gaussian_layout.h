@@ -5,6 +5,8 @@
 #define PANEL_VECS (VEC_REGISTERS == 32 ? 4 : 2) /* vectors of samples in a register tile */
 #undef TILE_COLUMN
 #define PANEL (PANEL_VECS * VL)
+#undef PROBE
+#define PROBE 8 /* columns that tell which component is likely the best */
 #undef TILE
 #define TILE (2048 / (ptrdiff_t)sizeof(REAL)) /* rows whose second moments are summed at once */
 #define TILE_COLUMN (TILE + 64 / (ptrdiff_t)sizeof(REAL)) /* see lay_scratch */
@@ -35,7 +37,7 @@ typedef struct {
     REAL *row;      /* (cap,) log-density */
     REAL *z;        /* (D4, TILE + pad) x - mean of some rows; (D4, PANEL) of a panel */
     REAL *rz;       /* (4, TILE + pad) 4 features of it times r */
-    REAL *other;    /* (D4, cap) x sorted by component, or in coordinates that make them round */
+    REAL *other;    /* (D4, cap) x in the coordinates of round_log_prob: see there */
     int32_t *best;  /* (cap,) component with the largest lp */
     int32_t *order; /* (cap,) the row that stands at each place, where the chunk was sorted */
     int32_t *begins; /* (K,) where each component's rows begin in that order */
@@ -108,7 +110,9 @@ static ptrdiff_t FN(lay_scratch)(const gaussian_job *job, char *memory, scratch_
     s->row = (REAL *)FN(take)(&p, column);
     s->z = (REAL *)FN(take)(&p, d4 * TILE_COLUMN * sizeof(REAL));
     s->rz = (REAL *)FN(take)(&p, 4 * TILE_COLUMN * sizeof(REAL));
-    s->other = (REAL *)FN(take)(&p, d4 * column);
+    s->other = job->kind == GAUSSIAN_TIED || job->kind == GAUSSIAN_SPHERICAL
+                   ? (REAL *)FN(take)(&p, d4 * column)
+                   : NULL;
     s->best = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
     s->order = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
     s->begins = (int32_t *)FN(take)(&p, k4 * sizeof(int32_t));
@@ -243,13 +247,13 @@ static void FN(prepare)(const gaussian_job *job, void *memory)
 /* ---- the data ---------------------------------------------------------------------------- */
 
 /* VL rows of VL features, each row contiguous, to VL features of VL rows. */
-ALWAYS_INLINE void FN(pack_square)(const char *rows, ptrdiff_t row_stride, const REAL *shift,
+ALWAYS_INLINE void FN(pack_square)(const char *const *rows, ptrdiff_t offset, const REAL *shift,
                                    const REAL *scale, ptrdiff_t cap, REAL *out)
 {
     vec square[VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1];
     UNROLL
     for (ptrdiff_t l = 0; l < VL; l++)
-        square[l] = FN(load)((const REAL *)(rows + l * row_stride));
+        square[l] = FN(load)((const REAL *)(rows[l] + offset));
     FN(transpose)(square);
     UNROLL
     for (ptrdiff_t l = 0; l < VL; l++)
@@ -268,44 +272,51 @@ ALWAYS_INLINE void FN(pack_few)(const int d, const char *rows, ptrdiff_t n, cons
     }
 }
 
-/* x[d][t] = (X[begin + t, d] - shift[d]) * scale[d]; weights; zeros past n. */
-static void FN(pack)(const gaussian_job *job, const tables_t *t, ptrdiff_t begin, ptrdiff_t n,
-                     ptrdiff_t padded, scratch_t *s)
+/* x[i][t] = (X[begin + order[t], i] - shift[i]) * scale[i] for features i < some; order NULL: t. */
+static void FN(pack_rows)(const gaussian_job *job, const tables_t *t, ptrdiff_t begin,
+                          const int32_t *order, ptrdiff_t n, ptrdiff_t some, ptrdiff_t cap, REAL *x)
+{
+    const char *rows = job->x + begin * job->x_row, *at[16];
+    for (ptrdiff_t t0 = 0; t0 < n; t0 += 16) { /* 16 rows: a column of them is 1 or 2 cache lines */
+        ptrdiff_t count = n - t0 < 16 ? n - t0 : 16, i = 0;
+        for (ptrdiff_t row = 0; row < count; row++)
+            at[row] = rows + (order ? order[t0 + row] : t0 + row) * job->x_row;
+        if (job->x_column == sizeof(REAL) && count == 16)
+            for (; i + VL <= some; i += VL)
+                for (ptrdiff_t row = 0; row < 16; row += VL)
+                    FN(pack_square)(at + row, i * sizeof(REAL), t->shift + i, t->scale + i, cap,
+                                    x + i * cap + t0 + row);
+        for (; i < some; i++) {
+            REAL shift = t->shift[i], scale = t->scale[i], *out = x + i * cap + t0;
+            for (ptrdiff_t row = 0; row < count; row++)
+                out[row] = (*(const REAL *)(at[row] + i * job->x_column) - shift) * scale;
+        }
+    }
+}
+
+/* The chunk's first features, `some` of them, and its weights, in a given order or as they come;
+ * zeros past n. */
+static void FN(pack)(const gaussian_job *job, const tables_t *t, ptrdiff_t begin,
+                     const int32_t *order, ptrdiff_t n, ptrdiff_t padded, ptrdiff_t some,
+                     scratch_t *s)
 {
     ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), cap = s->cap;
     const char *rows = job->x + begin * job->x_row;
-    int squares = job->x_column == sizeof(REAL), few = squares && job->x_row == d * (ptrdiff_t)sizeof(REAL);
-    if (few && d == 2)
+    int close = job->x_column == sizeof(REAL) && job->x_row == d * (ptrdiff_t)sizeof(REAL);
+    if (close && d == 2)
         FN(pack_few)(2, rows, n, t->shift, t->scale, cap, s->x);
-    else if (few && d == 3)
+    else if (close && d == 3)
         FN(pack_few)(3, rows, n, t->shift, t->scale, cap, s->x);
-    else if (few && d == 4)
+    else if (close && d == 4)
         FN(pack_few)(4, rows, n, t->shift, t->scale, cap, s->x);
     else
-        few = 0;
-    for (ptrdiff_t t0 = few ? n : 0; t0 < n; t0 += 16) { /* 16 rows: a column of them is 1 or 2 cache lines */
-        ptrdiff_t t1 = t0 + 16 < n ? t0 + 16 : n, i = 0;
-        if (squares && t1 - t0 == 16)
-            for (; i + VL <= d; i += VL)
-                for (ptrdiff_t row = t0; row < t1; row += VL)
-                    FN(pack_square)(rows + row * job->x_row + i * sizeof(REAL), job->x_row,
-                                    t->shift + i, t->scale + i, cap, s->x + i * cap + row);
-        for (; i < d; i++) {
-            REAL shift = t->shift[i], scale = t->scale[i], *out = s->x + i * cap;
-            const char *column = rows + i * job->x_column;
-            for (ptrdiff_t row = t0; row < t1; row++)
-                out[row] = (*(const REAL *)(column + row * job->x_row) - shift) * scale;
-        }
-    }
+        FN(pack_rows)(job, t, begin, order, n, some, cap, s->x);
     for (ptrdiff_t i = 0; i < d4; i++)
         for (ptrdiff_t row = i < d ? n : 0; row < padded; row++)
             s->x[i * cap + row] = 0;
-    if (job->sample_weight)
-        for (ptrdiff_t row = 0; row < n; row++)
-            s->weight[row] = (REAL)job->sample_weight[begin + row];
-    else
-        for (ptrdiff_t row = 0; row < n; row++)
-            s->weight[row] = 1;
+    for (ptrdiff_t row = 0; row < n; row++)
+        s->weight[row] =
+            job->sample_weight ? (REAL)job->sample_weight[begin + (order ? order[row] : row)] : 1;
     for (ptrdiff_t row = n; row < padded; row++)
         s->weight[row] = 0;
 }

@@ -127,9 +127,9 @@ static void FN(chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n, voi
     s.dense = dense;
     s.sorted = 0;
     s.end = begin + n;
-    FN(pack)(job, t, begin, n, padded, &s);
+    FN(pack)(job, t, begin, NULL, n, padded, FN(prunes)(job, &s) ? PROBE : job->n_features, &s);
     if (job->given == NULL || job->kind == GAUSSIAN_SPHERICAL)
-        FN(log_prob)(job, t, &s, n, padded);
+        FN(log_prob)(job, t, &s, begin, n, padded);
     if (job->given)
         FN(take_given)(job, begin, n, padded, &s);
     else

@@ -73,6 +73,13 @@ static void FN(full_log_prob)(const tables_t *t, const scratch_t *s, ptrdiff_t p
     }
 }
 
+/* Whether the next chunk is evaluated with pruning. */
+ALWAYS_INLINE int FN(prunes)(const gaussian_job *job, const scratch_t *s)
+{
+    return job->kind == GAUSSIAN_FULL && !FN(is_small)(job) && job->given == NULL && job->prune &&
+           job->n_components > 1 && *s->dense == 0;
+}
+
 /* best[t] = the component with the largest of the bounds. */
 static void FN(find_best)(const scratch_t *s, const REAL *bounds, ptrdiff_t padded,
                           ptrdiff_t n_comp)
@@ -92,10 +99,8 @@ static void FN(find_best)(const scratch_t *s, const REAL *bounds, ptrdiff_t padd
 }
 
 /* Sorts the chunk by best component, rows of one component in their old order. */
-static void FN(sort_rows)(scratch_t *s, ptrdiff_t n, ptrdiff_t padded, ptrdiff_t d4,
-                          ptrdiff_t n_comp)
+static void FN(sort_rows)(scratch_t *s, ptrdiff_t n, ptrdiff_t padded, ptrdiff_t n_comp)
 {
-    REAL *weight = s->row, *x = s->other; /* row is free until normalise() */
     memset(s->begins, 0, n_comp * sizeof *s->begins);
     for (ptrdiff_t row = 0; row < n; row++)
         s->begins[s->best[row]]++;
@@ -105,14 +110,6 @@ static void FN(sort_rows)(scratch_t *s, ptrdiff_t n, ptrdiff_t padded, ptrdiff_t
         s->order[--s->begins[s->best[row]]] = (int32_t)row;
     for (ptrdiff_t row = n; row < padded; row++)
         s->order[row] = (int32_t)row;
-    for (ptrdiff_t i = 0; i < d4; i++)
-        for (ptrdiff_t row = 0; row < padded; row++)
-            x[i * s->cap + row] = s->x[i * s->cap + s->order[row]];
-    for (ptrdiff_t row = 0; row < padded; row++)
-        weight[row] = s->weight[s->order[row]];
-    memcpy(s->weight, weight, padded * sizeof(REAL));
-    s->other = s->x;
-    s->x = x;
     s->sorted = 1;
 }
 
@@ -161,19 +158,20 @@ static int FN(other_panel)(const gaussian_job *job, const tables_t *t, const scr
     return possible;
 }
 
-/* The exact pruned E-step. After the first 8 columns of every component lp is an upper bound. Rows
- * are sorted by the component with the largest one, which is evaluated in full: the log-density is
+/* The exact pruned E-step. After the first PROBE columns of every component lp is an upper bound,
+ * so that the chunk is read for these alone at first. Rows are sorted by the component with the largest one, which is evaluated in full: the log-density is
  * at least that. Whatever then lies e^negligible below could not change a sum in double precision,
  * and is left out by panels of rows, which are alike now. */
-static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t n,
-                            ptrdiff_t padded)
+static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_t *s,
+                            ptrdiff_t begin, ptrdiff_t n, ptrdiff_t padded)
 {
     ptrdiff_t d4 = FN(up)(job->n_features, 4), n_comp = job->n_components, evaluated = 0;
     REAL *bounds = s->r; /* free until normalise() */
     for (ptrdiff_t k = 0; k < n_comp; k++)
-        FN(full_log_prob)(t, s, padded, d4, 8, k, bounds);
+        FN(full_log_prob)(t, s, padded, d4, PROBE, k, bounds);
     FN(find_best)(s, bounds, padded, n_comp);
-    FN(sort_rows)(s, n, padded, d4, n_comp);
+    FN(sort_rows)(s, n, padded, n_comp);
+    FN(pack)(job, t, begin, s->order, n, padded, job->n_features, s);
     for (ptrdiff_t row = 0; row < padded; row += PANEL)
         FN(own_panel)(t, s, row, n, d4);
     for (ptrdiff_t k = 0; k < n_comp; k++) { /* outermost: its factor stays in the cache */
@@ -286,15 +284,15 @@ static void FN(whiten)(const tables_t *t, const scratch_t *s, ptrdiff_t padded, 
     }
 }
 
-static void FN(log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t n,
-                         ptrdiff_t padded)
+static void FN(log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *s, ptrdiff_t begin,
+                         ptrdiff_t n, ptrdiff_t padded)
 {
     ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), n_comp = job->n_components;
     if (FN(is_small)(job))
         FN(small_log_prob)(d, s->x, s->cap, padded, n_comp, t->means, t->coef, t->log_norm, s->lp);
     else if (job->kind == GAUSSIAN_FULL) {
-        if (job->prune && n_comp > 1 && *s->dense == 0) {
-            FN(full_pruned)(job, t, s, n, padded);
+        if (FN(prunes)(job, s)) {
+            FN(full_pruned)(job, t, s, begin, n, padded);
             return;
         }
         for (ptrdiff_t k = 0; k < n_comp; k++)
