@@ -166,7 +166,12 @@ def test_without_a_command_it_finds_digits_and_topics(monkeypatch, capsys):
     assert out.count("◀ lowest") == 1
     assert re.search(r"plain NumPy +[\d.]+ m?s .* [\d.]+ × as long", out)
     assert re.search(r"bounds agree (exactly|to \de-1\d)", out)
-    assert out.index("The components") < out.index("Docstrings of") < out.index("The topics")
+    assert out.index("The components") < out.index("Topics of images") < out.index("Docstrings of")
+    assert out.index("Docstrings of") < out.index("The topics")
+    assert int(re.search(r"wherever in the image they are:\n +(\d+)% right", out)[1]) > 50
+    shares = [int(share) for share in re.findall(r"(\d+)%: \d, \d", out)]
+    assert len(shares) == 10
+    assert 95 <= sum(shares) <= 105
 
 
 def test_timing_makes_equal_iterations(monkeypatch):

@@ -27,7 +27,7 @@ def _build_parser():
     parser = _Parser(
         prog="python -m fastem",
         description="Latent-variable models fitted by expectation-maximization. "
-        "Without a command: a Gaussian mixture and a topic model, fitted to real data that need no "
+        "Without a command: a Gaussian mixture and topic models, fitted to real data that need no "
         "download.",
     )
     parser.add_argument("--version", action="version", version=f"fastem {__version__}")

@@ -1,8 +1,8 @@
 """``python -m fastem``: what the library does, on handwritten digits and docstrings: no download.
 
 The 1,797 images of the UCI digits come with scikit-learn. Their ten classes are known, so one can
-see whether the components, which EM found without them, mean anything. The docstrings come with
-Python and the packages that this one needs.
+see whether the components and the topics, which EM found without them, mean anything. The
+docstrings come with Python and the packages that this one needs.
 """
 
 import argparse
@@ -30,9 +30,9 @@ def add_parser(subparsers):
     parser = subparsers.add_parser(
         "demo",
         help="find digits in images and topics in docstrings (this runs without a command, too)",
-        description="Fit Gaussian mixtures to scikit-learn's handwritten digits, and topics to the "
-        "docstrings of installed packages; show what they found, and how long it took beside "
-        "plain NumPy.",
+        description="Fit Gaussian mixtures and topics of patches to scikit-learn's handwritten "
+        "digits, and topics of words to the docstrings of installed packages; show what they "
+        "found, and how long it took beside plain NumPy.",
     )
     parser.add_argument(
         "--seed",
@@ -48,7 +48,7 @@ def add_parser(subparsers):
 def main(args):
     """Fit, and print what was found."""
     from fastem import __version__
-    from fastem._cli import report
+    from fastem._cli import demo_patches, report
     from fastem._cli.fitting import fit_each
     from fastem._cli.screen import Screen
     from fastem._cli.table import count
@@ -68,6 +68,7 @@ def main(args):
     timings = compare(X, best.mixture, n_iter=N_ITER, budget=TIMING_BUDGET)
     report.timing_section(screen, timings, best.mixture.n_components, X.shape, N_ITER)
     _time_patches(screen, args)
+    demo_patches.show(screen, args)
     _show_topics(screen, args)
     screen.heading("Your own data")
     screen.print("  python -m fastem cluster FILE.csv -k 8")
