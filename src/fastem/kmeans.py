@@ -208,10 +208,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
                     f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}."
                 )
             sample_weight = check_sample_weight(sample_weight, X)
-            n_init = self._check_n_init()
+            self._n_init = self._check_n_init()  # scikit-learn's tests read it
             init = self._check_init(X)
             with _centered(X, self.copy_x) as mean:
-                best = self._fit(X, mean, sample_weight, init, n_init)
+                best = self._fit(X, mean, sample_weight, init)
             n_found = len(np.unique(best["labels_"]))
         if n_found < self.n_clusters:
             warnings.warn(
@@ -222,7 +222,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             )
         return self
 
-    def _fit(self, X, mean, sample_weight, init, n_init):
+    def _fit(self, X, mean, sample_weight, init):
         """Fit centered data; return the fitted attributes of the best start."""
         n_threads = useful_threads(effective_n_jobs(self.n_jobs), X.shape, self.n_clusters)
         block = Block(X, sample_weight, n_threads)
@@ -246,7 +246,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
                 start,
                 tol=0.0,
                 verbose=0,
-                n_init=n_init,
+                n_init=self._n_init,
                 callbacks=watchers,
                 X=X,
                 sample_weight=sample_weight,
@@ -262,15 +262,18 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
 
     def _check_n_init(self):
         """Return the number of starts."""
-        given = not (isinstance(self.init, str) or callable(self.init))
-        if given and self.n_init not in ("auto", 1):
-            warnings.warn(
-                "Explicit initial center position passed: performing only one init in "
-                f"{type(self).__name__} instead of n_init={self.n_init}.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-        return self._n_init
+        if not (isinstance(self.init, str) or callable(self.init)):
+            if self.n_init not in ("auto", 1):
+                warnings.warn(
+                    "Explicit initial center position passed: performing only one init in "
+                    f"{type(self).__name__} instead of n_init={self.n_init}.",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+            return 1
+        if self.n_init != "auto":
+            return self.n_init
+        return 1 if isinstance(self.init, str) and self.init == "k-means++" else 10
 
     def _check_init(self, X):
         """Return `init`; an array is validated."""
@@ -435,15 +438,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         return -inertia_of(X, self.cluster_centers_, labels, sample_weight, n_threads)
 
     # ---- what scikit-learn's own tests reach for -------------------------------------------
-
-    @property
-    def _n_init(self):
-        """The number of starts."""
-        if isinstance(self.init, str) or callable(self.init):
-            if self.n_init == "auto":
-                return 1 if isinstance(self.init, str) and self.init == "k-means++" else 10
-            return self.n_init
-        return 1
 
     def _init_centroids(
         self,
