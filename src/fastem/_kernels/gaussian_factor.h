@@ -9,59 +9,93 @@ static ptrdiff_t FN(factor_bytes)(ptrdiff_t d)
     return 2 * d * FN(factor_row)(d) * (ptrdiff_t)sizeof(REAL);
 }
 
-/* to[j] -= sum over i < n of a[i] from[i * row + j], j in [begin, row) */
-ALWAYS_INLINE void FN(subtract_rows)(const int n, const REAL *a, const REAL *from, ptrdiff_t row,
-                                     ptrdiff_t begin, REAL *to)
+/* to[t][j] -= sum over i < n of a[t][i] from[i][j] for n_to rows `to`, j in [begin, row). Four rows
+ * by four: a row that is read serves four times. */
+ALWAYS_INLINE void FN(subtract_rows)(const int n_to, const int n, REAL a[4][4], const REAL *from,
+                                     ptrdiff_t row, ptrdiff_t begin, REAL *to)
 {
     for (ptrdiff_t j = begin / VL * VL; j < row; j += VL) {
-        vec sum = FN(load)(to + j);
+        vec source[4];
         UNROLL
         for (int i = 0; i < n; i++)
-            sum -= a[i] * FN(load)(from + i * row + j);
-        FN(store)(to + j, sum);
+            source[i] = FN(load)(from + i * row + j);
+        UNROLL
+        for (int t = 0; t < n_to; t++) {
+            vec sum = FN(load)(to + t * row + j);
+            UNROLL
+            for (int i = 0; i < n; i++)
+                sum -= a[t][i] * source[i];
+            FN(store)(to + t * row + j, sum);
+        }
     }
 }
 
-/* Cholesky's R, upper, R^T R = the covariance; 4 rows at a time, so that what lies below them is
- * read and written once for four. Returns whether it is positive definite. */
+/* row[j] *= factor, j in [begin, row) */
+ALWAYS_INLINE void FN(scale_row)(REAL *to, REAL factor, ptrdiff_t begin, ptrdiff_t row)
+{
+    for (ptrdiff_t j = begin / VL * VL; j < row; j += VL)
+        FN(store)(to + j, FN(load)(to + j) * factor);
+}
+
+/* Cholesky's R, upper, R^T R = the covariance; 4 rows at a time. What it leaves below the diagonal
+ * means nothing. Returns whether the covariance is positive definite. */
 static int FN(factor_upper)(ptrdiff_t d, ptrdiff_t row, REAL *r)
 {
+    REAL a[4][4];
     for (ptrdiff_t j0 = 0; j0 < d; j0 += 4) {
-        ptrdiff_t j1 = j0 + 4 < d ? j0 + 4 : d;
+        ptrdiff_t j1 = j0 + 4 < d ? j0 + 4 : d, below = j1;
+        const REAL *pivots = r + j0 * row;
         for (ptrdiff_t j = j0; j < j1; j++) {
-            REAL *own = r + j * row, inverse;
-            for (ptrdiff_t i = j0; i < j; i++)
-                FN(subtract_rows)(1, r + i * row + j, r + i * row, row, j, own);
+            REAL *own = r + j * row;
+            for (ptrdiff_t i = j0; i < j; i++) {
+                a[0][0] = r[i * row + j];
+                FN(subtract_rows)(1, 1, a, r + i * row, row, j, own);
+            }
             if (!(own[j] > 0) || own[j] == (REAL)INFINITY)
                 return 0;
-            inverse = 1 / sqrt(own[j]);
-            for (ptrdiff_t k = j / VL * VL; k < row; k += VL)
-                FN(store)(own + k, FN(load)(own + k) * inverse);
+            FN(scale_row)(own, 1 / sqrt(own[j]), j, row);
         }
-        for (ptrdiff_t below = j1; below < d; below++) { /* only whole blocks of 4 come here */
-            REAL a[4];
+        for (; below + 4 <= d; below += 4) { /* only whole blocks of 4 come here */
+            for (int t = 0; t < 4; t++)
+                for (int i = 0; i < 4; i++)
+                    a[t][i] = pivots[i * row + below + t];
+            FN(subtract_rows)(4, 4, a, pivots, row, below, r + below * row);
+        }
+        for (; below < d; below++) {
             for (int i = 0; i < 4; i++)
-                a[i] = r[(j0 + i) * row + below];
-            FN(subtract_rows)(4, a, r + j0 * row, row, below, r + below * row);
+                a[0][i] = pivots[i * row + below];
+            FN(subtract_rows)(1, 4, a, pivots, row, below, r + below * row);
         }
     }
     return 1;
 }
 
-/* x = the inverse of R, upper, from its last row up; what x holds left of the diagonal is zero. */
+/* x = the inverse of R, upper, from its last rows up; what x holds left of the diagonal is zero. */
 static void FN(invert_upper)(ptrdiff_t d, ptrdiff_t row, const REAL *r, REAL *x)
 {
+    REAL a[4][4];
     memset(x, 0, d * row * sizeof(REAL));
-    for (ptrdiff_t i = d - 1; i >= 0; i--) {
-        REAL *own = x + i * row, inverse = 1 / r[i * row + i];
-        ptrdiff_t k = i + 1;
-        for (; k + 4 <= d; k += 4)
-            FN(subtract_rows)(4, r + i * row + k, x + k * row, row, k, own);
-        for (; k < d; k++)
-            FN(subtract_rows)(1, r + i * row + k, x + k * row, row, k, own);
-        for (k = i / VL * VL; k < row; k += VL)
-            FN(store)(own + k, FN(load)(own + k) * inverse);
-        own[i] = inverse;
+    for (ptrdiff_t i0 = (d - 1) / 4 * 4; i0 >= 0; i0 -= 4) {
+        ptrdiff_t i1 = i0 + 4 < d ? i0 + 4 : d, k = i1;
+        for (; k + 4 <= d; k += 4) { /* only whole blocks of 4 have rows below them */
+            for (int t = 0; t < 4; t++)
+                memcpy(a[t], r + (i0 + t) * row + k, sizeof a[t]);
+            FN(subtract_rows)(4, 4, a, x + k * row, row, k, x + i0 * row);
+        }
+        for (; k < d; k++) {
+            for (int t = 0; t < 4; t++)
+                a[t][0] = r[(i0 + t) * row + k];
+            FN(subtract_rows)(4, 1, a, x + k * row, row, k, x + i0 * row);
+        }
+        for (ptrdiff_t i = i1 - 1; i >= i0; i--) {
+            REAL *own = x + i * row, inverse = 1 / r[i * row + i];
+            for (k = i + 1; k < i1; k++) {
+                a[0][0] = r[i * row + k];
+                FN(subtract_rows)(1, 1, a, x + k * row, row, k, own);
+            }
+            FN(scale_row)(own, inverse, i, row);
+            own[i] = inverse;
+        }
     }
 }
 
