@@ -272,6 +272,7 @@ class KMeansCase(Case):
     bounded: bool
 
     chunk_rows: ClassVar[int] = 512
+    many_rows: ClassVar[int] = 16_421
     equivariant: ClassVar[bool] = True
 
     def __str__(self):

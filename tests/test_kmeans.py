@@ -10,6 +10,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastem
 from fastem import KMeans, _kmeans
+from fastem._kernels import kmeans as kernel
 from fastem._kmeans import Block, Bounds, KMeansEM, KMeansParams
 
 try:
@@ -253,17 +254,72 @@ def test_groups_of_centers_are_of_one_size():
         assert max(sizes) - min(sizes) <= max(1, n_groups // 5)
 
 
+@pytest.mark.parametrize(("d", "k"), [(2, 8), (20, 30)])
 @pytest.mark.usefixtures("bounds_at_once")
 @pytest.mark.skipif(not fastem.has_openmp(), reason="this build has one thread")
-def test_bits_do_not_depend_on_threads():
-    """Whole fits with bounds: the same bits for 1, 2, 3 and 8 threads."""
-    X = data(n=40_001, d=20, k=30)
-    expected = KMeans(30, random_state=0, n_jobs=1, max_iter=20).fit(X)
+def test_bits_do_not_depend_on_threads(monkeypatch, d, k):
+    """Whole fits, with bounds or with sums of moved rows: the same bits for any threads."""
+    if d == 2:
+        monkeypatch.setattr(_kmeans, "_pays", lambda block, n_clusters: False)
+    X = data(n=40_001, d=d, k=k)
+    expected = KMeans(k, random_state=0, n_jobs=1, max_iter=20).fit(X)
     for n_jobs in (2, 3, 8):
-        fitted = KMeans(30, random_state=0, n_jobs=n_jobs, max_iter=20).fit(X)
+        fitted = KMeans(k, random_state=0, n_jobs=n_jobs, max_iter=20).fit(X)
         assert_array_equal(fitted.cluster_centers_, expected.cluster_centers_)
         assert_array_equal(fitted.labels_, expected.labels_)
         assert fitted.lower_bounds_ == expected.lower_bounds_
+
+
+# ---- sums ------------------------------------------------------------------------------------
+
+
+@DTYPES
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 33])
+@pytest.mark.parametrize("k", [1, 3, 16, 17])
+@pytest.mark.parametrize("layout", ["dense", "sparse", "rows with gaps"])
+@pytest.mark.usefixtures("every_instruction_set")
+def test_moved_rows_give_the_sums_of_all(dtype, d, k, layout):
+    """Both ways to sum are the oracle's at any next centers: every panel and every ragged end."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(-9, 10, (557, d)).astype(dtype)  # sums are exact
+    X[rng.random(X.shape) < 0.3] = 0
+    given = sp.csr_array(X) if layout == "sparse" else X
+    if layout == "sparse":
+        given.indices, given.indptr = given.indices.astype(np.int32), given.indptr.astype(np.int32)
+    elif layout == "rows with gaps":
+        given = np.full((557, d + 2), np.inf, dtype)[:, :d]
+        given[:] = X
+    block, again = Block(given, None), np.full(557, -1, np.int32)
+    rows, weights = np.zeros((k, d)), np.zeros(k)
+    for size in (0, 0.1, 0.3, 9, 0):
+        centers = np.round(X[:k] + size * rng.normal(size=(k, d)), 3)
+        expected = oracle.e_step(X.astype(float), centers)
+        block.n_changed = 557  # so many that all rows are summed
+        block.assign(centers, 2)
+        moved = kernel.assign(block.job(centers), again, 2, True, True)
+        rows, weights = rows + moved[0], weights + moved[1]
+        assert_array_equal(again, block.labels)
+        assert moved[2] == block.n_changed
+        if dtype == np.float64:
+            assert_array_equal(block.labels, expected["labels"])
+        assert_array_equal(weights, np.bincount(block.labels, minlength=k))
+        assert_array_equal(block.weights, weights)
+        for label in range(k):
+            assert_array_equal(rows[label], X[block.labels == label].sum(axis=0, dtype=float))
+        assert_array_equal(block.rows, rows)
+
+
+def test_settled_labels_are_summed_by_moves(monkeypatch):
+    """At the end of a fit only rows that move are added; with weights always all of them."""
+    seen, assign = [], kernel.assign
+    monkeypatch.setattr(kernel, "assign", lambda *a: seen.append(a[3:5]) or assign(*a))
+    X = data(n=3000, d=2, k=8, spread=2.0)
+    for weight in (None, np.linspace(1, 2, 3000)):
+        seen.clear()
+        KMeans(8, random_state=0, tol=0).fit(X, sample_weight=weight)
+        steps = [moves for *sums, moves in seen if sums == [True]]
+        assert steps[0] is False
+        assert steps[-1] is (weight is None)
 
 
 # ---- doors -----------------------------------------------------------------------------------

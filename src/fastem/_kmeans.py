@@ -14,6 +14,7 @@ __all__ = ["Block", "KMeansEM", "KMeansParams", "inertia_of", "labels_of", "usef
 
 _SETTLED = 0.01  # of the labels change at most: from then on bounds pay,
 _SETTLED_LONG = 0.005  # with many features, whose rows lie about as near to every center
+_MOVED, _MOVED_FEW = 0.3, 0.02  # of the labels change: fewer rows to add than all, twice
 _MOST_SEARCHED = 0.5  # of the distances, beyond which bounds cost more than they save
 _LEAST_BOUNDED = 1e7  # n K D below which they never do
 
@@ -100,17 +101,25 @@ class Block:
         """Move every sample to its nearest center; update the sums of each cluster's rows."""
         job, bounds = self.job(centers), self.bounds
         arrays = None if bounds is None else bounds.move(centers)
-        rows, weights, changed, searched = kernel.assign(job, self.labels, n_threads, True, arrays)
-        if bounds is None:
-            self.rows, self.weights = rows, weights
-        else:
+        moves = bounds is not None or self._moves_pay(len(centers))
+        rows, weights, changed, searched = kernel.assign(
+            job, self.labels, n_threads, True, moves, arrays
+        )
+        if moves:
+            rows, weights = self.rows + rows, self.weights + weights
+        self.rows, self.weights, self.n_changed = rows, weights, changed
+        if bounds is not None:
             if not bounds.fresh and searched > _MOST_SEARCHED * bounds.lower.size:
                 self.bounds, self.settled = None, changed / len(self.labels) / 2
             bounds.fresh = False
-            self.rows, self.weights = self.rows + rows, self.weights + weights
             if self.sample_weight is not None:  # an empty cluster must weigh exactly 0
                 self.weights = np.bincount(self.labels, self.sample_weight, len(centers))
-        self.n_changed = changed
+
+    def _moves_pay(self, n_clusters):
+        """Return whether to add only the rows whose label changes to the sums so far."""
+        few = self.X.shape[1] <= 4 and n_clusters <= 16  # which the kernel sums faster
+        share = _MOVED_FEW if few else _MOVED
+        return self.sample_weight is None and self.n_changed < share * len(self.labels)
 
     def distances(self, centers, n_threads):
         """Return each sample's squared distance to its center, (n,)."""

@@ -17,6 +17,7 @@ def assign(
     labels: np.ndarray,
     n_threads: int,
     sums: bool = False,
+    moves: bool = False,
     bounds: dict[str, Any] | None = None,
 ) -> tuple[Any, Any, Any, Any]: ...
 def distances(

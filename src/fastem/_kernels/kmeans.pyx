@@ -33,6 +33,7 @@ cdef extern from "kmeans_job.h":
         double scale
         const double *centers
         int32_t *labels
+        int moves
         Py_ssize_t n_groups
         const int32_t *group
         float *upper
@@ -122,7 +123,7 @@ cdef class Job:
         return <void *> <uintptr_t> array.__array_interface__["data"][0]
 
 
-def assign(Job job, labels, int n_threads, bint sums=False, bounds=None):
+def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bounds=None):
     """Find the nearest center of each sample, the first one of equals.
 
     Equivalent to, with d the squared distances (n, K)::
@@ -138,9 +139,11 @@ def assign(Job job, labels, int n_threads, bint sums=False, bounds=None):
     n_threads : int
     sums : bool, default=False
         Whether to sum rows.
+    moves : bool, default=False
+        Whether the sums are the changes since the labels so far.
     bounds : dict or None
-        Arrays by name, see kmeans_job.h: rows whose label they decide are passed over, and the sums
-        are the changes since the labels so far.
+        Arrays by name, see kmeans_job.h: rows whose label they decide are passed over. Needs
+        `moves`.
 
     Returns
     -------
@@ -153,6 +156,7 @@ def assign(Job job, labels, int n_threads, bint sums=False, bounds=None):
     cdef kmeans_job *c = &job.c
     cdef Py_ssize_t k = c.n_clusters, d = c.n_features
     c.labels = <int32_t *> job.address(labels)
+    c.moves = moves
     if bounds is not None:
         c.n_groups = len(bounds["group_drift"])
         c.group = <const int32_t *> job.address(bounds["group"])
@@ -194,10 +198,12 @@ cdef _run(Job job, kmeans_step step, int n_threads, Py_ssize_t size):
     cdef const kmeans_ops *ops = job.ops
     cdef Py_ssize_t n_chunks = _up(c.n_samples, KMEANS_CHUNK) // KMEANS_CHUNK, lane
     cdef Py_ssize_t n_lanes = MOST_LANES, width = _up(size, 16)
-    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(c)
+    # No line of the cache, nor the next that is fetched with it, holds buffers of two threads.
+    cdef Py_ssize_t scratch_bytes = _up(ops.scratch_bytes(c), 64) + 128
     cdef double clock = omp_get_wtime()
     cdef int stop = 0
     cdef char *scratch
+    cdef void *memory
     cdef void *tables
     if size:
         n_lanes = max(LEAST_LANES, min(MOST_LANES, LANE_BYTES // (8 * width)))
@@ -205,12 +211,13 @@ cdef _run(Job job, kmeans_step step, int n_threads, Py_ssize_t size):
     n_threads = max(1, min(n_threads, n_lanes))
     sums = np.zeros((n_lanes, width))
     cdef double[:, ::1] lanes = sums
-    scratch = <char *> calloc(n_threads, scratch_bytes)
+    memory = calloc(n_threads * scratch_bytes + 64, 1)
     tables = malloc(ops.tables_bytes(c))
-    if scratch == NULL or tables == NULL:
-        free(scratch)
+    if memory == NULL or tables == NULL:
+        free(memory)
         free(tables)
         raise MemoryError(f"no {n_threads * scratch_bytes + ops.tables_bytes(c)} bytes for buffers")
+    scratch = <char *> memory + 64 - <uintptr_t> memory % 64
     ops.prepare(c, tables)
     c.tables = tables
     try:
@@ -220,7 +227,7 @@ cdef _run(Job job, kmeans_step step, int n_threads, Py_ssize_t size):
                   scratch + omp_get_thread_num() * scratch_bytes,
                   &lanes[lane, 0] if size else NULL, &stop, &clock)
     finally:
-        free(scratch)
+        free(memory)
         free(tables)
     if stop:
         raise_pending()

@@ -213,17 +213,14 @@ static void FN(bounded_chunk)(const kmeans_job *job, const tables_t *t, ptrdiff_
         tally[1] += (double)FN(search_groups)(job, t, begin, s, count);
     for (ptrdiff_t i = 0; i < count; i++) {
         ptrdiff_t row = begin + s->list[i];
-        int32_t old = job->labels[row], new = s->center[i];
+        int32_t new = s->center[i];
         REAL squared = s->norm[i] + s->best[i];
-        double weight = FN(weight)(job, row);
         job->upper[row] = FN(at_least)((squared > 0 ? squared : 0) + (REAL)job->error);
         job->lower[row * job->n_groups + job->group[new]] =
             FN(at_most)(s->norm[i] + s->second[i] - job->error);
-        if (old == new)
+        if (job->labels[row] == new)
             continue;
-        if (old >= 0)
-            FN(add_row)(job, row, -weight, old, sums);
-        FN(add_row)(job, row, weight, new, sums);
+        FN(move_row)(job, row, new, sums);
         job->labels[row] = new;
         tally[0] += 1;
     }

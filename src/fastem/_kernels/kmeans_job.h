@@ -21,6 +21,7 @@ typedef struct {
     /* the parameters, and where each sample was and is */
     const double *centers; /* (K, D) */
     int32_t *labels;       /* (n,) in: the labels so far, -1 for none; out: the nearest centers */
+    int moves;             /* sums are of the rows whose label changes: with bounds always */
     /* bounds on distances, for samples whose label they can keep; n_groups 0: none */
     ptrdiff_t n_groups;
     const int32_t *group;     /* (K,) of each center */
@@ -51,7 +52,7 @@ typedef struct {
     ptrdiff_t (*tables_bytes)(const kmeans_job *);
     void (*prepare)(const kmeans_job *, void *tables);
     ptrdiff_t (*scratch_bytes)(const kmeans_job *);
-    /* Writes labels; adds the rows to the sums, or with bounds the changes alone. */
+    /* Writes labels; adds the rows to the sums, or the changes alone. */
     kmeans_step chunk;
     /* Adds to sums[0] the weighted squared distances of rows to the centers of their labels. */
     kmeans_step distances;

@@ -12,7 +12,7 @@
 typedef struct {
     REAL *panel;     /* (D, PANEL) */
     REAL *products;  /* CSR only: (K rounded up to VL,) distances of one row */
-    int32_t *list;   /* (KMEANS_CHUNK,) rows that may change their center */
+    int32_t *list;   /* (KMEANS_CHUNK,) rows that may change their center, or do */
     int32_t *some;   /* (KMEANS_CHUNK,) those of them that one group is to be searched for */
     int32_t *own;    /* (KMEANS_CHUNK,) the group of the listed rows' centers */
     float *least;    /* (KMEANS_CHUNK,) the smallest lower bound of each row */
@@ -22,13 +22,7 @@ typedef struct {
     int32_t *center; /* (KMEANS_CHUNK,) the nearest so far */
 } scratch_t;
 
-/* The number of sums if they are so few that a panel is added to each under a mask, else 0. Adding
- * row after row to a few places, each sum would wait for the one before. */
-ALWAYS_INLINE ptrdiff_t FN(few_sums)(const kmeans_job *job)
-{
-    ptrdiff_t d = job->n_features, k = job->n_clusters;
-    return job->x && !job->n_groups && !job->sample_weight && d <= 3 && k <= 16 ? k * (d + 1) : 0;
-}
+#include "kmeans_few.h"
 
 static ptrdiff_t FN(lay_scratch)(const kmeans_job *job, char *memory, scratch_t *s)
 {
@@ -72,6 +66,15 @@ ALWAYS_INLINE void FN(add_row)(const kmeans_job *job, ptrdiff_t row, double weig
 ALWAYS_INLINE double FN(weight)(const kmeans_job *job, ptrdiff_t row)
 {
     return job->sample_weight ? job->sample_weight[row] : 1;
+}
+
+/* Moves a row from the sums of its label's cluster to those of another. */
+ALWAYS_INLINE void FN(move_row)(const kmeans_job *job, ptrdiff_t row, int32_t new, double *sums)
+{
+    double weight = FN(weight)(job, row);
+    if (job->labels[row] >= 0)
+        FN(add_row)(job, row, -weight, job->labels[row], sums);
+    FN(add_row)(job, row, weight, new, sums);
 }
 
 /* Squared distance of a row to a center, in the data's own coordinates. */
@@ -133,63 +136,6 @@ static int32_t FN(nearest_sparse)(const kmeans_job *job, const tables_t *t, ptrd
     return (int32_t)best;
 }
 
-/* a + x in the lanes where index is k. */
-ALWAYS_INLINE vec FN(add_where)(vec a, ivec index, INT k, vec x)
-{
-#if VEC_BYTES == 64 && defined(REAL_IS_FLOAT)
-    __mmask16 equal = _mm512_cmpeq_epi32_mask((__m512i)index, _mm512_set1_epi32(k));
-    return (vec)_mm512_mask_add_ps((__m512)a, equal, (__m512)a, (__m512)x);
-#elif VEC_BYTES == 64
-    __mmask8 equal = _mm512_cmpeq_epi64_mask((__m512i)index, _mm512_set1_epi64(k));
-    return (vec)_mm512_mask_add_pd((__m512d)a, equal, (__m512d)a, (__m512d)x);
-#elif VEC_BYTES
-    return a + FN(from_bits)((ivec)(FN(bits)(x) & (ivec)(index == k)));
-#else
-    return index == k ? a + x : a;
-#endif
-}
-
-/* Adds a whole panel to few sums. */
-ALWAYS_INLINE void FN(add_panel)(const int d, const REAL *panel, const INT *labels,
-                                 ptrdiff_t n_clusters, REAL *lanes)
-{
-    vec x[PANEL_VECS][4];
-    ivec index[PANEL_VECS];
-    UNROLL
-    for (int v = 0; v < PANEL_VECS; v++) {
-        memcpy(&index[v], labels + v * VL, sizeof(ivec));
-        UNROLL
-        for (int i = 0; i < d; i++)
-            x[v][i] = FN(load)(panel + i * PANEL + v * VL);
-        x[v][d] = FN(fill)(1);
-    }
-    for (ptrdiff_t k = 0; k < n_clusters; k++, lanes += (d + 1) * VL)
-        UNROLL
-        for (int i = 0; i <= d; i++) {
-            vec sum = FN(load)(lanes + i * VL);
-            UNROLL
-            for (int v = 0; v < PANEL_VECS; v++)
-                sum = FN(add_where)(sum, index[v], (INT)k, x[v][i]);
-            FN(store)(lanes + i * VL, sum);
-        }
-}
-
-/* Adds the lanes of few sums to a chunk's sums, in the data's own coordinates. */
-static void FN(add_lanes)(const kmeans_job *job, const REAL *lanes, double *sums)
-{
-    ptrdiff_t d = job->n_features;
-    for (ptrdiff_t k = 0; k < job->n_clusters; k++)
-        for (ptrdiff_t i = 0; i <= d; i++, lanes += VL) {
-            double sum = 0;
-            for (ptrdiff_t l = 0; l < VL; l++)
-                sum += lanes[l];
-            if (i < d)
-                sums[k * d + i] += sum / job->scale;
-            else
-                sums[job->n_clusters * d + k] += sum;
-        }
-}
-
 static void FN(add_rows)(const kmeans_job *job, ptrdiff_t first, ptrdiff_t rows,
                          const int32_t *labels, double *sums)
 {
@@ -208,44 +154,69 @@ static void FN(add_rows)(const kmeans_job *job, ptrdiff_t first, ptrdiff_t rows,
         FN(add_row)(job, first + r, FN(weight)(job, first + r), labels[r], sums);
 }
 
+/* Moves the rows of a chunk whose label changes to the sums of their new cluster. */
+static void FN(move_rows)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, scratch_t *s,
+                          double *sums)
+{
+    const int32_t *restrict labels = job->labels + begin, *restrict nearest = s->center;
+    ptrdiff_t count = 0;
+    for (ptrdiff_t first = 0; first < n; first += 16) {
+        ptrdiff_t last = first + 16 < n ? first + 16 : n;
+        int32_t differ = 0;
+        for (ptrdiff_t r = first; r < last; r++)
+            differ |= labels[r] ^ nearest[r];
+        for (ptrdiff_t r = first; differ && r < last; r++) {
+            s->list[count] = (int32_t)r;
+            count += labels[r] != nearest[r];
+        }
+    }
+    for (ptrdiff_t i = 0; i < count; i++)
+        FN(move_row)(job, begin + s->list[i], nearest[s->list[i]], sums);
+}
+
 /* Sets the labels of a chunk; returns how many changed. Where none did, nothing is written: with few
  * features that is a good part of what goes through memory. */
-static ptrdiff_t FN(set_labels)(const int32_t *restrict nearest, ptrdiff_t n,
-                                int32_t *restrict labels)
+static ptrdiff_t FN(set_labels)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, scratch_t *s,
+                                double *sums)
 {
-    int32_t changed = 0;
+    int32_t *restrict labels = job->labels + begin, changed = 0;
+    const int32_t *restrict nearest = s->center;
     for (ptrdiff_t r = 0; r < n; r++)
         changed += labels[r] != nearest[r];
+    if (changed && sums && job->moves)
+        FN(move_rows)(job, begin, n, s, sums);
     if (changed)
         memcpy(labels, nearest, n * sizeof(int32_t));
     return changed;
 }
 
-/* The nearest centers of a panel of rows, and the sums of these rows if they are few. */
-ALWAYS_INLINE int FN(dense_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t first,
-                                  ptrdiff_t rows, ptrdiff_t few, scratch_t *s, int32_t *nearest)
+/* Asks for the panel that comes next, so that memory is read while centers are compared. */
+static void FN(fetch_rows)(const kmeans_job *job, ptrdiff_t row)
 {
-    nearest_t near;
+    const char *rows = job->x + row * job->x_row;
+    if (row + PANEL <= job->n_samples)
+        for (ptrdiff_t at = 0; at < PANEL * job->x_row; at += 64)
+            PREFETCH(rows + at);
+}
+
+/* The nearest centers of a panel of rows. */
+static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t first,
+                            ptrdiff_t rows, scratch_t *s, int32_t *nearest)
+{
+    int32_t places[64]; /* in the table, which has the centers in their own order */
     FN(pack)(job, t, first, NULL, rows, s->panel);
-    FN(nearest)(job, t, s->panel, &near); /* places in the table are centers */
-    for (ptrdiff_t r = 0; r < PANEL; r++)
-        nearest[r] = (int32_t)near.index[r];
-    if (!few || rows < PANEL)
-        return 0;
-    if (job->n_features == 1)
-        FN(add_panel)(1, s->panel, near.index, job->n_clusters, s->lanes);
-    else if (job->n_features == 2)
-        FN(add_panel)(2, s->panel, near.index, job->n_clusters, s->lanes);
-    else
-        FN(add_panel)(3, s->panel, near.index, job->n_clusters, s->lanes);
-    return 1;
+    FN(fetch_rows)(job, first + PANEL);
+    FN(nearest)(job, t, s->panel, rows < PANEL ? places : nearest);
+    if (rows < PANEL)
+        memcpy(nearest, places, rows * sizeof(int32_t));
 }
 
 static void FN(chunk)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, void *memory,
                       double *sums)
 {
     const tables_t *t = job->tables;
-    ptrdiff_t changed, few = sums ? FN(few_sums)(job) : 0;
+    int all_rows = sums && !job->moves;
+    ptrdiff_t changed, done, few = all_rows ? FN(few_sums)(job) : 0;
     scratch_t s;
     FN(lay_scratch)(job, memory, &s);
     if (job->n_groups) {
@@ -253,25 +224,28 @@ static void FN(chunk)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, void 
         return;
     }
     memset(s.lanes, 0, few * VL * sizeof(REAL));
-    for (ptrdiff_t first = 0; first < n; first += PANEL) {
+    done = FN(few_panels)(job, t, begin, n, few, &s);
+    if (all_rows && !few)
+        FN(add_rows)(job, begin, done, s.center, sums);
+    for (ptrdiff_t first = done; first < n; first += PANEL) {
         ptrdiff_t rows = n - first < PANEL ? n - first : PANEL;
         int32_t *nearest = s.center + first;
-        int added = 0;
         if (job->x)
-            added = FN(dense_panel)(job, t, begin + first, rows, few, &s, nearest);
+            FN(dense_panel)(job, t, begin + first, rows, &s, nearest);
         else
             for (ptrdiff_t r = 0; r < rows; r++)
                 nearest[r] = FN(nearest_sparse)(job, t, begin + first + r, s.products);
-        if (sums && !added)
+        if (all_rows)
             FN(add_rows)(job, begin + first, rows, nearest, sums);
     }
     if (few)
         FN(add_lanes)(job, s.lanes, sums);
-    changed = FN(set_labels)(s.center, n, job->labels + begin);
+    changed = FN(set_labels)(job, begin, n, &s, sums);
     if (sums)
         sums[job->n_clusters * (job->n_features + 1)] += (double)changed;
 }
 
 #undef tables_t
 #undef nearest_t
+#undef places_t
 #undef scratch_t

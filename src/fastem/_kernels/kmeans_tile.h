@@ -7,6 +7,7 @@
 #define PANEL (PANEL_VECS * VL)
 #define tables_t FN(tables)
 #define nearest_t FN(nearest_of)
+#define places_t FN(places)
 
 /* Centers by group, in ascending order within it, four at a time; each group is filled up with
  * centers that are infinitely far. |x - c|^2 = |x|^2 + norm + x . coef */
@@ -22,10 +23,22 @@ typedef struct {
     REAL scale;
 } tables_t;
 
+/* Places in the table, or labels, for a vector of rows. */
+#if VEC_BYTES
+typedef int32_t places_t
+    __attribute__((vector_size(VEC_BYTES / sizeof(REAL) * 4), aligned(4), may_alias));
+ALWAYS_INLINE places_t FN(narrow)(ivec a) { return __builtin_convertvector(a, places_t); }
+ALWAYS_INLINE ivec FN(widen)(places_t a) { return __builtin_convertvector(a, ivec); }
+#else
+typedef int32_t places_t;
+ALWAYS_INLINE places_t FN(narrow)(ivec a) { return (places_t)a; }
+ALWAYS_INLINE ivec FN(widen)(places_t a) { return a; }
+#endif
+
 /* The nearest of some centers to each row of a panel, its distance, and that of the second. */
 typedef struct {
     REAL best[64], second[64]; /* |c|^2 - 2 c . x */
-    INT index[64];             /* place in the table */
+    int32_t index[64];         /* place in the table */
 } nearest_t;
 
 ALWAYS_INLINE ptrdiff_t FN(up)(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
@@ -122,8 +135,8 @@ static void FN(prepare)(const kmeans_job *job, void *memory)
 
 /* out[i * PANEL + r] = (x[row of r][i] - shift[i]) * scale; zeros past n. The rows are the listed
  * ones, or with no list those from `begin` on. */
-ALWAYS_INLINE void FN(pack_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
-                                  const int32_t *list, ptrdiff_t n, REAL *out)
+static void FN(pack)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
+                     const int32_t *list, ptrdiff_t n, REAL *out)
 {
     ptrdiff_t d = job->n_features, i = 0;
     const char *rows[64];
@@ -147,78 +160,45 @@ ALWAYS_INLINE void FN(pack_panel)(const kmeans_job *job, const tables_t *t, ptrd
             out[i * PANEL + r] = (((const REAL *)rows[r])[i] - t->shift[i]) * t->scale;
 }
 
-/* The same for a whole panel of few features, whose rows follow each other without a gap. */
-ALWAYS_INLINE void FN(pack_few)(const int d, const REAL *x, const tables_t *t, REAL *out)
-{
-    for (int i = 0; i < d; i++)
-        for (ptrdiff_t r = 0; r < PANEL; r++)
-            out[i * PANEL + r] = (x[r * d + i] - t->shift[i]) * t->scale;
-}
-
-static void FN(pack)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
-                     const int32_t *list, ptrdiff_t n, REAL *out)
-{
-    ptrdiff_t d = job->n_features;
-    const REAL *x = (const REAL *)(job->x + begin * job->x_row);
-    int gapless = !list && n == PANEL && job->x_row == d * (ptrdiff_t)sizeof(REAL);
-    if (gapless && d == 1)
-        FN(pack_few)(1, x, t, out);
-    else if (gapless && d == 2)
-        FN(pack_few)(2, x, t, out);
-    else if (gapless && d == 3)
-        FN(pack_few)(3, x, t, out);
-    else
-        FN(pack_panel)(job, t, begin, list, n, out);
-}
-
 /* ---- the nearest centers ----------------------------------------------------------------- */
 
-/* Lanes of a where it is smaller than best go into best, with their index; the first one stays
- * where two are equal. With `second` that holds the smallest of the others. */
-ALWAYS_INLINE void FN(keep_smaller)(const int with_second, vec a, INT place, vec *best, ivec *index,
-                                    vec *second)
+/* Lanes of a where it is smaller than best go into best, with their place; the first one stays
+ * where two are equal. With `second` that holds the smallest of the others. Each center waits for
+ * the one before no longer than min() takes. */
+ALWAYS_INLINE void FN(keep_smaller)(const int with_second, vec a, ivec place, vec *best,
+                                    ivec *index, vec *second)
 {
 #if VEC_BYTES == 64 && defined(REAL_IS_FLOAT)
     __mmask16 less = _mm512_cmp_ps_mask((__m512)a, (__m512)*best, _CMP_LT_OQ);
-    if (with_second)
-        *second = (vec)_mm512_min_ps((__m512)*second,
-                                     _mm512_mask_mov_ps((__m512)a, less, (__m512)*best));
-    *index = (ivec)_mm512_mask_set1_epi32((__m512i)*index, less, place);
-    *best = (vec)_mm512_mask_mov_ps((__m512)*best, less, (__m512)a);
+    *index = (ivec)_mm512_mask_mov_epi32((__m512i)*index, less, (__m512i)place);
 #elif VEC_BYTES == 64
     __mmask8 less = _mm512_cmp_pd_mask((__m512d)a, (__m512d)*best, _CMP_LT_OQ);
-    if (with_second)
-        *second = (vec)_mm512_min_pd((__m512d)*second,
-                                     _mm512_mask_mov_pd((__m512d)a, less, (__m512d)*best));
-    *index = (ivec)_mm512_mask_set1_epi64((__m512i)*index, less, place);
-    *best = (vec)_mm512_mask_mov_pd((__m512d)*best, less, (__m512d)a);
-#else
+    *index = (ivec)_mm512_mask_mov_epi64((__m512i)*index, less, (__m512i)place);
+#elif VEC_BYTES
     ivec less = (ivec)(a < *best);
-    if (with_second) {
-        vec other = FN(select)(less, *best, a);
-        *second = FN(select)((ivec)(other < *second), other, *second);
-    }
-#if VEC_BYTES
     *index = (less & place) | (*index & ~less);
 #else
-    *index = less ? place : *index;
+    *index = a < *best ? place : *index;
 #endif
-    *best = FN(select)(less, a, *best);
-#endif
+    if (with_second)
+        *second = FN(min)(FN(max)(a, *best), *second);
+    *best = FN(min)(a, *best);
 }
 
-/* The nearest of the centers in some quads to each row of a panel. */
-ALWAYS_INLINE void FN(nearest_in)(const int with_second, const int d_known, ptrdiff_t d_given,
-                                  const tables_t *t, const REAL *x, ptrdiff_t first, ptrdiff_t last,
-                                  nearest_t *out)
+/* The nearest of the centers in some quads to each row of a panel: its place in the table and, if
+ * `two` is not NULL, its distance and that of the second. */
+ALWAYS_INLINE void FN(nearest_in)(const int d_known, ptrdiff_t d_given, const tables_t *t,
+                                  const REAL *x, ptrdiff_t first, ptrdiff_t last, int32_t *out,
+                                  nearest_t *two)
 {
+    const int with_second = two != NULL;
     ptrdiff_t d = d_known ? d_known : d_given;
     vec best[PANEL_VECS], second[PANEL_VECS];
-    ivec index[PANEL_VECS];
+    ivec index[PANEL_VECS], place = FN(bits)(FN(fill)(0)) + (INT)(4 * first);
     UNROLL
     for (int v = 0; v < PANEL_VECS; v++) {
         best[v] = second[v] = FN(fill)((REAL)INFINITY);
-        index[v] = FN(bits)(FN(fill)(0)) + (INT)(4 * first);
+        index[v] = place;
     }
     for (ptrdiff_t quad = first; quad < last; quad++) {
         const REAL *coef = t->coef + quad * d * 4, *norm = t->norm + quad * 4;
@@ -243,36 +223,32 @@ ALWAYS_INLINE void FN(nearest_in)(const int with_second, const int d_known, ptrd
         for (int j = 0; j < 4; j++)
             UNROLL
             for (int v = 0; v < PANEL_VECS; v++)
-                FN(keep_smaller)(with_second, sum[j][v], (INT)(4 * quad + j), &best[v], &index[v],
+                FN(keep_smaller)(with_second, sum[j][v], place + j, &best[v], &index[v],
                                  &second[v]);
+        place += 4;
     }
     UNROLL
     for (int v = 0; v < PANEL_VECS; v++) {
-        FN(store)(out->best + v * VL, best[v]);
-        FN(store)(out->second + v * VL, second[v]);
-        memcpy(out->index + v * VL, &index[v], sizeof(ivec));
+        if (with_second) {
+            FN(store)(two->best + v * VL, best[v]);
+            FN(store)(two->second + v * VL, second[v]);
+        }
+        *(places_t *)(out + v * VL) = FN(narrow)(index[v]);
     }
 }
 
 NOINLINE static void FN(nearest)(const kmeans_job *job, const tables_t *t, const REAL *x,
-                                 nearest_t *out)
+                                 int32_t *out)
 {
-    ptrdiff_t d = job->n_features, last = t->first[1];
-    if (d == 1)
-        FN(nearest_in)(0, 1, d, t, x, 0, last, out);
-    else if (d == 2)
-        FN(nearest_in)(0, 2, d, t, x, 0, last, out);
-    else if (d == 3)
-        FN(nearest_in)(0, 3, d, t, x, 0, last, out);
-    else
-        FN(nearest_in)(0, 0, d, t, x, 0, last, out);
+    FN(nearest_in)(0, job->n_features, t, x, 0, t->first[1], out, NULL);
 }
 
 /* The same in one group, with the distance of the second. */
 NOINLINE static void FN(nearest_two)(const kmeans_job *job, const tables_t *t, const REAL *x,
                                      ptrdiff_t group, nearest_t *out)
 {
-    FN(nearest_in)(1, 0, job->n_features, t, x, t->first[group], t->first[group + 1], out);
+    ptrdiff_t first = t->first[group], last = t->first[group + 1];
+    FN(nearest_in)(0, job->n_features, t, x, first, last, out->index, out);
 }
 
 /* ---- rows where they are ----------------------------------------------------------------- */
@@ -345,7 +321,7 @@ NOINLINE static void FN(nearest_rows)(const kmeans_job *job, const tables_t *t,
     REAL factor = -2 * t->scale * t->scale;
     for (int r = 0; r < FN(TALL); r++) {
         out->best[r] = out->second[r] = (REAL)INFINITY;
-        out->index[r] = (INT)(4 * t->first[group]);
+        out->index[r] = (int32_t)(4 * t->first[group]);
     }
     for (ptrdiff_t quad = t->first[group]; quad < t->first[group + 1]; quad++) {
         REAL products[FN(TALL)][4];
@@ -360,7 +336,7 @@ NOINLINE static void FN(nearest_rows)(const kmeans_job *job, const tables_t *t,
                 REAL other = less ? out->best[r] : a;
                 out->second[r] = other < out->second[r] ? other : out->second[r];
                 out->best[r] = less ? a : out->best[r];
-                out->index[r] = less ? (INT)(4 * quad + j) : out->index[r];
+                out->index[r] = less ? (int32_t)(4 * quad + j) : out->index[r];
             }
     }
 }

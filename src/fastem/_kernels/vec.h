@@ -121,6 +121,22 @@ ALWAYS_INLINE vec FN(max)(vec a, vec b)
 #endif
 }
 
+/* a where it is smaller, else b. */
+ALWAYS_INLINE vec FN(min)(vec a, vec b)
+{
+#if VEC_BYTES == 64 && defined(REAL_IS_FLOAT)
+    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+#elif VEC_BYTES == 64
+    return (vec)_mm512_min_pd((__m512d)a, (__m512d)b);
+#elif VEC_BYTES == 32 && defined(REAL_IS_FLOAT)
+    return (vec)_mm256_min_ps((__m256)a, (__m256)b);
+#elif VEC_BYTES == 32
+    return (vec)_mm256_min_pd((__m256d)a, (__m256d)b);
+#else
+    return FN(select)(a < b, a, b);
+#endif
+}
+
 /* Bit l is set where lane l of a is greater than that of b. */
 ALWAYS_INLINE unsigned FN(mask_greater)(vec a, vec b)
 {
