@@ -210,12 +210,48 @@ def test_incremental_gets_further_in_as_many_passes():
 
 
 def test_batches_have_enough_to_do():
-    """Ten batches, unless these had too little to do, or too many documents."""
-    for n_components, shape, expected in [(2, (60, 40), 60), (100, (3000, 40), 300)]:
+    """Three batches, unless these had too little to do, or too many documents."""
+    for n_components, shape, expected in [(2, (60, 40), 60), (100, (3000, 40), 1000)]:
         counts = sp.csr_array(np.ones(shape))
         assert PLSA(n_components)._batch_size(counts) == expected
-    assert PLSA(100)._batch_size(sp.csr_array(np.ones((50_000, 2)))) == 2000
+    assert PLSA(100)._batch_size(sp.csr_array(np.ones((50_000, 2)))) == 10_000
     assert PLSA(2, batch_size=7)._batch_size(sp.csr_array(np.ones((50, 2)))) == 7
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_replace_relaxes_what_rises(dtype):
+    """As in NumPy, over three visits: the last adds momentum that is not relaxation."""
+
+    def expected_counts(theta, sums):
+        ratio = dense / (theta @ (sums / sums.sum(axis=0)).T)
+        phi = sums / sums.sum(axis=0)
+        new = theta * (ratio @ phi)
+        return new / new.sum(axis=1, keepdims=True), phi * (ratio.T @ theta)
+
+    relax, momentum = 2.5, 1.5
+    dense = np.random.default_rng(0).poisson(1.0, SHAPE) + np.eye(*SHAPE)
+    dense[:, 0] += 1
+    dense[0] += 1
+    theta, topic_word = start()
+    theta, sums = theta / theta.sum(axis=1, keepdims=True), topic_word.T
+    block = Documents(sp.csr_array(dense.astype(dtype)))
+    block.set_topics(padded(theta, K, dtype))
+    model = PLSAEM(K, 0.0, 0.0, 2, relax=relax, momentum=momentum)
+    params = Topics(padded(sums, K, dtype), sums.sum(axis=0), 0.0)
+    statistics = model.e_step(params, block)
+    total = statistics.copy()
+    theta, sums = expected_counts(theta, sums)
+    last = theta
+    for _ in range(3):
+        statistics = model.replace(model.m_step(total), block, statistics, total)
+        new, new_sums = expected_counts(theta, sums)
+        raised = new + relax * np.maximum(new - theta, 0) + momentum * np.maximum(new - last, 0)
+        theta, last = raised / raised.sum(axis=1, keepdims=True), new
+        sums = new_sums + relax * np.maximum(new_sums - sums, 0)
+        tolerance = {"rtol": 1e-10, "atol": 1e-12} if dtype == np.float64 else {"atol": 2e-3}
+        assert_allclose(block.doc_topic[:, :K], theta, **tolerance)
+        assert_allclose(total.word_topic.values[:, :K], sums, **tolerance)
+    assert block.relax == 1.0  # the likelihood rose
 
 
 def test_incremental_total_is_the_sum_of_its_blocks():
@@ -225,12 +261,11 @@ def test_incremental_total_is_the_sum_of_its_blocks():
     doc_topic, topic_word = start()
     for block, some in zip(blocks, rows, strict=True):
         block.set_topics(padded(doc_topic[some], K, X.dtype))
-    model = PLSAEM(K, 0.0, 0.0, 1, relax=2.5)
+    model = PLSAEM(K, 0.0, 0.0, 1, relax=2.5, momentum=1.5)
     one_pass = em._Incremental(model, blocks)
     params = Topics(padded(topic_word.T, K, X.dtype), np.ones(K), 0.0)
     for _ in range(12):
         _, params = one_pass(params, True)
-    assert one_pass.joined == len(blocks)
     expected = sum(statistics.word_topic.dense() for statistics in one_pass.latest)
     assert_allclose(one_pass.total.word_topic.values, expected, atol=1e-10)
     assert_allclose(one_pass.total.totals, expected.sum(axis=0)[:K], rtol=1e-12)

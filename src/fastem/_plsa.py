@@ -24,12 +24,16 @@ class PLSAEM:
         Inverse temperature: the E-step then sees p(w|z)^beta and p(z|d)^beta.
     relax : float, default=0.0
         Over-relaxation in :meth:`replace`: what rises rises by 1 + relax times as much.
+    momentum : float, default=0.0
+        There, too: what documents' topics rose since the last visit is added so often.
     """
 
-    def __init__(self, n_topics, doc_prior, word_prior, n_threads, beta=1.0, relax=0.0):
+    def __init__(
+        self, n_topics, doc_prior, word_prior, n_threads, beta=1.0, relax=0.0, momentum=0.0
+    ):
         self.n_topics, self.n_threads = n_topics, n_threads
         self.doc_prior, self.word_prior = float(doc_prior), float(word_prior)
-        self.beta, self.relax = beta, relax
+        self.beta, self.relax, self.momentum = beta, relax, momentum
 
     def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:
         """Return the expected counts of words in topics; move the documents' topics on."""
@@ -39,8 +43,11 @@ class PLSAEM:
 
     def replace(self, topics, block, old, total, *, bound=True) -> Statistics:
         """Replace a block's old statistics in the total by new ones, over-relaxed; return them."""
-        sums, relax = old.word_topic, block.relax * self.relax
-        value, changes = self._sum(topics, block, sums, bound, total.word_topic.values, relax)
+        sums, steps = old.word_topic, (block.relax * self.relax, block.relax * self.momentum)
+        value, changes = self._sum(
+            topics, block, sums, bound,
+            total.word_topic.values, *steps, block.last_topics(),
+        )  # fmt: skip
         if bound:
             factor = 0.7 if value < old.bound else 1.05
             block.relax = min(1.0, max(0.25, factor * block.relax))
@@ -50,13 +57,13 @@ class PLSAEM:
             bound=value, weight=old.weight, word_topic=sums, totals=old.totals + changes
         )
 
-    def _sum(self, topics, block, sums, bound, total=None, relax=0.0):
+    def _sum(self, topics, block, sums, bound, *replacing):
         """Write the sums of a block and its next topics; return the bound and the totals."""
         log_likelihood = np.empty(block.n_docs) if bound else None
         seen, doc_topic = self._tempered(topics), self._powered(block.doc_topic)
         totals = kernel.e_step(
             block.counts, doc_topic, seen.sums, seen.scale, block.spare, log_likelihood,
-            sums.values, self.n_topics, seen.prior, self.doc_prior, self.n_threads, total, relax,
+            sums.values, self.n_topics, seen.prior, self.doc_prior, self.n_threads, *replacing,
         )  # fmt: skip
         block.swap()
         if log_likelihood is None:

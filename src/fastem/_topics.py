@@ -151,11 +151,17 @@ class Documents:
     def set_topics(self, doc_topic):
         """Set the documents' topics, padded."""
         self.doc_topic, self.spare = doc_topic, np.empty_like(doc_topic)
-        self.relax, self.n_visits = 1.0, 0
+        self.relax, self.n_visits, self._last = 1.0, 0, None
 
     def swap(self):
         """Let the documents' next topics be their topics."""
         self.doc_topic, self.spare = self.spare, self.doc_topic
+
+    def last_topics(self):
+        """Return the documents' topics after the last E-step, before it was over-relaxed."""
+        if self._last is None:  # it was not
+            self._last = self.doc_topic.copy()
+        return self._last
 
     def empty_sums(self, topics):
         """Return uninitialised sums of this block's words."""

@@ -53,7 +53,7 @@ True
 [0.796744, 0.519659]
 >>> incremental = em.fit(TwoCoins(), blocks, start, schedule="incremental", max_iter=10, tol=0)
 >>> incremental.params.round(6).tolist()
-[0.796789, 0.519588]
+[0.796784, 0.519595]
 """
 
 from __future__ import annotations
@@ -186,9 +186,9 @@ def fit(
         'batch' makes an M-step when every block had its E-step: the bound never falls.
         'incremental' makes one after each block, whose statistics replace those of its last visit
         (Neal & Hinton 1998): far fewer iterations where there are many blocks, at the price of
-        keeping every block's statistics. Its first iteration is a batch one; then the blocks join
-        one after another, and an iteration is as many visits as there are blocks. The bound of an
-        iteration sums what each block saw at its last visit, at the parameters of that moment.
+        keeping every block's statistics. Its first iteration is a batch one, except where the model
+        has `statistics_of`. The bound of an iteration sums what each block saw, at the parameters
+        of that moment.
         'stepwise' asks the model for ``step(params, statistics, block) -> params`` after each block
         (Cappé & Moulines 2009), which decides how far to go; nothing is kept.
     tol : float, default=1e-3
@@ -331,41 +331,33 @@ class _Batch:
 class _Incremental(_Batch):
     """One pass: an M-step after each block, whose new statistics replace its old ones.
 
-    After a batch pass it begins with few blocks, and goes over them again as more join. A random
-    start is nearly symmetric, and that is broken on a twentieth of the data as well as on all. A
-    share of the statistics at the start stands in for the blocks that have not joined. A model that
-    can say what its start stands for has all blocks join in the first pass.
+    The first pass is a batch one; of a model that can say what its start stands for, it is not.
     """
 
-    FIRST, GROWTH, SHARE, FADINGS = 0.05, 1.2, 0.1, 16
+    FADINGS = 16
 
     def __init__(self, model, blocks) -> None:
         super().__init__(model, list(blocks))
         self.latest: list[Statistics] = []
-        self.at_start: Any = None
-        self.total: Statistics | None = None  # of those that joined, and the share of the start
-        self.joined, self.share = 0, 0.0
+        self.total: Any = None
 
     def __call__(self, params, check: bool) -> tuple[float, Any]:
         start = params
         if self.latest:
-            visits = 0  # an iteration is about as many as there are blocks
-            while visits + self.joined / 2 < len(self.blocks):
-                params = self.sweep(params, check)
-                visits += self.joined
+            params = self.sweep(params, check)
         elif hasattr(self.model, "statistics_of"):
             params = self.join(params, check)
         else:
             self.latest = [self.expect(params, block, check) for block in self.blocks]
-            self.at_start = self.sum()
-            params = self.model.m_step(self.at_start.copy())
+            self.total = self.sum()
+            params = self.model.m_step(self.total)
         bound = sum(statistics.bound for statistics in self.latest)
         weight = sum(statistics.weight for statistics in self.latest)
         return self.bound(Statistics(bound=bound, weight=weight), start, check), params
 
     def join(self, params, check):
-        """Let all blocks join in one pass, while the start's own statistics fade."""
-        everyone = self.joined = len(self.blocks)
+        """Let the blocks join one after another, while the start's own statistics fade."""
+        everyone = len(self.blocks)
         start = self.model.statistics_of(params)
         total, fading = start.copy(), max(1, everyone // self.FADINGS)
         for number, block in enumerate(self.blocks, 1):
@@ -386,37 +378,13 @@ class _Incremental(_Batch):
         return total
 
     def sweep(self, params, check):
-        """Visit the blocks that joined and some that join now; return the last parameters."""
-        before, everyone = self.joined, len(self.blocks)
-        if before < everyone:
-            wanted = max(self.FIRST * everyone, self.GROWTH * before)
-            self.joined = min(everyone, math.ceil(wanted))
-        total = self.begin(self.SHARE * self.joined / everyone if before < everyone else 0.0)
-        for number, block in enumerate(self.blocks[: self.joined]):
-            if number < before:
-                statistics = self.replace(params, block, self.latest[number], total, check)
-            else:
-                statistics = self.expect(params, block, check)
-                total.add(statistics)
-            self.latest[number] = statistics
+        """Visit each block; return the last parameters."""
+        total = self.total.copy()  # parameters may refer to statistics, and the last pass's stay
+        for number, block in enumerate(self.blocks):
+            self.latest[number] = self.replace(params, block, self.latest[number], total, check)
             params = self.model.m_step(total)
         self.total = total
         return params
-
-    def begin(self, share) -> Statistics:
-        """Return the sum of those that joined, and a share of the start for the others.
-
-        It is a new object: parameters may refer to statistics, and the last pass's must stay.
-        """
-        change, self.share = share - self.share, share
-        if self.total is None:
-            return self.at_start * share
-        if share == 0 and change != 0:  # everyone joined: once without the rounding
-            return self.sum()
-        total = self.total.copy()
-        if change != 0:
-            total.add(self.at_start * change)
-        return total
 
     def replace(self, params, block, old, total, check):
         """Replace a block's old statistics in the total; return its new ones."""

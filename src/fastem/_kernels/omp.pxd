@@ -6,6 +6,8 @@ cdef extern from "fastem_omp.h":
     double omp_get_wtime() noexcept nogil
     int fastem_interrupted(double *last) noexcept nogil
     void fastem_barrier() noexcept nogil
+    unsigned fastem_flush_subnormals(int flush) noexcept nogil
+    void fastem_restore_subnormals(unsigned before) noexcept nogil
 
 
 cdef inline int raise_pending() except -1:

@@ -43,6 +43,8 @@ def e_step(
     n_threads: int,
     total: np.ndarray | None = None,
     relax: float = 0.0,
+    momentum: float = 0.0,
+    last_doc_topic: np.ndarray | None = None,
 ) -> np.ndarray: ...
 def add_rows(total: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None: ...
 def dirichlet_e_step(

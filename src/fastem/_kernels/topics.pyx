@@ -15,7 +15,8 @@ import numpy as np
 from fastem._kernels import runtime
 
 from fastem._kernels.omp cimport (
-    fastem_barrier, fastem_interrupted, omp_get_thread_num, omp_get_wtime, raise_pending,
+    fastem_barrier, fastem_flush_subnormals, fastem_interrupted, fastem_restore_subnormals,
+    omp_get_thread_num, omp_get_wtime, raise_pending,
 )
 
 
@@ -42,6 +43,8 @@ cdef extern from "topics_job.h":
         Py_ssize_t max_sweeps
         double tol
         double relax
+        double momentum
+        void *last_doc_topic
         void *ratio
         void *new_doc_topic
         void *sums
@@ -151,9 +154,7 @@ cdef class Counts:
     cdef _lay_by_word(self):
         """Make the layout by word, which the topics of known documents do not need."""
         doc_begin, word, count = self.held[:3]
-        self._word_id, local = np.unique(word, return_inverse=True)
-        local = local.astype(np.int32)
-        word_begin, doc, position = _transpose(doc_begin, local, len(self._word_id))
+        self._word_id, word_begin, doc, position = _transpose(doc_begin, word)
         ratio = np.empty(self.nnz, count.dtype)
         self.held += [word_begin, doc, position, ratio]
         self.job.word_begin = _int64(word_begin)
@@ -207,14 +208,17 @@ def e_step(
     int n_threads,
     real[:, ::1] total=None,            # INOUT  (V, width)  or None
     double relax=0.0,                   # over-relaxation of what rises
+    double momentum=0.0,                # of documents' topics
+    real[:, ::1] last_doc_topic=None,   # INOUT  (D, width)  new topics before both; with a total
 ):
     """E-step by document and by word; returns the sums' totals over words, (K,).
 
     Equivalent to `documents`, and then ``sums = phi * (ratio.T @ doc_topic)``.
 
     With a total, which may be `topics`, the old sums are replaced in it, ``total += sums - old``;
-    what comes back are the changes of the totals, and ``relax * maximum(new - old, 0)`` is added to
-    the new sums and the new topics of documents, which are normalised again.
+    what comes back are the changes of the totals, and ``relax * maximum(sums - old, 0)`` is added
+    to the new sums. To new topics of documents ``relax * maximum(new - doc_topic, 0) + momentum *
+    maximum(new - last_doc_topic, 0)`` is added before they are normalised again.
     """
     if counts._word_id is None:
         counts._lay_by_word()
@@ -225,6 +229,8 @@ def e_step(
         job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
     if total is not None:
         job.total, job.relax = &total[0, 0], relax
+        job.last_doc_topic = &last_doc_topic[0, 0]
+        job.momentum = momentum
     return _run_with_words(&job, choose(n_topics, real is double), counts, 2.0, n_threads)
 
 
@@ -338,12 +344,14 @@ cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] 
     cdef const Py_ssize_t *docs = counts.doc_cuts
     cdef const Py_ssize_t *words = counts.word_cuts
     cdef int stop = 0
+    cdef unsigned mode
     cdef char *scratch
     n_threads = 1 if work < LEAST_WORK else max(1, min(n_threads, LANES))
     scratch = <char *> calloc(n_threads, scratch_bytes)
     if scratch == NULL:
         raise MemoryError(f"no {n_threads * scratch_bytes} bytes for buffers")
     with nogil, parallel(num_threads=n_threads):
+        mode = fastem_flush_subnormals(1)
         for lane in prange(LANES, schedule="dynamic", chunksize=1):
             _lane(job, ops, docs[lane], docs[lane + 1],
                   scratch + omp_get_thread_num() * scratch_bytes, NULL, &stop, &clock)
@@ -353,6 +361,7 @@ cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] 
                 _lane(job, ops, words[lane], words[lane + 1],
                       scratch + omp_get_thread_num() * scratch_bytes, sums + lane * job.n_topics,
                       &stop, &clock)
+        fastem_restore_subnormals(mode)
     free(scratch)
     if stop:
         raise_pending()
@@ -414,26 +423,28 @@ cdef _cut(const int64_t[::1] begin, Py_ssize_t *cuts):
     cuts[LANES] = n
 
 
-cdef _transpose(const int64_t[::1] doc_begin, const int32_t[::1] word, Py_ssize_t n_words):
-    """Return (word_begin, doc, position): the pattern by word; documents in order.
+cdef _transpose(const int64_t[::1] doc_begin, const int32_t[::1] word):
+    """Return (word_id, word_begin, doc, position): the pattern by word; documents in order.
 
-    Equivalent to ``scipy.sparse.csr_matrix((arange(nnz), word, doc_begin)).tocsc()``.
+    Equivalent to ``scipy.sparse.csr_matrix((arange(nnz), word, doc_begin)).tocsc()``, without the
+    words that do not occur.
     """
-    cdef Py_ssize_t n_docs = doc_begin.shape[0] - 1, nnz = word.shape[0], d, i, w
-    word_begin_array = np.zeros(n_words + 1, dtype=np.int64)
+    cdef Py_ssize_t n_docs = doc_begin.shape[0] - 1, nnz = word.shape[0], d, i
+    n_counts = np.zeros(np.max(word, initial=-1) + 1, np.int64)
     doc_array, position_array = np.empty(nnz, np.int32), np.empty(nnz, np.int32)
-    cdef int64_t[::1] word_begin = word_begin_array, place
+    cdef int64_t[::1] place = n_counts
     cdef int32_t[::1] doc = doc_array, position = position_array
     with nogil:
         for i in range(nnz):
-            word_begin[word[i] + 1] += 1
-        for w in range(n_words):
-            word_begin[w + 1] += word_begin[w]
-    place = word_begin_array.copy()
+            place[word[i]] += 1
+    word_id = np.flatnonzero(n_counts).astype(np.int32)
+    word_begin = np.zeros(len(word_id) + 1, np.int64)
+    np.cumsum(n_counts[word_id], out=word_begin[1:])
+    n_counts[word_id] = word_begin[:-1]
     with nogil:
         for d in range(n_docs):
             for i in range(doc_begin[d], doc_begin[d + 1]):
                 doc[place[word[i]]] = <int32_t> d
                 position[place[word[i]]] = <int32_t> i
                 place[word[i]] += 1
-    return word_begin_array, doc_array, position_array
+    return word_id, word_begin, doc_array, position_array

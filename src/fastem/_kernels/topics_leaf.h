@@ -59,20 +59,26 @@ ALWAYS_INLINE REAL FN(sum_row)(ptrdiff_t width, const REAL *row)
     return sum;
 }
 
-/* row += relax * what it lies above old. */
-ALWAYS_INLINE void FN(relax_row)(ptrdiff_t width, REAL relax, const REAL *old, REAL *row)
+/* row += relax * what it lies above old + momentum * what it lies above last; last = row. */
+ALWAYS_INLINE void FN(relax_row)(ptrdiff_t width, REAL relax, const REAL *old, REAL momentum,
+                                 REAL *last, REAL *row)
 {
+    vec zero = FN(fill)(0);
     for (ptrdiff_t k = 0; k < width; k += VL) {
-        vec value = FN(load)(row + k), rise = value - FN(load)(old + k);
-        FN(store)(row + k, value + relax * FN(max)(rise, FN(fill)(0)));
+        vec value = FN(load)(row + k);
+        vec rise = FN(max)(value - FN(load)(old + k), zero);
+        vec since = FN(max)(value - FN(load)(last + k), zero);
+        FN(store)(last + k, value);
+        FN(store)(row + k, value + relax * rise + momentum * since);
     }
 }
 
-/* new_theta = normalised (scaled * acc + prior), equal probabilities if that is 0; what rises above
- * theta is relaxed, and the row normalised again. */
-static void FN(finish_document)(const topics_job *job, const REAL *theta, const REAL *scaled,
-                                const REAL *acc, REAL *new_theta)
+/* new_theta = normalised (scaled * acc + prior), equal probabilities if that is 0; what rises is
+ * relaxed, and the row normalised again. */
+static void FN(finish_document)(const topics_job *job, ptrdiff_t d, const REAL *theta,
+                                const REAL *scaled, const REAL *acc, REAL *new_theta)
 {
+    REAL *last = job->last_doc_topic ? (REAL *)job->last_doc_topic + d * job->width : NULL;
     ptrdiff_t width = job->width, n_topics = job->n_topics;
     for (ptrdiff_t k = 0; k < width; k += VL)
         FN(store)(new_theta + k,
@@ -85,9 +91,9 @@ static void FN(finish_document)(const topics_job *job, const REAL *theta, const 
             FN(store)(new_theta + k, FN(load)(new_theta + k) / total);
         for (ptrdiff_t k = 0; !(total > 0) && k < n_topics; k++)
             new_theta[k] = 1 / (REAL)n_topics;
-        if (relaxed || !(job->relax > 0))
+        if (relaxed || !last)
             return;
-        FN(relax_row)(width, (REAL)job->relax, theta, new_theta);
+        FN(relax_row)(width, (REAL)job->relax, theta, (REAL)job->momentum, last, new_theta);
     }
 }
 
@@ -168,7 +174,7 @@ static void FN(plsa_document)(const topics_job *job, ptrdiff_t d, FN(view) * vie
             job->log_likelihood[d] = log_likelihood;
         if (!new_theta)
             break;
-        FN(finish_document)(job, theta, view->scaled, view->acc, new_theta);
+        FN(finish_document)(job, d, theta, view->scaled, view->acc, new_theta);
         if (sweep == job->max_sweeps || FN(is_near)(job->n_topics, theta, new_theta, job->tol))
             break;
         memcpy(theta, new_theta, job->width * sizeof(REAL));
