@@ -14,7 +14,7 @@ _MOST_COUNTS = 2**31 - 1  # whose positions are int32
 _CHUNK_COUNTS = 2**15  # whose changes stay in a cache; a longer document is a chunk of its own
 
 # A random start is nearly symmetric, and that is broken on a few documents as well as on all.
-_FIRST = 0.05
+_FIRST_COUNTS = 2**15
 _START_WEIGHT = 0.1  # of the first topics, as if they had been counted, beside the documents
 
 
@@ -65,9 +65,11 @@ class ShuffledDocuments:
         self.n_tokens = self.X @ np.ones(X.shape[1])
         self.joined = 0
 
-    def next_joined(self, first, growth):
+    def next_joined(self, growth):
         """Return how many chunks take part after the next pass."""
-        wanted = max(first * self.chunks.n_chunks, growth * self.joined)
+        begin = self.chunks.doc_begin[self.chunks.cuts]
+        first = max(1, int(np.searchsorted(begin, _FIRST_COUNTS, "right")) - 1)
+        wanted = growth * self.joined if self.joined else first
         return min(self.chunks.n_chunks, int(np.ceil(wanted)))
 
     def bound(self, log_likelihood):
@@ -109,7 +111,7 @@ class CVB0EM:
 
     CHUNK = 64
 
-    def __init__(self, documents, doc_topic_prior, topic_word_prior, n_threads, growth=1.2):
+    def __init__(self, documents, doc_topic_prior, topic_word_prior, n_threads, growth=1.3):
         self.n_topics, self.n_threads, self.growth = len(doc_topic_prior), n_threads, growth
         X, dtype = documents.X, documents.X.dtype
         self.prior = padded(np.asarray(doc_topic_prior)[None], self.n_topics, dtype)[0]
@@ -120,7 +122,7 @@ class CVB0EM:
     def e_step(self, topics: Topics, block: ShuffledDocuments, *, bound=True) -> Statistics:
         """Return the expected counts of words in topics after a pass over the documents."""
         log_likelihood = np.zeros(len(block.n_tokens)) if bound else None
-        joined, after = block.joined, block.next_joined(_FIRST, self.growth)
+        joined, after = block.joined, block.next_joined(self.growth)
         start = None if joined else self._as_counts(topics, block)
         sums = topics.sums.copy() if start is None else start.copy()
         totals = self._totals(sums)

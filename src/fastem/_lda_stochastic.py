@@ -17,10 +17,10 @@ __all__ = ["SampledTopics", "StochasticEM", "check_whole_counts", "fit_pseudo_co
 #: Eta while topics are drawn, if nobody gives one; and what share of it the topics keep.
 TOPIC_WORD_PRIOR, KEPT_PRIOR = 0.05, 0.2
 
-_ANNEALED_DOCS, _ANNEALED_COUNTS = 12_000, 1_000_000
+_ANNEALED_DOCS, _ANNEALED_COUNTS = 16_000, 1_000_000
 _ANNEALING_PASSES, _ANNEALING_GROWTH = 20, 1.5
 _PRIOR_SUM, _LARGEST_PRIOR = 5.0, 0.5  # alpha before it is learned: 5 / K, but not above 0.5
-_GROWTH, _JOINING_PASSES = 1.2, 17  # all documents have joined after so many passes, or sooner
+_GROWTH, _JOINING_PASSES = 1.4, 17  # all documents have joined after so many passes, or sooner
 _MEMORY = 0.9  # of the average over passes
 _PRIOR_EVERY, _PRIOR_STEPS, _SMALLEST_PRIOR = 2, 3, 1e-3
 _LONGEST = 2**24  # entries of the histogram of a document's counts by topic
@@ -160,7 +160,7 @@ class StochasticEM:
         log_likelihood = np.zeros(len(self.lengths)) if bound else None
         counts, totals = topics.counts.copy(), topics.count_totals.copy()
         prior = padded(topics.doc_topic_prior[None], self.n_topics, np.float32)[0]
-        joined, after = block.joined, block.next_joined(0, self.growth)
+        joined, after = block.joined, block.next_joined(self.growth)
         for first, last in ((0, joined), (joined, after)):
             kernel.draw_pass(
                 block.chunks, first, last, self.count, self.token_begin, prior,

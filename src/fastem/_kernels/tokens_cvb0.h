@@ -4,6 +4,8 @@
  * Scratch of a thread: the totals with their prior, in REAL (width,) and in double (width,), and p
  * (width,). They change between chunks alone, in the same way in every thread. */
 
+#define AHEAD 4 /* counts: another core may have changed the row */
+
 static ptrdiff_t FN(scratch_bytes)(ptrdiff_t width)
 {
     return width * (4 * sizeof(double) + 2 * sizeof(REAL)) + 64;
@@ -26,13 +28,13 @@ static void FN(cvb0_totals)(const cvb0_job *job, double *totals, const void *cha
 }
 
 /* p_k = (n_dk - q_k + alpha_k) (N_wk - q_k + eta) / (N_k - q_k + V eta), q_k times what a token is
- * in these sums: `own` in the document's, `own_word` in the words'. Returns the sum of p. */
-ALWAYS_INLINE REAL FN(cvb0_probabilities)(ptrdiff_t width, const REAL *q, const REAL *doc,
+ * in these sums: `own` in the document's, `own_word` in the words'. Returns the sum of p, in every lane: the next count waits
+ * for it. */
+ALWAYS_INLINE vec FN(cvb0_probabilities)(ptrdiff_t width, const REAL *q, const REAL *doc,
                                           const REAL *alpha, const REAL *word, const REAL *total,
                                           REAL eta, REAL own, REAL own_word, REAL *p)
 {
     vec sum = FN(fill)(0), zero = FN(fill)(0);
-    REAL lanes[VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1], all = 0;
     for (ptrdiff_t k = 0; k < width; k += VL) {
         vec old = FN(load)(q + k), in_words = own_word * old;
         /* rounding must not leave less than nothing */
@@ -42,10 +44,7 @@ ALWAYS_INLINE REAL FN(cvb0_probabilities)(ptrdiff_t width, const REAL *q, const 
         FN(store)(p + k, value);
         sum += value;
     }
-    FN(store)(lanes, sum);
-    for (ptrdiff_t l = 0; l < VL; l++)
-        all += lanes[l];
-    return all;
+    return FN(sum_all)(sum);
 }
 
 static void FN(cvb0_document)(const cvb0_job *job, ptrdiff_t d, int64_t first, void *scratch)
@@ -57,6 +56,7 @@ static void FN(cvb0_document)(const cvb0_job *job, ptrdiff_t d, int64_t first, v
     REAL weight = job->doc_weight ? (REAL)job->doc_weight[d] : 1;
     REAL eta = (REAL)job->word_prior, copies = weight < 1 ? weight : 1;
     double tokens = 0, prior = 0, log_likelihood = 0;
+    vec zero = FN(fill)(0);
     int known;
     if (weight == 0) {
         memset((REAL *)job->change + (job->doc_begin[d] - first) * width, 0,
@@ -69,20 +69,23 @@ static void FN(cvb0_document)(const cvb0_job *job, ptrdiff_t d, int64_t first, v
     }
     known = tokens > 0;
     for (int64_t i = job->doc_begin[d], end = job->doc_begin[d + 1]; i < end; i++) {
-        REAL n = count[i], own = n < 1 ? n : 1, sum;
+        REAL n = count[i], own = n < 1 ? n : 1;
+        vec sum, inverse;
         REAL *q = (REAL *)job->q + i * width, *change = (REAL *)job->change + (i - first) * width;
-        if (i + 1 < end)
+        if (i + AHEAD < end)
             for (ptrdiff_t k = 0; k < width; k += 64 / sizeof(REAL))
-                PREFETCH(words + job->word[i + 1] * width + k);
+                PREFETCH(words + job->word[i + AHEAD] * width + k);
         sum = FN(cvb0_probabilities)(width, q, doc, alpha, words + job->word[i] * width, total, eta,
                                      own, copies * own, p);
         if (job->log_likelihood) {
-            log_likelihood += n * log(sum / (tokens - (known ? own : 0) + prior));
+            REAL all;
+            memcpy(&all, &sum, sizeof all);
+            log_likelihood += n * log(all / (tokens - (known ? own : 0) + prior));
             tokens += known ? 0 : n;
         }
-        sum = sum > 0 ? 1 / sum : 0;
+        inverse = FN(select)((ivec)(sum > zero), 1 / sum, zero);
         for (ptrdiff_t k = 0; k < width; k += VL) {
-            vec new_q = FN(load)(p + k) * sum, moved = n * (new_q - FN(load)(q + k));
+            vec new_q = FN(load)(p + k) * inverse, moved = n * (new_q - FN(load)(q + k));
             FN(store)(q + k, new_q);
             FN(store)(doc + k, FN(load)(doc + k) + moved);
             FN(store)(change + k, weight * moved);

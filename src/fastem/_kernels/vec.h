@@ -336,6 +336,24 @@ ALWAYS_INLINE vec FN(sum_lanes)(const vec *a)
 #endif
 }
 
+/* Every lane of the result: the sum of a's lanes. */
+ALWAYS_INLINE vec FN(sum_all)(vec a)
+{
+#if VEC_BYTES
+    a = MIX_1(a, a, 0) + MIX_1(a, a, 1);
+#if VEC_LANES >= 4
+    a = MIX_2(a, a, 0) + MIX_2(a, a, 1);
+#endif
+#if VEC_LANES >= 8
+    a = MIX_4(a, a, 0) + MIX_4(a, a, 1);
+#endif
+#if VEC_LANES >= 16
+    a = MIX_8(a, a, 0) + MIX_8(a, a, 1);
+#endif
+#endif
+    return a;
+}
+
 /* Exchanges rows and columns of VL vectors. */
 ALWAYS_INLINE void FN(transpose)(vec *t)
 {
