@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import psi
 
+from fastem import _aligned
 from fastem._kernels import topics as kernel
 from fastem._lda_priors import Priors, dirichlet_bound, fit_dirichlet, polya_growth
 from fastem._statistics import Statistics
@@ -29,7 +30,7 @@ def expected_topics(topics, n_threads, point_topics=False):
     """
     if point_topics:
         return topics.sums, topics.scale
-    expected = np.empty_like(topics.sums)
+    expected = _aligned.empty(topics.sums.shape, topics.sums.dtype)
     sums, prior = (
         (topics.sums, topics.prior) if np.ndim(topics.prior) == 0 else (topics.counts(), 0)
     )
@@ -183,7 +184,7 @@ class LDAEM:
         if self.priors.point_topics:
             return values, topics.scale
         if self._seen is None:
-            self._seen = np.zeros_like(values)
+            self._seen = _aligned.zeros(values.shape, values.dtype)
         if np.ndim(topics.prior) == 0:
             kernel.exp_digamma_rows(values, rows, topics.prior, self._seen, self.n_threads)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastem import _aligned
 from fastem._kernels import tokens as kernel
 from fastem._statistics import Statistics
 from fastem._topics import Topics, padded
@@ -116,15 +117,15 @@ class CVB0EM:
         X, dtype = documents.X, documents.X.dtype
         self.prior = padded(np.asarray(doc_topic_prior)[None], self.n_topics, dtype)[0]
         self.topic_word_prior = float(topic_word_prior)
-        self.q = np.zeros((X.nnz, len(self.prior)), dtype)
-        self.doc_topic = np.zeros((X.shape[0], len(self.prior)), dtype)
+        self.q = _aligned.zeros((X.nnz, len(self.prior)), dtype)
+        self.doc_topic = _aligned.zeros((X.shape[0], len(self.prior)), dtype)
 
     def e_step(self, topics: Topics, block: ShuffledDocuments, *, bound=True) -> Statistics:
         """Return the expected counts of words in topics after a pass over the documents."""
         log_likelihood = np.zeros(len(block.n_tokens)) if bound else None
         joined, after = block.joined, block.next_joined(self.growth)
         start = None if joined else self._as_counts(topics, block)
-        sums = topics.sums.copy() if start is None else start.copy()
+        sums = _aligned.copy(topics.sums if start is None else start)
         totals = self._totals(sums)
 
         def visit(first, last):

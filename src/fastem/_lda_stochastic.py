@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem import em
+from fastem import _aligned, em
 from fastem._kernels import tokens as kernel
 from fastem._lda_cvb0 import CVB0EM, ShuffledDocuments
 from fastem._statistics import Statistics
@@ -139,7 +139,7 @@ class StochasticEM:
         )
         passes = _ANNEALING_PASSES
         em.fit(model, [annealed], topics, tol=0, max_iter=passes, check_every=passes)
-        counts = np.zeros((documents.X.shape[1], model.q.shape[1]), np.int32)
+        counts = _aligned.zeros((documents.X.shape[1], model.q.shape[1]), np.int32)
         totals = np.zeros(counts.shape[1], np.int64)
         kernel.draw_from(
             documents.chunks, self.count, self.token_begin, model.q,
@@ -158,7 +158,7 @@ class StochasticEM:
         if self.learns and self.n_passes % _PRIOR_EVERY == 0:
             histogram = np.zeros(self.histogram_shape, np.int32)
         log_likelihood = np.zeros(len(self.lengths)) if bound else None
-        counts, totals = topics.counts.copy(), topics.count_totals.copy()
+        counts, totals = _aligned.copy(topics.counts), topics.count_totals.copy()
         prior = padded(topics.doc_topic_prior[None], self.n_topics, np.float32)[0]
         joined, after = block.joined, block.next_joined(self.growth)
         for first, last in ((0, joined), (joined, after)):

@@ -10,6 +10,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
+from fastem import _aligned
 from fastem._kernels import topics as kernel
 
 __all__ = ["Documents", "TopicModel", "TopicSums", "Topics", "padded"]
@@ -38,14 +39,15 @@ class TopicSums:
         """Return the sums of all words, (V, width); not a copy if they are stored so."""
         if self.word_id is None:
             return self.values
-        values = np.zeros((self.n_words, self.values.shape[1]), self.values.dtype)
+        values = _aligned.zeros((self.n_words, self.values.shape[1]), self.values.dtype)
         values[self.word_id] = self.values
         return values
 
     def copy(self):
         """Return sums of all words that may be changed without changing these."""
         values = self.dense()
-        return TopicSums(values.copy() if values is self.values else values, None, self.n_words)
+        values = _aligned.copy(values) if values is self.values else values
+        return TopicSums(values, None, self.n_words)
 
     def add(self, other):
         """Add other sums to these, which are of all words, in place."""
@@ -150,7 +152,8 @@ class Documents:
 
     def set_topics(self, doc_topic):
         """Set the documents' topics, padded."""
-        self.doc_topic, self.spare = doc_topic, np.empty_like(doc_topic)
+        self.doc_topic = doc_topic
+        self.spare = _aligned.empty(doc_topic.shape, doc_topic.dtype)
         self.relax, self.n_visits, self._last = 1.0, 0, None
 
     def swap(self):
@@ -160,21 +163,22 @@ class Documents:
     def last_topics(self):
         """Return the documents' topics after the last E-step, before it was over-relaxed."""
         if self._last is None:  # it was not
-            self._last = self.doc_topic.copy()
+            self._last = _aligned.copy(self.doc_topic)
         return self._last
 
     def empty_sums(self, topics):
         """Return uninitialised sums of this block's words."""
         word_id, (n_words, width) = self.counts.word_id, topics.shape
         if 2 * len(word_id) < n_words:
-            return TopicSums(np.empty((len(word_id), width), topics.dtype), word_id, n_words)
+            values = _aligned.empty((len(word_id), width), topics.dtype)
+            return TopicSums(values, word_id, n_words)
         # Few rows more than needed: written in place, the words that do not occur stay 0.
-        return TopicSums(np.zeros((n_words, width), topics.dtype), None, n_words)
+        return TopicSums(_aligned.zeros((n_words, width), topics.dtype), None, n_words)
 
 
 def padded(rows, n_topics, dtype):
     """Return (n, K) rows with the kernel's width, zeros past K."""
-    out = np.zeros((len(rows), kernel.width(n_topics, np.dtype(dtype))), dtype=dtype)
+    out = _aligned.zeros((len(rows), kernel.width(n_topics, np.dtype(dtype))), dtype)
     out[:, :n_topics] = rows
     return out
 

@@ -7,7 +7,6 @@ not depend on the threads.
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 import numpy as np
@@ -15,7 +14,8 @@ import numpy as np
 from fastem._kernels import runtime
 
 from fastem._kernels.omp cimport (
-    fastem_interrupted, omp_get_thread_num, omp_get_wtime, raise_pending,
+    fastem_buffers, fastem_free_buffers, fastem_interrupted, omp_get_thread_num, omp_get_wtime,
+    raise_pending,
 )
 
 
@@ -192,28 +192,28 @@ cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
     """Run all lanes; return the sum of their `size` sums, added in order."""
     cdef discrete_job *c = &job.c
     cdef const discrete_ops *ops = job.ops
-    cdef Py_ssize_t n = c.n_samples, scratch_size = 2 * ops.lanes * c.width + 8, lane
+    cdef Py_ssize_t n = c.n_samples, scratch_bytes = 16 * ops.lanes * c.width, lane
     cdef Py_ssize_t n_entries = c.begin[n] if c.begin != NULL else n * c.n_entries
     cdef double clock = omp_get_wtime()
     cdef int stop = 0
-    cdef double *scratch
+    cdef char *scratch
     n_lanes = max(1, min(n_lanes, n // DISCRETE_CHUNK))
     if 2.0 * c.width * (n_entries + 8 * n) < LEAST_WORK:
         n_threads = 1
     n_threads = max(1, min(n_threads, n_lanes))
     per_lane = np.zeros((n_lanes, size))
     cdef double[:, ::1] lanes = per_lane
-    scratch = <double *> calloc(n_threads * scratch_size, sizeof(double))
+    scratch = fastem_buffers(n_threads, &scratch_bytes)
     if scratch == NULL:
-        raise MemoryError(f"no {8 * n_threads * scratch_size} bytes for buffers")
+        raise MemoryError(f"no {n_threads * scratch_bytes} bytes for buffers")
     try:
         for lane in prange(n_lanes, nogil=True, num_threads=n_threads, schedule="dynamic",
                            chunksize=1):
             _lane(c, ops, n * lane // n_lanes, n * (lane + 1) // n_lanes,
-                  scratch + omp_get_thread_num() * scratch_size,
+                  <double *> (scratch + omp_get_thread_num() * scratch_bytes),
                   &lanes[lane, 0] if size else NULL, &stop, &clock)
     finally:
-        free(scratch)
+        fastem_free_buffers(scratch)
     if stop:
         raise_pending()
     total = per_lane[0]

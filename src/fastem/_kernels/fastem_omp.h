@@ -4,6 +4,8 @@
 #define FASTEM_OMP_H
 
 #include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
 
 #if defined(__SSE2__) || defined(_M_X64)
 #include <immintrin.h>
@@ -18,6 +20,29 @@ static inline int omp_get_max_threads(void) { return 1; }
 static inline int omp_get_thread_num(void) { return 0; }
 static inline double omp_get_wtime(void) { return 0.0; }
 #endif
+
+/* Zeroed buffers, one for each thread, *bytes apart, which is rounded up: at lines of the cache, for
+ * vectors in two of them are slow, and two lines from each other, for threads that write to the same
+ * one, or to a neighbour that is fetched with it, wait for each other. NULL without memory. */
+static inline char *fastem_buffers(ptrdiff_t n_threads, ptrdiff_t *bytes)
+{
+    char *memory, *begin;
+    *bytes = (*bytes + 63) / 64 * 64 + 128;
+    memory = (char *)calloc(n_threads * *bytes + 128, 1);
+    if (memory == NULL)
+        return NULL;
+    begin = memory + 128 - (uintptr_t)memory % 64;
+    memcpy(begin - sizeof memory, &memory, sizeof memory);
+    return begin;
+}
+
+static inline void fastem_free_buffers(char *begin)
+{
+    char *memory = NULL;
+    if (begin)
+        memcpy(&memory, begin - sizeof memory, sizeof memory);
+    free(memory);
+}
 
 /* libgomp's threads do not survive fork(): a child that enters a parallel region waits for ever.
  * Ending the pool before the fork lets parent and child start their own. */

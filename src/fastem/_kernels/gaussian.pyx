@@ -8,7 +8,6 @@ What happens within a chunk is in gaussian_leaf.h, compiled for several instruct
 
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 import numpy as np
@@ -16,7 +15,8 @@ import numpy as np
 from fastem._kernels import runtime
 
 from fastem._kernels.omp cimport (
-    fastem_interrupted, omp_get_thread_num, omp_get_wtime, raise_pending,
+    fastem_buffers, fastem_free_buffers, fastem_interrupted, omp_get_thread_num, omp_get_wtime,
+    raise_pending,
 )
 
 
@@ -285,13 +285,13 @@ def precisions_cholesky(const double[:, :, ::1] covariances, int n_threads):
     cdef double[:, :, ::1] upper = array
     cdef unsigned char[::1] failed = failures
     n_threads = _useful(min(n_threads, n_components), n_components * d * d)
-    cdef char *memory = <char *> malloc(n_threads * bytes)
+    cdef char *memory = fastem_buffers(n_threads, &bytes)
     if memory == NULL:
         raise MemoryError(f"no {n_threads * bytes} bytes to factor covariances")
     for k in prange(n_components, nogil=True, num_threads=n_threads):
         failed[k] = 0 == ops.factor(&covariances[k, 0, 0], d,
                                     memory + omp_get_thread_num() * bytes, &upper[k, 0, 0])
-    free(memory)
+    fastem_free_buffers(memory)
     return array, int(np.argmax(failures)) if failures.any() else -1
 
 
@@ -329,14 +329,14 @@ cdef class _Buffers:
     """What a pass needs beside its sums: the tables, and scratch for every thread."""
 
     cdef char *scratch
-    cdef void *tables
+    cdef char *tables
     cdef Py_ssize_t scratch_bytes
 
     def __cinit__(self, Job job, int n_threads):
         cdef Py_ssize_t tables_bytes = job.ops.tables_bytes(&job.c)
         self.scratch_bytes = job.ops.scratch_bytes(&job.c)
-        self.scratch = <char *> calloc(n_threads, self.scratch_bytes)
-        self.tables = malloc(tables_bytes)
+        self.scratch = fastem_buffers(n_threads, &self.scratch_bytes)
+        self.tables = fastem_buffers(1, &tables_bytes)
         if self.scratch == NULL or self.tables == NULL:
             n_bytes = n_threads * self.scratch_bytes + tables_bytes
             raise MemoryError(f"no {n_bytes} bytes for buffers")
@@ -344,8 +344,8 @@ cdef class _Buffers:
         job.c.tables = self.tables
 
     def __dealloc__(self):
-        free(self.scratch)
-        free(self.tables)
+        fastem_free_buffers(self.scratch)
+        fastem_free_buffers(self.tables)
 
 
 cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):

@@ -8,7 +8,6 @@ a chunk is in kmeans_leaf.h, compiled for several instruction sets.
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 import numpy as np
@@ -16,7 +15,8 @@ import numpy as np
 from fastem._kernels import runtime
 
 from fastem._kernels.omp cimport (
-    fastem_interrupted, omp_get_thread_num, omp_get_wtime, raise_pending,
+    fastem_buffers, fastem_free_buffers, fastem_interrupted, omp_get_thread_num, omp_get_wtime,
+    raise_pending,
 )
 
 
@@ -198,26 +198,23 @@ cdef _run(Job job, kmeans_step step, int n_threads, Py_ssize_t size):
     cdef const kmeans_ops *ops = job.ops
     cdef Py_ssize_t n_chunks = _up(c.n_samples, KMEANS_CHUNK) // KMEANS_CHUNK, lane
     cdef Py_ssize_t n_lanes = MOST_LANES, width = _up(size, 16)
-    # No line of the cache, nor the next that is fetched with it, holds buffers of two threads.
-    cdef Py_ssize_t scratch_bytes = _up(ops.scratch_bytes(c), 64) + 128
+    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(c), tables_bytes = ops.tables_bytes(c)
     cdef double clock = omp_get_wtime()
     cdef int stop = 0
     cdef char *scratch
-    cdef void *memory
-    cdef void *tables
+    cdef char *tables
     if size:
         n_lanes = max(LEAST_LANES, min(MOST_LANES, LANE_BYTES // (8 * width)))
     n_lanes = max(1, min(n_lanes, n_chunks))
     n_threads = max(1, min(n_threads, n_lanes))
     sums = np.zeros((n_lanes, width))
     cdef double[:, ::1] lanes = sums
-    memory = calloc(n_threads * scratch_bytes + 64, 1)
-    tables = malloc(ops.tables_bytes(c))
-    if memory == NULL or tables == NULL:
-        free(memory)
-        free(tables)
-        raise MemoryError(f"no {n_threads * scratch_bytes + ops.tables_bytes(c)} bytes for buffers")
-    scratch = <char *> memory + 64 - <uintptr_t> memory % 64
+    scratch = fastem_buffers(n_threads, &scratch_bytes)
+    tables = fastem_buffers(1, &tables_bytes)
+    if scratch == NULL or tables == NULL:
+        fastem_free_buffers(scratch)
+        fastem_free_buffers(tables)
+        raise MemoryError(f"no {n_threads * scratch_bytes + tables_bytes} bytes for buffers")
     ops.prepare(c, tables)
     c.tables = tables
     try:
@@ -227,8 +224,8 @@ cdef _run(Job job, kmeans_step step, int n_threads, Py_ssize_t size):
                   scratch + omp_get_thread_num() * scratch_bytes,
                   &lanes[lane, 0] if size else NULL, &stop, &clock)
     finally:
-        free(memory)
-        free(tables)
+        fastem_free_buffers(scratch)
+        fastem_free_buffers(tables)
     if stop:
         raise_pending()
     total = sums[0]

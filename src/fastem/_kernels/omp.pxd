@@ -6,6 +6,8 @@ cdef extern from "fastem_omp.h":
     double omp_get_wtime() noexcept nogil
     int fastem_interrupted(double *last) noexcept nogil
     void fastem_barrier() noexcept nogil
+    char *fastem_buffers(Py_ssize_t n_threads, Py_ssize_t *bytes) noexcept nogil
+    void fastem_free_buffers(char *begin) noexcept nogil
     unsigned fastem_flush_subnormals(int flush) noexcept nogil
     void fastem_restore_subnormals(unsigned before) noexcept nogil
 

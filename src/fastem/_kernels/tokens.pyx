@@ -8,15 +8,16 @@ of the result do not depend on the threads.
 
 from cython.parallel cimport parallel, prange
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 import numpy as np
 
+from fastem import _aligned
 from fastem._kernels import runtime
 
 from fastem._kernels.omp cimport (
-    fastem_barrier, fastem_interrupted, omp_get_thread_num, omp_get_wtime, raise_pending,
+    fastem_barrier, fastem_buffers, fastem_free_buffers, fastem_interrupted, omp_get_thread_num,
+    omp_get_wtime, raise_pending,
 )
 
 
@@ -203,7 +204,7 @@ def cvb0_pass(
     """
     cdef cvb0_job job
     cdef const tokens_ops *ops = choose(q.shape[1], real is double)
-    cdef Py_ssize_t scratch_bytes = (ops.scratch_bytes(q.shape[1]) + 127) // 64 * 64
+    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(q.shape[1])
     cdef double clock = omp_get_wtime()
     cdef const int64_t *cuts = &chunks._cuts[0]
     cdef const int64_t *words
@@ -216,8 +217,8 @@ def cvb0_pass(
         return
     if not chunks.laid_by_word:
         chunks._lay_by_word(word_topic.shape[0])
-    change = np.empty((chunks.most, q.shape[1]), np.asarray(q).dtype)
-    lanes = np.empty((LANES, q.shape[1]), change.dtype)
+    change = _aligned.empty((chunks.most, q.shape[1]), np.asarray(q).dtype)
+    lanes = _aligned.empty((LANES, q.shape[1]), change.dtype)
     cdef real[:, ::1] _change = change, _lanes = lanes
     memset(&job, 0, sizeof(job))
     job.n_topics, job.width = totals.shape[0], q.shape[1]
@@ -231,7 +232,7 @@ def cvb0_pass(
     job.word_id, job.word_begin = &chunks.word_id[0], &chunks.word_begin[0]
     words = &chunks._words[0]
     n_threads = _threads(chunks, totals.shape[0], n_threads)
-    scratch = <char *> calloc(n_threads, scratch_bytes)
+    scratch = fastem_buffers(n_threads, &scratch_bytes)
     if scratch == NULL:
         raise MemoryError(f"no {n_threads * scratch_bytes} bytes for buffers")
     with nogil, parallel(num_threads=n_threads):
@@ -252,7 +253,7 @@ def cvb0_pass(
             # every thread for itself: nobody waits, and all have the same
             ops.cvb0_totals(&job, NULL, &_lanes[0, 0], LANES, mine)
     ops.cvb0_totals(&job, &totals[0], &_lanes[0, 0], 0, scratch)
-    free(scratch)
+    fastem_free_buffers(scratch)
     if stop:
         raise_pending()
 
@@ -289,7 +290,7 @@ def draw_pass(
     """
     cdef draw_job job
     cdef const tokens_ops *ops = choose(word_topic.shape[1], False)
-    cdef Py_ssize_t scratch_bytes = (ops.scratch_bytes(word_topic.shape[1]) + 127) // 64 * 64
+    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(word_topic.shape[1])
     cdef double clock = omp_get_wtime()
     cdef const int64_t *cuts = &chunks._cuts[0]
     cdef int stop = 0
@@ -310,7 +311,7 @@ def draw_pass(
         job.histogram, job.longest = &histogram[0, 0], histogram.shape[1] - 1
     job.log_likelihood = NULL if log_likelihood is None else &log_likelihood[0]
     n_threads = _threads(chunks, n_topics, n_threads)
-    scratch = <char *> calloc(n_threads, scratch_bytes)
+    scratch = fastem_buffers(n_threads, &scratch_bytes)
     if scratch == NULL:
         raise MemoryError(f"no {n_threads * scratch_bytes} bytes for buffers")
     with nogil, parallel(num_threads=n_threads):
@@ -326,7 +327,7 @@ def draw_pass(
                 if not (&stop)[0]:
                     ops.draw_words(&job, d, mine)
             fastem_barrier()
-    free(scratch)
+    fastem_free_buffers(scratch)
     if stop:
         raise_pending()
 

@@ -7,7 +7,6 @@ threads, nothing is copied per thread, and the bits of the result do not depend 
 
 from cython.parallel cimport parallel, prange
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 import numpy as np
@@ -15,8 +14,9 @@ import numpy as np
 from fastem._kernels import runtime
 
 from fastem._kernels.omp cimport (
-    fastem_barrier, fastem_flush_subnormals, fastem_interrupted, fastem_restore_subnormals,
-    omp_get_thread_num, omp_get_wtime, raise_pending,
+    fastem_barrier, fastem_buffers, fastem_flush_subnormals, fastem_free_buffers,
+    fastem_interrupted, fastem_restore_subnormals, omp_get_thread_num, omp_get_wtime,
+    raise_pending,
 )
 
 
@@ -338,7 +338,7 @@ cdef _run_with_words(topics_job *job, const topics_ops *ops, Counts counts, doub
 cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] totals,
           double work, int n_threads):
     """Run the pass over documents, and the pass over words if there are totals to add to."""
-    cdef Py_ssize_t scratch_bytes = (ops.scratch_bytes(job) + 127) // 64 * 64, lane
+    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(job), lane
     cdef double clock = omp_get_wtime()
     cdef double *sums = NULL if totals is None else &totals[0, 0]
     cdef const Py_ssize_t *docs = counts.doc_cuts
@@ -347,7 +347,7 @@ cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] 
     cdef unsigned mode
     cdef char *scratch
     n_threads = 1 if work < LEAST_WORK else max(1, min(n_threads, LANES))
-    scratch = <char *> calloc(n_threads, scratch_bytes)
+    scratch = fastem_buffers(n_threads, &scratch_bytes)
     if scratch == NULL:
         raise MemoryError(f"no {n_threads * scratch_bytes} bytes for buffers")
     with nogil, parallel(num_threads=n_threads):
@@ -362,7 +362,7 @@ cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] 
                       scratch + omp_get_thread_num() * scratch_bytes, sums + lane * job.n_topics,
                       &stop, &clock)
         fastem_restore_subnormals(mode)
-    free(scratch)
+    fastem_free_buffers(scratch)
     if stop:
         raise_pending()
 
