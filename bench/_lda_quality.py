@@ -48,23 +48,29 @@ class Point(NamedTuple):
 def report(cases, options):
     """The third part of the report, in Markdown."""
     seeds = 1 if options.quick else SEEDS
-    lines, others = [], []
+    lines, others, drawn = [], [], []
     for case in cases:
         progress(f"lda, time to quality: {case.name}")
         data = _completion.load(case.corpus, case.part if case.small else 1)
         ours = _best("ours", case, data, options, OURS_SETTINGS)
         curves = [run_ours(case, data, options, seed, **ours) for seed in range(1, seeds + 1)]
-        found = _against_tomotopy(case, data, options, curves)
-        lines += found
-        others += _against_slower(case, data, options, curves)
-        for line in [*found, *others[-2:]]:
+        gibbs = _tomotopy_curves(case, data, options, seeds)
+        slower = _slower_curves(case, data, options)
+        found = _against_tomotopy(case, curves, gibbs), _against_slower(case, curves, slower)
+        lines, others = lines + found[0], others + found[1]
+        for line in [*found[0], *found[1]]:
             progress(f"  {' | '.join(line)}")
+        ends = {label: [curve] for label, curve in slower.items()}
+        for label, runs in {f"{OURS}, {case.method}": curves, TOMOTOPY: gibbs, **ends}.items():
+            drawn += [_points(case, label, runs[0])] if runs else []
     header = ["case", "method", f"{TOMOTOPY}'s iterations", "score", "s", f"s, {OURS}"]
     header += ["× sooner", "goal", "reached", f"end, {OURS}", f"end, {TOMOTOPY}"]
-    slower = ["case", "library and setting", "score", "s", f"s, {OURS}", "× sooner", "goal"]
-    slower += ["reached"]
+    second = ["case", "library and setting", "score", "s", f"s, {OURS}", "× sooner", "goal"]
+    second += ["reached"]
+    third = ["case", "library and setting", "seconds: score, first seed"]
     notes = NOTES.format(threads=options.threads, seeds=seeds, passes=OURS_PASSES, peer=PEER)
-    return f"{notes}\n\n{table(header, lines)}\n\n{table(slower, others)}"
+    parts = table(header, lines), table(second, others), table(third, drawn)
+    return "\n\n".join([notes, *parts])
 
 
 # ---- the libraries ---------------------------------------------------------------------------
@@ -199,41 +205,55 @@ def _best(library, case, data, options, settings):
     return settings[int(np.argmax(ends))]
 
 
-def _against_tomotopy(case, data, options, curves):
-    """Lines of the table, one for each mark."""
+def _tomotopy_curves(case, data, options, seeds):
+    """Curves of tomotopy, one for each seed; none where it is not installed."""
     if optional(TOMOTOPY, "LDAModel") is None:
         return []
     setting = _best(TOMOTOPY, case, data, options, TOMOTOPY_SETTINGS)
-    theirs = [
-        run_tomotopy(case, data, options, seed, list(case.marks), **setting)
-        for seed in range(1, len(curves) + 1)
+    marks = sorted({*case.marks, *(max(case.marks) * n // 10 for n in (1, 2, 3, 6))})
+    return [
+        run_tomotopy(case, data, options, seed, marks, **setting) for seed in range(1, seeds + 1)
     ]
+
+
+def _against_tomotopy(case, curves, theirs):
+    """Lines of the table, one for each mark."""
     lines = []
-    for place, (mark, goal) in enumerate(case.marks.items()):
-        levels = [curve[place] for curve in theirs]
+    for mark, goal in case.marks.items() if theirs else ():
+        levels = [next(p for p in curve if p.iteration == mark) for curve in theirs]
         cells = _cells(levels, curves, goal)
         ends = [number_of([curve[-1].test for curve in runs]) for runs in (curves, theirs)]
         lines.append([case.name, case.method, str(mark), *cells, *ends])
     return lines
 
 
-def _against_slower(case, data, options, curves):
+def _slower_curves(case, data, options):
+    """Curves, of a single point, of scikit-learn and gensim at each setting."""
+    found = {}
+    for label, run, settings, needed in SLOWER:
+        if needed is None or optional("gensim.models", needed) is not None:
+            found[label] = run(case, data, options, 1, **settings)
+            progress(f"  {label}: {found[label][-1]}")
+    return found
+
+
+def _against_slower(case, curves, found):
     """Lines of the table: scikit-learn's and gensim's best."""
     lines = []
     for library in (PEER, GENSIM):
-        found = []
-        for label, run, settings, needed in SLOWER:
-            if not label.startswith(library):
-                continue
-            if needed and optional("gensim.models", needed) is None:
-                continue
-            found.append((label, run(case, data, options, 1, **settings)[-1]))
-            progress(f"  {label}: {found[-1][1]}")
-        if found:
-            label, best = max(found, key=lambda pair: pair[1].validation)
+        ends = {label: curve[-1] for label, curve in found.items() if label.startswith(library)}
+        if ends:
+            label, best = max(ends.items(), key=lambda pair: pair[1].validation)
             label = f"{label}, {best.iteration} passes"
             lines.append([case.name, label, *_cells([best], curves, SLOWER_GOAL)])
     return lines
+
+
+def _points(case, label, curve):
+    """Cells of the table of curves, which the documentation draws: at most ten points."""
+    some = {round(place) for place in np.geomspace(1, len(curve), min(10, len(curve)))}
+    shown = [f"{curve[n - 1].seconds:.3g}: {curve[n - 1].test:.4f}" for n in sorted(some)]
+    return [case.name, label, ", ".join(shown)]
 
 
 def _cells(levels, curves, goal):

@@ -1,4 +1,4 @@
-"""Tables and a picture of what the bench printed: the only figures that the site gives.
+"""Tables and pictures of what the bench printed: the only figures that the site gives.
 
 ``bench/RESULTS.md``, which ``bench/run.py`` writes, is read when the site is built::
 
@@ -7,8 +7,8 @@
     :columns: case; ms, float64; MiB beyond X = MiB
     ```
 
-shows some columns of the second table of a family, the last under another name; with the flag
-``:machine:``, also what they were measured on.
+shows some columns of the second table of a family, the last under another name (all, where none are
+named); with the flag ``:machine:``, also what they were measured on.
 """
 
 import re
@@ -20,6 +20,8 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
 
 RESULTS = Path(__file__).parents[2] / "bench" / "RESULTS.md"
 
@@ -55,7 +57,8 @@ class BenchTable(SphinxDirective):
         self.env.note_dependency(str(RESULTS))
         paragraphs, tables = family(self.arguments[0])
         header, rows = tables[self.options.get("table", 1) - 1]
-        names = [part.strip().partition(" = ") for part in self.options["columns"].split(";")]
+        chosen = self.options.get("columns", "; ".join(header))
+        names = [part.strip().partition(" = ") for part in chosen.split(";")]
         places = [header.index(column.strip()) for column, _, _ in names]
         titles = [(title or column).strip() for column, _, title in names]
         table = [titles, ["---"] * len(titles), *([row[i] for i in places] for row in rows)]
@@ -76,42 +79,89 @@ def mark(app, doctree):
             table["classes"].append("bench")
 
 
-def draw(app):
-    """Draw the speed-ups over scikit-learn as bars."""
-    from matplotlib import pyplot as plt
+GREY = "#777777"  # legible on white and on black
+STYLE = {"svg.fonttype": "path", "svg.hashsalt": "fastem", "text.color": GREY}
 
+
+def draw(app):
+    """Draw the pictures, which are kept in the repository, for the README shows one, too."""
+    for name, figure in (("speed", draw_speed()), ("lda_quality", draw_quality())):
+        path = Path(app.srcdir) / f"{name}.svg"
+        figure.savefig(path, transparent=True, metadata={"Date": None})
+        plt.close(figure)
+
+
+def draw_speed():
+    """Return the speed-ups over scikit-learn as bars."""
     groups = {
         "GaussianMixture, × scikit-learn's": ("gmm", "fastest"),
+        "KMeans, × scikit-learn's": ("kmeans", "fastest"),
+        "LatentDirichletAllocation, one thread, × scikit-learn's": (
+            "lda",
+            "× scikit-learn, float64",
+        ),
         "PLSA, × scikit-learn's NMF": ("plsa", "× NMF, float64"),
     }
     bars = []
     for title, (name, column) in groups.items():
         header, rows = family(name)[1][0]
         place = header.index(column)
+        if "dtype" in header:  # a line for each
+            rows = [row for row in rows if row[header.index("dtype")] == "float64"]
         bars.append((title, [(row[1], float(row[place].split(" / ")[0])) for row in rows]))
-    grey = "#777777"  # legible on white and on black
     heights = [len(rows) for _, rows in bars]
-    with plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": "fastem", "text.color": grey}):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             len(bars), figsize=(7, 0.27 * sum(heights) + 1.3), height_ratios=heights
         )
         for axis, (title, rows) in zip(axes, bars, strict=True):
             labels, values = zip(*rows, strict=True)
             drawn = axis.barh(labels, values, color="#459db9")
-            axis.bar_label(drawn, [f"{value:.3g} ×" for value in values], padding=4, color=grey)
+            axis.bar_label(drawn, [f"{value:.3g} ×" for value in values], padding=4, color=GREY)
             axis.set_title(title, loc="left", fontsize=10)
             axis.invert_yaxis()
             axis.set_xlim(0, 1.15 * max(values))
-            axis.tick_params(colors=grey, length=0, labelbottom=False)
+            axis.tick_params(colors=GREY, length=0, labelbottom=False)
             axis.spines[:].set_visible(False)
         figure.tight_layout()
-        # Kept in the repository, for the README shows it, too.
-        figure.savefig(Path(app.srcdir) / "speed.svg", transparent=True, metadata={"Date": None})
-        plt.close(figure)
+    return figure
+
+
+def draw_quality():
+    """Return the scores that LDA reaches with time, one panel for each case."""
+    rows = family("lda")[1][-1][1]
+    cases = list(dict.fromkeys(row[0] for row in rows))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(cases), figsize=(3.2 * len(cases), 3.4), squeeze=False)
+        for axis, case in zip(axes[0], cases, strict=True):
+            for _, label, points in (row for row in rows if row[0] == case):
+                seconds, scores = zip(
+                    *([float(part) for part in point.split(": ")] for point in points.split(", ")),
+                    strict=True,
+                )
+                axis.plot(seconds, scores, "o-" if len(scores) > 1 else "s", ms=4, label=label)
+            axis.set_xscale("log")
+            axis.set_title(case, loc="left", fontsize=10)
+            axis.set_xlabel("seconds", color=GREY)
+            axis.tick_params(colors=GREY, which="both", labelsize=8)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.spines[["left", "bottom"]].set_color(GREY)
+            # What a fit begins with is far below what matters.
+            best = max(max(line.get_ydata()) for line in axis.lines)
+            axis.set_ylim(best - 0.45, best + 0.03)
+        axes[0, 0].set_ylabel("held-out nats a word", color=GREY)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        for axis in figure.axes[1:]:
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                if label not in labels:
+                    handles, labels = [*handles, handle], [*labels, label]
+        figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=8)
+        figure.tight_layout(rect=(0, 0.16, 1, 1))
+    return figure
 
 
 def setup(app):
-    """Register the directive, and the picture."""
+    """Register the directive, and the pictures."""
     app.add_directive("bench-table", BenchTable)
     app.connect("builder-inited", draw)
     app.connect("doctree-read", mark)
