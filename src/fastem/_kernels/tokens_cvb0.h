@@ -28,8 +28,8 @@ static void FN(cvb0_totals)(const cvb0_job *job, double *totals, const void *cha
 }
 
 /* p_k = (n_dk - q_k + alpha_k) (N_wk - q_k + eta) / (N_k - q_k + V eta), q_k times what a token is
- * in these sums: `own` in the document's, `own_word` in the words'. Returns the sum of p, in every lane: the next count waits
- * for it. */
+ * in these sums: `own` in the document's, `own_word` in the words'. Returns the sum of p, in every
+ * lane: the next count waits for it. */
 ALWAYS_INLINE vec FN(cvb0_probabilities)(ptrdiff_t width, const REAL *q, const REAL *doc,
                                           const REAL *alpha, const REAL *word, const REAL *total,
                                           REAL eta, REAL own, REAL own_word, REAL *p)
