@@ -159,9 +159,10 @@ static int FN(other_panel)(const gaussian_job *job, const tables_t *t, const scr
 }
 
 /* The exact pruned E-step. After the first PROBE columns of every component lp is an upper bound,
- * so that the chunk is read for these alone at first. Rows are sorted by the component with the largest one, which is evaluated in full: the log-density is
- * at least that. Whatever then lies e^negligible below could not change a sum in double precision,
- * and is left out by panels of rows, which are alike now. */
+ * so that the chunk is read for these alone at first. Rows are sorted by the component with the
+ * largest one, which is evaluated in full: the log-density is at least that. Whatever then lies
+ * e^negligible below could not change a sum in double precision, and is left out by panels of rows,
+ * which are alike now. */
 static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_t *s,
                             ptrdiff_t begin, ptrdiff_t n, ptrdiff_t padded)
 {
@@ -213,7 +214,7 @@ static void FN(axis_log_prob)(const REAL *x, ptrdiff_t cap, ptrdiff_t padded, pt
     }
 }
 
-/* lp of 4 components that are round in the coordinates of x: factor is the inverse of their width. */
+/* lp of 4 components that are round in the coordinates of x: factor is one by their width. */
 static void FN(round_log_prob)(const REAL *x, ptrdiff_t cap, ptrdiff_t padded, ptrdiff_t d,
                                const REAL *center, const REAL *factor, const REAL *log_norm,
                                REAL *lp)
