@@ -96,10 +96,7 @@ def draw_speed():
     groups = {
         "GaussianMixture, × scikit-learn's": ("gmm", "fastest"),
         "KMeans, × scikit-learn's": ("kmeans", "fastest"),
-        "LatentDirichletAllocation, one thread, × scikit-learn's": (
-            "lda",
-            "× scikit-learn, float64",
-        ),
+        "LDA's E-step, one thread, × scikit-learn's": ("lda", "× scikit-learn, float64"),
         "PLSA, × scikit-learn's NMF": ("plsa", "× NMF, float64"),
     }
     bars = []
@@ -141,6 +138,11 @@ def draw_quality():
                 )
                 axis.plot(seconds, scores, "o-" if len(scores) > 1 else "s", ms=4, label=label)
             axis.set_xscale("log")
+            ticks = [0.03, 0.1, 0.3, 1, 3, 10, 30]
+            axis.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+            axis.set_xticks([], minor=True)
+            times = [time for line in axis.lines for time in line.get_xdata()]
+            axis.set_xlim(0.7 * min(times), 1.5 * max(times))
             axis.set_title(case, loc="left", fontsize=10)
             axis.set_xlabel("seconds", color=GREY)
             axis.tick_params(colors=GREY, which="both", labelsize=8)
