@@ -1,6 +1,7 @@
 """Where the tests find the oracle, and what they share: fresh interpreters, instruction sets."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,10 @@ TESTS = Path(__file__).parent
 for folder in (TESTS, TESTS.parent / "bench"):
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
+
+# A shell's background jobs ignore Ctrl-C, and so would fits that a test interrupts. Their children
+# inherit what they ignore.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30)
 settings.register_profile("long", deadline=None, max_examples=1000)
