@@ -141,6 +141,16 @@ def test_fewer_distinct_points_than_clusters():
     assert model.inertia_ == 0
 
 
+@pytest.mark.parametrize(
+    ("init", "n_init"), [("k-means++", "auto"), ("random", "auto"), ("random", 3), (None, "auto")]
+)
+def test_as_many_starts_as_scikit_learn_makes(init, n_init):
+    X = data(n=60, d=2, k=3, spread=20)
+    settings = {"init": X[:3] if init is None else init, "n_init": n_init, "random_state": 0}
+    ours, theirs = KMeans(3, **settings).fit(X), sklearn.cluster.KMeans(3, **settings).fit(X)
+    assert ours._n_init == theirs._n_init
+
+
 def test_the_first_of_equal_restarts_is_kept():
     """A permutation of the same clusters is no better start, whatever rounding says."""
     X = data(n=300, d=2, k=3, spread=20)

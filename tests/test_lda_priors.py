@@ -41,6 +41,17 @@ def test_a_fitted_dirichlet_is_the_best_in_its_range(seed):
     assert loss(found) <= best.fun + 1e-7 * abs(best.fun)
 
 
+def test_rounding_does_not_move_a_fitted_dirichlet():
+    """Where the likelihood is flat to rounding, a step is not refused for that."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        alpha = rng.gamma(0.5, 2, 8) + 0.01
+        mean_log = psi(alpha) - psi(alpha.sum())
+        for guess in (0.1, 1.0):
+            found = fit_dirichlet(np.full(8, guess), mean_log)
+            assert_allclose(found, alpha, rtol=1e-10)
+
+
 def test_one_topic_keeps_its_alpha():
     assert_array_equal(fit_dirichlet(np.array([0.7]), np.zeros(1)), [0.7])
 

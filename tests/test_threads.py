@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastem
-from fastem import GaussianMixture, _gaussian
+from fastem import PLSA, GaussianMixture, _gaussian
 from fastem._threads import effective_n_jobs, single_threaded_blas
 
 needs_openmp = pytest.mark.skipif(not fastem.has_openmp(), reason="this build has one thread")
@@ -148,7 +148,7 @@ def test_whole_fits_have_the_same_bits():
 FORK = """
 import multiprocessing, sys
 import numpy as np
-from fastem import GaussianMixture, _gaussian
+from fastem import PLSA, GaussianMixture, _gaussian
 
 X = np.random.default_rng(0).normal(size=(40_000, 8))
 start = {"weights_init": [0.1] * 10, "means_init": X[:10], "precisions_init": [np.eye(8)] * 10}
@@ -232,3 +232,12 @@ def test_a_fit_needs_little_memory(run_python):
     """Beyond X a fit of any type needs under 20 MiB: no array of the responsibilities, 49 MiB."""
     used = float(run_python(MEMORY))
     assert used < 20
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_subnormal_numbers_are_the_caller_s_own(n_jobs):
+    """Topic kernels take them for 0, and no other code does after that."""
+    counts = np.random.default_rng(0).poisson(2.0, (600, 300))
+    PLSA(8, max_iter=2, tol=0, random_state=0, n_jobs=n_jobs).fit(counts)
+    assert np.all(np.full(100, 1e-310) * 0.5 > 0)

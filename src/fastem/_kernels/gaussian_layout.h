@@ -23,7 +23,7 @@ typedef struct {
                      * full, tied:      (K or 1, tri4) 4 columns at a time: see tri_squares
                      * diag:            (K4 / 4, D, 8) 4 scales, 4 offsets: see axis_log_prob
                      * spherical:       (D,) what takes x to the same unit for all features */
-    /* tied and spherical: see round_log_prob */
+    /* tied and spherical: see axis_log_prob */
     REAL *center;   /* (K4 / 4, D, 4) */
     REAL *factor;   /* (K4,) */
 } tables_t;
@@ -37,7 +37,7 @@ typedef struct {
     REAL *row;      /* (cap,) log-density */
     REAL *z;        /* (D4, TILE + pad) x - mean of some rows; (D4, PANEL) of a panel */
     REAL *rz;       /* (4, TILE + pad) 4 features of it times r */
-    REAL *other;    /* (D4, cap) x in the coordinates of round_log_prob: see there */
+    REAL *other;    /* (D4, cap) x in the coordinates of axis_log_prob: see there */
     int32_t *best;  /* (cap,) component with the largest lp */
     int32_t *order; /* (cap,) the row that stands at each place, where the chunk was sorted */
     int32_t *begins; /* (K,) where each component's rows begin in that order */

@@ -186,14 +186,17 @@ static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_
         *s->dense = 16;
 }
 
-/* lp of 4 components with axis-parallel covariances: y_d = x_d scale_kd - offset_kd. */
-static void FN(axis_log_prob)(const REAL *x, ptrdiff_t cap, ptrdiff_t padded, ptrdiff_t d,
-                              const REAL *coef, const REAL *log_norm, REAL *lp)
+/* lp of 4 components with axis-parallel covariances: y_d = x_d scale_kd - offset_kd; if they are
+ * round in the coordinates of x, y_d = x_d - center_kd, and factor is one by their width. */
+ALWAYS_INLINE void FN(axis_log_prob)(const int is_round, const REAL *x, ptrdiff_t cap,
+                                     ptrdiff_t padded, ptrdiff_t d, const REAL *coef,
+                                     const REAL *factor, const REAL *log_norm, REAL *lp)
 {
     for (ptrdiff_t row = 0; row < padded; row += PANEL) {
+        const REAL *c4 = coef;
         vec q[4][PANEL_VECS];
         memset(q, 0, sizeof q);
-        for (ptrdiff_t i = 0; i < d; i++) {
+        for (ptrdiff_t i = 0; i < d; i++, c4 += is_round ? 4 : 8) {
             vec xi[PANEL_VECS];
             UNROLL
             for (int v = 0; v < PANEL_VECS; v++)
@@ -202,45 +205,19 @@ static void FN(axis_log_prob)(const REAL *x, ptrdiff_t cap, ptrdiff_t padded, pt
             for (int c = 0; c < 4; c++)
                 UNROLL
                 for (int v = 0; v < PANEL_VECS; v++) {
-                    vec y = xi[v] * coef[8 * i + c] - coef[8 * i + 4 + c];
+                    vec y = is_round ? xi[v] - c4[c] : xi[v] * c4[c] - c4[4 + c];
                     q[c][v] += y * y;
                 }
         }
         UNROLL
-        for (int c = 0; c < 4; c++)
+        for (int c = 0; c < 4; c++) {
+            /* one factor at a time: its square may overflow */
+            REAL own = is_round ? factor[c] : 1;
             UNROLL
             for (int v = 0; v < PANEL_VECS; v++)
-                FN(store)(lp + c * cap + row + v * VL, log_norm[c] - (REAL)0.5 * q[c][v]);
-    }
-}
-
-/* lp of 4 components that are round in the coordinates of x: factor is one by their width. */
-static void FN(round_log_prob)(const REAL *x, ptrdiff_t cap, ptrdiff_t padded, ptrdiff_t d,
-                               const REAL *center, const REAL *factor, const REAL *log_norm,
-                               REAL *lp)
-{
-    for (ptrdiff_t row = 0; row < padded; row += PANEL) {
-        vec q[4][PANEL_VECS];
-        memset(q, 0, sizeof q);
-        for (ptrdiff_t i = 0; i < d; i++) {
-            vec xi[PANEL_VECS];
-            UNROLL
-            for (int v = 0; v < PANEL_VECS; v++)
-                xi[v] = FN(load)(x + i * cap + row + v * VL);
-            UNROLL
-            for (int c = 0; c < 4; c++)
-                UNROLL
-                for (int v = 0; v < PANEL_VECS; v++) {
-                    vec y = xi[v] - center[4 * i + c];
-                    q[c][v] += y * y;
-                }
-        }
-        UNROLL
-        for (int c = 0; c < 4; c++)
-            UNROLL
-            for (int v = 0; v < PANEL_VECS; v++) /* one factor at a time: its square may overflow */
                 FN(store)(lp + c * cap + row + v * VL,
-                          log_norm[c] - (REAL)0.5 * factor[c] * q[c][v] * factor[c]);
+                          log_norm[c] - (REAL)0.5 * own * q[c][v] * own);
+        }
     }
 }
 
@@ -301,8 +278,8 @@ static void FN(log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *
         *s->dense -= *s->dense > 0;
     } else if (job->kind == GAUSSIAN_DIAG) {
         for (ptrdiff_t k = 0; k < n_comp; k += 4)
-            FN(axis_log_prob)(s->x, s->cap, padded, d, t->coef + k * d * 2, t->log_norm + k,
-                              s->lp + k * s->cap);
+            FN(axis_log_prob)(0, s->x, s->cap, padded, d, t->coef + k * d * 2, NULL,
+                              t->log_norm + k, s->lp + k * s->cap);
     } else {
         const REAL *x = s->other;
         if (job->kind == GAUSSIAN_TIED)
@@ -310,7 +287,7 @@ static void FN(log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *
         else
             x = FN(in_one_unit)(t, s, padded, d);
         for (ptrdiff_t k = 0; k < n_comp; k += 4)
-            FN(round_log_prob)(x, s->cap, padded, d, t->center + k * d, t->factor + k,
-                               t->log_norm + k, s->lp + k * s->cap);
+            FN(axis_log_prob)(1, x, s->cap, padded, d, t->center + k * d, t->factor + k,
+                              t->log_norm + k, s->lp + k * s->cap);
     }
 }

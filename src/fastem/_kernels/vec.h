@@ -106,36 +106,31 @@ ALWAYS_INLINE vec FN(select)(ivec mask, vec a, vec b) { return mask ? a : b; }
 ALWAYS_INLINE vec FN(to_real)(ivec a) { return (vec)a; }
 #endif
 
-ALWAYS_INLINE vec FN(max)(vec a, vec b)
-{
+/* SIMD(op): the intrinsic of that name for vec, which it takes as simd_t. */
+#undef SIMD
+#undef simd_t
 #if VEC_BYTES == 64 && defined(REAL_IS_FLOAT)
-    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#define SIMD(op) _mm512_##op##_ps
+#define simd_t __m512
 #elif VEC_BYTES == 64
-    return (vec)_mm512_max_pd((__m512d)a, (__m512d)b);
+#define SIMD(op) _mm512_##op##_pd
+#define simd_t __m512d
 #elif VEC_BYTES == 32 && defined(REAL_IS_FLOAT)
-    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#define SIMD(op) _mm256_##op##_ps
+#define simd_t __m256
 #elif VEC_BYTES == 32
-    return (vec)_mm256_max_pd((__m256d)a, (__m256d)b);
-#else
-    return FN(select)(a > b, a, b);
+#define SIMD(op) _mm256_##op##_pd
+#define simd_t __m256d
 #endif
-}
 
-/* a where it is smaller, else b. */
-ALWAYS_INLINE vec FN(min)(vec a, vec b)
-{
-#if VEC_BYTES == 64 && defined(REAL_IS_FLOAT)
-    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
-#elif VEC_BYTES == 64
-    return (vec)_mm512_min_pd((__m512d)a, (__m512d)b);
-#elif VEC_BYTES == 32 && defined(REAL_IS_FLOAT)
-    return (vec)_mm256_min_ps((__m256)a, (__m256)b);
-#elif VEC_BYTES == 32
-    return (vec)_mm256_min_pd((__m256d)a, (__m256d)b);
+/* a where it is larger (smaller), else b. */
+#ifdef SIMD
+ALWAYS_INLINE vec FN(max)(vec a, vec b) { return (vec)SIMD(max)((simd_t)a, (simd_t)b); }
+ALWAYS_INLINE vec FN(min)(vec a, vec b) { return (vec)SIMD(min)((simd_t)a, (simd_t)b); }
 #else
-    return FN(select)(a < b, a, b);
+ALWAYS_INLINE vec FN(max)(vec a, vec b) { return FN(select)(a > b, a, b); }
+ALWAYS_INLINE vec FN(min)(vec a, vec b) { return FN(select)(a < b, a, b); }
 #endif
-}
 
 /* Bit l is set where lane l of a is greater than that of b. */
 ALWAYS_INLINE unsigned FN(mask_greater)(vec a, vec b)
