@@ -17,8 +17,8 @@ __all__ = ["SampledTopics", "StochasticEM", "check_whole_counts", "fit_pseudo_co
 #: Eta while topics are drawn, if nobody gives one; and what share of it the topics keep.
 TOPIC_WORD_PRIOR, KEPT_PRIOR = 0.05, 0.2
 
-_ANNEALED_DOCS, _ANNEALED_COUNTS = 16_000, 1_000_000
-_ANNEALING_PASSES, _ANNEALING_GROWTH = 20, 1.5
+_ANNEALED_DOCS, _ANNEALED_COUNTS = 10_000, 1_000_000
+_ANNEALING_PASSES, _ANNEALING_GROWTH = 15, 1.5
 _PRIOR_SUM, _LARGEST_PRIOR = 5.0, 0.5  # alpha before it is learned: 5 / K, but not above 0.5
 _GROWTH, _JOINING_PASSES = 1.4, 17  # all documents have joined after so many passes, or sooner
 _MEMORY = 0.9  # of the average over passes

@@ -231,6 +231,24 @@ static void FN(documents)(const topics_job *job, ptrdiff_t first, ptrdiff_t last
     }
 }
 
+/* Vectors of a word's sums that are in the registers at once. */
+#undef WORD_VECS
+#undef LONG_CASES
+#define WORD_VECS (VEC_REGISTERS == 32 ? 16 : 8)
+#if VEC_REGISTERS == 32
+#define LONG_CASES(call)                                                                          \
+    case 9: call(9); break;                                                                       \
+    case 10: call(10); break;                                                                     \
+    case 11: call(11); break;                                                                     \
+    case 12: call(12); break;                                                                     \
+    case 13: call(13); break;                                                                     \
+    case 14: call(14); break;                                                                     \
+    case 15: call(15); break;                                                                     \
+    case 16: call(16); break;
+#else
+#define LONG_CASES(call)
+#endif
+
 /* Sums of one word, over `vecs` vectors of topics from `at` on: nothing leaves the registers before
  * they are done, for in a small block of documents a word has few counts. */
 ALWAYS_INLINE void FN(word_block)(const int vecs, const topics_job *job, ptrdiff_t w, ptrdiff_t at,
@@ -243,11 +261,11 @@ ALWAYS_INLINE void FN(word_block)(const int vecs, const topics_job *job, ptrdiff
     REAL *sums = (REAL *)job->sums + (job->all_words ? row : w * job->width + at);
     REAL *in_total = job->total ? (REAL *)job->total + row : NULL;
     int64_t i = job->word_begin[w], end = job->word_begin[w + 1];
-    vec even[8], odd[8];
+    vec even[WORD_VECS], odd[8];
     UNROLL
     for (int v = 0; v < vecs; v++)
-        even[v] = odd[v] = FN(fill)(0);
-    for (; i + 2 <= end; i += 2) {
+        even[v] = odd[v % 8] = FN(fill)(0);
+    for (; vecs <= 8 && i + 2 <= end; i += 2) {
         const REAL *one = thetas + job->doc[i] * job->width;
         const REAL *two = thetas + job->doc[i + 1] * job->width;
         REAL a = ratio[job->position[i]], b = ratio[job->position[i + 1]];
@@ -257,7 +275,7 @@ ALWAYS_INLINE void FN(word_block)(const int vecs, const topics_job *job, ptrdiff
             odd[v] += b * FN(load)(two + v * VL);
         }
     }
-    if (i < end) {
+    for (; i < end; i++) {
         const REAL *one = thetas + job->doc[i] * job->width;
         REAL a = ratio[job->position[i]];
         UNROLL
@@ -267,7 +285,7 @@ ALWAYS_INLINE void FN(word_block)(const int vecs, const topics_job *job, ptrdiff
     UNROLL
     for (int v = 0; v < vecs; v++) {
         vec phi = (FN(load)(topic + v * VL) + (REAL)job->word_prior) * FN(load)(scale + v * VL);
-        vec sum = phi * (even[v] + odd[v]), change = sum;
+        vec sum = phi * (even[v] + odd[v % 8]), change = sum;
         if (in_total) {
             vec old = FN(load)(sums + v * VL), rise = FN(max)(sum - old, FN(fill)(0));
             sum += (REAL)job->relax * rise;
@@ -288,10 +306,16 @@ static void FN(words)(const topics_job *job, ptrdiff_t first, ptrdiff_t last, vo
     REAL *changes = scratch;
     memset(changes, 0, width * sizeof(REAL));
     for (ptrdiff_t w = first; w < last; w++)
-        for (ptrdiff_t at = 0; at < width; at += 8 * VL) {
-#define CALL(vecs) FN(word_block)(vecs, job, w, at, changes)
-            BLOCK_CASES(CALL)
+        switch (width / VL) {
+#define CALL(vecs) FN(word_block)(vecs, job, w, 0, changes)
+            LONG_CASES(CALL)
 #undef CALL
+        default:
+            for (ptrdiff_t at = 0; at < width; at += 8 * VL) {
+#define CALL(vecs) FN(word_block)(vecs, job, w, at, changes)
+                BLOCK_CASES(CALL)
+#undef CALL
+            }
         }
     for (ptrdiff_t k = 0; k < job->n_topics; k++)
         totals[k] += changes[k];
