@@ -370,6 +370,14 @@ def test_attributes_set_by_hand_are_enough():
 # ---- factors -----------------------------------------------------------------------------------
 
 
+def factors(covariances, n_threads=1):
+    """Return the factors of covariances as they are, and the first without one."""
+    k, d, _ = covariances.shape
+    return kernel.precisions_cholesky(
+        covariances, np.zeros((k, d)), np.zeros(k), np.ones(k), 0.0, n_threads
+    )
+
+
 @pytest.mark.usefixtures("every_instruction_set")
 @pytest.mark.parametrize("n_features", [1, 2, 3, 4, 5, 8, 9, 13, 16, 33, 70])
 def test_factors_are_lapack_s(n_features):
@@ -378,7 +386,7 @@ def test_factors_are_lapack_s(n_features):
     k = 300  # enough work for threads
     samples = rng.normal(size=(k, 3 * n_features, n_features)) * np.logspace(-3, 3, n_features)
     covariances = samples.swapaxes(1, 2) @ samples
-    upper, failed = kernel.precisions_cholesky(covariances, 1)
+    upper, failed = factors(covariances)
     assert failed == -1
     lower = np.linalg.cholesky(covariances)
     expected = np.stack([solve_triangular(c, np.eye(n_features), lower=True).T for c in lower])
@@ -387,8 +395,41 @@ def test_factors_are_lapack_s(n_features):
     assert_allclose(upper / scale, expected / scale, rtol=0, atol=1e-12)
     assert not np.tril(upper, -1).any()
     for n_threads in (2, 3):
-        again, _ = kernel.precisions_cholesky(covariances, n_threads)
+        again, _ = factors(covariances, n_threads)
         assert_array_equal(again, upper)
+
+
+@pytest.mark.usefixtures("every_instruction_set")
+@pytest.mark.parametrize("n_features", [1, 2, 3, 4, 5, 8, 9, 13, 16, 33, 70])
+def test_covariances_are_their_factors_inverse(n_features):
+    """There and back: the covariances, symmetric, for every thread count."""
+    rng = np.random.default_rng(n_features)
+    samples = rng.normal(size=(300, 3 * n_features, n_features))
+    samples *= np.logspace(-3, 3, n_features)
+    expected = samples.swapaxes(1, 2) @ samples
+    upper, _ = factors(expected)
+    covariances = kernel.covariances(upper, 1)
+    deviation = np.sqrt(expected.diagonal(axis1=1, axis2=2))
+    scale = deviation[:, :, None] * deviation[:, None, :]
+    assert_allclose(covariances / scale, expected / scale, rtol=0, atol=1e-13)
+    assert_array_equal(covariances, covariances.swapaxes(1, 2))
+    for n_threads in (2, 3):
+        assert_array_equal(kernel.covariances(upper, n_threads), covariances)
+
+
+@pytest.mark.usefixtures("every_instruction_set")
+@pytest.mark.parametrize("d", [5, 20])
+def test_factors_of_moments(d):
+    """(scatter + weight step step^T) / divisor + reg_covar I: Bishop 9.25, about other means."""
+    rng = np.random.default_rng(d)
+    samples = rng.normal(size=(7, 3 * d, d))
+    scatter, step = samples.swapaxes(1, 2) @ samples, rng.normal(size=(7, d))
+    weight, divisor = rng.uniform(1, 9, size=(2, 7))
+    upper, failed = kernel.precisions_cholesky(scatter, step, weight, divisor, 0.3, 1)
+    outer = weight[:, None, None] * step[:, :, None] * step[:, None, :]
+    expected = (scatter + outer) / divisor[:, None, None] + 0.3 * np.eye(d)
+    assert failed == -1
+    assert_allclose(kernel.covariances(upper, 1), expected, rtol=0, atol=1e-12 * expected.max())
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf, 1e-310])
@@ -397,7 +438,7 @@ def test_the_first_component_without_a_factor_is_named(bad, place):
     """A pivot that is not positive, or not finite, or without a finite inverse is a failure."""
     covariances = np.tile(np.eye(13), (5, 1, 1))
     covariances[2:, place, place] = bad
-    assert kernel.precisions_cholesky(covariances, 1)[1] == 2
+    assert factors(covariances)[1] == 2
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

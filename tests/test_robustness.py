@@ -148,6 +148,33 @@ def test_groups_far_apart(kind, dtype, gap):
     assert_allclose(model.covariances_, expected.covariances, 0, tolerance * scale)
 
 
+@pytest.mark.parametrize("kind", ["full", "tied"])
+def test_covariances_of_nearly_dependent_features(kind):
+    """With eigenvalues 1e10 apart covariances_ is the M-step's, though made from its inverse."""
+    d = 12
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(d, d))).Q
+    means = np.zeros((2, d))
+    means[1] = 100 * turn[0]  # so far apart that nobody's responsibility is in doubt
+    X = rng.normal(size=(2000, d)) * np.logspace(0, -5, d) @ turn + np.repeat(means, 1000, axis=0)
+    unit = np.eye(d) if kind == "tied" else np.array([np.eye(d)] * 2)
+    model = GaussianMixture(
+        2,
+        covariance_type=kind,
+        reg_covar=1e-14,
+        weights_init=[0.5, 0.5],
+        means_init=means,
+        precisions_init=unit,
+        max_iter=1,
+    ).fit(X)
+    start = oracle.Params(np.array([0.5, 0.5]), means, unit)
+    expected = oracle.fit(X, start, kind, 1, reg_covar=1e-14)[0].covariances
+    assert np.linalg.cond(expected).max() > 5e9
+    gap = np.linalg.norm(model.covariances_ - expected) / np.linalg.norm(expected)
+    assert gap < 1e-9
+    assert_array_equal(model.covariances_, model.covariances_.swapaxes(-1, -2))
+
+
 @every_kind
 def test_features_of_different_units(kind):
     """Features in nanometres and in parsecs: each keeps its digits, where a scale of its own."""

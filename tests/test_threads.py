@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -232,6 +233,29 @@ def test_a_fit_needs_little_memory(run_python):
     """Beyond X a fit of any type needs under 20 MiB: no array of the responsibilities, 49 MiB."""
     used = float(run_python(MEMORY))
     assert used < 20
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_fit_has_three_arrays_of_covariances_at_most(dtype):
+    """Old factors, second moments, new factors; at the end three attributes."""
+    k, d = 32, 128
+    X = np.random.default_rng(0).normal(size=(2000, d)).astype(dtype)
+    model = GaussianMixture(
+        k,
+        weights_init=np.full(k, 1 / k),
+        means_init=X[:k],
+        precisions_init=np.tile(np.eye(d), (k, 1, 1)),
+        max_iter=3,
+        tol=0,
+    )
+    tracemalloc.start()
+    try:
+        model.fit(X)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 2.9 < peak / (8 * k * d * d) < 3.3
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

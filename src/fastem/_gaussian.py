@@ -39,7 +39,11 @@ _ILL_DEFINED = (
 
 
 class GaussianParams(NamedTuple):
-    """Parameters of a mixture; covariances may be None where only the precisions were given."""
+    """Parameters of a mixture.
+
+    Covariances may be None: where only the precisions were given, and in a fit of type 'full' or
+    'tied', for they are large. See :func:`covariances_of`.
+    """
 
     weights: np.ndarray  # (K,)
     means: np.ndarray  # (K, D)
@@ -121,9 +125,7 @@ class Scaling(NamedTuple):
     @classmethod
     def of_params(cls, params, kind, dtype):
         """Return the scaling of data from a mixture; it does not depend on the data at hand."""
-        weights, covariances = params.weights[:, None], params.covariances
-        if covariances is None:
-            covariances = covariances_of(params.precisions_cholesky, kind)
+        weights, covariances = params.weights[:, None], covariances_of(params, kind)
         if kind in ("full", "tied"):
             covariances = covariances.diagonal(axis1=-2, axis2=-1)
         elif kind == "spherical":
@@ -214,27 +216,27 @@ class GaussianEM:
     def estimate(self, moments: Moments) -> GaussianParams:
         """Return the parameters that moments give, the weights not normalised."""
         weights, means = self.component_weights(moments), self.means(moments)
+        if self.kind in ("full", "tied"):
+            chol = self._precisions_cholesky(moments, weights, means)
+            return GaussianParams(weights, means, None, chol, self.dtype)
+        variances = moments.scatter_about(means)
+        variances /= weights[:, None] if self.kind == "diag" else weights * means.shape[1]
+        variances += self.reg_covar
+        roots = precisions_cholesky_of(variances, self.kind)
+        return GaussianParams(weights, means, variances, roots, self.dtype)
+
+    def _precisions_cholesky(self, moments, weights, means):
+        """Return U, upper triangular with U U^T = inverse(covariance); full and tied."""
         if self.kind == "full":
-            step = moments.mean - means
-            covariances = kernel.covariances(
-                moments.scatter, step, moments.weight, weights, self.reg_covar, self.n_threads
-            )
-            chol = precisions_cholesky_of(covariances, self.kind, self.n_threads)
-            return GaussianParams(weights, means, covariances, chol, self.dtype)
-        covariances = moments.scatter_about(means)
-        if self.kind == "tied":
-            covariances /= weights.sum()
-        elif self.kind == "diag":
-            covariances /= weights[:, None]
+            sums = moments.scatter, moments.mean - means, moments.weight, weights
         else:
-            covariances /= weights * means.shape[1]
-        if self.kind == "tied":
-            diagonal = np.arange(means.shape[1])
-            covariances[diagonal, diagonal] += self.reg_covar
-        else:
-            covariances += self.reg_covar
-        chol = precisions_cholesky_of(covariances, self.kind, self.n_threads)
-        return GaussianParams(weights, means, covariances, chol, self.dtype)
+            scatter = moments.scatter_about(means)[None]
+            sums = scatter, np.zeros((1, means.shape[1])), np.zeros(1), weights.sum(keepdims=True)
+        # The covariances are never there all at once: a (K, D, D) array may be most of the memory.
+        upper, failed = kernel.precisions_cholesky(*sums, self.reg_covar, self.n_threads)
+        if failed >= 0:
+            raise ValueError(_singular(failed, np.triu(upper[failed]), self.kind))
+        return upper if self.kind == "full" else upper[0]
 
     def given_moments(self, responsibilities, block: Block) -> Moments:
         """Return the moments that given (n, K) responsibilities have, about their own means."""
@@ -249,8 +251,8 @@ class GaussianEM:
         nowhere = np.tile(scaling.shift, (k, 1))
         params = GaussianParams(np.ones(k), nowhere, None, unit, self.dtype)
         # First the means, then the scatter about them.
-        first = self.moments(params, block, responsibilities)[1]
-        return self.moments(params._replace(means=first.mean), block, responsibilities)[1]
+        mean = self.moments(params, block, responsibilities)[1].mean
+        return self.moments(params._replace(means=mean), block, responsibilities)[1]
 
     def moments(self, params, block, given) -> tuple[float, Moments]:
         """Return the bound and the moments, in the data's own coordinates.
@@ -318,6 +320,16 @@ class GaussianEM:
         return self._total_scatter[1]
 
 
+def keep_freed_memory(n_components, n_features):
+    """Let the process keep what a fit of full covariances frees, until the next iteration needs it.
+
+    glibc gives the end of the heap back to the system where more of it is free than twice the
+    largest block that it has seen freed; each page is then asked for again. A block that nobody
+    touches, as large as all that a fit has at once, costs nothing.
+    """
+    np.empty((3, n_components, n_features, n_features))
+
+
 def second_moment(block, center, given, n_threads):
     """Return sum w (x - center)(x - center)^T over a block, scaled; `given` scales the weights."""
     d = block.X.shape[1]
@@ -352,30 +364,24 @@ def rows(X, params, kind, output, n_threads):
 # ---- covariances and precisions --------------------------------------------------------------
 
 
-def precisions_cholesky_of(covariances, kind, n_threads):
-    """Return U, upper triangular with U U^T = inverse(covariance); square roots for the others."""
-    if kind in ("diag", "spherical"):
-        good = np.isfinite(covariances) & (covariances > _SMALLEST)
-        if not good.all():
-            component = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
-            raise ValueError(_singular(component, covariances[component], kind))
-        return 1 / np.sqrt(covariances)
-    stack = covariances if kind == "full" else covariances[None]
-    upper, failed = kernel.precisions_cholesky(stack, n_threads)
-    if failed >= 0:
-        raise ValueError(_singular(failed, stack[failed], kind))
-    return upper if kind == "full" else upper[0]
+def precisions_cholesky_of(variances, kind):
+    """Return the square roots of the inverse variances, of type 'diag' or 'spherical'."""
+    good = np.isfinite(variances) & (variances > _SMALLEST)
+    if not good.all():
+        component = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
+        raise ValueError(_singular(component, variances[component], kind))
+    return 1 / np.sqrt(variances)
 
 
 def _singular(component, covariance, kind):
-    """Return the error message for a covariance that is not positive definite."""
+    """Return the error message for a covariance, or its upper triangle, not positive definite."""
     which = (
         "The shared covariance" if kind == "tied" else f"The covariance of component {component}"
     )
     if not np.all(np.isfinite(covariance)):
         return f"{_ILL_DEFINED} {which} is not finite: the values of X are too large to be squared."
     if kind in ("full", "tied"):
-        smallest = f"smallest eigenvalue {np.linalg.eigvalsh(covariance)[0]:.3g}"
+        smallest = f"smallest eigenvalue {np.linalg.eigvalsh(covariance, UPLO='U')[0]:.3g}"
     else:
         smallest = f"smallest variance {np.min(covariance):.3g}"
     return f"{_ILL_DEFINED} {which} is singular ({smallest})."
@@ -398,9 +404,12 @@ def precisions_of(precisions_cholesky, kind):
     return precisions_cholesky**2
 
 
-def covariances_of(precisions_cholesky, kind):
-    """Return the inverse of U U^T, or of the squares."""
-    if kind in ("full", "tied"):
-        inverse = np.linalg.inv(precisions_cholesky)
-        return np.swapaxes(inverse, -1, -2) @ inverse
-    return 1 / precisions_cholesky**2
+def covariances_of(params, kind, n_threads=1):
+    """Return the covariances; where only U is known, the inverse of U U^T, or of the squares."""
+    chol = params.precisions_cholesky
+    if params.covariances is not None:
+        return params.covariances
+    if kind in ("diag", "spherical"):
+        return 1 / chol**2
+    stack = np.ascontiguousarray(chol).reshape(-1, *chol.shape[-2:])
+    return kernel.covariances(stack, n_threads).reshape(chol.shape)

@@ -240,7 +240,7 @@ class GaussianLDAEM:
             means[dead] = moments.weight @ moments.mean / total
             variances[dead] = moments.scatter.sum(axis=0) / total
         variances += self.reg_covar
-        chol = precisions_cholesky_of(variances, "diag", self.n_threads)
+        chol = precisions_cholesky_of(variances, "diag")
         return GaussianTopics(means, variances, chol, alpha, self.dtype)
 
     def first_topics(self, vectors, weight, method, random_state, means=None) -> GaussianTopics:

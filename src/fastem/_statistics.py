@@ -120,7 +120,8 @@ class Moments:
         weight = self.weight + sign * other.weight
         gap = other.mean - self.mean
         share = np.divide(sign * other.weight, weight, out=np.zeros_like(weight), where=weight != 0)
-        scatter = self.scatter + sign * other.scatter
+        combine = operator.add if sign > 0 else operator.sub  # not sign * other: it may be large
+        scatter = combine(self.scatter, other.scatter)
         add_scatter_of(scatter, gap, self.weight * share, self.kind)
         return Moments(weight, self.mean + share[:, None] * gap, scatter, self.kind)
 

@@ -180,6 +180,8 @@ class GaussianMixture(Mixture):
         given = self._check_start(X.shape[1])
         block = _gaussian.Block.of(X, sample_weight)
         model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, self._n_threads(X))
+        if self.covariance_type == "full":
+            _gaussian.keep_freed_memory(self.n_components, X.shape[1])
         random_state = check_random_state(self.random_state)
         return model, block, lambda: self._start(model, block, given, random_state)
 
@@ -212,21 +214,30 @@ class GaussianMixture(Mixture):
         return estimated._replace(weights=weights, means=means)
 
     def _attributes(self, params) -> dict[str, Any]:
-        chol, covariances = params.precisions_cholesky, params.covariances
-        if covariances is None:
-            covariances = _gaussian.covariances_of(chol, self.covariance_type)
-        attributes = {
-            "weights_": params.weights,
-            "means_": params.means,
-            "covariances_": covariances,
-            "precisions_cholesky_": chol,
-            "precisions_": _gaussian.precisions_of(chol, self.covariance_type),
+        try:
+            return self._attributes_as(params.dtype, params)
+        except OverflowError:  # a variance of float32 data may not fit
+            return self._attributes_as(np.dtype(np.float64), params)
+
+    def _attributes_as(self, dtype, params) -> dict[str, Any]:
+        """Return the attributes of some parameters, or raise OverflowError if one does not fit."""
+        chol, kind, n_threads = (
+            params.precisions_cholesky, self.covariance_type, effective_n_jobs(self.n_jobs)
+        )  # fmt: skip
+
+        def cast(value):
+            if value.dtype != dtype and not _gaussian.fits(value, dtype):
+                raise OverflowError
+            return value.astype(dtype, copy=False)
+
+        # One is made after the other, so that of float32 data none but U is there in float64, too.
+        return {
+            "weights_": cast(params.weights),
+            "means_": cast(params.means),
+            "covariances_": cast(_gaussian.covariances_of(params, kind, n_threads)),
+            "precisions_": cast(_gaussian.precisions_of(chol, kind)),
+            "precisions_cholesky_": cast(chol),
         }
-        # The data's dtype, unless a variance does not fit: those of float32 data may not.
-        if all(_gaussian.fits(value, params.dtype) for value in attributes.values()):
-            for name in reversed(attributes):  # precisions_ first: nobody else holds them
-                attributes[name] = attributes[name].astype(params.dtype, copy=False)
-        return attributes
 
     def _params(self):
         """Return the fitted parameters in the driver's form."""

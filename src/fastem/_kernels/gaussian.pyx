@@ -61,7 +61,8 @@ cdef extern from "gaussian_job.h":
         void (*chunk)(const gaussian_job *, Py_ssize_t, Py_ssize_t, void *, double *,
                       int *, const fastem_turn *) noexcept nogil
         Py_ssize_t (*factor_bytes)(Py_ssize_t) noexcept nogil
-        int (*factor)(const double *, Py_ssize_t, void *, double *) noexcept nogil
+        int (*factor)(double *, Py_ssize_t, void *) noexcept nogil
+        void (*covariance)(const double *, Py_ssize_t, void *, double *) noexcept nogil
 
 
 cdef extern from *:
@@ -253,7 +254,7 @@ cdef int _useful(int n_threads, Py_ssize_t n_numbers) noexcept:
     return n_threads if n_threads > 1 and n_numbers >= 100_000 else 1
 
 
-def covariances(
+def precisions_cholesky(
     const double[:, :, ::1] scatter,  # IN  (K, D, D) about the moments' means
     const double[:, ::1] step,      # IN  (K, D) from the covariances' means to those
     const double[::1] weight,       # IN  (K,)
@@ -261,38 +262,59 @@ def covariances(
     double reg_covar,               # IN  added to the diagonal
     int n_threads,
 ):
-    """Return (scatter + weight * step step^T) / divisor + reg_covar * I, (K, D, D)."""
-    cdef Py_ssize_t k, i, j, n_components = scatter.shape[0], d = scatter.shape[1]
-    cdef double factor
-    array = np.empty((n_components, d, d))
-    cdef double[:, :, ::1] out = array
-    n_threads = _useful(n_threads, n_components * d * d)
-    for k in prange(n_components, nogil=True, num_threads=n_threads):
-        for i in range(d):
-            factor = weight[k] * step[k, i]
-            for j in range(d):
-                out[k, i, j] = (scatter[k, i, j] + factor * step[k, j]) / divisor[k]
-            out[k, i, i] += reg_covar
-    return array
+    """Return U, upper triangular with U U^T = inverse(covariance), (K, D, D), and a failure.
 
-
-def precisions_cholesky(const double[:, :, ::1] covariances, int n_threads):
-    """Return U, upper triangular with U U^T = the inverse, and the first k without one or -1."""
-    cdef Py_ssize_t k, n_components = covariances.shape[0], d = covariances.shape[1]
+    The covariance is (scatter + weight * step step^T) / divisor + reg_covar * I. A failure is the
+    first k without U, which has the covariance's upper triangle in its place, or -1.
+    """
+    cdef Py_ssize_t k, n_components = scatter.shape[0], d = scatter.shape[1]
     cdef const gaussian_ops *ops = fastem_gaussian_ops(runtime.level(), 1)
-    cdef Py_ssize_t bytes = ops.factor_bytes(d)
     array, failures = np.empty((n_components, d, d)), np.zeros(n_components, dtype=np.uint8)
     cdef double[:, :, ::1] upper = array
     cdef unsigned char[::1] failed = failures
     n_threads = _useful(min(n_threads, n_components), n_components * d * d)
-    cdef char *memory = fastem_buffers(n_threads, &bytes)
-    if memory == NULL:
-        raise MemoryError(f"no {n_threads * bytes} bytes to factor covariances")
+    cdef Py_ssize_t bytes = ops.factor_bytes(d)
+    cdef char *memory = _buffers(n_threads, &bytes)
     for k in prange(n_components, nogil=True, num_threads=n_threads):
-        failed[k] = 0 == ops.factor(&covariances[k, 0, 0], d,
-                                    memory + omp_get_thread_num() * bytes, &upper[k, 0, 0])
+        _form_covariance(&scatter[k, 0, 0], &step[k, 0], weight[k], divisor[k], reg_covar, d,
+                         &upper[k, 0, 0])
+        failed[k] = 0 == ops.factor(&upper[k, 0, 0], d, memory + omp_get_thread_num() * bytes)
     fastem_free_buffers(memory)
     return array, int(np.argmax(failures)) if failures.any() else -1
+
+
+cdef void _form_covariance(
+    const double *scatter,      # IN   (D, D)
+    const double *step,         # IN   (D,)
+    double weight,
+    double divisor,
+    double reg_covar,
+    Py_ssize_t d,
+    double *covariance,         # OUT  (D, D) its upper triangle
+) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef double factor
+    for i in range(d):
+        factor = weight * step[i]
+        for j in range(i, d):
+            covariance[i * d + j] = (scatter[i * d + j] + factor * step[j]) / divisor
+        covariance[i * d + i] += reg_covar
+
+
+def covariances(const double[:, :, ::1] precisions_cholesky, int n_threads):
+    """Return the inverses of U U^T, (K, D, D), symmetric to the last bit."""
+    cdef Py_ssize_t k, n_components = precisions_cholesky.shape[0], d = precisions_cholesky.shape[1]
+    cdef const gaussian_ops *ops = fastem_gaussian_ops(runtime.level(), 1)
+    array = np.empty((n_components, d, d))
+    cdef double[:, :, ::1] out = array
+    n_threads = _useful(min(n_threads, n_components), n_components * d * d)
+    cdef Py_ssize_t bytes = ops.factor_bytes(d)
+    cdef char *memory = _buffers(n_threads, &bytes)
+    for k in prange(n_components, nogil=True, num_threads=n_threads):
+        ops.covariance(&precisions_cholesky[k, 0, 0], d, memory + omp_get_thread_num() * bytes,
+                       &out[k, 0, 0])
+    fastem_free_buffers(memory)
+    return array
 
 
 def rows(Job job, log_prob, responsibilities, labels, int n_threads):
@@ -325,6 +347,14 @@ cdef Py_ssize_t _up(Py_ssize_t n, Py_ssize_t to) noexcept:
     return (n + to - 1) // to * to
 
 
+cdef char *_buffers(int n_threads, Py_ssize_t *bytes) except NULL:
+    """Return buffers for the threads: see fastem_buffers."""
+    cdef char *memory = fastem_buffers(n_threads, bytes)
+    if memory == NULL:
+        raise MemoryError(f"no {n_threads * bytes[0]} bytes for buffers")
+    return memory
+
+
 cdef class _Buffers:
     """What a pass needs beside its sums: the tables, and scratch for every thread."""
 
@@ -335,11 +365,8 @@ cdef class _Buffers:
     def __cinit__(self, Job job, int n_threads):
         cdef Py_ssize_t tables_bytes = job.ops.tables_bytes(&job.c)
         self.scratch_bytes = job.ops.scratch_bytes(&job.c)
-        self.scratch = fastem_buffers(n_threads, &self.scratch_bytes)
-        self.tables = fastem_buffers(1, &tables_bytes)
-        if self.scratch == NULL or self.tables == NULL:
-            n_bytes = n_threads * self.scratch_bytes + tables_bytes
-            raise MemoryError(f"no {n_bytes} bytes for buffers")
+        self.scratch = _buffers(n_threads, &self.scratch_bytes)
+        self.tables = _buffers(1, &tables_bytes)
         job.ops.prepare(&job.c, self.tables)
         job.c.tables = self.tables
 

@@ -15,7 +15,7 @@
             FASTEM_CAT(prepare, dtype, suffix), FASTEM_CAT(chunk_rows, dtype, suffix),            \
             FASTEM_CAT(scratch_bytes, dtype, suffix), FASTEM_CAT(sums_size, dtype, suffix),       \
             FASTEM_CAT(chunk, dtype, suffix), FASTEM_CAT(factor_bytes, f64, suffix),              \
-            FASTEM_CAT(factor, f64, suffix)                                                       \
+            FASTEM_CAT(factor, f64, suffix), FASTEM_CAT(covariance, f64, suffix)                  \
     }
 #define FASTEM_STRING_(a) #a
 #define FASTEM_STRING(a) FASTEM_STRING_(a)

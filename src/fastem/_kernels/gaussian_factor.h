@@ -1,5 +1,6 @@
-/* Gaussian mixtures: the factor of a covariance's inverse, in double whatever the data are. A
- * template: see vec.h. Rows are padded to whole vectors, so that no loop has a remainder. */
+/* Gaussian mixtures: from a covariance to the factor of its inverse and back, in double whatever the
+ * data are. A template: see vec.h. Rows are padded to whole vectors, so that no loop has a
+ * remainder. */
 
 /* An odd number of cache lines: rows must not all fall into the same cache sets. */
 static ptrdiff_t FN(factor_row)(ptrdiff_t d) { return ((d + 7) / 8 | 1) * 8; }
@@ -99,23 +100,50 @@ static void FN(invert_upper)(ptrdiff_t d, ptrdiff_t row, const REAL *r, REAL *x)
     }
 }
 
-/* upper (d, d) with upper upper^T = the inverse of a (d, d) covariance. Returns 0 where there is
- * none, or none whose square is finite. `memory` has factor_bytes(d). */
-static int FN(factor)(const REAL *covariance, ptrdiff_t d, void *memory, REAL *upper)
+/* r = the upper triangle of a (d, d) matrix, zeros elsewhere. */
+static void FN(take_upper)(const REAL *matrix, ptrdiff_t d, ptrdiff_t row, REAL *r)
 {
-    ptrdiff_t row = FN(factor_row)(d);
-    REAL *r = memory, *x = r + d * row, largest = 0;
     memset(r, 0, d * row * sizeof(REAL));
     for (ptrdiff_t i = 0; i < d; i++)
-        memcpy(r + i * row + i, covariance + i * d + i, (d - i) * sizeof(REAL));
+        memcpy(r + i * row + i, matrix + i * d + i, (d - i) * sizeof(REAL));
+}
+
+/* In place of a (d, d) covariance, of which the upper triangle is read, U, upper, with U U^T = its
+ * inverse. Returns 0, and leaves the covariance, where there is none, or none whose square is
+ * finite. `memory` has factor_bytes(d). */
+static int FN(factor)(REAL *matrix, ptrdiff_t d, void *memory)
+{
+    ptrdiff_t row = FN(factor_row)(d);
+    REAL *r = memory, *x = r + d * row;
+    int finite = 1;
+    FN(take_upper)(matrix, d, row, r);
     if (!FN(factor_upper)(d, row, r))
         return 0;
     FN(invert_upper)(d, row, r, x);
+    for (ptrdiff_t i = 0; i < d * row; i++)
+        finite &= fabs(x[i]) < 1e150;
+    if (!finite)
+        return 0;
     for (ptrdiff_t i = 0; i < d; i++)
-        for (ptrdiff_t j = 0; j < d; j++) {
-            REAL size = fabs(x[i * row + j]);
-            largest = size <= largest ? largest : size; /* NaN stays */
-            upper[i * d + j] = x[i * row + j];
+        memcpy(matrix + i * d, x + i * row, d * sizeof(REAL));
+    return 1;
+}
+
+/* covariance (d, d) = the inverse of U U^T, U upper: C^T C with C the inverse of U. It is symmetric
+ * to the last bit. `memory` has factor_bytes(d). */
+static void FN(covariance)(const REAL *upper, ptrdiff_t d, void *memory, REAL *covariance)
+{
+    ptrdiff_t row = FN(factor_row)(d);
+    REAL *r = memory, *x = r + d * row, a[4][4];
+    FN(take_upper)(upper, d, row, r);
+    FN(invert_upper)(d, row, r, x);
+    memset(r, 0, d * row * sizeof(REAL));
+    for (ptrdiff_t i = 0; i < d; i++) {
+        for (ptrdiff_t k = 0; k <= i; k++) {
+            a[0][0] = -x[k * row + i];
+            FN(subtract_rows)(1, 1, a, x + k * row, row, i, r + i * row);
         }
-    return largest < 1e150;
+        for (ptrdiff_t j = i; j < d; j++)
+            covariance[i * d + j] = covariance[j * d + i] = r[i * row + j];
+    }
 }

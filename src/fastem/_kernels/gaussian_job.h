@@ -48,9 +48,10 @@ typedef struct {
      * counter, 0 at its start. `scratch` is zero at first use. */
     void (*chunk)(const gaussian_job *, ptrdiff_t begin, ptrdiff_t n, void *scratch, double *sums,
                   int *dense, const fastem_turn *turn);
-    /* Factors of covariances, in double for both dtypes: see gaussian_factor.h. */
+    /* Covariances to factors and back, in double for both dtypes: see gaussian_factor.h. */
     ptrdiff_t (*factor_bytes)(ptrdiff_t d);
-    int (*factor)(const double *covariance, ptrdiff_t d, void *memory, double *upper);
+    int (*factor)(double *matrix, ptrdiff_t d, void *memory);
+    void (*covariance)(const double *upper, ptrdiff_t d, void *memory, double *covariance);
 } gaussian_ops;
 
 /* ops[0]: float, ops[1]: double. */
