@@ -105,7 +105,7 @@ def contenders(case, options):
         fit = _fit(Peer, X, case.n_components, 1)
         tolerance = AGREE if dtype == "float64" else math.inf  # its ELBO in float32 is coarse
         bounds = _without_eps(fit) if dtype == "float64" else None
-        found.append(Contender(PEER, dtype, 1, fit, long=2, tolerance=tolerance, bounds=bounds))
+        found.append(Contender(PEER, dtype, 1, fit, long=4, tolerance=tolerance, bounds=bounds))
     return found
 
 

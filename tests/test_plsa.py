@@ -61,6 +61,18 @@ def test_iterations_are_the_textbooks(dtype, tolerance):
     assert doc_topic.shape == (SHAPE[0], K)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-11), (np.float32, 2e-4)])
+@pytest.mark.parametrize("n_topics", [20, 65, 100, 128, 150, 260])
+@pytest.mark.filterwarnings("ignore:n_components=.* is more than:UserWarning")
+def test_iterations_with_many_topics(n_topics, dtype, tolerance):
+    """Rows of 1 to 17 of the longest vectors: the kernel has a loop of its own for many lengths."""
+    init = start(n_topics=n_topics)
+    topic_word, bounds = oracle.fit(X, *init, 5)[1:]
+    plsa = PLSA(n_topics, init=init, max_iter=5, tol=0).fit(X.astype(dtype))
+    assert_allclose(plsa.lower_bounds_, bounds, rtol=tolerance / 10)
+    assert_allclose(plsa.components_, topic_word, atol=tolerance)
+
+
 def test_likelihood_is_the_divergence_that_nmf_minimises():
     """Up to a constant, sum n log p(w|d) is minus the Kullback-Leibler divergence of n and n p."""
     plsa = PLSA(K, init=start(), max_iter=200, tol=0).fit(X)
