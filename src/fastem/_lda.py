@@ -17,7 +17,7 @@ __all__ = ["LDAEM", "document_statistics", "expected_topics"]
 
 # The incremental method: a document's gamma begins anew at its first visits, lest it stay in the
 # optimum of topics that were hardly any; then it goes on from its last, and a few updates suffice.
-# More updates at first fit long documents too closely to such topics, fewer end lower on short ones.
+# More at first fit long documents to such topics too closely; with fewer, short ones end lower.
 _COLD_VISITS, _COLD_SWEEPS, _WARM_SWEEPS = 4, 14, 5
 
 _ETA_EVERY = 8  # online steps from one look at eta to the next: it costs as much as some steps
