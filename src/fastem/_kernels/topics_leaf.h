@@ -231,7 +231,7 @@ static void FN(documents)(const topics_job *job, ptrdiff_t first, ptrdiff_t last
     }
 }
 
-/* Vectors of a word's sums that are in the registers at once. */
+/* Vectors of a word's sums that the registers hold: then its documents are gone through once. */
 #undef WORD_VECS
 #undef LONG_CASES
 #define WORD_VECS (VEC_REGISTERS == 32 ? 16 : 8)
@@ -250,7 +250,8 @@ static void FN(documents)(const topics_job *job, ptrdiff_t first, ptrdiff_t last
 #endif
 
 /* Sums of one word, over `vecs` vectors of topics from `at` on: nothing leaves the registers before
- * they are done, for in a small block of documents a word has few counts. */
+ * they are done, for in a small block of documents a word has few counts. Up to 8 vectors have two
+ * sums each, so that few do not make one long chain of additions. */
 ALWAYS_INLINE void FN(word_block)(const int vecs, const topics_job *job, ptrdiff_t w, ptrdiff_t at,
                                   REAL *changes)
 {
