@@ -98,11 +98,18 @@ static void FN(finish_document)(const topics_job *job, ptrdiff_t d, const REAL *
 }
 
 /* Whether sum |a - b| is less than tol. */
-static int FN(is_near)(ptrdiff_t n, const REAL *a, const REAL *b, double tol)
+static int FN(is_near)(ptrdiff_t width, const REAL *a, const REAL *b, double tol)
 {
+    REAL lanes[ROWS];
     double change = 0;
-    for (ptrdiff_t k = 0; k < n; k++)
-        change += fabs((double)a[k] - (double)b[k]);
+    vec total = FN(fill)(0);
+    for (ptrdiff_t k = 0; k < width; k += VL) {
+        vec gap = FN(load)(a + k) - FN(load)(b + k);
+        total += FN(max)(gap, -gap);
+    }
+    FN(store)(lanes, total);
+    for (ptrdiff_t l = 0; l < VL; l++)
+        change += lanes[l];
     return change < tol;
 }
 
@@ -175,7 +182,7 @@ static void FN(plsa_document)(const topics_job *job, ptrdiff_t d, FN(view) * vie
         if (!new_theta)
             break;
         FN(finish_document)(job, d, theta, view->scaled, view->acc, new_theta);
-        if (sweep == job->max_sweeps || FN(is_near)(job->n_topics, theta, new_theta, job->tol))
+        if (sweep == job->max_sweeps || FN(is_near)(job->width, theta, new_theta, job->tol))
             break;
         memcpy(theta, new_theta, job->width * sizeof(REAL));
     }
@@ -186,7 +193,7 @@ static void FN(plsa_document)(const topics_job *job, ptrdiff_t d, FN(view) * vie
 /* theta = exp(digamma(gamma)), least_theta at least. */
 static void FN(expected_theta)(const topics_job *job, const REAL *gamma, REAL *theta)
 {
-    FN(exp_digamma_row)(gamma, 0, job->n_topics, theta);
+    FN(exp_digamma_row)(gamma, 0, job->width, theta); /* 0 of 0, past the topics */
     for (ptrdiff_t k = 0; job->least_theta > 0 && k < job->n_topics; k++)
         theta[k] = theta[k] > (REAL)job->least_theta ? theta[k] : (REAL)job->least_theta;
 }
@@ -206,7 +213,7 @@ static void FN(lda_document)(const topics_job *job, ptrdiff_t d, FN(view) * view
         for (ptrdiff_t k = 0; k < width; k += VL)
             FN(store)(new_gamma + k,
                       FN(load)(prior + k) + FN(load)(scaled + k) * FN(load)(view->acc + k));
-        near = FN(is_near)(job->n_topics, gamma, new_gamma, job->tol);
+        near = FN(is_near)(width, gamma, new_gamma, job->tol);
         memcpy(gamma, new_gamma, job->n_topics * sizeof(REAL));
         FN(expected_theta)(job, gamma, theta);
     }
