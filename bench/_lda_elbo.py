@@ -27,8 +27,8 @@ def report(cases, options):
     seeds, passes = (1, 3) if options.quick else (SEEDS, PASSES)
     header = ["case", "batch size"]
     for dtype in options.dtype:
-        header += [f"s, {PEER}, {dtype}", f"s, {OURS}", "passes", f"× (goal {GOALS[dtype]})"]
-        header += ["reached"]
+        header += [f"s, {PEER}, {dtype}", f"s, {OURS}, {dtype}", f"passes, {dtype}"]
+        header += [f"×, {dtype} (goal {GOALS[dtype]})", "reached"]
     lines = []
     for case in cases:
         progress(f"lda, time to equal ELBO: {case.name}")

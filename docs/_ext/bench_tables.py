@@ -57,10 +57,11 @@ class BenchTable(SphinxDirective):
         self.env.note_dependency(str(RESULTS))
         paragraphs, tables = family(self.arguments[0])
         header, rows = tables[self.options.get("table", 1) - 1]
-        chosen = self.options.get("columns", "; ".join(header))
-        names = [part.strip().partition(" = ") for part in chosen.split(";")]
-        places = [header.index(column.strip()) for column, _, _ in names]
-        titles = [(title or column).strip() for column, _, title in names]
+        titles, places = header, range(len(header))  # by place: names may repeat
+        if "columns" in self.options:
+            names = [part.strip().partition(" = ") for part in self.options["columns"].split(";")]
+            places = [header.index(column.strip()) for column, _, _ in names]
+            titles = [(title or column).strip() for column, _, title in names]
         table = [titles, ["---"] * len(titles), *([row[i] for i in places] for row in rows)]
         lines = [f"| {' | '.join(row)} |" for row in table]
         shown = self.parse_text_to_nodes("\n".join(lines))
@@ -109,7 +110,7 @@ def draw_speed():
     heights = [len(rows) for _, rows in bars]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            len(bars), figsize=(7, 0.27 * sum(heights) + 1.3), height_ratios=heights
+            len(bars), figsize=(8.6, 0.27 * sum(heights) + 1.3), height_ratios=heights
         )
         for axis, (title, rows) in zip(axes, bars, strict=True):
             labels, values = zip(*rows, strict=True)
@@ -117,7 +118,7 @@ def draw_speed():
             axis.bar_label(drawn, [f"{value:.3g} ×" for value in values], padding=4, color=GREY)
             axis.set_title(title, loc="left", fontsize=10)
             axis.invert_yaxis()
-            axis.set_xlim(0, 1.15 * max(values))
+            axis.set_xlim(0, 1.25 * max(values))
             axis.tick_params(colors=GREY, length=0, labelbottom=False)
             axis.spines[:].set_visible(False)
         figure.tight_layout()
