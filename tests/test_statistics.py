@@ -170,3 +170,19 @@ def test_scatter_about_other_centers(kind):
         "spherical": np.einsum("kii->k", full),
     }[kind]
     assert_allclose(moments_of(X, r, kind).scatter_about(center), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_moments_add_in_place(kind):
+    """As `+` does, to the bit, and a copy stays what it was."""
+    rng = np.random.default_rng(0)
+    shape = {"full": (3, 2, 2), "tied": (2, 2), "diag": (3, 2), "spherical": (3,)}[kind]
+    one, two = (
+        Moments(rng.uniform(size=3), rng.normal(size=(3, 2)), rng.uniform(size=shape), kind)
+        for _ in range(2)
+    )
+    expected, total = one + two, one.copy()
+    total.add(two)
+    for name in ("weight", "mean", "scatter"):
+        assert_array_equal(getattr(total, name), getattr(expected, name))
+        assert not np.array_equal(getattr(one, name), getattr(total, name))

@@ -243,7 +243,7 @@ class GaussianEM:
         k, d = responsibilities.shape[1], block.X.shape[1]
         scaling = block.scaling
         unit = {
-            "full": np.broadcast_to(np.eye(d), (k, d, d)),  # not used, but it has a shape
+            "full": np.zeros((k, d, d)),  # not used, but it has a shape; never written, no memory
             "tied": np.eye(d),
             "diag": np.tile(scaling.scale, (k, 1)),
             "spherical": np.full(k, scaling.scale.min()),

@@ -88,8 +88,10 @@ def moments_of(responsibilities, n_components, block, model) -> Moments:
         return moments
     total = None
     for begin, end, given in _given(responsibilities, n_components, block):
-        moments = model.given_moments(given, block.rows(begin, end))
-        total = moments if total is None else total + moments
+        if total is None:
+            total = model.given_moments(given, block.rows(begin, end))
+        else:
+            total.add(model.given_moments(given, block.rows(begin, end)))
     assert total is not None
     return total
 

@@ -116,14 +116,23 @@ class Moments:
     def __repr__(self) -> str:
         return f"Moments(kind={self.kind!r}, weight={self.weight!r})"
 
-    def _merge(self, other: Moments, sign: int) -> Moments:
+    def _merge(self, other: Moments, sign: int, out=None) -> Moments:
         weight = self.weight + sign * other.weight
         gap = other.mean - self.mean
         share = np.divide(sign * other.weight, weight, out=np.zeros_like(weight), where=weight != 0)
-        combine = operator.add if sign > 0 else operator.sub  # not sign * other: it may be large
-        scatter = combine(self.scatter, other.scatter)
+        combine = np.add if sign > 0 else np.subtract  # not sign * other: it may be large
+        scatter = combine(self.scatter, other.scatter, out=out)
         add_scatter_of(scatter, gap, self.weight * share, self.kind)
         return Moments(weight, self.mean + share[:, None] * gap, scatter, self.kind)
+
+    def copy(self) -> Moments:
+        """Return moments that :meth:`add` may change without changing these."""
+        return Moments(self.weight, self.mean, self.scatter.copy(), self.kind)
+
+    def add(self, other: Moments) -> None:
+        """Add other moments to these, in place: the scatter may be large."""
+        merged = self._merge(other, 1, out=self.scatter)
+        self.weight, self.mean = merged.weight, merged.mean
 
     def __add__(self, other: Moments) -> Moments:
         return self._merge(other, 1)
