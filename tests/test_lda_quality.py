@@ -425,8 +425,11 @@ def test_ctrl_c_within_a_pass(method):
     lda._em_callbacks = [watch]
     with pytest.raises(KeyboardInterrupt):
         lda.fit(many)
-    assert lda.n_iter_ == max(key for key in seen if isinstance(key, int))
-    assert_array_equal(lda.components_, seen[lda.n_iter_])
+    last = max(key for key in seen if isinstance(key, int))
+    if lda.n_iter_ == last + 1:  # the signal came after a whole pass, and before its callback
+        pytest.skip("no pass was interrupted")
+    assert lda.n_iter_ == last
+    assert_array_equal(lda.components_, seen[last])
 
 
 @parametrize_with_checks(

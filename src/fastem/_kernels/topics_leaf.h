@@ -18,12 +18,16 @@ typedef struct {
     REAL *count;       /* (padded n,) */
     REAL *ratio;       /* (padded n,) what the last sweep gave */
     const REAL **rows; /* (padded n,) rows of topics */
+    REAL *rest;        /* of the scratch */
 } FN(view);
+
+static ptrdiff_t FN(live_bytes)(const topics_job *job);
 
 static ptrdiff_t FN(scratch_bytes)(const topics_job *job)
 {
     ptrdiff_t longest = (job->longest + VL - 1) / VL * VL;
-    return (2 * job->width + 2 * longest) * sizeof(REAL) + longest * sizeof(REAL *) + 64;
+    return (2 * job->width + 2 * longest) * sizeof(REAL) + longest * sizeof(REAL *) + 64 +
+           (job->gamma ? FN(live_bytes)(job) : 0);
 }
 
 static void FN(lay_document)(const topics_job *job, ptrdiff_t d, void *scratch, FN(view) * view)
@@ -37,6 +41,7 @@ static void FN(lay_document)(const topics_job *job, ptrdiff_t d, void *scratch, 
     view->scaled = view->acc + job->width;
     view->count = view->scaled + job->width;
     view->ratio = view->count + longest;
+    view->rest = view->ratio + longest;
     for (; i < view->n; i++) {
         view->rows[i] = (const REAL *)job->topics + word[i] * job->width;
         view->count[i] = count[i];
@@ -113,6 +118,23 @@ static int FN(is_near)(ptrdiff_t width, const REAL *a, const REAL *b, double tol
     return change < tol;
 }
 
+/* counts / probabilities; 0 for a word that no topic of the document has: it tells nothing. */
+ALWAYS_INLINE vec FN(ratios)(vec counts, vec probabilities)
+{
+    ivec known = (ivec)(probabilities > FN(fill)(SMALLEST));
+    return FN(select)(known, counts / FN(max)(probabilities, FN(fill)(SMALLEST)), FN(fill)(0));
+}
+
+ALWAYS_INLINE double FN(log_likelihood)(vec counts, vec probabilities)
+{
+    REAL logs[ROWS];
+    double sum = 0;
+    FN(store)(logs, counts * FN(log)(FN(max)(probabilities, FN(fill)(SMALLEST))));
+    for (ptrdiff_t j = 0; j < VL; j++)
+        sum += logs[j];
+    return sum;
+}
+
 /* One E-step of a document: scaled = theta * scale; its ratios count_w / p(w|d); with_sums: acc =
  * sum_w ratio_w (S_w + prior). Returns the log-likelihood if it is asked for. */
 static double FN(document)(const topics_job *job, const REAL *theta, FN(view) * view,
@@ -133,19 +155,12 @@ static double FN(document)(const topics_job *job, const REAL *theta, FN(view) * 
     for (ptrdiff_t begin = 0; begin < view->n; begin += VL) {
         const REAL *const *rows = view->rows + begin;
         vec counts = FN(load)(view->count + begin);
-        vec dots = FN(dot_rows)(job->width, scaled, rows) + from_prior, ratios;
-        /* A word that no topic of the document has tells nothing about it. */
-        ivec known = (ivec)(dots > FN(fill)(SMALLEST));
-        dots = FN(max)(dots, FN(fill)(SMALLEST));
-        ratios = FN(select)(known, counts / dots, FN(fill)(0));
+        vec dots = FN(dot_rows)(job->width, scaled, rows) + from_prior;
+        vec ratios = FN(ratios)(counts, dots);
         FN(store)(view->ratio + begin, ratios);
         total += ratios;
-        if (with_logs) {
-            REAL logs[ROWS];
-            FN(store)(logs, counts * FN(log)(dots));
-            for (ptrdiff_t j = 0; j < VL; j++)
-                log_likelihood += logs[j];
-        }
+        if (with_logs)
+            log_likelihood += FN(log_likelihood)(counts, dots);
         if (with_sums) {
             ptrdiff_t n = view->n - begin;
             FN(add_rows)(job->width, n < VL ? n : VL, view->ratio + begin, rows, acc);
@@ -190,41 +205,7 @@ static void FN(plsa_document)(const topics_job *job, ptrdiff_t d, FN(view) * vie
         FN(write_ratios)(job, d, view);
 }
 
-/* theta = exp(digamma(gamma)), least_theta at least. */
-static void FN(expected_theta)(const topics_job *job, const REAL *gamma, REAL *theta)
-{
-    FN(exp_digamma_row)(gamma, 0, job->width, theta); /* 0 of 0, past the topics */
-    for (ptrdiff_t k = 0; job->least_theta > 0 && k < job->n_topics; k++)
-        theta[k] = theta[k] > (REAL)job->least_theta ? theta[k] : (REAL)job->least_theta;
-}
-
-/* E-steps of document d of LDA (Blei, Ng & Jordan 2003, figure 6), in which gamma is
- * prior + theta * acc; the last one only for the ratios and the logarithms. */
-static void FN(lda_document)(const topics_job *job, ptrdiff_t d, FN(view) * view)
-{
-    ptrdiff_t width = job->width, row = d * width;
-    REAL *gamma = (REAL *)job->gamma + row, *theta = (REAL *)job->doc_topic + row;
-    const REAL *prior = job->doc_topic_prior, *scaled = view->scaled;
-    REAL *new_gamma = view->acc;
-    int near = 0;
-    FN(expected_theta)(job, gamma, theta);
-    for (ptrdiff_t sweep = 0; sweep < job->max_sweeps && !near; sweep++) {
-        FN(document)(job, theta, view, 1, 0);
-        for (ptrdiff_t k = 0; k < width; k += VL)
-            FN(store)(new_gamma + k,
-                      FN(load)(prior + k) + FN(load)(scaled + k) * FN(load)(view->acc + k));
-        near = FN(is_near)(width, gamma, new_gamma, job->tol);
-        memcpy(gamma, new_gamma, job->n_topics * sizeof(REAL));
-        FN(expected_theta)(job, gamma, theta);
-    }
-    if (job->ratio || job->log_likelihood) {
-        double log_likelihood = FN(document)(job, theta, view, 0, job->log_likelihood != NULL);
-        if (job->log_likelihood)
-            job->log_likelihood[d] = log_likelihood;
-        if (job->ratio)
-            FN(write_ratios)(job, d, view);
-    }
-}
+#include "topics_live.h"
 
 static void FN(documents)(const topics_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch)
 {
