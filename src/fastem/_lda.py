@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,9 @@ _COLD_VISITS, _COLD_SWEEPS, _WARM_SWEEPS = 4, 14, 5
 
 _ETA_EVERY = 8  # online steps from one look at eta to the next: it costs as much as some steps
 _ROWS = 2048  # documents that are read at a time
+
+# NumPy draws one number after another. Other threads may work on the documents that have theirs.
+_DRAWN_ROWS, _FEW_DRAWS = 128, 50_000
 
 
 def expected_topics(topics, n_threads, point_topics=False):
@@ -153,24 +158,46 @@ class LDAEM:
 
     def infer(self, topics, block, sums, first=None):
         """Set the documents' gamma (``doc_topic``) and exp(digamma) of it (``spare``)."""
-        k, shape = self.n_topics, (block.n_docs, self.n_topics)
-        gamma = np.ones(shape) if first is None else first
-        if self.random_state is not None and not self.incremental:
-            gamma = self.random_state.gamma(100.0, 0.01, shape)
-        block.set_topics(padded(gamma, k, topics.sums.dtype))
+        gamma = np.ones((block.n_docs, self.n_topics)) if first is None else first
+        block.set_topics(padded(gamma, self.n_topics, topics.sums.dtype))
         block.spare[:] = 0
         block.log_likelihood, block.n_visits = np.empty(block.n_docs), 1
         sweeps = min(_COLD_SWEEPS, self.max_sweeps) if self.incremental else self.max_sweeps
-        return self._update(topics, block, self.expected(topics), sums, sweeps)
+        update = functools.partial(
+            self._update, topics, block, self.expected(topics), sums, sweeps
+        )
+        if self.random_state is None or self.incremental:
+            return update()
+        if self.n_threads == 1 or gamma.size < _FEW_DRAWS:
+            self._draw(block.doc_topic)
+            return update()
+        ready = np.zeros(1, np.int64)
+        with ThreadPoolExecutor(1) as pool:
+            drawing = pool.submit(self._draw, block.doc_topic, ready)
+            totals = update(ready=ready)
+            drawing.result()
+        return totals
 
-    def _update(self, topics, block, expected, sums, max_sweeps, total=None):
+    def _draw(self, gamma, ready=None):
+        """Draw the documents' first gamma, in scikit-learn's order; count those that have it."""
+        try:
+            for begin in range(0, len(gamma), _DRAWN_ROWS):
+                rows = gamma[begin : begin + _DRAWN_ROWS, : self.n_topics]
+                rows[:] = self.random_state.gamma(100.0, 0.01, rows.shape)
+                if ready is not None:
+                    ready[0] = begin + len(rows)
+        finally:
+            if ready is not None:  # nobody waits for what failed
+                ready[0] = len(gamma)
+
+    def _update(self, topics, block, expected, sums, max_sweeps, total=None, ready=None):
         """Update the documents' gamma and the sums; return the totals of these."""
         k = self.n_topics
         prior = padded(self.priors_of(topics).doc_topic[None], k, block.doc_topic.dtype)[0]
         phi, scale = expected
         return kernel.dirichlet_e_step(
             block.counts, block.doc_topic, prior, phi, scale, block.spare, block.log_likelihood,
-            sums, k, self.n_threads, max_sweeps, self.tol, total,
+            sums, k, self.n_threads, max_sweeps, self.tol, total, ready=ready,
         )  # fmt: skip
 
     def expected(self, topics):

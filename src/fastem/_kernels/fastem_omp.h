@@ -10,6 +10,11 @@
 #if defined(__SSE2__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
+#if defined(_WIN32)
+#include <windows.h>
+#else
+#include <time.h>
+#endif
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -82,6 +87,27 @@ static inline void fastem_restore_subnormals(unsigned before)
     _mm_setcsr(before);
 #else
     (void)before;
+#endif
+}
+
+/* Reads what another thread writes, and all that it wrote before. */
+static inline int64_t fastem_read(const int64_t *x)
+{
+#if defined(__GNUC__)
+    return __atomic_load_n(x, __ATOMIC_ACQUIRE);
+#else
+    return *(const volatile int64_t *)x;
+#endif
+}
+
+/* Leaves the processor to other threads for a moment. */
+static inline void fastem_doze(void)
+{
+#if defined(_WIN32)
+    SwitchToThread();
+#else
+    struct timespec moment = {0, 20000};
+    nanosleep(&moment, NULL);
 #endif
 }
 

@@ -62,6 +62,7 @@ def dirichlet_e_step(
     tol: float,
     total: np.ndarray | None = None,
     least_theta: float = 0.0,
+    ready: np.ndarray | None = None,
 ) -> np.ndarray | None: ...
 def exp_digamma_rows(
     sums: np.ndarray, rows: np.ndarray, prior: float, out: np.ndarray, n_threads: int
