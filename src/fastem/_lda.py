@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -160,12 +159,13 @@ class LDAEM:
         """Set the documents' gamma (``doc_topic``) and exp(digamma) of it (``spare``)."""
         gamma = np.ones((block.n_docs, self.n_topics)) if first is None else first
         block.set_topics(padded(gamma, self.n_topics, topics.sums.dtype))
-        block.spare[:] = 0
         block.log_likelihood, block.n_visits = np.empty(block.n_docs), 1
         sweeps = min(_COLD_SWEEPS, self.max_sweeps) if self.incremental else self.max_sweeps
-        update = functools.partial(
-            self._update, topics, block, self.expected(topics), sums, sweeps
-        )
+
+        def update(ready=None):
+            expected = self.expected(topics)
+            return self._update(topics, block, expected, sums, sweeps, ready=ready)
+
         if self.random_state is None or self.incremental:
             return update()
         if self.n_threads == 1 or gamma.size < _FEW_DRAWS:

@@ -173,7 +173,8 @@ class Documents:
             values = _aligned.empty((len(word_id), width), topics.dtype)
             return TopicSums(values, word_id, n_words)
         # Few rows more than needed: written in place, the words that do not occur stay 0.
-        return TopicSums(_aligned.zeros((n_words, width), topics.dtype), None, n_words)
+        make = _aligned.empty if len(word_id) == n_words else _aligned.zeros
+        return TopicSums(make((n_words, width), topics.dtype), None, n_words)
 
 
 def padded(rows, n_topics, dtype):
