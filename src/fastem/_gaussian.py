@@ -268,7 +268,6 @@ class GaussianEM:
         share = 1 / np.where(weight > 0, weight, 1)[:, None]
         if kind == "full":
             scatter = second
-            scatter /= scaling.scale[:, None] * scaling.scale
             mean = params.means + first * share / scaling.scale
         elif kind == "diag":
             offset = first * share / params.precisions_cholesky
@@ -284,13 +283,12 @@ class GaussianEM:
                 scatter = 2 * second / params.precisions_cholesky**2 - weight * moved
             else:
                 scatter = self._tied_scatter(params, block, given, weight, centered)
-                scatter /= scaling.scale[:, None] * scaling.scale
         if kind in ("diag", "spherical"):
             scatter = np.maximum(scatter, 0)  # rounding may leave -1e-17
         return bound, Moments(weight, mean, scatter, kind)
 
     def _tied_scatter(self, params, block, given, weight, centered):
-        """Return the scatter about the components' means, in the kernel's coordinates.
+        """Return the scatter about the components' means.
 
         It is what remains of the whole scatter without that of the means. Where that is little,
         digits are lost, and the components' own scatters are summed instead.
@@ -299,7 +297,8 @@ class GaussianEM:
         scatter = total - (weight[:, None] * centered).T @ centered
         enough = 1e-3 if self.dtype == np.float32 else 1e-6
         if np.all(scatter.diagonal() >= enough * total.diagonal()):
-            return scatter
+            scale = block.scaling.scale
+            return scatter / (scale[:, None] * scale)
         chol = params.precisions_cholesky
         each = params._replace(precisions_cholesky=np.tile(chol, (len(weight), 1, 1)))
         job = block.scaling.job(block.X, each, "full", likelihood=given is None)

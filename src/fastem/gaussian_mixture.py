@@ -49,7 +49,9 @@ class GaussianMixture(Mixture):
     n_init : int, default=1
         Number of restarts; the one with the largest bound is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
-        How the first responsibilities are chosen.
+        How the first responsibilities are chosen. For 'kmeans' scikit-learn's :class:`KMeans
+        <sklearn.cluster.KMeans>` runs first, which copies X twice meanwhile; the others need no
+        memory that grows with X.
     weights_init : array-like of shape (n_components,), default=None
         First weights, in place of those from `init_params`.
     means_init : array-like of shape (n_components, n_features), default=None

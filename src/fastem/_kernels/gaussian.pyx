@@ -55,6 +55,7 @@ cdef extern from "gaussian_job.h":
         const char *name
         Py_ssize_t (*tables_bytes)(const gaussian_job *) noexcept nogil
         void (*prepare)(const gaussian_job *, void *) noexcept nogil
+        void (*prepare_component)(const gaussian_job *, Py_ssize_t, void *) noexcept nogil
         Py_ssize_t (*chunk_rows)(const gaussian_job *) noexcept nogil
         Py_ssize_t (*scratch_bytes)(const gaussian_job *) noexcept nogil
         Py_ssize_t (*sums_size)(const gaussian_job *) noexcept nogil
@@ -97,6 +98,7 @@ cdef class Job:
 
     cdef gaussian_job c
     cdef const gaussian_ops *ops
+    cdef object scale
     cdef list held
 
     def __cinit__(
@@ -111,7 +113,7 @@ cdef class Job:
     ):
         """Hold a job; arrays must have been validated."""
         memset(&self.c, 0, sizeof(gaussian_job))
-        self.held = [X]
+        self.held, self.scale = [X], scale
         self.ops = fastem_gaussian_ops(runtime.level(), X.dtype == np.float64)
         self.c.x = <const char *> <uintptr_t> X.__array_interface__["data"][0]
         self.c.x_row, self.c.x_column = X.strides
@@ -152,7 +154,8 @@ def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
         Responsibilities to use in place of those that the parameters give.
     n_threads : int
     about_mean : bool
-        full: second moments about the components' new means, not about those of the job.
+        full: second moments about the components' new means, in the data's units; not about the
+        means of the job, in its coordinates.
 
     Returns
     -------
@@ -170,6 +173,7 @@ def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
     cdef Py_ssize_t everything = _up(n_components, 4) * component
     cdef double[:, ::1] lanes
     cdef double[:, :, ::1] full
+    cdef const double *unit = NULL
     if sample_weight is not None:
         job.c.sample_weight = job.doubles(sample_weight)
     if given is not None:
@@ -186,10 +190,12 @@ def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
     second = np.empty((n_components, d, d)) if job.c.kind == 0 else None
     if job.c.kind == 0:
         full = second
+        if about_mean:
+            unit = job.doubles(1 / job.scale)
         n_threads = _useful(n_threads, n_components * d * d)
         for k in prange(n_components, nogil=True, num_threads=n_threads):
             _add_lanes(lanes, k * component, (k + 1) * component)
-            _unpack_full(&lanes[0, k * component], d, about_mean, &full[k, 0, 0])
+            _unpack_full(&lanes[0, k * component], d, unit, &full[k, 0, 0])
         _add_lanes(lanes, everything, everything + 1)
     else:
         _add_lanes(lanes, 0, everything + 1)
@@ -222,7 +228,7 @@ cdef void _add_lanes(double[:, ::1] lanes, Py_ssize_t begin, Py_ssize_t end) noe
 cdef void _unpack_full(
     const double *component,    # IN     one component's sums
     Py_ssize_t d,
-    bint about_mean,            # IN     or about what they were summed about
+    const double *unit,         # IN     (D,) of the data; or NULL: as they were summed
     double *second,             # OUT    (D, D)
 ) noexcept nogil:
     cdef Py_ssize_t i, j, i4, j4
@@ -242,11 +248,12 @@ cdef void _unpack_full(
                         second[i * d + j] = block[4 * (i - i4) + j - j4]
                 block += 16
     for i in range(d):
-        step = first[i] * inverse if about_mean else 0
-        for j in range(i):
+        step = first[i] * inverse if unit != NULL else 0
+        for j in range(i + 1):
             second[i * d + j] -= step * first[j]
+            if unit != NULL:
+                second[i * d + j] *= unit[i] * unit[j]  # powers of 2
             second[j * d + i] = second[i * d + j]
-        second[i * d + i] -= step * first[i]
 
 
 cdef int _useful(int n_threads, Py_ssize_t n_numbers) noexcept:
@@ -363,12 +370,18 @@ cdef class _Buffers:
     cdef Py_ssize_t scratch_bytes
 
     def __cinit__(self, Job job, int n_threads):
-        cdef Py_ssize_t tables_bytes = job.ops.tables_bytes(&job.c)
+        cdef Py_ssize_t tables_bytes = job.ops.tables_bytes(&job.c), k
+        cdef const gaussian_job *c = &job.c
+        cdef const gaussian_ops *ops = job.ops
+        cdef char *tables
         self.scratch_bytes = job.ops.scratch_bytes(&job.c)
         self.scratch = _buffers(n_threads, &self.scratch_bytes)
-        self.tables = _buffers(1, &tables_bytes)
-        job.ops.prepare(&job.c, self.tables)
-        job.c.tables = self.tables
+        self.tables = tables = _buffers(1, &tables_bytes)
+        ops.prepare(c, tables)
+        n_threads = _useful(n_threads, tables_bytes // 8)
+        for k in prange(c.n_components, nogil=True, num_threads=n_threads):
+            ops.prepare_component(c, k, tables)
+        job.c.tables = tables
 
     def __dealloc__(self):
         fastem_free_buffers(self.scratch)
@@ -436,6 +449,10 @@ cdef _run_in_turn(Job job, int n_threads, Py_ssize_t size):
     cdef Py_ssize_t rows = ops.chunk_rows(c), n_chunks = _up(c.n_samples, rows) // rows
     cdef double clock = omp_get_wtime()
     cdef int64_t stop = 0, next_chunk = 0
+    # An even number, which two threads or more share out better: of few, one more is waited for.
+    n_chunks = _up(n_chunks, 2) if n_chunks > 1 else 1
+    rows = min(rows, _up(_up(c.n_samples, n_chunks) // n_chunks, 64))
+    n_chunks = _up(c.n_samples, rows) // rows
     cdef int thread
     cdef int dense[TURN_LANES]
     memset(dense, 0, sizeof(dense))

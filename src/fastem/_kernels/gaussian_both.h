@@ -12,7 +12,8 @@
 #define OPS(dtype, suffix)                                                                        \
     {                                                                                             \
         FASTEM_STRING(suffix), FASTEM_CAT(tables_bytes, dtype, suffix),                           \
-            FASTEM_CAT(prepare, dtype, suffix), FASTEM_CAT(chunk_rows, dtype, suffix),            \
+            FASTEM_CAT(prepare, dtype, suffix), FASTEM_CAT(prepare_component, dtype, suffix),     \
+            FASTEM_CAT(chunk_rows, dtype, suffix),                                                \
             FASTEM_CAT(scratch_bytes, dtype, suffix), FASTEM_CAT(sums_size, dtype, suffix),       \
             FASTEM_CAT(chunk, dtype, suffix), FASTEM_CAT(factor_bytes, f64, suffix),              \
             FASTEM_CAT(factor, f64, suffix), FASTEM_CAT(covariance, f64, suffix)                  \

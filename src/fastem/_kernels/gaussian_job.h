@@ -39,7 +39,9 @@ typedef struct {
 typedef struct {
     const char *name;
     ptrdiff_t (*tables_bytes)(const gaussian_job *);
+    /* Fill the tables, which are zero at first: what is common, and a component's own. */
     void (*prepare)(const gaussian_job *, void *tables);
+    void (*prepare_component)(const gaussian_job *, ptrdiff_t k, void *tables);
     ptrdiff_t (*chunk_rows)(const gaussian_job *); /* rows that chunk() takes at most */
     ptrdiff_t (*scratch_bytes)(const gaussian_job *);
     ptrdiff_t (*sums_size)(const gaussian_job *); /* doubles in `sums` */

@@ -81,9 +81,9 @@ static ptrdiff_t FN(sums_size)(const gaussian_job *job)
 static ptrdiff_t FN(chunk_rows)(const gaussian_job *job)
 {
     ptrdiff_t row = sizeof(REAL) * (FN(up)(job->n_features, 4) + 2 * job->n_components);
-    ptrdiff_t bytes = FN(is_small)(job) || job->kind != GAUSSIAN_FULL ? 64 << 10 : 2 << 20;
+    ptrdiff_t bytes = FN(is_small)(job) || job->kind != GAUSSIAN_FULL ? 64 << 10 : 3 << 20;
     ptrdiff_t rows = bytes / row / 64 * 64;
-    ptrdiff_t most = 8192 / (ptrdiff_t)sizeof(REAL);
+    ptrdiff_t most = 12288 / (ptrdiff_t)sizeof(REAL);
     return rows < 256 ? 256 : rows > most ? most : rows;
 }
 
@@ -212,36 +212,41 @@ static void FN(prepare_spherical)(const gaussian_job *job, tables_t *t)
     }
 }
 
+/* All but what prepare_component does. */
 static void FN(prepare)(const gaussian_job *job, void *memory)
 {
     tables_t *t = memory;
-    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), k4 = FN(up)(job->n_components, 4);
-    memset(memory, 0, FN(tables_bytes)(job));
+    ptrdiff_t k4 = FN(up)(job->n_components, 4);
     FN(lay_tables)(job, memory, t);
-    for (ptrdiff_t i = 0; i < d; i++) {
+    for (ptrdiff_t i = 0; i < job->n_features; i++) {
         t->shift[i] = (REAL)job->shift[i];
         t->scale[i] = (REAL)job->scale[i];
     }
     for (ptrdiff_t k = 0; k < k4; k++)
         t->log_norm[k] = k < job->n_components ? (REAL)job->log_norm[k] : (REAL)-INFINITY;
-    for (ptrdiff_t k = 0; k < job->n_components; k++) {
-        const double *mean = job->means + k * d, *chol = job->precisions_chol;
-        for (ptrdiff_t i = 0; i < d; i++)
-            t->means[k * d4 + i] = (REAL)mean[i];
-        if (job->kind == GAUSSIAN_FULL && !FN(is_small)(job))
-            FN(pack_triangle)(chol + k * d * d, job->scale, d, t->coef + k * FN(tri4)(d4));
-        else if (job->kind == GAUSSIAN_FULL) {
-            REAL *c = t->coef + k * d * (d + 1) / 2;
-            for (ptrdiff_t j = 0; j < d; j++)
-                for (ptrdiff_t i = 0; i <= j; i++)
-                    *c++ = (REAL)(chol[k * d * d + i * d + j] / job->scale[i]);
-        } else if (job->kind == GAUSSIAN_DIAG)
-            FN(pack_axis)(t->coef, k, d, chol + k * d, job->scale, mean);
-    }
     if (job->kind == GAUSSIAN_TIED)
         FN(prepare_tied)(job, t);
     else if (job->kind == GAUSSIAN_SPHERICAL)
         FN(prepare_spherical)(job, t);
+}
+
+/* The mean of component k, and its factor where each has its own. */
+static void FN(prepare_component)(const gaussian_job *job, ptrdiff_t k, void *memory)
+{
+    tables_t *t = memory;
+    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4);
+    const double *mean = job->means + k * d, *chol = job->precisions_chol;
+    for (ptrdiff_t i = 0; i < d; i++)
+        t->means[k * d4 + i] = (REAL)mean[i];
+    if (job->kind == GAUSSIAN_FULL && !FN(is_small)(job))
+        FN(pack_triangle)(chol + k * d * d, job->scale, d, t->coef + k * FN(tri4)(d4));
+    else if (job->kind == GAUSSIAN_FULL) {
+        REAL *c = t->coef + k * d * (d + 1) / 2;
+        for (ptrdiff_t j = 0; j < d; j++)
+            for (ptrdiff_t i = 0; i <= j; i++)
+                *c++ = (REAL)(chol[k * d * d + i * d + j] / job->scale[i]);
+    } else if (job->kind == GAUSSIAN_DIAG)
+        FN(pack_axis)(t->coef, k, d, chol + k * d, job->scale, mean);
 }
 
 /* ---- the data ---------------------------------------------------------------------------- */

@@ -113,48 +113,70 @@ static void FN(sort_rows)(scratch_t *s, ptrdiff_t n, ptrdiff_t padded, ptrdiff_t
     s->sorted = 1;
 }
 
-/* Evaluates the components that the panel's own rows like best; top = the largest lp. */
-static void FN(own_panel)(const tables_t *t, const scratch_t *s, ptrdiff_t row, ptrdiff_t n,
-                          ptrdiff_t d4)
+/* The rows for which component k is evaluated because some of them like it best: those and the rest
+ * of their panels, which begin at a vector. Empty if there are none. */
+ALWAYS_INLINE void FN(own_rows)(const scratch_t *s, ptrdiff_t k, ptrdiff_t n, ptrdiff_t padded,
+                                ptrdiff_t n_comp, ptrdiff_t *begin, ptrdiff_t *end)
 {
-    vec lp[PANEL_VECS], top[PANEL_VECS];
-    UNROLL
-    for (int v = 0; v < PANEL_VECS; v++)
-        top[v] = FN(fill)((REAL)-INFINITY);
-    for (ptrdiff_t own = row; own < row + PANEL && own < n; own++) {
-        int32_t k = s->best[s->order[own]];
-        if (own > row && k == s->best[s->order[own - 1]])
-            continue;
-        FN(full_panel)(t, s->x + row, s->cap, d4, d4, k, s->z, NULL, lp);
-        UNROLL
-        for (int v = 0; v < PANEL_VECS; v++) {
-            FN(store)(s->lp + k * s->cap + row + v * VL, lp[v]);
-            top[v] = FN(max)(top[v], lp[v]);
-        }
-    }
-    UNROLL
-    for (int v = 0; v < PANEL_VECS; v++)
-        FN(store)(s->top + row + v * VL, top[v]);
+    ptrdiff_t first = s->begins[k], last = k + 1 < n_comp ? s->begins[k + 1] : n;
+    ptrdiff_t row = first / VL * VL;
+    *begin = first == last ? padded : row < padded - PANEL ? row : padded - PANEL;
+    *end = *begin + (first == last ? 0 : FN(up)(last - *begin, PANEL));
+    *end = *end < padded ? *end : padded;
 }
 
-/* Evaluates component k for a panel that is not its own, unless the bounds or the first columns
- * show that it cannot come within e^negligible of the top. Returns whether it did. */
-static int FN(other_panel)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
-                           const REAL *bounds, ptrdiff_t k, ptrdiff_t row, ptrdiff_t d4)
+/* Evaluates each component for the rows that like it best; top = the largest lp of each row. */
+static void FN(evaluate_own)(const tables_t *t, const scratch_t *s, ptrdiff_t n, ptrdiff_t padded,
+                             ptrdiff_t n_comp, ptrdiff_t d4)
 {
-    const int32_t *order = s->order + row;
+    for (ptrdiff_t row = 0; row < padded; row += VL)
+        FN(store)(s->top + row, FN(fill)((REAL)-INFINITY));
+    for (ptrdiff_t k = 0; k < n_comp; k++) {
+        ptrdiff_t begin, end;
+        FN(own_rows)(s, k, n, padded, n_comp, &begin, &end);
+        for (; begin < end; begin += PANEL) {
+            ptrdiff_t row = begin < padded - PANEL ? begin : padded - PANEL;
+            vec lp[PANEL_VECS];
+            FN(full_panel)(t, s->x + row, s->cap, d4, d4, k, s->z, NULL, lp);
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++) {
+                REAL *top = s->top + row + v * VL;
+                FN(store)(s->lp + k * s->cap + row + v * VL, lp[v]);
+                FN(store)(top, FN(max)(FN(load)(top), lp[v]));
+            }
+        }
+    }
+}
+
+/* Evaluates component k for the rows of a panel that are not among its own, [begin, end), unless the
+ * bounds or the first columns show that it cannot come within e^negligible of the top. Returns
+ * whether it did. */
+static int FN(other_panel)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                           const REAL *bounds, ptrdiff_t k, ptrdiff_t row, ptrdiff_t begin,
+                           ptrdiff_t end, ptrdiff_t d4)
+{
+    const REAL *bound = bounds + k * s->cap;
     REAL negligible = (REAL)job->negligible;
     vec lp[PANEL_VECS], limit[PANEL_VECS];
     int possible = 0;
-    for (ptrdiff_t l = 0; l < PANEL; l++)
-        possible |= bounds[k * s->cap + order[l]] > s->top[row + l] + negligible;
+    for (ptrdiff_t i = row; i < row + PANEL && i < begin; i++)
+        possible |= bound[s->order[i]] > s->top[i] + negligible;
+    for (ptrdiff_t i = row > end ? row : end; i < row + PANEL; i++)
+        possible |= bound[s->order[i]] > s->top[i] + negligible;
     UNROLL
-    for (int v = 0; v < PANEL_VECS; v++)
-        limit[v] = FN(load)(s->top + row + v * VL) + negligible;
+    for (int v = 0; v < PANEL_VECS; v++) {
+        ptrdiff_t at = row + v * VL;
+        limit[v] = FN(load)(s->top + at) + negligible;
+        if (at >= begin && at < end)
+            limit[v] = FN(fill)((REAL)INFINITY);
+    }
     possible = possible && FN(full_panel)(t, s->x + row, s->cap, d4, d4, k, s->z, limit, lp);
     UNROLL
-    for (int v = 0; v < PANEL_VECS; v++)
-        FN(store)(s->lp + k * s->cap + row + v * VL, possible ? lp[v] : FN(fill)((REAL)-INFINITY));
+    for (int v = 0; v < PANEL_VECS; v++) {
+        ptrdiff_t at = row + v * VL;
+        if (at < begin || at >= end)
+            FN(store)(s->lp + k * s->cap + at, possible ? lp[v] : FN(fill)((REAL)-INFINITY));
+    }
     return possible;
 }
 
@@ -164,7 +186,7 @@ static int FN(other_panel)(const gaussian_job *job, const tables_t *t, const scr
  * e^negligible below could not change a sum in double precision, and is left out by panels of rows,
  * which are alike now. */
 static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_t *s,
-                            ptrdiff_t begin, ptrdiff_t n, ptrdiff_t padded)
+                            ptrdiff_t first, ptrdiff_t n, ptrdiff_t padded)
 {
     ptrdiff_t d4 = FN(up)(job->n_features, 4), n_comp = job->n_components, evaluated = 0;
     REAL *bounds = s->r; /* free until normalise() */
@@ -172,14 +194,14 @@ static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_
         FN(full_log_prob)(t, s, padded, d4, PROBE, k, bounds);
     FN(find_best)(s, bounds, padded, n_comp);
     FN(sort_rows)(s, n, padded, n_comp);
-    FN(pack)(job, t, begin, s->order, n, padded, job->n_features, s);
-    for (ptrdiff_t row = 0; row < padded; row += PANEL)
-        FN(own_panel)(t, s, row, n, d4);
+    FN(pack)(job, t, first, s->order, n, padded, job->n_features, s);
+    FN(evaluate_own)(t, s, n, padded, n_comp, d4);
     for (ptrdiff_t k = 0; k < n_comp; k++) { /* outermost: its factor stays in the cache */
-        ptrdiff_t first = s->begins[k], last = k + 1 < n_comp ? s->begins[k + 1] : n;
+        ptrdiff_t begin, end;
+        FN(own_rows)(s, k, n, padded, n_comp, &begin, &end);
         for (ptrdiff_t row = 0; row < padded; row += PANEL)
-            if (first == last || row >= last || row + PANEL <= first)
-                evaluated += FN(other_panel)(job, t, s, bounds, k, row, d4);
+            if (row < begin || row + PANEL > end)
+                evaluated += FN(other_panel)(job, t, s, bounds, k, row, begin, end, d4);
     }
     /* Where most survive, the bounds are wasted: do without for some chunks, then look again. */
     if (evaluated * PANEL * 2 > padded * n_comp)
