@@ -292,6 +292,25 @@ def test_bad_counts_leave_the_model_alone():
     assert lda.components_ is before
 
 
+def test_a_failure_while_gamma_is_drawn_is_the_fits():
+    """Numbers are drawn in a thread of their own, for which nobody waits in vain."""
+
+    class Broken(np.random.RandomState):
+        calls = 0
+
+        def gamma(self, *args):
+            self.calls += 1
+            if self.calls == 4:
+                raise ArithmeticError("no more numbers")
+            return super().gamma(*args)
+
+    many = np.tile(corpus((300, 200), tokens=150), (6, 1))
+    lda = LatentDirichletAllocation(40, random_state=Broken(0), n_jobs=2)
+    with pytest.raises(ArithmeticError, match="no more numbers"):
+        lda.fit(many)
+    assert not hasattr(lda, "components_")
+
+
 def test_interrupt_leaves_the_last_whole_pass():
     def interrupt(state):
         if state.iteration == 3:

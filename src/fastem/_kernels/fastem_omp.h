@@ -11,7 +11,7 @@
 #include <immintrin.h>
 #endif
 #if defined(_WIN32)
-#include <windows.h>
+__declspec(dllimport) int __stdcall SwitchToThread(void); /* windows.h defines too much else */
 #else
 #include <time.h>
 #endif
