@@ -168,27 +168,25 @@ class LDAEM:
 
         if self.random_state is None or self.incremental:
             return update()
-        if self.n_threads == 1 or gamma.size < _FEW_DRAWS:
-            self._draw(block.doc_topic)
-            return update()
         ready = np.zeros(1, np.int64)
+        if self.n_threads == 1 or gamma.size < _FEW_DRAWS:
+            self._draw(block.doc_topic, ready)
+            return update(ready)
         with ThreadPoolExecutor(1) as pool:
             drawing = pool.submit(self._draw, block.doc_topic, ready)
-            totals = update(ready=ready)
+            totals = update(ready)
             drawing.result()
         return totals
 
-    def _draw(self, gamma, ready=None):
+    def _draw(self, gamma, ready):
         """Draw the documents' first gamma, in scikit-learn's order; count those that have it."""
         try:
             for begin in range(0, len(gamma), _DRAWN_ROWS):
                 rows = gamma[begin : begin + _DRAWN_ROWS, : self.n_topics]
                 rows[:] = self.random_state.gamma(100.0, 0.01, rows.shape)
-                if ready is not None:
-                    ready[0] = begin + len(rows)
-        finally:
-            if ready is not None:  # nobody waits for what failed
-                ready[0] = len(gamma)
+                ready[0] = begin + len(rows)
+        finally:  # nobody waits for what failed
+            ready[0] = len(gamma)
 
     def _update(self, topics, block, expected, sums, max_sweeps, total=None, ready=None):
         """Update the documents' gamma and the sums; return the totals of these."""

@@ -105,16 +105,13 @@ static void FN(finish_document)(const topics_job *job, ptrdiff_t d, const REAL *
 /* Whether sum |a - b| is less than tol. */
 static int FN(is_near)(ptrdiff_t width, const REAL *a, const REAL *b, double tol)
 {
-    REAL lanes[ROWS];
     double change = 0;
     vec total = FN(fill)(0);
     for (ptrdiff_t k = 0; k < width; k += VL) {
         vec gap = FN(load)(a + k) - FN(load)(b + k);
         total += FN(max)(gap, -gap);
     }
-    FN(store)(lanes, total);
-    for (ptrdiff_t l = 0; l < VL; l++)
-        change += lanes[l];
+    FN(add_sums)(&total, 1, &change);
     return change < tol;
 }
 

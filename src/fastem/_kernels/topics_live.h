@@ -40,7 +40,7 @@ typedef struct {
     int32_t *topic; /* (n_topics,) which of all they are */
     REAL *prior, *scale;
     REAL **row;  /* (n_topics,) where a topic's phi / scale of all words stand */
-    REAL *sums;  /* (width, VL) */
+    REAL *sums;  /* (width, VL) zero but within an update, as the scratch is at first */
     REAL *least; /* (padded n,) ratios, the least of those at which topics died */
     REAL *table;
 } FN(live);
@@ -110,7 +110,6 @@ ALWAYS_INLINE int FN(count_bits)(unsigned mask)
 /* gamma = prior + scaled * acc, and which topics live. Returns the sum of |changes| of gamma. */
 static double FN(update_gamma)(FN(shares) * shares)
 {
-    REAL lanes[ROWS];
     double change = 0;
     vec total = FN(fill)(0);
     shares->n_live = 0;
@@ -125,9 +124,7 @@ static double FN(update_gamma)(FN(shares) * shares)
         shares->alive[k / VL] = (uint16_t)alive;
         shares->n_live += FN(count_bits)(alive);
     }
-    FN(store)(lanes, total);
-    for (ptrdiff_t l = 0; l < VL; l++)
-        change += lanes[l];
+    FN(add_sums)(&total, 1, &change);
     return change;
 }
 
@@ -166,7 +163,6 @@ static void FN(gather_live)(const topics_job *job, const FN(view) * view, const 
     FN(end_live)(live, n);
     for (ptrdiff_t k = 0; k <= n; k++)
         live->row[k] = live->table + k * stride;
-    memset(live->sums, 0, live->shares.width * VL * sizeof(REAL));
     for (ptrdiff_t i = 0; i < view->n; i += VL) {
         FN(store)(live->least + i, live->n_dead ? FN(load)(view->ratio + i) : FN(fill)(INFINITY));
         for (ptrdiff_t k = 0, to = 0; k < all->width; k += VL) {
