@@ -111,6 +111,7 @@ setup(
     ext_modules=cythonize(
         [
             kernel("runtime"),
+            kernel("gamma_stream"),
             kernel("gaussian", "gaussian_base.c", "gaussian_v3.c", "gaussian_v4.c"),
             kernel("kmeans", "kmeans_base.c", "kmeans_v3.c", "kmeans_v4.c"),
             kernel("topics", "topics_base.c", "topics_v3.c", "topics_v4.c"),

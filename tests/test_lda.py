@@ -293,8 +293,6 @@ def test_bad_counts_leave_the_model_alone():
 
 
 def test_a_failure_while_gamma_is_drawn_is_the_fits():
-    """Numbers are drawn in a thread of their own, for which nobody waits in vain."""
-
     class Broken(np.random.RandomState):
         calls = 0
 
@@ -304,10 +302,9 @@ def test_a_failure_while_gamma_is_drawn_is_the_fits():
                 raise ArithmeticError("no more numbers")
             return super().gamma(*args)
 
-    many = np.tile(corpus((300, 200), tokens=150), (6, 1))
-    lda = LatentDirichletAllocation(40, random_state=Broken(0), n_jobs=2)
+    lda = LatentDirichletAllocation(K, random_state=Broken(0), n_jobs=2)
     with pytest.raises(ArithmeticError, match="no more numbers"):
-        lda.fit(many)
+        lda.fit(X)
     assert not hasattr(lda, "components_")
 
 

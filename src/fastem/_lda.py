@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from scipy.special import psi
 
 from fastem import _aligned
+from fastem._gammas import fill_gammas, gamma_stream
 from fastem._kernels import topics as kernel
 from fastem._lda_priors import Priors, dirichlet_bound, fit_dirichlet, polya_growth
 from fastem._statistics import Statistics
@@ -23,9 +23,6 @@ _COLD_VISITS, _COLD_SWEEPS, _WARM_SWEEPS = 4, 14, 5
 
 _ETA_EVERY = 8  # online steps from one look at eta to the next: it costs as much as some steps
 _ROWS = 2048  # documents that are read at a time
-
-# NumPy draws one number after another. Other threads may work on the documents that have theirs.
-_DRAWN_ROWS, _FEW_DRAWS = 128, 50_000
 
 
 def expected_topics(topics, n_threads, point_topics=False):
@@ -157,45 +154,26 @@ class LDAEM:
 
     def infer(self, topics, block, sums, first=None):
         """Set the documents' gamma (``doc_topic``) and exp(digamma) of it (``spare``)."""
-        gamma = np.ones((block.n_docs, self.n_topics)) if first is None else first
-        block.set_topics(padded(gamma, self.n_topics, topics.sums.dtype))
+        gamma = block.room(topics.sums.shape[1], topics.sums.dtype)
         block.log_likelihood, block.n_visits = np.empty(block.n_docs), 1
         sweeps = min(_COLD_SWEEPS, self.max_sweeps) if self.incremental else self.max_sweeps
-
-        def update(ready=None):
-            expected = self.expected(topics)
-            return self._update(topics, block, expected, sums, sweeps, ready=ready)
-
+        expected = self.expected(topics)
         if self.random_state is None or self.incremental:
-            return update()
-        ready = np.zeros(1, np.int64)
-        if self.n_threads == 1 or gamma.size < _FEW_DRAWS:
-            self._draw(block.doc_topic, ready)
-            return update(ready)
-        with ThreadPoolExecutor(1) as pool:
-            drawing = pool.submit(self._draw, block.doc_topic, ready)
-            totals = update(ready)
-            drawing.result()
-        return totals
+            gamma[:, : self.n_topics] = 1 if first is None else first
+            return self._update(topics, block, expected, sums, sweeps)
+        with gamma_stream(self.random_state) as stream:
+            if stream is None:
+                fill_gammas(self.random_state, gamma[:, : self.n_topics])
+            return self._update(topics, block, expected, sums, sweeps, stream=stream)
 
-    def _draw(self, gamma, ready):
-        """Draw the documents' first gamma, in scikit-learn's order; count those that have it."""
-        try:
-            for begin in range(0, len(gamma), _DRAWN_ROWS):
-                rows = gamma[begin : begin + _DRAWN_ROWS, : self.n_topics]
-                rows[:] = self.random_state.gamma(100.0, 0.01, rows.shape)
-                ready[0] = begin + len(rows)
-        finally:  # nobody waits for what failed
-            ready[0] = len(gamma)
-
-    def _update(self, topics, block, expected, sums, max_sweeps, total=None, ready=None):
+    def _update(self, topics, block, expected, sums, max_sweeps, total=None, stream=None):
         """Update the documents' gamma and the sums; return the totals of these."""
         k = self.n_topics
         prior = padded(self.priors_of(topics).doc_topic[None], k, block.doc_topic.dtype)[0]
         phi, scale = expected
         return kernel.dirichlet_e_step(
             block.counts, block.doc_topic, prior, phi, scale, block.spare, block.log_likelihood,
-            sums, k, self.n_threads, max_sweeps, self.tol, total, ready=ready,
+            sums, k, self.n_threads, max_sweeps, self.tol, total, first=stream,
         )  # fmt: skip
 
     def expected(self, topics):

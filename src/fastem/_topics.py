@@ -132,6 +132,7 @@ class Documents:
             X.data,
             None if sample_weight is None else np.ascontiguousarray(sample_weight),
         )
+        self.doc_topic: Any = None  # until an E-step
         self.sample_weight = sample_weight
         self.n_tokens = X @ np.ones(self.n_words)
         weights = np.ones(self.n_docs) if sample_weight is None else sample_weight
@@ -155,6 +156,15 @@ class Documents:
         self.doc_topic = doc_topic
         self.spare = _aligned.empty(doc_topic.shape, doc_topic.dtype)
         self.relax, self.n_visits, self._last = 1.0, 0, None
+
+    def room(self, width, dtype):
+        """Return what the documents' topics are written to from scratch: the last ones, or zeros.
+
+        New pages cost as much as a few updates of a short document.
+        """
+        if self.doc_topic is None or self.doc_topic.shape[1] != width:
+            self.set_topics(_aligned.zeros((self.n_docs, width), dtype))
+        return self.doc_topic
 
     def swap(self):
         """Let the documents' next topics be their topics."""

@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastem import em
 from fastem._estimator import EMEstimator, check_sample_weight, unchanged_on_error
+from fastem._gammas import fill_gammas
 from fastem._lda import LDAEM, expected_topics
 from fastem._lda_priors import (
     check_components_init,
@@ -336,7 +337,8 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         self.topic_word_prior_ = check_topic_word_prior(self.topic_word_prior, k, n_features)
         self.doc_topic_prior_ = check_doc_topic_prior(self.doc_topic_prior, k)
         if self.components_init is None:
-            components = self.random_state_.gamma(100.0, 0.01, (k, n_features))
+            components = np.empty((k, n_features))
+            fill_gammas(self.random_state_, components)
             if np.ndim(self.topic_word_prior_):
                 components += self.topic_word_prior_  # guided from the first E-step on
         else:

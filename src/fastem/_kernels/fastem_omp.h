@@ -10,11 +10,6 @@
 #if defined(__SSE2__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
-#if defined(_WIN32)
-__declspec(dllimport) int __stdcall SwitchToThread(void); /* windows.h defines too much else */
-#else
-#include <time.h>
-#endif
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -100,14 +95,13 @@ static inline int64_t fastem_read(const int64_t *x)
 #endif
 }
 
-/* Leaves the processor to other threads for a moment. */
-static inline void fastem_doze(void)
+/* Writes what another thread reads, after all that was written before. */
+static inline void fastem_write(int64_t *x, int64_t value)
 {
-#if defined(_WIN32)
-    SwitchToThread();
+#if defined(__GNUC__)
+    __atomic_store_n(x, value, __ATOMIC_RELEASE);
 #else
-    struct timespec moment = {0, 20000};
-    nanosleep(&moment, NULL);
+    *(volatile int64_t *)x = value;
 #endif
 }
 

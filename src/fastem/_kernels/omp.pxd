@@ -1,15 +1,9 @@
 """What every kernel needs of OpenMP, and of the interpreter while it runs without the GIL."""
 
-
-from libc.stdint cimport int64_t
-
-
 cdef extern from "fastem_omp.h":
     int omp_get_thread_num() noexcept nogil
     double omp_get_wtime() noexcept nogil
     int fastem_interrupted(double *last) noexcept nogil
-    int64_t fastem_read(const int64_t *x) noexcept nogil
-    void fastem_doze() noexcept nogil
     void fastem_barrier() noexcept nogil
     char *fastem_buffers(Py_ssize_t n_threads, Py_ssize_t *bytes) noexcept nogil
     void fastem_free_buffers(char *begin) noexcept nogil

@@ -1,5 +1,7 @@
 import numpy as np
 
+from fastem._kernels.gamma_stream import GammaStream
+
 def width(n_topics: int, dtype: np.dtype) -> int: ...
 
 class Counts:
@@ -62,7 +64,7 @@ def dirichlet_e_step(
     tol: float,
     total: np.ndarray | None = None,
     least_theta: float = 0.0,
-    ready: np.ndarray | None = None,
+    first: GammaStream | None = None,
 ) -> np.ndarray | None: ...
 def exp_digamma_rows(
     sums: np.ndarray, rows: np.ndarray, prior: float, out: np.ndarray, n_threads: int

@@ -13,10 +13,11 @@ import numpy as np
 
 from fastem._kernels import runtime
 
+from fastem._kernels.gamma_stream cimport GammaStream, gamma_filled, gamma_rows
 from fastem._kernels.omp cimport (
-    fastem_barrier, fastem_buffers, fastem_doze, fastem_flush_subnormals, fastem_free_buffers,
-    fastem_interrupted, fastem_read, fastem_restore_subnormals, omp_get_thread_num,
-    omp_get_wtime, raise_pending,
+    fastem_barrier, fastem_buffers, fastem_flush_subnormals, fastem_free_buffers,
+    fastem_interrupted, fastem_restore_subnormals, omp_get_thread_num, omp_get_wtime,
+    raise_pending,
 )
 
 
@@ -249,7 +250,7 @@ def dirichlet_e_step(
     double tol,                         # until it changes by less than this on average
     real[:, ::1] total=None,            # INOUT  (V, width)  where old sums are replaced, or None
     double least_theta=0.0,             # what theta is at least
-    const int64_t[::1] ready=None,      # IN     (1,)  how many documents have a gamma by now
+    GammaStream first=None,             # INOUT  where every gamma comes from at first, or None
 ):
     """E-step of latent Dirichlet allocation; returns the sums' totals over words, (K,), or None.
 
@@ -267,18 +268,24 @@ def dirichlet_e_step(
         counts._lay_by_word()
     cdef topics_job job = counts.job
     cdef const topics_ops *ops = choose(n_topics, real is double)
+    cdef gamma_rows drawn
+    cdef gamma_rows *rows = NULL
+    if first is not None:
+        drawn.stream, drawn.values, drawn.is_double = &first.stream, &gamma[0, 0], real is double
+        drawn.n_columns, drawn.width, drawn.ready = n_topics, gamma.shape[1], 0
+        rows = &drawn
     _documents(&job, n_topics, doc_topic, topics, scale, doc_topic, log_likelihood, 0, 0)
     job.gamma, job.doc_topic_prior = &gamma[0, 0], &doc_topic_prior[0]
     job.max_sweeps, job.tol, job.least_theta = max_sweeps, tol * n_topics, least_theta
     if sums is None:
         job.ratio = NULL
-        _run(&job, ops, counts, None, 8.0 * counts.nnz * n_topics, n_threads, ready)
+        _run(&job, ops, counts, None, 8.0 * counts.nnz * n_topics, n_threads, rows)
         return None
     if counts.nnz:
         job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
     if total is not None:
         job.total = &total[0, 0]
-    return _run_with_words(&job, ops, counts, 8.0, n_threads, ready)
+    return _run_with_words(&job, ops, counts, 8.0, n_threads, rows)
 
 
 def exp_digamma_rows(const real[:, ::1] sums, const int32_t[::1] rows, double prior,
@@ -324,12 +331,12 @@ cdef void _documents(topics_job *job, Py_ssize_t n_topics, real[:, ::1] doc_topi
 
 
 cdef _run_with_words(topics_job *job, const topics_ops *ops, Counts counts, double sweeps,
-                     int n_threads, const int64_t[::1] ready=None):
+                     int n_threads, gamma_rows *drawn=NULL):
     """Run both passes; return the sums' totals over words."""
     cdef Py_ssize_t lane, k
     totals = np.zeros((LANES, job.n_topics))
     cdef double[:, ::1] lanes = totals
-    _run(job, ops, counts, lanes, (sweeps + 1) * counts.nnz * job.n_topics, n_threads, ready)
+    _run(job, ops, counts, lanes, (sweeps + 1) * counts.nnz * job.n_topics, n_threads, drawn)
     for lane in range(1, LANES):  # in order, whatever the threads did
         for k in range(job.n_topics):
             lanes[0, k] += lanes[lane, k]
@@ -337,14 +344,13 @@ cdef _run_with_words(topics_job *job, const topics_ops *ops, Counts counts, doub
 
 
 cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] totals,
-          double work, int n_threads, const int64_t[::1] ready=None):
+          double work, int n_threads, gamma_rows *drawn=NULL):
     """Run the pass over documents, and the pass over words if there are totals to add to."""
     cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(job), lane
     cdef double clock = omp_get_wtime()
     cdef double *sums = NULL if totals is None else &totals[0, 0]
     cdef const Py_ssize_t *docs = counts.doc_cuts
     cdef const Py_ssize_t *words = counts.word_cuts
-    cdef const int64_t *documents = NULL if ready is None else &ready[0]
     cdef int stop = 0
     cdef unsigned mode
     cdef char *scratch
@@ -356,7 +362,7 @@ cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] 
         mode = fastem_flush_subnormals(1)
         for lane in prange(LANES, schedule="dynamic", chunksize=1):
             _lane(job, ops, docs[lane], docs[lane + 1],
-                  scratch + omp_get_thread_num() * scratch_bytes, NULL, documents, &stop, &clock)
+                  scratch + omp_get_thread_num() * scratch_bytes, NULL, drawn, &stop, &clock)
         if sums != NULL:
             fastem_barrier()
             for lane in prange(LANES, schedule="dynamic", chunksize=1):
@@ -376,15 +382,14 @@ cdef void _lane(
     Py_ssize_t last,            # IN     one past the last
     char *scratch,              # INOUT  this thread's buffer
     double *totals,             # INOUT  this lane's totals, or NULL
-    const int64_t *ready,       # IN     rows that may be worked on by now, or NULL for all
+    gamma_rows *drawn,          # INOUT  what the rows need, or NULL
     int *stop,                  # INOUT  set by an interrupt
     double *clock,              # INOUT  time of the last look for an interrupt
 ) noexcept nogil:
     cdef Py_ssize_t begin, end
     for begin in range(first, last, 64):
         end = min(begin + 64, last)
-        while ready != NULL and not stop[0] and fastem_read(ready) < end:
-            fastem_doze()
+        while drawn != NULL and not stop[0] and not gamma_filled(drawn, end):
             if fastem_interrupted(clock):
                 stop[0] = 1
         if stop[0]:
