@@ -108,16 +108,21 @@ class CVB0EM:
     growth : float
         How many times as many documents take part in the next pass, at most: the slower, the better
         the end.
+    brief : bool
+        Whether q is kept as bfloat16, of float32 documents. Passes wait for memory, and half of it
+        will do where q is to be drawn from and not to converge.
     """
 
     CHUNK = 64
 
-    def __init__(self, documents, doc_topic_prior, topic_word_prior, n_threads, growth=1.3):
+    def __init__(
+        self, documents, doc_topic_prior, topic_word_prior, n_threads, growth=1.3, brief=False
+    ):
         self.n_topics, self.n_threads, self.growth = len(doc_topic_prior), n_threads, growth
         X, dtype = documents.X, documents.X.dtype
         self.prior = padded(np.asarray(doc_topic_prior)[None], self.n_topics, dtype)[0]
         self.topic_word_prior = float(topic_word_prior)
-        self.q = _aligned.zeros((X.nnz, len(self.prior)), dtype)
+        self.q = _aligned.zeros((X.nnz, len(self.prior)), np.uint16 if brief else dtype)
         self.doc_topic = _aligned.zeros((X.shape[0], len(self.prior)), dtype)
 
     def e_step(self, topics: Topics, block: ShuffledDocuments, *, bound=True) -> Statistics:
@@ -126,7 +131,10 @@ class CVB0EM:
         joined, after = block.joined, block.next_joined(self.growth)
         start = None if joined else self._as_counts(topics, block)
         sums = _aligned.copy(topics.sums if start is None else start)
-        totals = self._totals(sums)
+        if start is None:
+            totals = topics.totals - self.topic_word_prior * len(sums)
+        else:
+            totals = self._totals(sums)
 
         def visit(first, last):
             kernel.cvb0_pass(
@@ -150,7 +158,7 @@ class CVB0EM:
         return Topics(sums, totals, self.topic_word_prior)
 
     def _totals(self, sums):
-        return sums[:, : self.n_topics].sum(axis=0, dtype=np.float64)
+        return kernel.column_sums(sums, self.n_topics, self.n_threads)
 
     def _as_counts(self, topics, block):
         """Return the first topics as if each word had been counted in them."""

@@ -135,16 +135,17 @@ class StochasticEM:
         some = documents.X[: cuts[joined]].astype(np.float32)
         annealed = ShuffledDocuments(some, None, slice(None), CVB0EM.CHUNK)
         model = CVB0EM(
-            annealed, self.doc_topic_prior, self.topic_word_prior, self.n_threads, _ANNEALING_GROWTH
-        )
+            annealed, self.doc_topic_prior, self.topic_word_prior, self.n_threads,
+            _ANNEALING_GROWTH, brief=True,
+        )  # fmt: skip
         passes = _ANNEALING_PASSES
         em.fit(model, [annealed], topics, tol=0, max_iter=passes, check_every=passes)
         counts = _aligned.zeros((documents.X.shape[1], model.q.shape[1]), np.int32)
         totals = np.zeros(counts.shape[1], np.int64)
-        kernel.draw_from(
-            documents.chunks, self.count, self.token_begin, model.q,
-            kernel.random_key(self.seed, 0), some.shape[0], self.n_topics, self.topic, counts,
-            totals,
+        kernel.draw_pass(
+            documents.chunks, 0, joined, self.count, self.token_begin, model.prior,
+            self.topic_word_prior, kernel.random_key(self.seed, 0), self.topic, self.next_topic,
+            counts, totals, None, None, self.n_topics, self.n_threads, model.q,
         )  # fmt: skip
         documents.joined = joined
         left = documents.chunks.n_chunks / max(1, joined)

@@ -41,19 +41,9 @@ def draw_pass(
     log_likelihood: np.ndarray | None,
     n_topics: int,
     n_threads: int,
+    q: np.ndarray | None = None,
 ) -> None: ...
 def random_key(seed: int, sweep: int) -> int: ...
 def uniforms(key: int, first: int, last: int) -> np.ndarray: ...
 def lanes(width: int, dtype: np.dtype) -> int: ...
-def draw_from(
-    chunks: Chunks,
-    count: np.ndarray,
-    token_begin: np.ndarray,
-    q: np.ndarray,
-    key: int,
-    n_docs: int,
-    n_topics: int,
-    topic: np.ndarray,
-    word_topic: np.ndarray,
-    totals: np.ndarray,
-) -> None: ...
+def column_sums(rows: np.ndarray, n_columns: int, n_threads: int) -> np.ndarray: ...

@@ -7,7 +7,7 @@ of the result do not depend on the threads.
 """
 
 from cython.parallel cimport parallel, prange
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 from libc.string cimport memset
 
 import numpy as np
@@ -31,6 +31,7 @@ cdef extern from "tokens_job.h":
         const void *doc_topic_prior
         double word_prior, word_prior_sum
         void *q
+        int is_brief
         void *doc_topic
         void *word_topic
         double *log_likelihood
@@ -48,6 +49,7 @@ cdef extern from "tokens_job.h":
         const float *doc_topic_prior
         double word_prior, word_prior_sum, prior_sum
         uint64_t key
+        const uint16_t *q
         int32_t *topic
         int32_t *next
         int32_t *word_topic
@@ -64,7 +66,7 @@ cdef extern from "tokens_job.h":
         void (*cvb0_document)(const cvb0_job *, Py_ssize_t, int64_t, void *) noexcept nogil
         void (*cvb0_words)(const cvb0_job *, Py_ssize_t, Py_ssize_t, int64_t, void *) noexcept nogil
         void (*draw_totals)(const draw_job *, void *) noexcept nogil
-        void (*draw_document)(const draw_job *, Py_ssize_t, void *) noexcept nogil
+        void (*draw_documents)(const draw_job *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
         void (*draw_words)(const draw_job *, Py_ssize_t, void *) noexcept nogil
 
     uint64_t fastem_mix(uint64_t) noexcept nogil
@@ -90,6 +92,7 @@ ctypedef fused real:
 
 cdef enum:
     LANES = 16                          # in which the words of a chunk are summed
+    DOCUMENTS = 16                      # that a thread takes at a time
 
 # Below this many multiply-adds in a chunk, waking a second thread does not pay.
 cdef double LEAST_WORK = 1e5
@@ -183,7 +186,8 @@ def cvb0_pass(
     const double[::1] doc_weight,       # IN     (D,) or None
     const real[::1] doc_topic_prior,    # IN     (width,)
     double word_prior,
-    real[:, ::1] q,                     # INOUT  (nnz, width)  zeros before the first visit
+    q,                                  # INOUT  (nnz, width)  zeros before the first visit; real,
+                                        #        or bfloat16 as uint16 where the rest is float32
     real[:, ::1] doc_topic,             # INOUT  (D, width)    zeros before the first visit
     real[:, ::1] word_topic,            # INOUT  (V, width)
     double[::1] totals,                 # INOUT  (K,)  its sums over words
@@ -203,8 +207,11 @@ def cvb0_pass(
     with word_topic and totals following at the end of a chunk.
     """
     cdef cvb0_job job
-    cdef const tokens_ops *ops = choose(q.shape[1], real is double)
-    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(q.shape[1])
+    cdef Py_ssize_t width = doc_topic.shape[1]
+    cdef const tokens_ops *ops = choose(width, real is double)
+    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(width)
+    cdef real[:, ::1] full
+    cdef uint16_t[:, ::1] brief
     cdef double clock = omp_get_wtime()
     cdef const int64_t *cuts = &chunks._cuts[0]
     cdef const int64_t *words
@@ -217,16 +224,22 @@ def cvb0_pass(
         return
     if not chunks.laid_by_word:
         chunks._lay_by_word(word_topic.shape[0])
-    change = _aligned.empty((chunks.most, q.shape[1]), np.asarray(q).dtype)
-    lanes = _aligned.empty((LANES, q.shape[1]), change.dtype)
+    change = _aligned.empty((chunks.most, width), np.asarray(doc_topic).dtype)
+    lanes = _aligned.empty((LANES, width), change.dtype)
     cdef real[:, ::1] _change = change, _lanes = lanes
     memset(&job, 0, sizeof(job))
-    job.n_topics, job.width = totals.shape[0], q.shape[1]
+    job.n_topics, job.width = totals.shape[0], width
+    if real is float and q.dtype == np.uint16:
+        brief = q
+        job.q, job.is_brief = &brief[0, 0], True
+    else:
+        full = q
+        job.q = &full[0, 0]
     job.doc_begin, job.word, job.count = &chunks._doc_begin[0], &chunks._word[0], &count[0]
     job.doc_weight = NULL if doc_weight is None else &doc_weight[0]
     job.doc_topic_prior = &doc_topic_prior[0]
     job.word_prior, job.word_prior_sum = word_prior, word_prior * word_topic.shape[0]
-    job.q, job.doc_topic, job.word_topic = &q[0, 0], &doc_topic[0, 0], &word_topic[0, 0]
+    job.doc_topic, job.word_topic = &doc_topic[0, 0], &word_topic[0, 0]
     job.log_likelihood = NULL if log_likelihood is None else &log_likelihood[0]
     job.change, job.position = &_change[0, 0], &chunks.position[0]
     job.word_id, job.word_begin = &chunks.word_id[0], &chunks.word_begin[0]
@@ -275,6 +288,7 @@ def draw_pass(
     double[::1] log_likelihood,         # OUT    (D,) or None: of each word, all others given
     Py_ssize_t n_topics,
     int n_threads,
+    const uint16_t[:, ::1] q=None,      # IN     (nnz, width)  bfloat16, or None
 ):
     """Draw the topics of all tokens of some chunks once.
 
@@ -286,7 +300,7 @@ def draw_pass(
         z = searchsorted(cumsum(p), uniform(key, i) * p.sum(), "right")
 
     with word_topic and totals following at the end of a chunk; topics in another order than
-    0, ..., K - 1 in the cumulative sum.
+    0, ..., K - 1 in the cumulative sum. With q, p is the row of a token's count.
     """
     cdef draw_job job
     cdef const tokens_ops *ops = choose(word_topic.shape[1], False)
@@ -307,6 +321,8 @@ def draw_pass(
     job.prior_sum, job.key = np.sum(doc_topic_prior, dtype=np.float64), key
     job.topic, job.next = &topic[0], &next_topic[0]
     job.word_topic, job.totals = &word_topic[0, 0], &totals[0]
+    if q is not None:
+        job.q = &q[0, 0]
     if histogram is not None:
         job.histogram, job.longest = &histogram[0, 0], histogram.shape[1] - 1
     job.log_likelihood = NULL if log_likelihood is None else &log_likelihood[0]
@@ -318,9 +334,9 @@ def draw_pass(
         mine = scratch + omp_get_thread_num() * scratch_bytes
         for c in range(first, last):
             ops.draw_totals(&job, mine)
-            for d in prange(cuts[c], cuts[c + 1], schedule="dynamic", chunksize=4):
+            for d in prange(cuts[c], cuts[c + 1], DOCUMENTS, schedule="dynamic", chunksize=1):
                 if not (&stop)[0]:
-                    ops.draw_document(&job, d, mine)
+                    ops.draw_documents(&job, d, min(d + DOCUMENTS, cuts[c + 1]), mine)
                     _look(&stop, &clock)
             fastem_barrier()
             for d in prange(cuts[c], cuts[c + 1], schedule="dynamic", chunksize=16):
@@ -352,33 +368,21 @@ def lanes(Py_ssize_t width, dtype):
     return choose(width, dtype == np.float64).lanes
 
 
-def draw_from(
-    Chunks chunks,
-    const int32_t[::1] count,           # IN     (nnz,)
-    const int64_t[::1] token_begin,     # IN     (D + 1,)
-    const real[:, ::1] q,               # IN     (nnz, width)
-    uint64_t key,
-    Py_ssize_t n_docs,                  # IN     the first so many
-    Py_ssize_t n_topics,
-    int32_t[::1] topic,                 # OUT    (tokens,)
-    int32_t[:, ::1] word_topic,         # INOUT  (V, width)
-    int64_t[::1] totals,                # INOUT  (width,)
-):
-    """Draw the topic of each token from the probabilities of its count, and count."""
-    cdef Py_ssize_t d, i, t = 0, _token, k
-    cdef double rest
-    with nogil:
-        for d in range(n_docs):
-            for i in range(chunks._doc_begin[d], chunks._doc_begin[d + 1]):
-                for _token in range(count[i]):
-                    rest, k = fastem_uniform(key, t), 0
-                    while k < n_topics - 1 and rest >= q[i, k]:
-                        rest -= q[i, k]
-                        k += 1
-                    topic[t] = <int32_t> k
-                    word_topic[chunks._word[i], k] += 1
-                    totals[k] += 1
-                    t += 1
+def column_sums(const real[:, ::1] rows, Py_ssize_t n_columns, int n_threads):
+    """``rows[:, :n_columns].sum(axis=0, dtype=float64)``: NumPy converts before it adds."""
+    cdef Py_ssize_t n = rows.shape[0], lane, i, k
+    sums = np.zeros((LANES, n_columns))
+    cdef double[:, ::1] _sums = sums
+    cdef double *mine
+    cdef const real *row
+    n_threads = 1 if n * n_columns < LEAST_WORK else n_threads
+    for lane in prange(LANES, nogil=True, schedule="static", num_threads=n_threads):
+        mine = &_sums[lane, 0]
+        for i in range(n * lane // LANES, n * (lane + 1) // LANES):
+            row = &rows[i, 0]
+            for k in range(n_columns):
+                mine[k] = mine[k] + row[k]
+    return sums.sum(axis=0)
 
 
 cdef void _look(int *stop, double *clock) noexcept nogil:

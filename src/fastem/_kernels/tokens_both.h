@@ -6,7 +6,7 @@
 #include "tokens_cvb0.h"
 #include "tokens_draw.h"
 #define DRAWS                                                                                     \
-    FASTEM_CAT(draw_totals, f32, SUFFIX), FASTEM_CAT(draw_document, f32, SUFFIX),                 \
+    FASTEM_CAT(draw_totals, f32, SUFFIX), FASTEM_CAT(draw_documents, f32, SUFFIX),                \
         FASTEM_CAT(draw_words, f32, SUFFIX)
 #undef REAL_IS_FLOAT
 #include "vec.h"

@@ -8,7 +8,7 @@
 
 static ptrdiff_t FN(scratch_bytes)(ptrdiff_t width)
 {
-    return width * (4 * sizeof(double) + 2 * sizeof(REAL)) + 64;
+    return width * (4 * sizeof(double) + 2 * sizeof(REAL)) + 64; /* 10 floats for draws */
 }
 
 static void FN(cvb0_totals)(const cvb0_job *job, double *totals, const void *changes,
@@ -27,16 +27,42 @@ static void FN(cvb0_totals)(const cvb0_job *job, double *totals, const void *cha
     }
 }
 
+/* q is a count's row of reals or, to halve what is read and written, of bfloat16. */
+ALWAYS_INLINE vec FN(load_q)(const void *q, ptrdiff_t k, int is_brief)
+{
+#ifdef REAL_IS_FLOAT
+    if (is_brief)
+        return FN(load_brief)((const uint16_t *)q + k);
+#endif
+    (void)is_brief;
+    return FN(load)((const REAL *)q + k);
+}
+
+/* Returns what it stores. */
+ALWAYS_INLINE vec FN(store_q)(void *q, ptrdiff_t k, int is_brief, vec value)
+{
+#ifdef REAL_IS_FLOAT
+    if (is_brief) {
+        FN(store_brief)((uint16_t *)q + k, value);
+        return FN(load_brief)((const uint16_t *)q + k);
+    }
+#endif
+    (void)is_brief;
+    FN(store)((REAL *)q + k, value);
+    return value;
+}
+
 /* p_k = (n_dk - q_k + alpha_k) (N_wk - q_k + eta) / (N_k - q_k + V eta), q_k times what a token is
  * in these sums: `own` in the document's, `own_word` in the words'. Returns the sum of p, in every
  * lane: the next count waits for it. */
-ALWAYS_INLINE vec FN(cvb0_probabilities)(ptrdiff_t width, const REAL *q, const REAL *doc,
-                                          const REAL *alpha, const REAL *word, const REAL *total,
-                                          REAL eta, REAL own, REAL own_word, REAL *p)
+ALWAYS_INLINE vec FN(cvb0_probabilities)(ptrdiff_t width, const void *q, int is_brief,
+                                          const REAL *doc, const REAL *alpha, const REAL *word,
+                                          const REAL *total, REAL eta, REAL own, REAL own_word,
+                                          REAL *p)
 {
     vec sum = FN(fill)(0), zero = FN(fill)(0);
     for (ptrdiff_t k = 0; k < width; k += VL) {
-        vec old = FN(load)(q + k), in_words = own_word * old;
+        vec old = FN(load_q)(q, k, is_brief), in_words = own_word * old;
         /* rounding must not leave less than nothing */
         vec in_doc = FN(max)(FN(load)(doc + k) - own * old, zero) + FN(load)(alpha + k);
         vec of_word = FN(max)(FN(load)(word + k) - in_words, zero) + eta;
@@ -47,7 +73,8 @@ ALWAYS_INLINE vec FN(cvb0_probabilities)(ptrdiff_t width, const REAL *q, const R
     return FN(sum_all)(sum);
 }
 
-static void FN(cvb0_document)(const cvb0_job *job, ptrdiff_t d, int64_t first, void *scratch)
+ALWAYS_INLINE void FN(cvb0_visit)(const cvb0_job *job, ptrdiff_t d, int64_t first, void *scratch,
+                                 int is_brief)
 {
     ptrdiff_t width = job->width;
     const REAL *count = job->count, *alpha = job->doc_topic_prior, *total = scratch;
@@ -71,12 +98,13 @@ static void FN(cvb0_document)(const cvb0_job *job, ptrdiff_t d, int64_t first, v
     for (int64_t i = job->doc_begin[d], end = job->doc_begin[d + 1]; i < end; i++) {
         REAL n = count[i], own = n < 1 ? n : 1;
         vec sum, inverse;
-        REAL *q = (REAL *)job->q + i * width, *change = (REAL *)job->change + (i - first) * width;
+        void *q = (char *)job->q + i * width * (is_brief ? sizeof(uint16_t) : sizeof(REAL));
+        REAL *change = (REAL *)job->change + (i - first) * width;
         if (i + AHEAD < end)
             for (ptrdiff_t k = 0; k < width; k += 64 / sizeof(REAL))
                 PREFETCH(words + job->word[i + AHEAD] * width + k);
-        sum = FN(cvb0_probabilities)(width, q, doc, alpha, words + job->word[i] * width, total, eta,
-                                     own, copies * own, p);
+        sum = FN(cvb0_probabilities)(width, q, is_brief, doc, alpha, words + job->word[i] * width,
+                                     total, eta, own, copies * own, p);
         if (job->log_likelihood) {
             REAL all;
             memcpy(&all, &sum, sizeof all);
@@ -85,14 +113,25 @@ static void FN(cvb0_document)(const cvb0_job *job, ptrdiff_t d, int64_t first, v
         }
         inverse = FN(select)((ivec)(sum > zero), 1 / sum, zero);
         for (ptrdiff_t k = 0; k < width; k += VL) {
-            vec new_q = FN(load)(p + k) * inverse, moved = n * (new_q - FN(load)(q + k));
-            FN(store)(q + k, new_q);
+            vec old = FN(load_q)(q, k, is_brief);
+            vec moved = n * (FN(store_q)(q, k, is_brief, FN(load)(p + k) * inverse) - old);
             FN(store)(doc + k, FN(load)(doc + k) + moved);
             FN(store)(change + k, weight * moved);
         }
     }
     if (job->log_likelihood)
         job->log_likelihood[d] = log_likelihood;
+}
+
+static void FN(cvb0_document)(const cvb0_job *job, ptrdiff_t d, int64_t first, void *scratch)
+{
+#ifdef REAL_IS_FLOAT
+    if (job->is_brief) {
+        FN(cvb0_visit)(job, d, first, scratch, 1);
+        return;
+    }
+#endif
+    FN(cvb0_visit)(job, d, first, scratch, 0);
 }
 
 static void FN(cvb0_words)(const cvb0_job *job, ptrdiff_t begin, ptrdiff_t end, int64_t first,

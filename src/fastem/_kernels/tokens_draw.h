@@ -1,20 +1,36 @@
-/* Stochastic EM, for one document: a template on the vector width (see vec.h), for float alone.
+/* Stochastic EM, for some documents: a template on the vector width (see vec.h), for float alone.
+ *
+ * A token waits for the one before it in its document, and for much longer than its instructions
+ * take: tokens of SLOTS documents take turns.
  *
  * Scratch of a thread: 1 / totals and totals, with their prior, which change between chunks alone;
- * a document's factor, p's running sums, and its counts by topic; all (width,). */
+ * and for each slot its document's factor, p's running sums, and its counts by topic; all (width,).
+ * Afterwards the counts are what was moved. */
 #include "omp_atomic.h"
 
+#ifndef SLOTS
+#define SLOTS 2 /* scratch_bytes has room for so many */
+#endif
+
 typedef struct {
-    float *inverse, *total, *factor, *running;
-    int32_t *n_doc, *moved;
+    float *inverse, *total, *slots;
+    int32_t *moved;
 } FN(draw_scratch);
+
+typedef struct {
+    ptrdiff_t d;
+    int64_t i, t, stop, end; /* the count; the token, and where its count and its document end */
+    const int32_t *word;     /* the count's row of word_topic */
+    int known;               /* whether the tokens have topics */
+    float *factor, *running;
+    int32_t *n_doc;
+    double log_likelihood, others;
+} FN(draw_slot);
 
 ALWAYS_INLINE FN(draw_scratch) FN(lay_draw_scratch)(const draw_job *job, void *scratch)
 {
     float *f = scratch;
-    int32_t *i = (int32_t *)(f + 4 * job->width);
-    FN(draw_scratch) s = {f, f + job->width, f + 2 * job->width, f + 3 * job->width, i,
-                          i + job->width};
+    FN(draw_scratch) s = {f, f + job->width, f + 2 * job->width, (int32_t *)(f + 2 * job->width)};
     return s;
 }
 
@@ -84,28 +100,13 @@ ALWAYS_INLINE ptrdiff_t FN(first_lane)(unsigned mask)
 #endif
 }
 
-/* Draws the topic of a token: p_k = factor_k (N_wk - [k is own] + eta). The running sums of p go
- * down each lane of the vectors, and then from lane to lane; the order of topics in an inverse
- * distribution function is free. The sum of p is added to *sum. */
-ALWAYS_INLINE int32_t FN(draw)(ptrdiff_t width, const float *factor, const int32_t *word, float eta,
-                               int32_t own, float u, float *running, float *sum)
+/* Draws a topic with running sums of p, which go down each lane of the vectors, and then from lane to
+ * lane: the order of topics in an inverse distribution function is free. `acc` are the last ones. */
+ALWAYS_INLINE int32_t FN(pick)(ptrdiff_t width, const float *running, vec acc, float u, float *sum)
 {
     float ends[1 + (VEC_BYTES ? VEC_BYTES / sizeof(float) : 1)], target, rest, last;
-    int32_t order[VEC_BYTES ? VEC_BYTES / sizeof(float) : 1];
     ptrdiff_t lane, row = 0;
-    vec acc = FN(fill)(0), along;
-    ivec lanes;
-    for (int l = 0; l < VL; l++)
-        order[l] = l;
-    memcpy(&lanes, order, sizeof lanes);
-    for (ptrdiff_t k = 0; k < width; k += VL) {
-        ivec n;
-        memcpy(&n, word + k, sizeof n);
-        n += FN(minus_own)(lanes, own - (int32_t)k);
-        acc += FN(load)(factor + k) * (FN(to_real)(n) + eta);
-        FN(store)(running + k, acc);
-    }
-    along = FN(prefix_sums)(acc);
+    vec along = FN(prefix_sums)(acc);
     ends[0] = 0;
     FN(store)(ends + 1, along);
     *sum = ends[VL];
@@ -121,55 +122,158 @@ ALWAYS_INLINE int32_t FN(draw)(ptrdiff_t width, const float *factor, const int32
     return (int32_t)(row * VL + lane);
 }
 
-static void FN(draw_document)(const draw_job *job, ptrdiff_t d, void *scratch)
+/* Draws the topic of a token: p_k = factor_k (N_wk - [k is own] + eta), whose sum is *sum. */
+ALWAYS_INLINE int32_t FN(draw)(ptrdiff_t width, const float *factor, const int32_t *word, float eta,
+                               int32_t own, float u, float *running, float *sum)
 {
-    FN(draw_scratch) s = FN(lay_draw_scratch)(job, scratch);
-    ptrdiff_t width = job->width;
-    const float *alpha = job->doc_topic_prior;
-    int64_t t = job->token_begin[d], end = job->token_begin[d + 1];
-    float eta = (float)job->word_prior;
-    double log_likelihood = 0, others = job->prior_sum;
-    int known = t < end && job->topic[t] >= 0;
-    memset(s.n_doc, 0, width * sizeof(int32_t));
-    if (known) {
-        others += (double)(end - t) - 1;
-        for (int64_t i = t; i < end; i++)
-            s.n_doc[job->topic[i]]++;
+    int32_t order[VEC_BYTES ? VEC_BYTES / sizeof(float) : 1];
+    vec acc = FN(fill)(0);
+    ivec lanes;
+    for (int l = 0; l < VL; l++)
+        order[l] = l;
+    memcpy(&lanes, order, sizeof lanes);
+    for (ptrdiff_t k = 0; k < width; k += VL) {
+        ivec n;
+        memcpy(&n, word + k, sizeof n);
+        n += FN(minus_own)(lanes, own - (int32_t)k);
+        acc += FN(load)(factor + k) * (FN(to_real)(n) + eta);
+        FN(store)(running + k, acc);
     }
-    for (ptrdiff_t k = 0; k < width; k++)
-        s.factor[k] = (alpha[k] + s.n_doc[k]) * s.inverse[k];
+    return FN(pick)(width, running, acc, u, sum);
+}
+
+/* Draws the topics of a document's tokens from what q says of each count. */
+static void FN(draw_from_q)(const draw_job *job, ptrdiff_t d, float *running)
+{
+    int64_t t = job->token_begin[d];
     for (int64_t i = job->doc_begin[d]; i < job->doc_begin[d + 1]; i++) {
-        const int32_t *word = job->word_topic + job->word[i] * width;
-        if (i + 1 < job->doc_begin[d + 1])
-            for (ptrdiff_t k = 0; k < width; k += 16)
-                PREFETCH(job->word_topic + job->word[i + 1] * width + k);
+        const uint16_t *q = job->q + i * job->width;
+        vec acc = FN(fill)(0);
+        for (ptrdiff_t k = 0; k < job->width; k += VL) {
+            acc += FN(load_brief)(q + k);
+            FN(store)(running + k, acc);
+        }
         for (int64_t stop = t + job->count[i]; t < stop; t++) {
-            int32_t own = job->topic[t], drawn;
-            float u = fastem_uniform(job->key, t), sum;
-            if (known) {
-                s.n_doc[own]--;
-                s.factor[own] = (alpha[own] + s.n_doc[own]) / (s.total[own] - 1);
-            }
-            drawn = FN(draw)(width, s.factor, word, eta, own, u, s.running, &sum);
-            if (known)
-                s.factor[own] = (alpha[own] + s.n_doc[own]) * s.inverse[own];
-            s.n_doc[drawn]++;
-            s.factor[drawn] = (alpha[drawn] + s.n_doc[drawn]) * s.inverse[drawn];
-            job->next[t] = drawn;
-            if (job->log_likelihood) {
-                log_likelihood += log(sum / others);
-                others += !known;
-            }
+            float sum;
+            job->next[t] = FN(pick)(job->width, running, acc, fastem_uniform(job->key, t), &sum);
         }
     }
+}
+
+ALWAYS_INLINE void FN(go_to_count)(const draw_job *job, FN(draw_slot) *slot, int64_t i)
+{
+    slot->i = i;
+    slot->stop = slot->t + job->count[i];
+    slot->word = job->word_topic + job->word[i] * job->width;
+    if (i + 1 < job->doc_begin[slot->d + 1])
+        for (ptrdiff_t k = 0; k < job->width; k += 16)
+            PREFETCH(job->word_topic + job->word[i + 1] * job->width + k);
+}
+
+/* Goes to the next document that has tokens; returns 0 if there is none before `end`. */
+static int FN(go_to_document)(const draw_job *job, FN(draw_scratch) s, FN(draw_slot) *slot,
+                              ptrdiff_t *next, ptrdiff_t end)
+{
+    const float *alpha = job->doc_topic_prior;
+    for (;; ++*next) {
+        if (*next == end) {
+            slot->t = slot->end = 0;
+            return 0;
+        }
+        if (job->token_begin[*next] < job->token_begin[*next + 1])
+            break;
+        if (job->log_likelihood)
+            job->log_likelihood[*next] = 0;
+    }
+    slot->d = (*next)++;
+    slot->t = job->token_begin[slot->d];
+    slot->end = job->token_begin[slot->d + 1];
+    slot->known = job->topic[slot->t] >= 0;
+    slot->log_likelihood = 0;
+    slot->others = job->prior_sum;
+    memset(slot->n_doc, 0, job->width * sizeof(int32_t));
+    if (slot->known) {
+        slot->others += (double)(slot->end - slot->t) - 1;
+        for (int64_t t = slot->t; t < slot->end; t++)
+            slot->n_doc[job->topic[t]]++;
+    }
+    for (ptrdiff_t k = 0; k < job->width; k++)
+        slot->factor[k] = (alpha[k] + slot->n_doc[k]) * s.inverse[k];
+    FN(go_to_count)(job, slot, job->doc_begin[slot->d]);
+    return 1;
+}
+
+static void FN(leave_document)(const draw_job *job, const FN(draw_slot) *slot)
+{
     if (job->log_likelihood)
-        job->log_likelihood[d] = log_likelihood;
+        job->log_likelihood[slot->d] = slot->log_likelihood;
     if (job->histogram)
         for (ptrdiff_t k = 0; k < job->n_topics; k++)
-            if (s.n_doc[k]) {
-                ptrdiff_t n = s.n_doc[k] < job->longest ? s.n_doc[k] : job->longest;
+            if (slot->n_doc[k]) {
+                ptrdiff_t n = slot->n_doc[k] < job->longest ? slot->n_doc[k] : job->longest;
                 FASTEM_ATOMIC_ADD(job->histogram[k * (job->longest + 1) + n], 1);
             }
+}
+
+/* Draws the topic of a token; returns whether the document has more. */
+ALWAYS_INLINE int FN(draw_token)(const draw_job *job, FN(draw_scratch) s, FN(draw_slot) *slot)
+{
+    const float *alpha = job->doc_topic_prior;
+    float *factor = slot->factor, sum;
+    int32_t *n_doc = slot->n_doc, own = job->topic[slot->t], drawn;
+    float u = fastem_uniform(job->key, slot->t);
+    if (slot->known) {
+        n_doc[own]--;
+        factor[own] = (alpha[own] + n_doc[own]) / (s.total[own] - 1);
+    }
+    drawn = FN(draw)(job->width, factor, slot->word, (float)job->word_prior, own, u, slot->running,
+                     &sum);
+    if (slot->known)
+        factor[own] = (alpha[own] + n_doc[own]) * s.inverse[own];
+    n_doc[drawn]++;
+    factor[drawn] = (alpha[drawn] + n_doc[drawn]) * s.inverse[drawn];
+    job->next[slot->t] = drawn;
+    if (job->log_likelihood) {
+        slot->log_likelihood += log(sum / slot->others);
+        slot->others += !slot->known;
+    }
+    if (++slot->t == slot->end)
+        return 0;
+    if (slot->t == slot->stop)
+        FN(go_to_count)(job, slot, slot->i + 1);
+    return 1;
+}
+
+/* Draws the topics of documents [begin, end). */
+static void FN(draw_documents)(const draw_job *job, ptrdiff_t begin, ptrdiff_t end, void *scratch)
+{
+    FN(draw_scratch) s = FN(lay_draw_scratch)(job, scratch);
+    FN(draw_slot) slots[SLOTS];
+    ptrdiff_t next = begin, width = job->width;
+    int busy = 0;
+    if (job->q) {
+        for (ptrdiff_t d = begin; d < end; d++)
+            FN(draw_from_q)(job, d, s.slots);
+        return;
+    }
+    for (int n = 0; n < SLOTS; n++) {
+        slots[n].factor = s.slots + 3 * n * width;
+        slots[n].running = slots[n].factor + width;
+        slots[n].n_doc = (int32_t *)(slots[n].running + width);
+        busy += FN(go_to_document)(job, s, &slots[n], &next, end);
+    }
+    while (busy == SLOTS)
+        for (int n = 0; n < SLOTS; n++)
+            if (!FN(draw_token)(job, s, &slots[n])) {
+                FN(leave_document)(job, &slots[n]);
+                busy -= !FN(go_to_document)(job, s, &slots[n], &next, end);
+            }
+    for (int n = 0; n < SLOTS; n++)
+        if (slots[n].t < slots[n].end) {
+            while (FN(draw_token)(job, s, &slots[n]))
+                ;
+            FN(leave_document)(job, &slots[n]);
+        }
 }
 
 /* Brings what was drawn for document d into the counts. Integers add in any order. */

@@ -16,7 +16,8 @@ typedef struct {
     const double *doc_weight;    /* (D,), or NULL for ones */
     const void *doc_topic_prior; /* (width,) real */
     double word_prior, word_prior_sum;
-    void *q;                     /* (nnz, width) real; zeros before the first visit */
+    void *q;                     /* (nnz, width) real, or bfloat16; zeros before the first visit */
+    int is_brief;                /* whether q is bfloat16, and the rest float */
     void *doc_topic;             /* (D, width) real: sum of count * q; zeros before the first visit */
     void *word_topic;            /* (V, width) real: sum of weight * count * q */
     double *log_likelihood;      /* (D,), or NULL */
@@ -37,6 +38,7 @@ typedef struct {
     const float *doc_topic_prior; /* (width,) */
     double word_prior, word_prior_sum, prior_sum;
     uint64_t key;                 /* of this pass's random numbers */
+    const uint16_t *q;            /* (nnz, width) bfloat16: of which to draw; NULL: of the counts */
     int32_t *topic;               /* (tokens,) -1 before the first visit */
     int32_t *next;                /* (tokens,) what was drawn */
     int32_t *word_topic;          /* (V, width) */
@@ -59,7 +61,7 @@ typedef struct {
     void (*cvb0_words)(const cvb0_job *, ptrdiff_t begin, ptrdiff_t end, int64_t first, void *sums);
     /* The same for draws. */
     void (*draw_totals)(const draw_job *, void *scratch);
-    void (*draw_document)(const draw_job *, ptrdiff_t d, void *scratch);
+    void (*draw_documents)(const draw_job *, ptrdiff_t begin, ptrdiff_t end, void *scratch);
     void (*draw_words)(const draw_job *, ptrdiff_t d, void *scratch);
 } tokens_ops;
 

@@ -78,6 +78,34 @@ typedef INT ivec;
 
 ALWAYS_INLINE vec FN(load)(const REAL *p) { return *(const vec *)p; }
 ALWAYS_INLINE void FN(store)(REAL *p, vec a) { *(vec *)p = a; }
+#ifdef REAL_IS_FLOAT /* bfloat16: the upper half of a float, which is rounded to the nearest */
+#if VEC_BYTES
+typedef uint32_t FN(uvec) __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
+typedef uint16_t FN(half) __attribute__((vector_size(VEC_BYTES / 2), aligned(2), may_alias));
+#define AS_UVEC(h) __builtin_convertvector(h, FN(uvec))
+#define AS_HALF(u) __builtin_convertvector(u, FN(half))
+#else
+typedef uint32_t FN(uvec);
+typedef uint16_t FN(half);
+#define AS_UVEC(h) ((uint32_t)(h))
+#define AS_HALF(u) ((uint16_t)(u))
+#endif
+ALWAYS_INLINE vec FN(load_brief)(const uint16_t *p)
+{
+    FN(uvec) bits = AS_UVEC(*(const FN(half) *)p) << 16;
+    vec a;
+    memcpy(&a, &bits, sizeof a);
+    return a;
+}
+ALWAYS_INLINE void FN(store_brief)(uint16_t *p, vec a)
+{
+    FN(uvec) bits;
+    memcpy(&bits, &a, sizeof a);
+    *(FN(half) *)p = AS_HALF((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+#undef AS_UVEC
+#undef AS_HALF
+#endif
 #if VEC_BYTES
 ALWAYS_INLINE vec FN(fill)(REAL a) { return a - (vec){0}; }
 ALWAYS_INLINE ivec FN(bits)(vec a) { return (ivec)a; }
