@@ -77,13 +77,22 @@ ALWAYS_INLINE vec FN(prefix_sums)(vec t)
 #undef SHIFT_2
 #undef SHIFT_4
 
-/* -1 where lane l + at is `topic`, else 0. */
-ALWAYS_INLINE ivec FN(minus_own)(ivec lanes, int32_t topic)
+/* p[k] = value, by a whole vector: a load of the vector would wait for a store of one number to have
+ * reached the cache, and so would all that follows. */
+ALWAYS_INLINE void FN(set_lane)(float *p, ptrdiff_t k, float value)
 {
-#if VEC_BYTES
-    return lanes == topic;
+    float *row = p + k / VL * VL;
+#if VEC_BYTES == 64
+    __mmask16 lane = (__mmask16)1 << (k % VL);
+    FN(store)(row, (vec)_mm512_mask_blend_ps(lane, (__m512)FN(load)(row), _mm512_set1_ps(value)));
+#elif VEC_BYTES
+    static const int32_t order[] = {0, 1, 2, 3, 4, 5, 6, 7};
+    ivec lanes;
+    memcpy(&lanes, order, sizeof lanes);
+    lanes = lanes == (int32_t)(k % VL);
+    FN(store)(row, FN(select)(lanes, FN(fill)(value), FN(load)(row)));
 #else
-    return -(lanes == topic);
+    *row = value;
 #endif
 }
 
@@ -104,7 +113,10 @@ ALWAYS_INLINE ptrdiff_t FN(first_lane)(unsigned mask)
  * lane: the order of topics in an inverse distribution function is free. `acc` are the last ones. */
 ALWAYS_INLINE int32_t FN(pick)(ptrdiff_t width, const float *running, vec acc, float u, float *sum)
 {
-    float ends[1 + (VEC_BYTES ? VEC_BYTES / sizeof(float) : 1)], target, rest, last;
+    /* 0, and `along` as a whole vector, for the same reason */
+    AT_A_LINE float memory[2 * (VEC_BYTES ? VEC_BYTES / sizeof(float) : 1)];
+    float *ends = memory + VL - 1;
+    float target, rest, last;
     ptrdiff_t lane, row = 0;
     vec along = FN(prefix_sums)(acc);
     ends[0] = 0;
@@ -122,20 +134,14 @@ ALWAYS_INLINE int32_t FN(pick)(ptrdiff_t width, const float *running, vec acc, f
     return (int32_t)(row * VL + lane);
 }
 
-/* Draws the topic of a token: p_k = factor_k (N_wk - [k is own] + eta), whose sum is *sum. */
+/* Draws the topic of a token: p_k = factor_k (N_wk + eta), whose sum is *sum. */
 ALWAYS_INLINE int32_t FN(draw)(ptrdiff_t width, const float *factor, const int32_t *word, float eta,
-                               int32_t own, float u, float *running, float *sum)
+                               float u, float *running, float *sum)
 {
-    int32_t order[VEC_BYTES ? VEC_BYTES / sizeof(float) : 1];
     vec acc = FN(fill)(0);
-    ivec lanes;
-    for (int l = 0; l < VL; l++)
-        order[l] = l;
-    memcpy(&lanes, order, sizeof lanes);
     for (ptrdiff_t k = 0; k < width; k += VL) {
         ivec n;
         memcpy(&n, word + k, sizeof n);
-        n += FN(minus_own)(lanes, own - (int32_t)k);
         acc += FN(load)(factor + k) * (FN(to_real)(n) + eta);
         FN(store)(running + k, acc);
     }
@@ -219,19 +225,20 @@ static void FN(leave_document)(const draw_job *job, const FN(draw_slot) *slot)
 ALWAYS_INLINE int FN(draw_token)(const draw_job *job, FN(draw_scratch) s, FN(draw_slot) *slot)
 {
     const float *alpha = job->doc_topic_prior;
-    float *factor = slot->factor, sum;
+    float *factor = slot->factor, eta = (float)job->word_prior, sum;
     int32_t *n_doc = slot->n_doc, own = job->topic[slot->t], drawn;
     float u = fastem_uniform(job->key, slot->t);
-    if (slot->known) {
+    if (slot->known) { /* without itself, among the word's counts, too */
+        int32_t n = slot->word[own];
         n_doc[own]--;
-        factor[own] = (alpha[own] + n_doc[own]) / (s.total[own] - 1);
+        FN(set_lane)(factor, own, (alpha[own] + n_doc[own]) * ((float)(n - 1) + eta) /
+                                      ((s.total[own] - 1) * ((float)n + eta)));
     }
-    drawn = FN(draw)(job->width, factor, slot->word, (float)job->word_prior, own, u, slot->running,
-                     &sum);
+    drawn = FN(draw)(job->width, factor, slot->word, eta, u, slot->running, &sum);
     if (slot->known)
-        factor[own] = (alpha[own] + n_doc[own]) * s.inverse[own];
+        FN(set_lane)(factor, own, (alpha[own] + n_doc[own]) * s.inverse[own]);
     n_doc[drawn]++;
-    factor[drawn] = (alpha[drawn] + n_doc[drawn]) * s.inverse[drawn];
+    FN(set_lane)(factor, drawn, (alpha[drawn] + n_doc[drawn]) * s.inverse[drawn]);
     job->next[slot->t] = drawn;
     if (job->log_likelihood) {
         slot->log_likelihood += log(sum / slot->others);

@@ -22,11 +22,13 @@
 #define NOINLINE __attribute__((noinline))
 #define UNROLL _Pragma("GCC unroll 64")
 #define PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#define AT_A_LINE __attribute__((aligned(64)))
 #else
 #define ALWAYS_INLINE static inline
 #define NOINLINE
 #define UNROLL
 #define PREFETCH(p) ((void)(p))
+#define AT_A_LINE
 #endif
 #if VEC_BYTES >= 32
 #include <immintrin.h>
@@ -82,29 +84,39 @@ ALWAYS_INLINE void FN(store)(REAL *p, vec a) { *(vec *)p = a; }
 #if VEC_BYTES
 typedef uint32_t FN(uvec) __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
 typedef uint16_t FN(half) __attribute__((vector_size(VEC_BYTES / 2), aligned(2), may_alias));
-#define AS_UVEC(h) __builtin_convertvector(h, FN(uvec))
-#define AS_HALF(u) __builtin_convertvector(u, FN(half))
 #else
 typedef uint32_t FN(uvec);
 typedef uint16_t FN(half);
-#define AS_UVEC(h) ((uint32_t)(h))
-#define AS_HALF(u) ((uint16_t)(u))
 #endif
 ALWAYS_INLINE vec FN(load_brief)(const uint16_t *p)
 {
-    FN(uvec) bits = AS_UVEC(*(const FN(half) *)p) << 16;
+#if VEC_BYTES == 64
+    return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p)), 16);
+#else
+    FN(half) half = *(const FN(half) *)p;
     vec a;
+#if VEC_BYTES
+    FN(uvec) bits = __builtin_convertvector(half, FN(uvec)) << 16;
+#else
+    FN(uvec) bits = (FN(uvec))half << 16;
+#endif
     memcpy(&a, &bits, sizeof a);
     return a;
+#endif
 }
 ALWAYS_INLINE void FN(store_brief)(uint16_t *p, vec a)
 {
     FN(uvec) bits;
     memcpy(&bits, &a, sizeof a);
-    *(FN(half) *)p = AS_HALF((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+#if VEC_BYTES == 64
+    _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16((__m512i)bits));
+#elif VEC_BYTES
+    *(FN(half) *)p = __builtin_convertvector(bits, FN(half));
+#else
+    *p = (uint16_t)bits;
+#endif
 }
-#undef AS_UVEC
-#undef AS_HALF
 #endif
 #if VEC_BYTES
 ALWAYS_INLINE vec FN(fill)(REAL a) { return a - (vec){0}; }
