@@ -17,10 +17,10 @@ __all__ = ["SampledTopics", "StochasticEM", "check_whole_counts", "fit_pseudo_co
 #: Eta while topics are drawn, if nobody gives one; and what share of it the topics keep.
 TOPIC_WORD_PRIOR, KEPT_PRIOR = 0.05, 0.2
 
-_ANNEALED_DOCS, _ANNEALED_COUNTS = 10_000, 1_000_000
-_ANNEALING_PASSES, _ANNEALING_GROWTH = 15, 1.5
+_ANNEALED_DOCS, _ANNEALED_COUNTS, _ANNEALED_CHUNK = 10_000, 1_000_000, 128
+_ANNEALING_PASSES, _ANNEALING_GROWTH = 20, 1.5
 _PRIOR_SUM, _LARGEST_PRIOR = 5.0, 0.5  # alpha before it is learned: 5 / K, but not above 0.5
-_GROWTH, _JOINING_PASSES = 1.4, 17  # all documents have joined after so many passes, or sooner
+_GROWTH, _JOINING_PASSES = 1.7, 17  # all documents have joined after so many passes, or sooner
 _MEMORY = 0.9  # of the average over passes
 _PRIOR_EVERY, _PRIOR_STEPS, _SMALLEST_PRIOR = 2, 3, 1e-3
 _LONGEST = 2**24  # entries of the histogram of a document's counts by topic
@@ -133,7 +133,7 @@ class StochasticEM:
         most = min(_ANNEALED_DOCS, int(np.searchsorted(begin, _ANNEALED_COUNTS, "right")) - 1)
         joined = int(np.searchsorted(cuts, max(1, most)))
         some = documents.X[: cuts[joined]].astype(np.float32)
-        annealed = ShuffledDocuments(some, None, slice(None), CVB0EM.CHUNK)
+        annealed = ShuffledDocuments(some, None, slice(None), _ANNEALED_CHUNK)
         model = CVB0EM(
             annealed, self.doc_topic_prior, self.topic_word_prior, self.n_threads,
             _ANNEALING_GROWTH, brief=True,

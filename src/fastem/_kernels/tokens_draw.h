@@ -118,12 +118,16 @@ ALWAYS_INLINE int32_t FN(pick)(ptrdiff_t width, const float *running, vec acc, f
     float *ends = memory + VL - 1;
     float target, rest, last;
     ptrdiff_t lane, row = 0;
+    unsigned beyond;
     vec along = FN(prefix_sums)(acc);
     ends[0] = 0;
     FN(store)(ends + 1, along);
     *sum = ends[VL];
     target = u * ends[VL];
-    lane = FN(first_lane)(FN(mask_greater)(along, FN(fill)(target)));
+    beyond = FN(mask_greater)(along, FN(fill)(target));
+    if (!beyond) /* p is too small for a float in all topics */
+        return 0;
+    lane = FN(first_lane)(beyond);
     rest = target - ends[lane];
     last = running[width - VL + lane];
     for (ptrdiff_t k = lane; k < width; k += VL)
