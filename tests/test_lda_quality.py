@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastem import LatentDirichletAllocation, em
+from fastem._kernels import tokens as kernel
 from fastem._lda_cvb0 import CVB0EM, ShuffledDocuments
 from fastem._lda_stochastic import StochasticEM
 from fastem._topics import Topics, padded
@@ -80,6 +81,21 @@ def test_cvb0_keeps_the_counts(dtype):
     assert_allclose(
         lda.components_.sum(axis=0), expected, rtol=2e-3 if dtype == np.float32 else 1e-9
     )
+
+
+def test_every_pass_of_cvb0_knows_the_totals(monkeypatch):
+    def watched(*args):
+        word_topic, totals = args[9], args[10]
+        expected = word_topic[:, : len(totals)].sum(axis=0)
+        assert_allclose(totals, expected, rtol=1e-9, atol=1e-9)
+        passes.append(word_topic.sum())
+        return cvb0_pass(*args)
+
+    passes, cvb0_pass = [], kernel.cvb0_pass
+    monkeypatch.setattr(kernel, "cvb0_pass", watched)
+    LatentDirichletAllocation(6, learning_method="cvb0", max_iter=5, random_state=0).fit(MANY)
+    assert len(passes) == 10
+    assert passes[0] < passes[-1] == pytest.approx(MANY.sum())
 
 
 # ---- the estimator ---------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_a_pass_of_cvb0_with_brief_q(n_topics):
     chunks, _, csr = chunked(X[:25], 4)
     prior = padded(np.full((1, n_topics), 0.1), n_topics, np.float32)[0]
     start = padded(rng.gamma(1, 1, (X.shape[1], n_topics)), n_topics, np.float32)
-    results = []
+    results, first_q = [], []
     for dtype in (np.float32, np.uint16):
         q, doc_topic = np.zeros((csr.nnz, len(prior)), dtype), np.zeros((25, len(prior)), "f4")
         word_topic, totals = start.copy(), start[:, :n_topics].sum(axis=0, dtype=np.float64)
@@ -108,7 +108,9 @@ def test_a_pass_of_cvb0_with_brief_q(n_topics):
                 chunks, 0, chunks.n_chunks, csr.data.astype(np.float32), None, prior, 0.05, q,
                 doc_topic, word_topic, totals, None, 1,
             )  # fmt: skip
+            first_q.append(q[csr.indptr[:4]].copy())  # of documents that begin with the same
         results.append((q, doc_topic, word_topic))
+    assert_array_equal(bfloat16(first_q[0]), first_q[2])
     (q, *_), (brief, doc_topic, word_topic) = results
     kept = from_bfloat16(brief)
     assert_allclose(kept, q, rtol=0.02, atol=1e-6)

@@ -162,7 +162,7 @@ class Documents:
 
         New pages cost as much as a few updates of a short document.
         """
-        if self.doc_topic is None or self.doc_topic.shape[1] != width:
+        if self.doc_topic is None:
             self.set_topics(_aligned.zeros((self.n_docs, width), dtype))
         return self.doc_topic
 
