@@ -24,6 +24,7 @@ from setuptools.command.build_ext import build_ext
 KERNELS = Path("src/fastem/_kernels")
 OPENMP_PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+OPTIONS = ("FASTEM_OPENMP", "FASTEM_DEBUG", "FASTEM_SANITIZE", "CC", "CFLAGS", "LDFLAGS")
 # The stable ABI gives one wheel for every CPython from 3.11; free-threaded builds have none.
 ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
@@ -53,6 +54,16 @@ class BuildKernels(build_ext):
     def finalize_options(self):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
+
+    def run(self):
+        """Compile all anew if the last build had other options, which no file's date tells."""
+        wanted = "".join(f"{name}={os.environ.get(name, '')}\n" for name in OPTIONS)
+        stamp = Path(self.build_temp, "options.txt")
+        self.force = self.force or not stamp.exists() or stamp.read_text() != wanted
+        stamp.unlink(missing_ok=True)  # lest half a build pass for a whole one
+        super().run()
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(wanted)
 
     def build_extensions(self):
         choice = os.environ.get("FASTEM_OPENMP", "auto")
@@ -118,7 +129,7 @@ setup(
             kernel("discrete", "discrete_base.c", "discrete_v3.c", "discrete_v4.c"),
             kernel("tokens", "tokens_base.c", "tokens_v3.c", "tokens_v4.c"),
         ],
-        build_dir="build/cython",
+        build_dir="build/cython-debug" if debug else "build/cython",
         compiler_directives={
             "language_level": 3,
             "boundscheck": debug,
