@@ -208,6 +208,18 @@ def test_little_data(method, counts):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_zeros_that_are_stored_say_nothing(method):
+    stored = sp.csr_array(np.where(X == 0, -1, X))
+    stored.data[stored.data < 0] = 0
+    settings = {"learning_method": method, "max_iter": 8, "random_state": 0, "evaluate_every": 2}
+    with_zeros = LatentDirichletAllocation(4, **settings).fit(stored)
+    without = LatentDirichletAllocation(4, **settings).fit(X)
+    assert stored.nnz == X.size
+    assert_allclose(with_zeros.components_, without.components_, rtol=1e-9)
+    assert_allclose(with_zeros.lower_bounds_, without.lower_bounds_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_very_long_document(method):
     counts = np.vstack([X, np.random.default_rng(0).poisson(3000, (1, 60))])
     lda = LatentDirichletAllocation(4, learning_method=method, random_state=0).fit(counts)

@@ -170,8 +170,11 @@ static void FN(draw_from_q)(const draw_job *job, ptrdiff_t d, float *running)
     }
 }
 
+/* Goes to the count of the document's next token, from count i on: counts may be stored zeros. */
 ALWAYS_INLINE void FN(go_to_count)(const draw_job *job, FN(draw_slot) *slot, int64_t i)
 {
+    while (job->count[i] == 0)
+        i++;
     slot->i = i;
     slot->stop = slot->t + job->count[i];
     slot->word = job->word_topic + job->word[i] * job->width;
