@@ -1,5 +1,6 @@
 """NumPy's legacy gamma variates from our own stream: the same bits, and the same state after it."""
 
+import platform
 import threading
 
 import numpy as np
@@ -9,6 +10,10 @@ from scipy import sparse
 
 from fastem import LatentDirichletAllocation, _gammas
 from fastem._kernels.gamma_stream import GammaStream
+
+exactly = pytest.mark.skipif(
+    not _gammas._is_exact(), reason="this build rounds otherwise than NumPy's, which draws itself"
+)
 
 
 def moved(seed, n_words, gauss):
@@ -44,6 +49,7 @@ def test_the_same_bits_and_state(n_words, gauss, dtype):
     assert ours.standard_normal() == numpys.standard_normal()
 
 
+@exactly
 @pytest.mark.parametrize("shape", [1.01, 1.5, 4.0, 100.0, 1e4, 1e8])
 def test_other_shapes(shape):
     """Where the bound that spares the logarithms decides little, as where it decides all."""
@@ -84,7 +90,8 @@ def test_a_build_that_rounds_otherwise_leaves_it_to_numpy(monkeypatch):
             super().fill(out)
             out[0, 1234] = np.nextafter(out[0, 1234], 0)
 
-    assert _gammas._is_exact()
+    if platform.machine() in ("x86_64", "AMD64"):  # where nothing can be fused
+        assert _gammas._is_exact()
     monkeypatch.setattr(_gammas, "GammaStream", Fused)
     _gammas._is_exact.cache_clear()
     try:
@@ -94,6 +101,7 @@ def test_a_build_that_rounds_otherwise_leaves_it_to_numpy(monkeypatch):
         _gammas._is_exact.cache_clear()
 
 
+@exactly
 def test_what_was_taken_counts_although_the_work_failed():
     numpys, ours = np.random.RandomState(1), np.random.RandomState(1)
 
@@ -108,6 +116,7 @@ def test_what_was_taken_counts_although_the_work_failed():
     same_state(ours, numpys)
 
 
+@exactly
 def test_nobody_else_draws_meanwhile():
     """Threads that share a RandomState never get the same numbers."""
     shared, drawn = np.random.RandomState(2), []

@@ -4,7 +4,7 @@
  * (Matsumoto & Nishimura 1998), two for a uniform number; normals from Marsaglia's polar method,
  * two at a time; gammas from Marsaglia & Tsang (2000), section 2. Twisting a block of words at a
  * time makes vectors of it, and a bound spares most of the logarithms. Rounding is the stream's:
- * do not reorder the arithmetic. */
+ * do not reorder the arithmetic, and leave an expression whole, for compilers fuse within one. */
 #ifndef FASTEM_GAMMA_STREAM_H
 #define FASTEM_GAMMA_STREAM_H
 
@@ -128,9 +128,9 @@ static inline double mt_gamma(gamma_stream *s, int *at)
         double x, t, v, u;
         do {
             x = mt_normal(s, at);
-            t = s->c * x;
-            v = 1.0 + t;
+            v = 1.0 + s->c * x;
         } while (v <= 0.0);
+        t = v - 1.0;
         v = v * v * v;
         u = mt_uniform(s, at);
         if (fabs(t) <= 0.5 && u < 1.0 - rounding - 1.5 * b * (t * t) * (t * t))
