@@ -130,7 +130,7 @@ static inline double mt_gamma(gamma_stream *s, int *at)
             x = mt_normal(s, at);
             v = 1.0 + s->c * x;
         } while (v <= 0.0);
-        t = v - 1.0;
+        t = s->c * x;
         v = v * v * v;
         u = mt_uniform(s, at);
         if (fabs(t) <= 0.5 && u < 1.0 - rounding - 1.5 * b * (t * t) * (t * t))
