@@ -52,7 +52,7 @@ def test_the_same_bits_and_state(n_words, gauss, dtype):
 @exactly
 @pytest.mark.parametrize("shape", [1.01, 1.5, 4.0, 100.0, 1e4, 1e8])
 def test_other_shapes(shape):
-    """Where the bound that spares the logarithms decides little, as where it decides all."""
+    """Where the bound that spares logarithms decides little, and where it decides all."""
     numpys = np.random.RandomState(3)
     stream = GammaStream(numpys.get_state(legacy=False), shape, 2.0)
     out = np.empty((100, 1000))

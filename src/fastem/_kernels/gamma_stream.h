@@ -3,8 +3,9 @@
  * NumPy keeps this stream as it is for good (NEP 19). Words come from the Mersenne Twister
  * (Matsumoto & Nishimura 1998), two for a uniform number; normals from Marsaglia's polar method,
  * two at a time; gammas from Marsaglia & Tsang (2000), section 2. Twisting a block of words at a
- * time makes vectors of it, and a bound spares most of the logarithms. Rounding is the stream's:
- * do not reorder the arithmetic, and leave an expression whole, for compilers fuse within one. */
+ * time makes vectors of it, and a bound spares the logarithms of the last test. Rounding is the
+ * stream's: do not reorder the arithmetic, and leave an expression whole, for compilers fuse
+ * within one. */
 #ifndef FASTEM_GAMMA_STREAM_H
 #define FASTEM_GAMMA_STREAM_H
 
