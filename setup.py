@@ -59,8 +59,9 @@ class BuildKernels(build_ext):
         """Compile all anew if the last build had other options, which no file's date tells."""
         wanted = "".join(f"{name}={os.environ.get(name, '')}\n" for name in OPTIONS)
         stamp = Path(self.build_temp, "options.txt")
-        self.force = self.force or not stamp.exists() or stamp.read_text() != wanted
-        stamp.unlink(missing_ok=True)  # lest half a build pass for a whole one
+        if not stamp.exists() or stamp.read_text() != wanted:
+            self.force = True
+            stamp.unlink(missing_ok=True)  # lest half a build pass for a whole one
         super().run()
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(wanted)

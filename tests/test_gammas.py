@@ -75,10 +75,9 @@ def pcg64(seed):
 
 @pytest.mark.parametrize("make", [Other, pcg64])
 def test_other_generators_draw_themselves(make):
-    with _gammas.gamma_stream(make(5)) as stream:
-        assert stream is None
     out = np.empty((4, 3))
-    _gammas.fill_gammas(make(5), out)
+    with _gammas.gamma_stream(make(5), out) as stream:
+        assert stream is None
     assert_array_equal(out, make(5).gamma(100.0, 0.01, (4, 3)))
 
 
@@ -95,8 +94,10 @@ def test_a_build_that_rounds_otherwise_leaves_it_to_numpy(monkeypatch):
     monkeypatch.setattr(_gammas, "GammaStream", Fused)
     _gammas._is_exact.cache_clear()
     try:
-        with _gammas.gamma_stream(np.random.RandomState(0)) as stream:
+        out = np.empty((4, 3))
+        with _gammas.gamma_stream(np.random.RandomState(0), out) as stream:
             assert stream is None
+        assert_array_equal(out, np.random.RandomState(0).gamma(100.0, 0.01, (4, 3)))
     finally:
         _gammas._is_exact.cache_clear()
 
@@ -104,10 +105,11 @@ def test_a_build_that_rounds_otherwise_leaves_it_to_numpy(monkeypatch):
 @exactly
 def test_what_was_taken_counts_although_the_work_failed():
     numpys, ours = np.random.RandomState(1), np.random.RandomState(1)
+    out = np.empty((3, 4))
 
     def fail():
-        with _gammas.gamma_stream(ours) as stream:
-            stream.fill(np.empty((3, 4)))
+        with _gammas.gamma_stream(ours, out) as stream:
+            stream.fill(out)
             raise ArithmeticError
 
     with pytest.raises(ArithmeticError):
@@ -125,11 +127,12 @@ def test_nobody_else_draws_meanwhile():
         drawn.append(shared.random_sample())
 
     other = threading.Thread(target=draw)
-    with _gammas.gamma_stream(shared) as stream:
+    out = np.empty((3, 4))
+    with _gammas.gamma_stream(shared, out) as stream:
         other.start()
         other.join(0.05)
         assert drawn == []
-        stream.fill(np.empty((3, 4)))
+        stream.fill(out)
     other.join()
     numpys = np.random.RandomState(2)
     numpys.gamma(100.0, 0.01, (3, 4))

@@ -6,7 +6,6 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
 from fastem import LatentDirichletAllocation
-from fastem._kernels import runtime
 from fastem._kernels import topics as kernel
 
 try:
@@ -25,17 +24,6 @@ def corpus(n_docs, n_words, tokens, seed=0):
     counts = rng.poisson(tokens * shares @ topics).astype(np.float64)
     counts[1], counts[:, 2] = 0, 0
     return counts
-
-
-@pytest.fixture
-def level(request):
-    """Run with the kernels of one instruction set."""
-    if request.param > runtime.cpu_level():
-        pytest.skip("this processor has no such instructions")
-    before = runtime.level()
-    runtime.set_level(request.param)
-    yield request.param
-    runtime.set_level(before)
 
 
 def check(X, alpha, dtype, tolerance, n_updates=60, tol=0.0):
@@ -59,8 +47,8 @@ def check(X, alpha, dtype, tolerance, n_updates=60, tol=0.0):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 5e-3)])
 @pytest.mark.parametrize("alpha", [0.005, 0.02, 0.1, 1.0, 1e6])
-@pytest.mark.parametrize("level", [0, 3, 4], indirect=True)
-def test_passes_are_the_textbooks(level, alpha, dtype, tolerance):
+@pytest.mark.usefixtures("every_instruction_set")
+def test_passes_are_the_textbooks(alpha, dtype, tolerance):
     check(corpus(40, 90, 120), alpha, dtype, tolerance)
 
 

@@ -7,7 +7,6 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastem._kernels import runtime
 from fastem._kernels import tokens as kernel
 from fastem._lda_stochastic import fit_pseudo_counts
 from fastem._topics import padded
@@ -18,26 +17,8 @@ except ImportError:  # the oracle is not part of the installed package
     pytest.skip("the oracle, the folder bench/reference, is not here", allow_module_level=True)
 
 
-def corpus():
-    """Whole counts of documents, one of them empty, and one word that nobody has."""
-    rng = np.random.default_rng(0)
-    topic_word = rng.dirichlet(np.full(60, 0.1), 5)
-    counts = rng.poisson(70 * rng.dirichlet(np.full(5, 0.2), 80) @ topic_word).astype(np.float64)
-    counts[7], counts[:, 11] = 0, 0
-    return counts
-
-
-X = corpus()
-
-
-@pytest.fixture(params=[0, 3, 4])
-def level(request):
-    """Instruction set of the kernels."""
-    if request.param > runtime.cpu_level():
-        pytest.skip("this processor has no such instructions")
-    before = runtime.set_level(request.param)
-    yield
-    runtime.set_level(before)
+X = np.random.default_rng(0).poisson(0.9, (80, 60)).astype(np.float64)
+X[7], X[:, 11] = 0, 0  # a document without words, and a word that nobody has
 
 
 def chunked(counts, size):
@@ -50,7 +31,7 @@ def chunked(counts, size):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5)])
 @pytest.mark.parametrize("n_topics", [1, 7, 20])
-@pytest.mark.usefixtures("level")
+@pytest.mark.usefixtures("every_instruction_set")
 def test_a_pass_of_cvb0(n_topics, dtype, tolerance):
     """With weights and counts that are not whole; two passes, the first from nothing."""
     rng = np.random.default_rng(n_topics)
@@ -81,6 +62,16 @@ def test_a_pass_of_cvb0(n_topics, dtype, tolerance):
         assert_array_equal(word_topic[:, n_topics:], 0)
 
 
+def undrawn(counts, n_topics, width):
+    """What draws begin with, and the order of topics in which they add up probabilities."""
+    token_begin, n_tokens = np.append(0, counts.sum(axis=1).cumsum()), counts.sum()
+    topic, drawn = np.full(n_tokens, -1, np.int32), np.empty(n_tokens, np.int32)
+    word_topic = np.zeros((counts.shape[1], width), np.int32)
+    order = np.arange(width).reshape(-1, kernel.lanes(width, np.float32)).T.ravel()
+    totals = np.zeros(width, np.int64)
+    return token_begin, topic, drawn, word_topic, totals, order[order < n_topics]
+
+
 def bfloat16(values):
     """Round float32 to its upper half, to the nearest and then to even; as uint16."""
     bits = np.asarray(values, np.float32).view(np.uint32).astype(np.uint64)
@@ -92,7 +83,7 @@ def from_bfloat16(values):
 
 
 @pytest.mark.parametrize("n_topics", [1, 7, 40])
-@pytest.mark.usefixtures("level")
+@pytest.mark.usefixtures("every_instruction_set")
 def test_a_pass_of_cvb0_with_brief_q(n_topics):
     """q is rounded, and all sums are sums of what is kept of it."""
     rng = np.random.default_rng(n_topics)
@@ -124,7 +115,7 @@ def test_a_pass_of_cvb0_with_brief_q(n_topics):
 
 
 @pytest.mark.parametrize("n_topics", [1, 7, 40])
-@pytest.mark.usefixtures("level")
+@pytest.mark.usefixtures("every_instruction_set")
 def test_first_draws_from_q(n_topics):
     """Of every token of a count, with the hash's uniform numbers; rows need not sum to 1."""
     counts = X[:30].astype(int)
@@ -132,19 +123,15 @@ def test_first_draws_from_q(n_topics):
     rng = np.random.default_rng(2)
     full = padded(rng.gamma(0.3, 1, (csr.nnz, n_topics)) + 1e-6, n_topics, np.float32)
     q, width = bfloat16(full), full.shape[1]
-    token_begin, n_tokens = np.append(0, counts.sum(axis=1).cumsum()), counts.sum()
-    topic, drawn = np.full(n_tokens, -1, np.int32), np.empty(n_tokens, np.int32)
-    word_topic, totals = np.zeros((X.shape[1], width), np.int32), np.zeros(width, np.int64)
+    token_begin, topic, drawn, word_topic, totals, order = undrawn(counts, n_topics, width)
     key = kernel.random_key(5, 0)
     kernel.draw_pass(
         chunks, 0, chunks.n_chunks, csr.data.astype(np.int32), token_begin, full[0], 0.05, key,
         topic, drawn, word_topic, totals, None, None, n_topics, 1, q,
     )  # fmt: skip
-    lanes = kernel.lanes(width, np.float32)
-    order = np.arange(width).reshape(-1, lanes).T.ravel()
     running = from_bfloat16(q)[:, order].astype(np.float64).cumsum(axis=1)
     running = running[np.repeat(np.arange(csr.nnz), csr.data.astype(int))]
-    target = kernel.uniforms(key, 0, n_tokens) * running[:, -1]
+    target = kernel.uniforms(key, 0, len(topic)) * running[:, -1]
     assert_array_equal(topic, order[(running <= target[:, None]).sum(axis=1)])
     words = np.repeat(csr.indices, csr.data.astype(int))
     expected = np.zeros((X.shape[1], width), int)
@@ -168,7 +155,7 @@ def test_column_sums(n_threads, dtype):
 
 
 @pytest.mark.parametrize("n_topics", [1, 7, 40])
-@pytest.mark.usefixtures("level")
+@pytest.mark.usefixtures("every_instruction_set")
 def test_a_pass_of_draws(n_topics):
     """The first draws, and draws again; with the hash's uniform numbers."""
     counts = X[:30].astype(int)
@@ -176,14 +163,7 @@ def test_a_pass_of_draws(n_topics):
     rng = np.random.default_rng(3)
     alpha, eta = rng.uniform(0.05, 0.5, n_topics).astype(np.float32), 0.0625
     prior = padded(alpha[None], n_topics, np.float32)[0]
-    width, n_tokens = len(prior), counts.sum()
-    lanes = kernel.lanes(width, np.float32)
-    order = np.arange(width).reshape(-1, lanes).T.ravel()
-    order = order[order < n_topics]
-    token_begin = np.append(0, counts.sum(axis=1).cumsum())
-    topic, drawn = np.full(n_tokens, -1, np.int32), np.empty(n_tokens, np.int32)
-    word_topic = np.zeros((counts.shape[1], width), np.int32)
-    totals = np.zeros(width, np.int64)
+    token_begin, topic, drawn, word_topic, totals, order = undrawn(counts, n_topics, len(prior))
     expected = np.zeros((counts.shape[1], n_topics), int)
     words = [np.repeat(np.arange(len(row)), row) for row in counts]
     expected_topic = [[(w, -1) for w in row] for row in words]
@@ -196,7 +176,7 @@ def test_a_pass_of_draws(n_topics):
             chunks, 0, chunks.n_chunks, csr.data.astype(np.int32), token_begin, prior, eta, key,
             topic, drawn, word_topic, totals, histogram, log_likelihood, n_topics, 1,
         )  # fmt: skip
-        uniforms = kernel.uniforms(key, 0, n_tokens).astype(np.float64)
+        uniforms = kernel.uniforms(key, 0, len(topic)).astype(np.float64)
         in_doc, likelihood = oracle.draw_pass(
             counts, pairs, expected_topic, expected, alpha, eta, uniforms, order
         )

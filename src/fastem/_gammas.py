@@ -16,16 +16,14 @@ _SHAPE, _SCALE = 100.0, 0.01
 
 def fill_gammas(random_state, out):
     """Do as ``out[:] = random_state.gamma(100.0, 0.01, out.shape)``."""
-    with gamma_stream(random_state) as stream:
-        if stream is None:
-            out[:] = random_state.gamma(_SHAPE, _SCALE, out.shape)
-        else:
+    with gamma_stream(random_state, out) as stream:
+        if stream is not None:
             stream.fill(out)
 
 
 @contextmanager
-def gamma_stream(random_state):
-    """Give a GammaStream of what ``random_state.gamma(100.0, 0.01)`` gives, or None.
+def gamma_stream(random_state, out):
+    """Give a GammaStream for whoever fills `out` as `fill_gammas` does; or fill it, and give None.
 
     The numbers are those of NumPy's legacy stream, which is frozen (NEP 19), and what was taken
     off the stream is then taken off the RandomState. Meanwhile that is locked, as by whoever draws
@@ -36,6 +34,7 @@ def gamma_stream(random_state):
         and type(random_state._bit_generator) is np.random.MT19937
     )
     if not legacy or not _is_exact():
+        out[:] = random_state.gamma(_SHAPE, _SCALE, out.shape)
         yield None
         return
     with random_state._bit_generator.lock:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import psi
 
 from fastem import _aligned
-from fastem._gammas import fill_gammas, gamma_stream
+from fastem._gammas import gamma_stream
 from fastem._kernels import topics as kernel
 from fastem._lda_priors import Priors, dirichlet_bound, fit_dirichlet, polya_growth
 from fastem._statistics import Statistics
@@ -161,9 +161,7 @@ class LDAEM:
         if self.random_state is None or self.incremental:
             gamma[:, : self.n_topics] = 1 if first is None else first
             return self._update(topics, block, expected, sums, sweeps)
-        with gamma_stream(self.random_state) as stream:
-            if stream is None:
-                fill_gammas(self.random_state, gamma[:, : self.n_topics])
+        with gamma_stream(self.random_state, gamma[:, : self.n_topics]) as stream:
             return self._update(topics, block, expected, sums, sweeps, stream=stream)
 
     def _update(self, topics, block, expected, sums, max_sweeps, total=None, stream=None):

@@ -131,10 +131,7 @@ class CVB0EM:
         joined, after = block.joined, block.next_joined(self.growth)
         start = None if joined else self._as_counts(topics, block)
         sums = _aligned.copy(topics.sums if start is None else start)
-        if start is None:
-            totals = topics.totals - self.topic_word_prior * len(sums)
-        else:
-            totals = self._totals(sums)
+        totals = self._totals(sums)
 
         def visit(first, last):
             kernel.cvb0_pass(

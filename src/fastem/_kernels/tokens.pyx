@@ -321,7 +321,7 @@ def draw_pass(
     job.prior_sum, job.key = np.sum(doc_topic_prior, dtype=np.float64), key
     job.topic, job.next = &topic[0], &next_topic[0]
     job.word_topic, job.totals = &word_topic[0, 0], &totals[0]
-    if q is not None:
+    if q is not None and q.shape[0]:
         job.q = &q[0, 0]
     if histogram is not None:
         job.histogram, job.longest = &histogram[0, 0], histogram.shape[1] - 1

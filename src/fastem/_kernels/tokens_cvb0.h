@@ -8,7 +8,7 @@
 
 static ptrdiff_t FN(scratch_bytes)(ptrdiff_t width)
 {
-    return width * (4 * sizeof(double) + 2 * sizeof(REAL)) + 64; /* 10 floats for draws */
+    return width * (4 * sizeof(double) + 2 * sizeof(REAL)) + 64; /* draws: 2 + 3 SLOTS floats */
 }
 
 static void FN(cvb0_totals)(const cvb0_job *job, double *totals, const void *changes,
