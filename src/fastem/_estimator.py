@@ -27,6 +27,7 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks
 __all__ = [
     "STAND_INS",
     "EMEstimator",
+    "check_fitted_array",
     "check_sample_weight",
     "squarable",
     "unchanged_on_error",
@@ -46,6 +47,50 @@ def check_sample_weight(sample_weight, X):
     if not sample_weight.any():
         raise ValueError("sample_weight must have at least one positive weight, got only zeros")
     return None if np.all(sample_weight == 1) else sample_weight
+
+
+def check_fitted_array(estimator, name, shape, *, nonnegative=False, at_most=np.inf):
+    """Return a fitted attribute as an array, or say what is wrong with it.
+
+    People set attributes, and files are altered; kernels would read out of bounds.
+
+    Parameters
+    ----------
+    estimator : object
+    name : str
+    shape : tuple of (int or None)
+        None stands for any length but 0.
+    nonnegative : bool, default=False
+    at_most : float, default=inf
+
+    Raises
+    ------
+    ValueError
+        Unless it has that shape and all values are finite numbers, in range.
+    """
+    values = np.asarray(getattr(estimator, name))
+    remedy = ": fit again, or set the attribute"
+    fits = len(values.shape) == len(shape) and all(
+        n == expected or (expected is None and n > 0)
+        for n, expected in zip(values.shape, shape, strict=True)
+    )
+    if not fits or values.dtype.kind not in "fiu":
+        expected = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(
+            f"{name} must be numbers of shape ({expected}), got {values.dtype} of shape "
+            f"{values.shape}{remedy}"
+        )
+    # The extremes of an array with NaN are NaN; unlike isfinite, they take no memory.
+    lowest, highest = (values.min(), values.max()) if values.size else (0.0, 0.0)
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise ValueError(f"{name} must be finite, got NaN or infinity{remedy}")
+    if (nonnegative and lowest < 0) or highest > at_most:
+        bad, least = (
+            lowest if nonnegative and lowest < 0 else highest,
+            0 if nonnegative else -np.inf,
+        )
+        raise ValueError(f"{name} must be in [{least}, {at_most}], got {bad:.6g}{remedy}")
+    return values
 
 
 def squarable(X):
