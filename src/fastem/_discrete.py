@@ -284,12 +284,19 @@ class Block(NamedTuple):
         """Number of rows of the table."""
         return self.family.n_terms if self.terms is None else self.terms.shape[0]
 
-    def job(self, params):
-        """Return the kernel's job for these parameters."""
+    def table(self, params):
+        """Return what each row of the table adds to the log-probabilities, and what all begin with.
+
+        The shapes are (n_rows, K) and (K,).
+        """
         table, bias = self.family.weights(params.values)
         if self.terms is not None and self.constant is not None:
             table = self.terms @ table + self.constant[:, None]
-        bias = bias + _log(params.weights)
+        return table, bias + _log(params.weights)
+
+    def job(self, params):
+        """Return the kernel's job for these parameters."""
+        table, bias = self.table(params)
         return kernel.Job(
             self.begin, self.rows, self.value, self.offset, self.n_samples, table, bias
         )

@@ -1,0 +1,1 @@
+"""Sequences: Markov chains over any family of components."""

@@ -1,0 +1,444 @@
+"""Emissions: what a hidden state lets one see. Families of components beneath a Markov chain.
+
+A family knows the log-density of each row under each state, the additive statistics of the rows
+under given responsibilities, and the parameters that such statistics give. It knows nothing of
+the chain.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import logsumexp, xlogy
+
+from fastem import _discrete as discrete
+from fastem import _gaussian as gaussian
+from fastem._kernels import gaussian as kernel
+from fastem._statistics import Statistics, add_scatter_of
+
+__all__ = [
+    "DiscreteEmissions",
+    "GaussianEmissions",
+    "GaussianPrior",
+    "MixtureEmissions",
+    "MixtureParams",
+]
+
+
+class GaussianPrior(NamedTuple):
+    """What is added to the moments of a Gaussian before they give its parameters.
+
+    The mean is that of `mean_weight` further samples at `mean`, and the covariance
+
+        (scale + mean_weight d d^T + scatter) / (count + weight),    d = the new mean - mean,
+
+    reduced to its diagonal or to its trace over D as the kind says. This is the mode of the
+    normal-Wishart and normal-gamma densities, and leaves the maximum likelihood where all are 0.
+    """
+
+    mean: Any = 0.0  # broadcast to (K, D)
+    mean_weight: Any = 0.0  # broadcast to (K,)
+    scale: Any = 0.0  # broadcast to the shape of the covariances; spherical: sum over features
+    count: Any = 0.0  # broadcast to (K,); tied: to ()
+
+    def log_density(self, means, covariances, chol, kind):
+        """Return the logarithm of the density, up to a constant."""
+        k, d = means.shape
+        tau = np.broadcast_to(np.asarray(self.mean_weight, dtype=np.float64), k)
+        gap = np.zeros_like(covariances)
+        add_scatter_of(gap, means - self.mean, tau, kind)
+        gap = gap + self.scale
+        if kind in ("full", "tied"):
+            log_det = -2 * np.log(chol.diagonal(axis1=-2, axis2=-1)).sum(axis=-1)
+            distance = np.einsum("...ij,...il,...jl->...", gap, chol, chol)
+        elif kind == "diag":
+            log_det = -2 * np.log(chol).sum(axis=-1)
+            distance = (gap * chol**2).sum(axis=-1)
+        else:
+            log_det, distance = -2 * d * np.log(chol), gap * chol**2
+        return float(-0.5 * np.sum(self.count * log_det + distance))
+
+
+def gaussian_params(means, covariances, kind):
+    """Return the parameters of K Gaussians as a family takes them; covariances as `kind` says.
+
+    Raises ValueError naming the state whose covariance is not positive definite.
+    """
+    means = np.asarray(means, dtype=np.float64)
+    covariances = np.asarray(covariances, dtype=np.float64)
+    k, d = means.shape
+    expected = gaussian.shape_of(kind, k, d)
+    if covariances.shape != expected:
+        raise ValueError(f"covars_ must have shape {expected}, got {covariances.shape}")
+    chol = _roots(covariances, kind)
+    return gaussian.GaussianParams(np.ones(k), means, covariances, chol, np.dtype(np.float64))
+
+
+def _roots(covariances, kind):
+    """Return the factors of the precisions; ValueError names a state without one."""
+    if kind in ("diag", "spherical"):
+        good = np.isfinite(covariances) & (covariances > 1e-300)
+        if not good.all():
+            state = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
+            smallest = np.min(covariances[state])
+            raise ValueError(_singular(f"state {state} is {smallest:.3g}, not above 0"))
+        return 1 / np.sqrt(covariances)
+    stack = np.ascontiguousarray(covariances.reshape(-1, *covariances.shape[-2:]))
+    d, ones = stack.shape[-1], np.ones(len(stack))
+    upper, failed = kernel.precisions_cholesky(
+        stack, np.zeros((len(stack), d)), 0 * ones, ones, 0.0, 1
+    )
+    if failed >= 0:
+        which = f"state {failed}" if kind == "full" else "all states"
+        raise ValueError(_singular(f"{which} is not positive definite"))
+    return upper.reshape(covariances.shape)
+
+
+def _singular(what):
+    return (
+        f"The covariance of {what}. Decrease n_components, increase covars_prior or min_covar, "
+        "or scale the data."
+    )
+
+
+class GaussianEmissions:
+    """One Gaussian a state.
+
+    Parameters
+    ----------
+    kind : {'full', 'tied', 'diag', 'spherical'}
+    prior : GaussianPrior
+    min_covar : float
+        No variance falls below it, in no direction.
+    learn : frozenset of {'means', 'covars'}
+    held : GaussianParams or None
+        Where the parameters come from that are not learnt.
+    n_threads : int
+    """
+
+    def __init__(
+        self,
+        kind,
+        prior=None,
+        min_covar=0.0,
+        learn=frozenset({"means", "covars"}),
+        held=None,
+        n_threads=1,
+    ):
+        self.kind, self.prior, self.min_covar = kind, prior or GaussianPrior(), min_covar
+        self.learn, self.held, self.n_threads = frozenset(learn), held, n_threads
+
+    @staticmethod
+    def block(X):
+        """Return the block of validated samples."""
+        return gaussian.Block.of(X, None)
+
+    @staticmethod
+    def n_rows(block):
+        """Return the number of samples of a block."""
+        return len(block.X)
+
+    def log_prob(self, params, block):
+        """Return the log-density of each row under each state, (T, K)."""
+        return _log_densities(params, self.kind, block.X)
+
+    def statistics(self, params, block, responsibilities):
+        """Return the moments under given (T, K) responsibilities."""
+        model = gaussian.GaussianEM(self.kind, 0.0, block.X.dtype, self.n_threads)
+        moments = model.given_moments(responsibilities, block)
+        empty = moments.weight == 0
+        moments.mean[empty] = params.means[empty]  # a state that nobody visits stays there
+        return Statistics(bound=0.0, weight=0.0, moments=moments)
+
+    def estimate(self, statistics):
+        """Return the parameters with the largest expected log-posterior."""
+        if not self.learn:
+            return self.held
+        return _estimate(
+            statistics.moments, self.kind, self.prior, self.min_covar, self.learn, self.held
+        )
+
+    def log_prior(self, params):
+        """Return the logarithm of the prior density, up to a constant."""
+        covariances = np.empty(gaussian.shape_of(self.kind, *params.means.shape))
+        chol = params.precisions_cholesky
+        return self.prior.log_density(params.means, covariances, chol, self.kind)
+
+
+def _means(moments, prior):
+    """Return the means that moments and a prior give."""
+    weight = moments.weight[:, None]
+    tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), len(weight))[:, None]
+    sums, total = weight * moments.mean + tau * prior.mean, weight + tau
+    return np.divide(sums, total, out=moments.mean.copy(), where=total > 0)
+
+
+def _estimate(moments, kind, prior, min_covar, learn, held):
+    """Return the Gaussians that moments and a prior give."""
+    weight, d = moments.weight, moments.mean.shape[1]
+    tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), weight.shape)
+    means = _means(moments, prior) if "means" in learn else held.means
+    if "covars" not in learn:
+        return held._replace(means=means)
+    scatter = moments.scatter_about(means)
+    add_scatter_of(scatter, means - prior.mean, tau, kind)
+    scatter += prior.scale
+    count = np.broadcast_to(np.asarray(prior.count, dtype=np.float64), weight.shape)
+    divisor = weight + count if kind != "tied" else weight.sum() + np.asarray(prior.count)
+    covariances = _ratio(scatter, divisor * d if kind == "spherical" else divisor)
+    _raise_to(min_covar, covariances, kind)
+    chol = _roots(covariances, kind)
+    kept = covariances if kind in ("diag", "spherical") else None
+    return gaussian.GaussianParams(np.ones(len(means)), means, kept, chol, np.dtype(np.float64))
+
+
+def _ratio(scatter, divisor):
+    """Return scatter / divisor; of all states together where a state has nothing."""
+    shaped = np.reshape(divisor, np.shape(divisor) + (1,) * (scatter.ndim - np.ndim(divisor)))
+    nothing = ~(shaped > 1e-290)
+    out = scatter / np.where(nothing, 1, shaped)
+    if nothing.any():
+        everyone = np.where(nothing, 0, scatter).sum(axis=0)
+        everyone = everyone / np.maximum(np.where(nothing, 0, shaped).sum(), 1e-290)
+        out = np.where(nothing, everyone, out)
+    return out
+
+
+def _raise_to(least, covariances, kind):
+    """Raise variances along every direction to the least one allowed, in place.
+
+    This is the largest likelihood among the covariances allowed, so that the bound still rises.
+    """
+    if kind in ("diag", "spherical"):
+        np.maximum(covariances, least, out=covariances)
+        return
+    d = covariances.shape[-1]
+    for matrix in covariances.reshape(-1, d, d):
+        if least > 0 and np.isfinite(matrix).all():
+            try:
+                np.linalg.cholesky(matrix - least * np.eye(d))
+            except np.linalg.LinAlgError:
+                values, vectors = np.linalg.eigh(matrix)
+                matrix[:] = (vectors * np.maximum(values, least)) @ vectors.T
+
+
+def _log_densities(params, kind, X):
+    """Return the log-density of each row under each Gaussian, with its weight, (n, K)."""
+    k, d = params.means.shape
+    out = np.empty((len(X), k))
+    for j in range(k):
+        z = X - params.means[j]
+        chol = params.precisions_cholesky
+        if kind in ("full", "tied"):
+            own = chol[j] if kind == "full" else chol
+            log_det, y = np.log(own.diagonal()).sum(), z @ own
+        else:
+            own = np.broadcast_to(chol[j], d)
+            log_det, y = np.log(own).sum(), z * own
+        out[:, j] = log_det - 0.5 * (y**2).sum(axis=1) - d / 2 * math.log(2 * math.pi)
+    with np.errstate(divide="ignore"):
+        return out + np.log(params.weights)
+
+
+# ---- mixtures of Gaussians -------------------------------------------------------------------
+
+
+class MixtureParams(NamedTuple):
+    """Parameters of a mixture of M Gaussians in each of K states."""
+
+    weights: np.ndarray  # (K, M)
+    gaussians: gaussian.GaussianParams  # K * M of them, state after state; tied: as full
+
+
+class MixtureEmissions:
+    """A mixture of Gaussians a state.
+
+    Parameters
+    ----------
+    kind : {'full', 'tied', 'diag', 'spherical'}
+        tied: the Gaussians of a state share a covariance.
+    n_mix : int
+    prior : GaussianPrior
+        Of each of the K * M Gaussians, state after state; tied: its scale and count are (K, D, D)
+        and (K,).
+    weights_prior : float or ndarray of shape (K, M)
+        Parameters of the weights' Dirichlet prior; 1 is none.
+    min_covar, learn, held, n_threads
+        As :class:`GaussianEmissions`; `learn` may also have 'weights'.
+    """
+
+    def __init__(
+        self,
+        kind,
+        n_mix,
+        prior=None,
+        weights_prior=1.0,
+        min_covar=0.0,
+        learn=frozenset({"weights", "means", "covars"}),
+        held=None,
+        n_threads=1,
+    ):
+        self.kind, self.n_mix, self.prior = kind, n_mix, prior or GaussianPrior()
+        self.weights_prior, self.min_covar = weights_prior, min_covar
+        self.learn, self.held, self.n_threads = frozenset(learn), held, n_threads
+
+    block = staticmethod(GaussianEmissions.block)
+    n_rows = staticmethod(GaussianEmissions.n_rows)
+
+    @property
+    def _inner(self):
+        """The kind of the Gaussians, each with a covariance of its own."""
+        return "full" if self.kind == "tied" else self.kind
+
+    def params(self, weights, means, covariances):
+        """Return parameters from arrays shaped as hmmlearn's GMMHMM has them."""
+        weights, means = (np.asarray(a, dtype=np.float64) for a in (weights, means))
+        k, m, d = means.shape
+        covariances = np.asarray(covariances, dtype=np.float64)
+        if self.kind == "tied":
+            covariances = np.repeat(covariances[:, None], m, axis=1)
+        flat = covariances.reshape(k * m, *covariances.shape[2:])
+        return MixtureParams(weights, gaussian_params(means.reshape(k * m, d), flat, self._inner))
+
+    def covariances(self, params):
+        """Return the covariances as hmmlearn's GMMHMM has them."""
+        covariances = gaussian.covariances_of(params.gaussians, self._inner)
+        covariances = covariances.reshape(*params.weights.shape, *covariances.shape[1:])
+        return covariances[:, 0].copy() if self.kind == "tied" else covariances
+
+    def _components(self, params, block):
+        """Return the log-density of each row in each Gaussian, with its weight, (T, K, M)."""
+        flat = params.gaussians._replace(weights=params.weights.reshape(-1))
+        return _log_densities(flat, self._inner, block.X).reshape(-1, *params.weights.shape)
+
+    def log_prob(self, params, block):
+        """Return the log-density of each row under each state, (T, K)."""
+        return logsumexp(self._components(params, block), axis=2)
+
+    def statistics(self, params, block, responsibilities):
+        """Return the moments of the Gaussians under given (T, K) responsibilities of states."""
+        components = self._components(params, block)
+        with np.errstate(invalid="ignore"):
+            share = np.exp(components - logsumexp(components, axis=2, keepdims=True))
+        share = np.where(np.isfinite(share), share, 0) * responsibilities[:, :, None]
+        inner = GaussianEmissions(self._inner, n_threads=self.n_threads)
+        return inner.statistics(params.gaussians, block, share.reshape(len(share), -1))
+
+    def estimate(self, statistics):
+        """Return the parameters with the largest expected log-posterior."""
+        moments, held, m = statistics.moments, self.held, self.n_mix
+        if not self.learn:
+            return held
+        if "weights" in self.learn:
+            weights = moments.weight.reshape(-1, m) + self.weights_prior - 1
+            weights = _rows_of(np.maximum(weights, 0))
+        else:
+            weights = held.weights
+        before = None if held is None else held.gaussians
+        if self.kind == "tied" and "covars" in self.learn:
+            return MixtureParams(weights, self._estimate_tied(moments, before))
+        gaussians = _estimate(moments, self._inner, self.prior, self.min_covar, self.learn, before)
+        return MixtureParams(weights, gaussians)
+
+    def _estimate_tied(self, moments, held):
+        """Return the Gaussians, those of a state with one covariance."""
+        m, prior = self.n_mix, self.prior
+        means = _means(moments, prior) if "means" in self.learn else held.means
+        d = means.shape[1]
+        scatter = moments.scatter_about(means)
+        tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), len(means))
+        add_scatter_of(scatter, means - prior.mean, tau, "full")
+        scatter = scatter.reshape(-1, m, d, d).sum(axis=1) + prior.scale
+        covariances = _ratio(scatter, moments.weight.reshape(-1, m).sum(axis=1) + prior.count)
+        _raise_to(self.min_covar, covariances, "full")
+        chol = np.repeat(_roots(covariances, "full"), m, axis=0)
+        return gaussian.GaussianParams(np.ones(len(means)), means, None, chol, np.dtype(np.float64))
+
+    def log_prior(self, params):
+        """Return the logarithm of the prior density, up to a constant."""
+        m = self.n_mix
+        gaussians, prior = params.gaussians, self.prior
+        chol = gaussians.precisions_cholesky
+        covariances = np.empty(chol.shape)
+        weights = xlogy(np.asarray(self.weights_prior) - 1.0, params.weights).sum()
+        if self.kind != "tied":
+            return float(weights) + prior.log_density(
+                gaussians.means, covariances, chol, self._inner
+            )
+        means_only = prior._replace(scale=0.0, count=0.0)
+        shared = GaussianPrior(scale=prior.scale, count=prior.count)
+        return (
+            float(weights)
+            + means_only.log_density(gaussians.means, covariances, chol, "full")
+            + shared.log_density(gaussians.means[::m], covariances[::m], chol[::m], "full")
+        )
+
+
+def _rows_of(sums):
+    """Return rows that sum to 1; a row of nothing is shared equally."""
+    total = sums.sum(axis=-1, keepdims=True)
+    equal = np.full_like(sums, 1 / sums.shape[-1])
+    return np.divide(sums, total, out=equal, where=total > 0)
+
+
+# ---- discrete families -----------------------------------------------------------------------
+
+
+class DiscreteEmissions:
+    """A family of discrete distributions: one of :mod:`fastem._discrete`, its prior included.
+
+    Parameters
+    ----------
+    family : Binomial, Poisson, Multinomial or Categorical
+    n_states : int
+    learn : bool
+    held : DiscreteParams or None
+        The parameters, if they are not learnt.
+    """
+
+    def __init__(self, family, n_states, learn=True, held=None):
+        self.family, self.n_states, self.learn, self.held = family, n_states, learn, held
+
+    def params(self, values):
+        """Return parameters from the distributions' own, (K, D) or (K, D, C)."""
+        values = np.asarray(values, dtype=np.float64)
+        return discrete.DiscreteParams(np.ones(len(values)), values)
+
+    def block(self, X):
+        """Return the block of validated samples."""
+        return discrete.Block.of(self.family, X, None, self.n_states)
+
+    @staticmethod
+    def n_rows(block):
+        """Return the number of samples of a block."""
+        return block.n_samples
+
+    def log_prob(self, params, block):
+        """Return the log-probability of each row under each state, (T, K)."""
+        table, bias = block.table(params)
+        entries, never = block.matrix(), np.isneginf(table)
+        out = entries @ np.where(never, 0, table) + bias
+        out[entries @ never.astype(float) > 0] = -np.inf
+        return out if block.offset is None else out + block.offset[:, None]
+
+    def statistics(self, params, block, responsibilities):
+        """Return the summed terms under given (T, K) responsibilities."""
+        sums = block.matrix().T @ responsibilities
+        return Statistics(
+            bound=0.0,
+            weight=0.0,
+            resp=responsibilities.sum(axis=0),
+            terms=block.term_sums(np.asarray(sums)),
+        )
+
+    def estimate(self, statistics):
+        """Return the parameters with the largest expected log-posterior."""
+        if not self.learn:
+            return self.held
+        return self.params(self.family.estimate(statistics.terms, statistics.resp))
+
+    def log_prior(self, params):
+        """Return the logarithm of the prior density, up to a constant."""
+        return float(self.family.log_prior(params.values))
