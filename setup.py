@@ -106,13 +106,16 @@ class BuildKernels(build_ext):
         return None
 
 
-def kernel(name, *c_sources):
-    """Return the Extension of one kernel module: NAME.pyx with its C leaf functions."""
+def kernel(name, folder=None):
+    """Return the Extension of one kernel: FOLDER/NAME.pyx with FOLDER/isa.c, its leaf functions."""
+    folder = KERNELS / (folder or name)
+    sources = [folder / f"{name}.pyx", *([folder / "isa.c"] if folder.name == name else [])]
+    headers = [*folder.glob("*.h"), *(KERNELS / "shared").glob("*.h")]
     return Extension(
         f"fastem._kernels.{name}",
-        [str(KERNELS / f"{name}.pyx"), *(str(KERNELS / source) for source in c_sources)],
+        [str(source) for source in sources],
         include_dirs=[str(KERNELS)],
-        depends=[str(path) for path in KERNELS.glob("*.h")],
+        depends=[str(header) for header in headers],
         define_macros=[("Py_LIMITED_API", "0x030B0000")] if ABI3 else [],
         py_limited_api=ABI3,
     )
@@ -122,14 +125,15 @@ debug = os.environ.get("FASTEM_DEBUG") == "1"
 setup(
     ext_modules=cythonize(
         [
-            kernel("runtime"),
-            kernel("gamma_stream"),
-            kernel("gaussian", "gaussian_base.c", "gaussian_v3.c", "gaussian_v4.c"),
-            kernel("kmeans", "kmeans_base.c", "kmeans_v3.c", "kmeans_v4.c"),
-            kernel("topics", "topics_base.c", "topics_v3.c", "topics_v4.c"),
-            kernel("discrete", "discrete_base.c", "discrete_v3.c", "discrete_v4.c"),
-            kernel("tokens", "tokens_base.c", "tokens_v3.c", "tokens_v4.c"),
+            kernel("runtime", folder="shared"),
+            kernel("gamma_stream", folder="topics"),
+            kernel("gaussian"),
+            kernel("kmeans"),
+            kernel("topics"),
+            kernel("discrete"),
+            kernel("tokens"),
         ],
+        include_path=["src"],
         build_dir="build/cython-debug" if debug else "build/cython",
         compiler_directives={
             "language_level": 3,

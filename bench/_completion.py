@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastem._kernels import topics as kernel
-from fastem._topics import Documents, padded
+from fastem.topics.documents import Documents, padded
 
 PRIORS = (0.01, 0.02, 0.04, 0.08, 0.16)
 SWEEPS, TOL = 50, 1e-4

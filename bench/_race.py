@@ -116,7 +116,7 @@ def _first(ends, bounds, targets):
 
 def _nmf(X, case, seed, max_iter, targets, most_seconds):
     """Seconds of NMF until each target, from PLSA's start; it goes on where a chunk ended."""
-    from fastem._plsa import random_start
+    from fastem.topics.plsa_em import random_start
 
     rng = np.random.RandomState(seed)
     doc_topic, H = random_start(X.shape, case.n_components, rng)

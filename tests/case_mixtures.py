@@ -7,15 +7,12 @@ import numpy as np
 import pytest
 from case_base import Case
 
-from fastem import (
-    GaussianMixture,
-    KMeans,
-    _discrete,
-    _gaussian,
-    _kmeans,
-)
-from fastem import discrete_mixture as discrete
-from fastem._threads import single_threaded_blas
+from fastem import GaussianMixture, KMeans
+from fastem._engine.threads import single_threaded_blas
+from fastem.cluster import lloyd
+from fastem.components import discrete as families
+from fastem.components import gaussian
+from fastem.mixture import discrete
 
 try:
     from reference import discrete_mixture as discrete_oracle
@@ -68,16 +65,16 @@ class GaussianCase(Case):
     def _params(self, weights, means, covariances):
         dense = self.kind in ("full", "tied")
         precisions = np.linalg.inv(covariances) if dense else 1 / covariances
-        params = _gaussian.GaussianParams.from_precisions(
+        params = gaussian.GaussianParams.from_precisions(
             weights, means, precisions, self.kind, np.dtype(self.dtype)
         )
         return params._replace(covariances=covariances)
 
     def model(self, reg_covar=0.0, n_threads=1):
-        return _gaussian.GaussianEM(self.kind, reg_covar, self.dtype, n_threads)
+        return gaussian.GaussianEM(self.kind, reg_covar, self.dtype, n_threads)
 
     def block(self, X, sample_weight=None):
-        return _gaussian.Block.of(X, sample_weight)
+        return gaussian.Block.of(X, sample_weight)
 
     def sums(self, statistics):
         moments = statistics.moments
@@ -204,22 +201,22 @@ class DiscreteCase(Case):
     def start(self, X):
         rng = np.random.default_rng(2)
         weights = rng.dirichlet(np.full(self.n_components, 5.0))
-        return _discrete.DiscreteParams(weights, self._values(3))
+        return families.DiscreteParams(weights, self._values(3))
 
     def _family(self):
         if self.family == "categorical":
-            return _discrete.Categorical(np.full(self.n_features, self.scale))
+            return families.Categorical(np.full(self.n_features, self.scale))
         if self.family == "multinomial":
-            return _discrete.Multinomial(self.n_features)
+            return families.Multinomial(self.n_features)
         if self.family == "poisson":
-            return _discrete.Poisson(self.n_features)
-        return _discrete.Binomial(self.n_trials)
+            return families.Poisson(self.n_features)
+        return families.Binomial(self.n_trials)
 
     def model(self, reg_covar=0.0, n_threads=1):
-        return _discrete.DiscreteEM(self._family(), n_threads=n_threads)
+        return families.DiscreteEM(self._family(), n_threads=n_threads)
 
     def block(self, X, sample_weight=None):
-        return _discrete.Block.of(self._family(), X, sample_weight, self.n_components)
+        return families.Block.of(self._family(), X, sample_weight, self.n_components)
 
     def sums(self, statistics):
         terms, d = statistics.terms.T, self.n_features
@@ -292,17 +289,17 @@ class KMeansCase(Case):
 
     def start(self, X):
         rng, means = np.random.default_rng(2), self._means()
-        return _kmeans.KMeansParams((means + rng.normal(0, 0.5, means.shape)).astype(self.dtype), 1)
+        return lloyd.KMeansParams((means + rng.normal(0, 0.5, means.shape)).astype(self.dtype), 1)
 
     def model(self, reg_covar=0.0, n_threads=1):
-        return _kmeans.KMeansEM(0.0, self.dtype, n_threads)
+        return lloyd.KMeansEM(0.0, self.dtype, n_threads)
 
     def block(self, X, sample_weight=None):
-        block = _kmeans.Block(np.ascontiguousarray(X), sample_weight)
+        block = lloyd.Block(np.ascontiguousarray(X), sample_weight)
         if self.bounded:
             centers = self.start(X).centers
             n_groups = max(1, self.n_clusters // 9)
-            block.bounds = _kmeans.Bounds(block, centers, n_groups)
+            block.bounds = lloyd.Bounds(block, centers, n_groups)
         return block
 
     def sums(self, statistics):

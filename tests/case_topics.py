@@ -8,16 +8,12 @@ import pytest
 import scipy.sparse as sp
 from case_base import Case
 
-from fastem import (
-    PLSA,
-    GaussianLDA,
-    LatentDirichletAllocation,
-    _gaussian,
-)
-from fastem._gaussian_lda import GaussianLDAEM, GaussianTopics, VectorDocuments
-from fastem._lda import LDAEM
-from fastem._plsa import PLSAEM
-from fastem._topics import Documents, Topics, padded
+from fastem import PLSA, GaussianLDA, LatentDirichletAllocation
+from fastem.components import gaussian
+from fastem.topics.documents import Documents, Topics, padded
+from fastem.topics.gaussian_lda_em import GaussianLDAEM, GaussianTopics, VectorDocuments
+from fastem.topics.plsa_em import PLSAEM
+from fastem.topics.variational import LDAEM
 
 try:
     from reference import gaussian_lda as gaussian_lda_oracle
@@ -193,7 +189,7 @@ class GaussianLDACase(PLSACase):
         return GaussianTopics(means, variances, variances**-0.5, alpha, np.dtype(self.dtype))
 
     def model(self, reg_covar=0.0, n_threads=1):
-        vectors = None if self.stacked else _gaussian.Block.of(self.vectors, None)
+        vectors = None if self.stacked else gaussian.Block.of(self.vectors, None)
         return GaussianLDAEM(
             self.start(None).doc_topic_prior, self.dtype, vectors, reg_covar, n_threads,
             max_sweeps=25, tol=0.0, learn=self.learn,

@@ -17,7 +17,7 @@ from fastem import (
     MultinomialMixture,
     PoissonMixture,
 )
-from fastem._discrete import Block, Categorical, Poisson
+from fastem.components.discrete import Block, Categorical, Poisson
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -5,14 +5,15 @@ import threading
 
 import numpy as np
 import pytest
+from fastem._kernels.gamma_stream import GammaStream
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
-from fastem import LatentDirichletAllocation, _gammas
-from fastem._kernels.gamma_stream import GammaStream
+from fastem import LatentDirichletAllocation
+from fastem.topics import gammas
 
 exactly = pytest.mark.skipif(
-    not _gammas._is_exact(), reason="this build rounds otherwise than NumPy's, which draws itself"
+    not gammas._is_exact(), reason="this build rounds otherwise than NumPy's, which draws itself"
 )
 
 
@@ -43,7 +44,7 @@ def test_the_same_bits_and_state(n_words, gauss, dtype):
     numpys, ours = moved(n_words, n_words, gauss), moved(n_words, n_words, gauss)
     for shape in ((1, 1), (3, 5), (1, 311), (130, 7), (2, 624)):
         out = np.empty(shape, dtype)
-        _gammas.fill_gammas(ours, out)
+        gammas.fill_gammas(ours, out)
         assert_array_equal(out, numpys.gamma(100.0, 0.01, shape).astype(dtype))
         same_state(ours, numpys)
     assert ours.standard_normal() == numpys.standard_normal()
@@ -65,7 +66,7 @@ def test_other_shapes(shape):
 def test_nothing_to_fill():
     numpys = np.random.RandomState(0)
     for shape in ((0, 3), (3, 0)):
-        _gammas.fill_gammas(numpys, np.empty(shape))
+        gammas.fill_gammas(numpys, np.empty(shape))
     same_state(numpys, np.random.RandomState(0))
 
 
@@ -76,7 +77,7 @@ def pcg64(seed):
 @pytest.mark.parametrize("make", [Other, pcg64])
 def test_other_generators_draw_themselves(make):
     out = np.empty((4, 3))
-    with _gammas.gamma_stream(make(5), out) as stream:
+    with gammas.gamma_stream(make(5), out) as stream:
         assert stream is None
     assert_array_equal(out, make(5).gamma(100.0, 0.01, (4, 3)))
 
@@ -90,16 +91,16 @@ def test_a_build_that_rounds_otherwise_leaves_it_to_numpy(monkeypatch):
             out[0, 1234] = np.nextafter(out[0, 1234], 0)
 
     if platform.machine() in ("x86_64", "AMD64"):  # where nothing can be fused
-        assert _gammas._is_exact()
-    monkeypatch.setattr(_gammas, "GammaStream", Fused)
-    _gammas._is_exact.cache_clear()
+        assert gammas._is_exact()
+    monkeypatch.setattr(gammas, "GammaStream", Fused)
+    gammas._is_exact.cache_clear()
     try:
         out = np.empty((4, 3))
-        with _gammas.gamma_stream(np.random.RandomState(0), out) as stream:
+        with gammas.gamma_stream(np.random.RandomState(0), out) as stream:
             assert stream is None
         assert_array_equal(out, np.random.RandomState(0).gamma(100.0, 0.01, (4, 3)))
     finally:
-        _gammas._is_exact.cache_clear()
+        gammas._is_exact.cache_clear()
 
 
 @exactly
@@ -108,7 +109,7 @@ def test_what_was_taken_counts_although_the_work_failed():
     out = np.empty((3, 4))
 
     def fail():
-        with _gammas.gamma_stream(ours, out) as stream:
+        with gammas.gamma_stream(ours, out) as stream:
             stream.fill(out)
             raise ArithmeticError
 
@@ -128,7 +129,7 @@ def test_nobody_else_draws_meanwhile():
 
     other = threading.Thread(target=draw)
     out = np.empty((3, 4))
-    with _gammas.gamma_stream(shared, out) as stream:
+    with gammas.gamma_stream(shared, out) as stream:
         other.start()
         other.join(0.05)
         assert drawn == []

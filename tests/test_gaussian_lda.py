@@ -18,8 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastem import GaussianLDA, _gaussian_lda
-from fastem._gaussian_lda import GaussianLDAEM, GaussianTopics, VectorDocuments
+from fastem import GaussianLDA
+from fastem.topics import gaussian_lda_em
+from fastem.topics.gaussian_lda_em import GaussianLDAEM, GaussianTopics, VectorDocuments
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -194,7 +195,7 @@ def test_blocks_do_not_matter(monkeypatch):
     X = np.vstack([X, X[:300]])
     settings = {"doc_topic_prior": "auto", "means_init": X[:K], "tol": 0, "max_iter": 8}
     whole = GaussianLDA(K, **settings).fit(X, lengths=lengths)
-    monkeypatch.setattr(_gaussian_lda, "_BLOCK_BYTES", 2000)
+    monkeypatch.setattr(gaussian_lda_em, "_BLOCK_BYTES", 2000)
     blocks = VectorDocuments.of_stacked(X, lengths, K)
     assert len(blocks) > 20
     assert sum(block.documents.n_docs for block in blocks) == len(lengths)
@@ -236,7 +237,7 @@ def test_threads_give_the_same_bits():
 
 @pytest.mark.parametrize("method", ["k-means++", "random_from_data"])
 def test_seeds(method, monkeypatch):
-    monkeypatch.setattr(_gaussian_lda, "_MOST_CANDIDATES", 100)
+    monkeypatch.setattr(gaussian_lda_em, "_MOST_CANDIDATES", 100)
     X, lengths, *_ = sample()
     lda = GaussianLDA(K, init_params=method, max_iter=3)
     means = [lda.set_params(random_state=s).fit(X, lengths=lengths).means_ for s in (0, 0, 1)]

@@ -17,8 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_contract import assert_same_sums
 
-from fastem import GaussianMixture, _gaussian
+from fastem import GaussianMixture
 from fastem._kernels import gaussian as kernel
+from fastem.components import gaussian
 
 KINDS = ("full", "tied", "diag", "spherical")
 IRIS = load_iris().data
@@ -330,7 +331,7 @@ def test_pruning_does_not_change_answers():
     X = case.data()
     params = case.start(X)
     labels, log_prob, proba = (
-        _gaussian.rows(X, params, "full", output, 2)
+        gaussian.rows(X, params, "full", output, 2)
         for output in ("labels", "log_prob", "responsibilities")
     )
     assert_array_equal(labels, proba.argmax(axis=1))
@@ -447,7 +448,7 @@ def test_what_float32_cannot_hold_is_seen_in_any_component(place, value):
     """Subnormal and too large; zeros fit."""
     for shape in [(3,), (3, 2), (3, 2, 2)]:
         array = np.zeros(shape)
-        assert _gaussian.fits(array, np.float32)
+        assert gaussian.fits(array, np.float32)
         array[place] = value
-        assert not _gaussian.fits(array, np.float32)
-        assert _gaussian.fits(array, np.float64)
+        assert not gaussian.fits(array, np.float32)
+        assert gaussian.fits(array, np.float64)

@@ -9,9 +9,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastem
-from fastem import KMeans, _kmeans
+from fastem import KMeans
 from fastem._kernels import kmeans as kernel
-from fastem._kmeans import Block, Bounds, KMeansEM, KMeansParams
+from fastem.cluster import lloyd
+from fastem.cluster.lloyd import Block, Bounds, KMeansEM, KMeansParams
 
 try:
     from reference import kmeans as oracle
@@ -34,7 +35,7 @@ def dense(X):
 @pytest.fixture
 def bounds_at_once(monkeypatch):
     """Bounds from the first E-step on, however little work there is."""
-    monkeypatch.setattr(_kmeans, "_pays", lambda block, n_clusters: True)
+    monkeypatch.setattr(lloyd, "_pays", lambda block, n_clusters: True)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -250,7 +251,7 @@ def test_bounds_that_save_nothing_are_dropped():
         assert_allclose(block.rows, expected["rows"], rtol=1e-10, atol=1e-9)
     assert 0 < block.settled < 1
     block.reset()
-    assert block.settled == _kmeans._SETTLED
+    assert block.settled == lloyd._SETTLED
 
 
 def test_groups_of_centers_are_of_one_size():
@@ -259,7 +260,7 @@ def test_groups_of_centers_are_of_one_size():
     centers[:50] = 0
     centers[50] = 1e6
     for n_groups in (1, 2, 7, 67):
-        sizes = np.bincount(_kmeans._groups(centers, n_groups), minlength=n_groups)
+        sizes = np.bincount(lloyd._groups(centers, n_groups), minlength=n_groups)
         assert len(sizes) == n_groups
         assert max(sizes) - min(sizes) <= max(1, n_groups // 5)
 
@@ -270,7 +271,7 @@ def test_groups_of_centers_are_of_one_size():
 def test_bits_do_not_depend_on_threads(monkeypatch, d, k):
     """Whole fits, with bounds or with sums of moved rows: the same bits for any threads."""
     if d == 2:
-        monkeypatch.setattr(_kmeans, "_pays", lambda block, n_clusters: False)
+        monkeypatch.setattr(lloyd, "_pays", lambda block, n_clusters: False)
     X = data(n=40_001, d=d, k=k)
     expected = KMeans(k, random_state=0, n_jobs=1, max_iter=20).fit(X)
     for n_jobs in (2, 3, 8):

@@ -8,7 +8,7 @@ from scipy.special import gammaln, psi
 from test_lda import K, X, corpus, oracle, start
 
 from fastem import LatentDirichletAllocation
-from fastem._lda_priors import LARGEST, SMALLEST, dirichlet_bound, fit_dirichlet, polya_growth
+from fastem.topics.dirichlet import LARGEST, SMALLEST, dirichlet_bound, fit_dirichlet, polya_growth
 
 EXACT = {"mean_change_tol": 1e-9, "max_doc_update_iter": 3000, "evaluate_every": 1, "perp_tol": 0}
 METHODS = ("batch", "online", "incremental")

@@ -12,9 +12,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastem import LatentDirichletAllocation, em
 from fastem._kernels import tokens as kernel
-from fastem._lda_cvb0 import CVB0EM, ShuffledDocuments
-from fastem._lda_stochastic import StochasticEM
-from fastem._topics import Topics, padded
+from fastem.topics.cvb0 import CVB0EM, ShuffledDocuments
+from fastem.topics.documents import Topics, padded
+from fastem.topics.stochastic import StochasticEM
 
 METHODS = ("cvb0", "stochastic")
 
@@ -51,7 +51,7 @@ def stochastic_model(counts, n_topics=6, n_threads=1, seed=0, size=32):
 
 def test_no_token_is_lost(monkeypatch):
     """Also while documents join; and the kept topics are those that are counted."""
-    monkeypatch.setattr("fastem._lda_stochastic._ANNEALED_DOCS", 200)
+    monkeypatch.setattr("fastem.topics.stochastic._ANNEALED_DOCS", 200)
     model, documents, start = stochastic_model(MANY)
     joined = []
 
@@ -104,7 +104,7 @@ def test_every_pass_of_cvb0_knows_the_totals(monkeypatch):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_bits_for_every_thread_count(method, dtype, monkeypatch):
-    monkeypatch.setattr("fastem._lda_stochastic._ANNEALED_DOCS", 300)
+    monkeypatch.setattr("fastem.topics.stochastic._ANNEALED_DOCS", 300)
     settings = {"learning_method": method, "max_iter": 12, "random_state": 0, "evaluate_every": 4}
     one, *others = (
         LatentDirichletAllocation(40, n_jobs=n, **settings).fit(MANY.astype(dtype))
@@ -325,7 +325,7 @@ def test_scikit_learn_checks(estimator, check):
 
 
 def test_chunks_hold_few_counts_or_one_document(monkeypatch):
-    monkeypatch.setattr("fastem._lda_cvb0._CHUNK_COUNTS", 100)
+    monkeypatch.setattr("fastem.topics.cvb0._CHUNK_COUNTS", 100)
     documents = ShuffledDocuments(sp.csr_array(X), None, np.arange(len(X)), 16)
     cuts, begin = documents.chunks.cuts, documents.chunks.doc_begin
     assert cuts[0] == 0

@@ -12,8 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from test_lda import K, X, oracle, start
 
 from fastem import LatentDirichletAllocation, em
-from fastem._lda import LDAEM
-from fastem._topics import Documents
+from fastem.topics.documents import Documents
+from fastem.topics.variational import LDAEM
 
 EXACT = {"mean_change_tol": 1e-9, "max_doc_update_iter": 3000, "evaluate_every": 1, "perp_tol": 0}
 

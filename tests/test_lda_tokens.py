@@ -8,8 +8,8 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fastem._kernels import tokens as kernel
-from fastem._lda_stochastic import fit_pseudo_counts
-from fastem._topics import padded
+from fastem.topics.documents import padded
+from fastem.topics.stochastic import fit_pseudo_counts
 
 try:
     from reference import lda_tokens as oracle

@@ -11,8 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastem import PLSA, em
-from fastem._plsa import PLSAEM
-from fastem._topics import Documents, Topics, padded
+from fastem.topics.documents import Documents, Topics, padded
+from fastem.topics.plsa_em import PLSAEM
 
 try:
     from reference import plsa as oracle

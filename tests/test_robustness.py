@@ -8,7 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from reference import gaussian_mixture as oracle
 from sklearn.base import clone
 
-from fastem import GaussianMixture, _gaussian
+from fastem import GaussianMixture
+from fastem.components import gaussian
 
 KINDS = ("full", "tied", "diag", "spherical")
 INITS = ("kmeans", "k-means++", "random", "random_from_data")
@@ -335,7 +336,7 @@ def test_an_interrupt_leaves_the_last_whole_iteration(monkeypatch, n_whole, agai
     if again:
         model.fit(X[::2])
     before = fitted(model)
-    e_step, calls = _gaussian.GaussianEM.e_step, []
+    e_step, calls = gaussian.GaussianEM.e_step, []
 
     def interrupted(self, params, block):
         calls.append(1)
@@ -344,7 +345,7 @@ def test_an_interrupt_leaves_the_last_whole_iteration(monkeypatch, n_whole, agai
         return e_step(self, params, block)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_gaussian.GaussianEM, "e_step", interrupted)
+        patch.setattr(gaussian.GaussianEM, "e_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             model.fit(X)
     if n_whole == 0:

@@ -14,7 +14,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 import fastem
 from fastem import GaussianMixture, LatentDirichletAllocation
-from fastem._estimator import EMEstimator
+from fastem._base import EMEstimator
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -162,7 +162,7 @@ def test_skops_tells_another_version_too(sio):
                 part = part.replace(fastem.__version__.encode(), b"0.0.1")
             new.writestr(name, part)
     with pytest.warns(InconsistentVersionWarning, match=r"saved by fastem 0\.0\.1"):
-        sio.loads(out.getvalue(), trusted=["fastem.gaussian_mixture.GaussianMixture"])
+        sio.loads(out.getvalue(), trusted=["fastem.mixture.gaussian.GaussianMixture"])
 
 
 @pytest.mark.parametrize("cls", ESTIMATORS)

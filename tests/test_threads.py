@@ -10,8 +10,9 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastem
-from fastem import PLSA, GaussianMixture, _gaussian
-from fastem._threads import effective_n_jobs, single_threaded_blas
+from fastem import PLSA, GaussianMixture
+from fastem._engine.threads import effective_n_jobs, single_threaded_blas
+from fastem.components import gaussian
 
 needs_openmp = pytest.mark.skipif(not fastem.has_openmp(), reason="this build has one thread")
 X, K = np.random.default_rng(0).normal(size=(40_000, 8)), 10
@@ -29,8 +30,8 @@ def mixture(n_jobs):
 
 def test_these_fits_are_parallel():
     """The data of this file are enough for the estimator to use its threads."""
-    assert _gaussian.useful_threads(8, *X.shape, K, "full") == 8
-    assert _gaussian.useful_threads(8, 100, 2, K, "full") == 1
+    assert gaussian.useful_threads(8, *X.shape, K, "full") == 8
+    assert gaussian.useful_threads(8, 100, 2, K, "full") == 1
 
 
 # ---- how many --------------------------------------------------------------------------------
@@ -80,7 +81,7 @@ def test_the_limit_is_read_at_every_call():
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_omp_num_threads_is_obeyed(threads, run_python):
     """OMP_NUM_THREADS is the number, also above the number of cores."""
-    code = "from fastem._threads import effective_n_jobs; print(effective_n_jobs())"
+    code = "from fastem._engine.threads import effective_n_jobs; print(effective_n_jobs())"
     assert run_python(code, OMP_NUM_THREADS=threads) == threads
 
 
@@ -149,11 +150,12 @@ def test_whole_fits_have_the_same_bits():
 FORK = """
 import multiprocessing, sys
 import numpy as np
-from fastem import PLSA, GaussianMixture, _gaussian
+from fastem import PLSA, GaussianMixture
+from fastem.components import gaussian
 
 X = np.random.default_rng(0).normal(size=(40_000, 8))
 start = {"weights_init": [0.1] * 10, "means_init": X[:10], "precisions_init": [np.eye(8)] * 10}
-assert _gaussian.useful_threads(2, 40_000, 8, 10, "full") == 2
+assert gaussian.useful_threads(2, 40_000, 8, 10, "full") == 2
 
 def means():
     return GaussianMixture(10, n_jobs=2, tol=0.1, **start).fit(X).means_.tolist()

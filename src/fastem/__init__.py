@@ -7,39 +7,39 @@ from fastem._version import __version__
 
 if TYPE_CHECKING:
     from fastem import em, plot
+    from fastem._engine.versions import has_openmp, show_versions
     from fastem._patch import is_patched, patch, patched, unpatch
-    from fastem._versions import has_openmp, show_versions
-    from fastem.discrete_mixture import (
+    from fastem.cluster.kmeans import KMeans
+    from fastem.mixture.discrete import (
         BernoulliMixture,
         BinomialMixture,
         CategoricalMixture,
         MultinomialMixture,
         PoissonMixture,
     )
-    from fastem.gaussian_lda import GaussianLDA
-    from fastem.gaussian_mixture import GaussianMixture
-    from fastem.kmeans import KMeans
-    from fastem.lda import LatentDirichletAllocation
-    from fastem.plsa import PLSA
+    from fastem.mixture.gaussian import GaussianMixture
+    from fastem.topics.gaussian_lda import GaussianLDA
+    from fastem.topics.lda import LatentDirichletAllocation
+    from fastem.topics.plsa import PLSA
 
 # Imported when first used: scikit-learn takes a second, which `python -m fastem --help` can do
 # without.
 _HOMES = {
-    "BernoulliMixture": "fastem.discrete_mixture",
-    "BinomialMixture": "fastem.discrete_mixture",
-    "CategoricalMixture": "fastem.discrete_mixture",
-    "MultinomialMixture": "fastem.discrete_mixture",
-    "PoissonMixture": "fastem.discrete_mixture",
-    "GaussianLDA": "fastem.gaussian_lda",
-    "GaussianMixture": "fastem.gaussian_mixture",
-    "KMeans": "fastem.kmeans",
-    "LatentDirichletAllocation": "fastem.lda",
-    "PLSA": "fastem.plsa",
-    "has_openmp": "fastem._versions",
+    "BernoulliMixture": "fastem.mixture.discrete",
+    "BinomialMixture": "fastem.mixture.discrete",
+    "CategoricalMixture": "fastem.mixture.discrete",
+    "MultinomialMixture": "fastem.mixture.discrete",
+    "PoissonMixture": "fastem.mixture.discrete",
+    "GaussianLDA": "fastem.topics.gaussian_lda",
+    "GaussianMixture": "fastem.mixture.gaussian",
+    "KMeans": "fastem.cluster.kmeans",
+    "LatentDirichletAllocation": "fastem.topics.lda",
+    "PLSA": "fastem.topics.plsa",
+    "has_openmp": "fastem._engine.versions",
     "is_patched": "fastem._patch",
     "patch": "fastem._patch",
     "patched": "fastem._patch",
-    "show_versions": "fastem._versions",
+    "show_versions": "fastem._engine.versions",
     "unpatch": "fastem._patch",
 }
 

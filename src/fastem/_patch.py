@@ -33,7 +33,7 @@ from sklearn import get_config
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 
 import fastem
-from fastem._estimator import STAND_INS
+from fastem._base import STAND_INS
 
 __all__ = ["is_patched", "patch", "patched", "unpatch"]
 

@@ -65,7 +65,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, Protocol
 
-from fastem._statistics import Moments, Statistics
+from fastem._engine.statistics import Moments, Statistics
 
 __all__ = ["Callback", "Model", "Moments", "Result", "State", "Statistics", "fit"]
 

@@ -53,8 +53,8 @@ def main(args):
     from fastem._cli.screen import Screen
     from fastem._cli.table import count
     from fastem._cli.timing import compare
-    from fastem._threads import effective_n_jobs
-    from fastem._versions import versions
+    from fastem._engine.threads import effective_n_jobs
+    from fastem._engine.versions import versions
 
     screen = Screen()
     here = f"{count(effective_n_jobs(args.n_jobs), 'thread')}, {versions()['instruction set']}"

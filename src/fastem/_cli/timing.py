@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from fastem import PLSA, GaussianMixture, KMeans, LatentDirichletAllocation
 from fastem._cli import reference
-from fastem._plsa import random_start
+from fastem.topics.plsa_em import random_start
 
 MAX_ROUNDS = 30
 #: Numbers in an array of plain NumPy, for topics.

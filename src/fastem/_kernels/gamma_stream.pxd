@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint32_t
 
 
-cdef extern from "gamma_stream.h":
+cdef extern from "topics/gamma_stream.h":
     enum: MT_WORDS
     ctypedef struct gamma_stream:
         uint32_t key[MT_WORDS]

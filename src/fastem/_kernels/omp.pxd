@@ -1,6 +1,6 @@
 """What every kernel needs of OpenMP, and of the interpreter while it runs without the GIL."""
 
-cdef extern from "fastem_omp.h":
+cdef extern from "shared/omp.h":
     int omp_get_thread_num() noexcept nogil
     double omp_get_wtime() noexcept nogil
     int fastem_interrupted(double *last) noexcept nogil

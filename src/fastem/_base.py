@@ -1,0 +1,329 @@
+"""What the estimators share: validation doors, the bridge to the driver, callbacks, undo."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABCMeta
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.utils.validation import _check_sample_weight
+
+from fastem import em
+from fastem._engine.threads import single_threaded_blas
+from fastem._version import __version__
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn < 1.9 has no callbacks
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in for scikit-learn's class, without set_callbacks."""
+
+
+__all__ = [
+    "STAND_INS",
+    "EMEstimator",
+    "check_fitted_array",
+    "check_sample_weight",
+    "squarable",
+    "unchanged_on_error",
+]
+
+#: Classes of other libraries that run on ours at present, and ours (see `fastem._patch`).
+STAND_INS: dict[type, type] = {}
+
+
+def check_sample_weight(sample_weight, X):
+    """Return sample weights as float64 of shape (n_samples,), or None if they are all alike 1."""
+    if sample_weight is None:
+        return None
+    sample_weight = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not sample_weight.any():
+        raise ValueError("sample_weight must have at least one positive weight, got only zeros")
+    return None if np.all(sample_weight == 1) else sample_weight
+
+
+def check_fitted_array(estimator, name, shape, *, nonnegative=False, at_most=np.inf):
+    """Return a fitted attribute as an array, or say what is wrong with it.
+
+    People set attributes, and files are altered; kernels would read out of bounds.
+
+    Parameters
+    ----------
+    estimator : object
+    name : str
+    shape : tuple of (int or None)
+        None stands for any length but 0.
+    nonnegative : bool, default=False
+    at_most : float, default=inf
+
+    Raises
+    ------
+    ValueError
+        Unless it has that shape and all values are finite numbers, in range.
+    """
+    values = np.asarray(getattr(estimator, name))
+    remedy = ": fit again, or set the attribute"
+    fits = len(values.shape) == len(shape) and all(
+        n == expected or (expected is None and n > 0)
+        for n, expected in zip(values.shape, shape, strict=True)
+    )
+    if not fits or values.dtype.kind not in "fiu":
+        expected = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(
+            f"{name} must be numbers of shape ({expected}), got {values.dtype} of shape "
+            f"{values.shape}{remedy}"
+        )
+    # The extremes of an array with NaN are NaN; unlike isfinite, they take no memory.
+    lowest, highest = (values.min(), values.max()) if values.size else (0.0, 0.0)
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise ValueError(f"{name} must be finite, got NaN or infinity{remedy}")
+    if (nonnegative and lowest < 0) or highest > at_most:
+        bad, least = (
+            lowest if nonnegative and lowest < 0 else highest,
+            0 if nonnegative else -np.inf,
+        )
+        raise ValueError(f"{name} must be in [{least}, {at_most}], got {bad:.6g}{remedy}")
+    return values
+
+
+def squarable(X):
+    """Return X, or float32 data times a power of 2 if their squares would be lost."""
+    largest = abs(X).max() if X.dtype == np.float32 else 1.0
+    if largest == 0 or 1e-12 < largest < 1e12:
+        return X
+    return X * np.float32(2.0 ** -np.frexp(largest)[1])
+
+
+@contextmanager
+def unchanged_on_error(estimator):
+    """Give the estimator its fitted attributes back if the block raises.
+
+    An interrupt that carries a result (see :func:`fastem.em.fit`) leaves that result instead.
+    """
+    before = _fitted(estimator)
+    try:
+        yield
+    except BaseException as error:
+        if getattr(error, "keep_fitted", False):
+            raise
+        for name in _fitted(estimator):
+            delattr(estimator, name)
+        for name, value in before.items():
+            setattr(estimator, name, value)
+        raise
+
+
+def _fitted(estimator) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(estimator).items()
+        if name.endswith("_") and not name.startswith("_")
+    }
+
+
+def _ending(estimator):
+    """Return how the last fit ended, in words; None without a fit."""
+    if not hasattr(estimator, "lower_bound_"):
+        return None
+    n_iter = estimator.n_iter_
+    state = "converged" if estimator.converged_ else "not converged"
+    return (
+        f"fitted: {n_iter} iteration{'s' * (n_iter != 1)}, {state}, "
+        f"lower bound {estimator.lower_bound_:.6g}"
+    )
+
+
+class _StandInMeta(ABCMeta):
+    """``isinstance`` and ``issubclass`` that take a class of `STAND_INS` for ours."""
+
+    # Not ABCMeta's: it would remember the answers when STAND_INS has changed.
+    def __subclasscheck__(cls, subclass):
+        return type.__subclasscheck__(cls, STAND_INS.get(subclass, subclass))
+
+    def __instancecheck__(cls, instance):
+        return type.__instancecheck__(cls, instance) or cls.__subclasscheck__(type(instance))
+
+
+class _OtherVersionWarning(InconsistentVersionWarning):
+    """Who filters scikit-learn's warning about old pickles means ours, too."""
+
+    def __str__(self):
+        return (
+            f"this {self.estimator_name} was saved by fastem {self.original_sklearn_version} and "
+            f"is loaded by fastem {self.current_sklearn_version}: the meaning of an attribute may "
+            "have changed, see CHANGELOG.md; if in doubt, fit again or load it with that version"
+        )
+
+
+#: What belongs to a fit that is running, and not to what it finds. (Callbacks that the user gave
+#: by set_callbacks stay, as in scikit-learn: joblib's workers get estimators as pickles.)
+_RUNNING = ("_em_callbacks", "_callback_fit_ctx", "_skl_callbacks_to_teardown")
+
+
+class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
+    """Base of the estimators that :mod:`fastem.em` fits.
+
+    A subclass has the parameters `tol`, `max_iter`, `verbose` and `verbose_interval`, or gives them
+    to ``_fit_em``, and a method ``_attributes(params)`` that returns the fitted attributes of some
+    parameters as a dict.
+    """
+
+    def _fit_em(
+        self,
+        model,
+        blocks,
+        start,
+        *,
+        schedule="batch",
+        check_every=1,
+        tol=None,
+        verbose=None,
+        n_init=1,
+        lower_bound=-np.inf,
+        callbacks=(),
+        X=None,
+        y=None,
+        sample_weight=None,
+    ) -> em.Result:
+        """Run the driver and set the fitted attributes; on Ctrl-C, those of the best so far."""
+        callbacks = [*callbacks, *getattr(self, "_em_callbacks", ())]
+        bridge = None
+        if hasattr(self, "_init_callback_context"):
+            bridge = _ScikitLearnCallbacks(self, n_init, X, y, sample_weight)
+            callbacks.append(bridge)
+        try:
+            with single_threaded_blas():
+                result = em.fit(
+                    model,
+                    blocks,
+                    start,
+                    schedule=schedule,
+                    tol=self.tol if tol is None else tol,
+                    max_iter=self.max_iter,
+                    check_every=check_every,
+                    n_init=n_init,
+                    lower_bound=lower_bound,
+                    callbacks=callbacks,
+                    verbose=int(self.verbose if verbose is None else verbose),
+                    verbose_interval=getattr(self, "verbose_interval", 10),
+                )
+        except KeyboardInterrupt as interrupt:
+            best = getattr(interrupt, "result", None)
+            if best is not None:
+                self._set_fitted(self._result_attributes(best))
+                interrupt.keep_fitted = True  # type: ignore[attr-defined]
+            raise
+        self._set_fitted(self._result_attributes(result))
+        if bridge is not None:
+            bridge.on_fit_end(result)
+        return result
+
+    def __getstate__(self):
+        """Return what is saved: parameters, fitted attributes, fastem's version."""
+        state = {k: v for k, v in super().__getstate__().items() if k not in _RUNNING}
+        return state | {"_fastem_version": __version__}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        version = state.pop("_fastem_version", "unknown")
+        if version != __version__:
+            warnings.warn(
+                _OtherVersionWarning(
+                    estimator_name=type(self).__name__,
+                    current_sklearn_version=__version__,
+                    original_sklearn_version=version,
+                ),
+                stacklevel=2,
+            )
+        super().__setstate__(state)
+
+    def _set_fitted(self, attributes: dict[str, Any]) -> None:
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def _result_attributes(self, result: em.Result) -> dict[str, Any]:
+        return {
+            **self._attributes(result.params),
+            "converged_": result.converged,
+            "n_iter_": result.n_iter,
+            "lower_bound_": result.lower_bound,
+            "lower_bounds_": list(result.lower_bounds),
+        }
+
+    def _sk_visual_block_(self):
+        """Return what notebooks show: scikit-learn's block with a line on how the fit ended.
+
+        Raises what the imports raise where scikit-learn has moved them: it then shows its own block
+        and nothing is lost but the line.
+        """
+        try:
+            from sklearn.utils._repr_html.estimator import _VisualBlock
+        except ImportError:  # scikit-learn < 1.8
+            from sklearn.utils._estimator_html_repr import _VisualBlock
+        return _VisualBlock(
+            "single",
+            self,
+            names=type(self).__name__,
+            name_details=str(self),
+            name_caption=_ending(self),
+        )
+
+    def _attributes(self, params) -> dict[str, Any]:
+        raise TypeError(f"{type(self).__name__} must define _attributes")
+
+
+class _ScikitLearnCallbacks(em.Callback):
+    """Tells scikit-learn's callbacks (sklearn.callback) what the driver does.
+
+    Their task tree: fit > initialization (n_init of them) > iteration (at most max_iter).
+    """
+
+    def __init__(self, estimator, n_init, X, y, sample_weight) -> None:
+        self.estimator = estimator
+        if y is None:
+            # ScoringMonitor scores only where there is a y; these estimators' scores ignore it.
+            y = np.broadcast_to(np.int64(0), X.shape[0])
+        self.data = {"estimator": estimator, "X": X, "y": y}
+        if sample_weight is not None:
+            self.data["metadata"] = {"sample_weight": sample_weight}
+        self.root = estimator._init_callback_context(max_subtasks=n_init)
+        self.root.call_on_fit_task_begin(**self.data)
+
+    def on_init_begin(self, init):
+        self.init = self.root.subcontext(
+            task_name="initialization", max_subtasks=self.estimator.max_iter
+        )
+        self.init.call_on_fit_task_begin(**self.data)
+        self.lower_bounds: list[float] = []
+
+    def on_iteration_begin(self, init, iteration):
+        self.iteration = self.init.subcontext(task_name="iteration")
+        self.iteration.call_on_fit_task_begin(**self.data)
+
+    def on_iteration_end(self, state):
+        self.lower_bounds.append(state.lower_bound)
+        result = em.Result(
+            state.params, state.lower_bound, self.lower_bounds, state.iteration, False
+        )
+        return self._end(self.iteration, result)
+
+    def on_init_end(self, init, result):
+        self._end(self.init, result)
+
+    def on_fit_end(self, result):
+        """Tell that the whole fit ended."""
+        self._end(self.root, result)
+
+    def _end(self, context, result):
+        return context.call_on_fit_task_end(
+            **self.data,
+            # Called only if a callback wants a fitted estimator.
+            reconstruction_attributes=lambda: self.estimator._result_attributes(result),
+        )

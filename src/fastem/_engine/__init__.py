@@ -1,0 +1,1 @@
+"""Arithmetic and plumbing that know no model: statistics, threads, arrays."""

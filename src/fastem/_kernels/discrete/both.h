@@ -1,0 +1,8 @@
+/* The leaf functions for the instruction set that the includer chose. In double only: the data are
+ * small integers whatever their dtype. */
+#include "discrete/job.h"
+#include "shared/vec.h"
+#include "discrete/leaf.h"
+
+FASTEM_TABLE = {{FASTEM_STRING(SUFFIX), VEC_BYTES ? VEC_BYTES / sizeof(double) : 1,
+                 FASTEM_CAT(chunk, f64, SUFFIX)}};

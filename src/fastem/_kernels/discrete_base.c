@@ -1,2 +1,0 @@
-#define KERNEL "discrete_both.h"
-#include "isa_base.h"

@@ -1,9 +1,0 @@
-from typing import Any
-
-import numpy as np
-
-class GammaStream:
-    def __init__(self, state: dict[str, Any], shape: float, scale: float) -> None: ...
-    @property
-    def state(self) -> dict[str, Any]: ...
-    def fill(self, out: np.ndarray) -> None: ...

@@ -1,0 +1,487 @@
+"""E-step of Gaussian mixtures: responsibilities and moments, one pass over the samples.
+
+Algorithm: rows are split by position into lanes; a lane walks its rows in chunks that stay in
+cache, and adds each chunk's moments to sums of its own; the lanes' sums are then added in order.
+Lanes and chunks depend on shapes alone, so the bits of the result do not depend on the threads.
+What happens within a chunk is in gaussian/leaf.h, compiled for several instruction sets.
+"""
+
+from cython.parallel cimport prange
+from libc.stdint cimport int64_t, uintptr_t
+from libc.string cimport memset
+
+import numpy as np
+
+from fastem._kernels import runtime
+
+from fastem._kernels.omp cimport (
+    fastem_buffers, fastem_free_buffers, fastem_interrupted, omp_get_thread_num, omp_get_wtime,
+    raise_pending,
+)
+
+
+cdef extern from "shared/turns.h":
+    ctypedef struct fastem_turn:
+        const int64_t *before
+        int64_t *added
+        const int64_t *stop
+
+    int64_t FASTEM_READ(const int64_t *) noexcept nogil
+    void FASTEM_WRITE(int64_t *, int64_t) noexcept nogil
+    int64_t FASTEM_NEXT(int64_t *) noexcept nogil
+
+
+cdef extern from "gaussian/job.h":
+    ctypedef struct gaussian_job:
+        const char *x
+        Py_ssize_t x_row, x_column
+        const double *sample_weight
+        const double *given
+        Py_ssize_t n_samples, n_features, n_components
+        int kind
+        const double *shift
+        const double *scale
+        const double *means
+        const double *precisions_chol
+        const double *log_norm
+        int prune
+        double negligible
+        void *log_prob
+        void *responsibilities
+        int64_t *labels
+        const void *tables
+
+    ctypedef struct gaussian_ops:
+        const char *name
+        Py_ssize_t (*tables_bytes)(const gaussian_job *) noexcept nogil
+        void (*prepare)(const gaussian_job *, void *) noexcept nogil
+        void (*prepare_component)(const gaussian_job *, Py_ssize_t, void *) noexcept nogil
+        Py_ssize_t (*chunk_rows)(const gaussian_job *) noexcept nogil
+        Py_ssize_t (*scratch_bytes)(const gaussian_job *) noexcept nogil
+        Py_ssize_t (*sums_size)(const gaussian_job *) noexcept nogil
+        void (*chunk)(const gaussian_job *, Py_ssize_t, Py_ssize_t, void *, double *,
+                      int *, const fastem_turn *) noexcept nogil
+        Py_ssize_t (*factor_bytes)(Py_ssize_t) noexcept nogil
+        int (*factor)(double *, Py_ssize_t, void *) noexcept nogil
+        void (*covariance)(const double *, Py_ssize_t, void *, double *) noexcept nogil
+
+    const gaussian_ops *fastem_gaussian_ops(int level, int is_double) noexcept nogil
+
+KINDS = ("full", "tied", "diag", "spherical")
+cdef Py_ssize_t MOST_LANES = 64, LEAST_LANES = 4, LANE_BYTES = 6 << 20
+cdef enum:
+    TURN_LANES = 8  # fewer lanes than that: threads take turns instead
+
+
+def instruction_set():
+    """Return the name of the instruction set in use: base, v3 or v4."""
+    return fastem_gaussian_ops(runtime.level(), 1).name.decode()
+
+
+cdef class Job:
+    """A gaussian_job, with the arrays that it points to kept alive."""
+
+    cdef gaussian_job c
+    cdef const gaussian_ops *ops
+    cdef object scale
+    cdef list held
+
+    def __cinit__(
+        self,
+        X,                      # IN  (n, D) float32 or float64, any strides
+        str kind,               # IN  one of KINDS
+        shift,                  # IN  (D,)
+        scale,                  # IN  (D,)
+        means,                  # IN  (K, D), in the coordinates (x - shift) * scale
+        precisions_chol,        # IN  (K, D, D), (D, D), (K, D) or (K, D) by kind; upper; unscaled
+        log_norm,               # IN  (K,)
+    ):
+        """Hold a job; arrays must have been validated."""
+        memset(&self.c, 0, sizeof(gaussian_job))
+        self.held, self.scale = [X], scale
+        self.ops = fastem_gaussian_ops(runtime.level(), X.dtype == np.float64)
+        self.c.x = <const char *> <uintptr_t> X.__array_interface__["data"][0]
+        self.c.x_row, self.c.x_column = X.strides
+        self.c.n_samples, self.c.n_features = X.shape
+        self.c.n_components = means.shape[0]
+        self.c.kind = KINDS.index(kind)
+        self.c.shift = self.doubles(shift)
+        self.c.scale = self.doubles(scale)
+        self.c.means = self.doubles(means)
+        self.c.precisions_chol = self.doubles(precisions_chol)
+        self.c.log_norm = self.doubles(log_norm)
+        self.c.negligible = -708.0
+
+    cdef const double *doubles(self, array) except? NULL:
+        cdef const double[::1] flat
+        array = np.ascontiguousarray(array, dtype=np.float64).reshape(-1)
+        self.held.append(array)
+        flat = array
+        return &flat[0]
+
+    cdef void *output(self, array):
+        self.held.append(array)
+        return <void *> <uintptr_t> array.__array_interface__["data"][0]
+
+
+def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
+    """Sum the moments of every component: the E-step.
+
+    Equivalent to, with r the responsibilities times the sample weights and z = x - mean[k]::
+
+        weight[k] = sum(r[:, k]);  first[k] = r[:, k] @ z;  second[k] = (r[:, k] * z.T) @ z
+
+    Parameters
+    ----------
+    job : Job
+    sample_weight : ndarray of shape (n,) or None
+    given : ndarray of shape (n, K) or None
+        Responsibilities to use in place of those that the parameters give.
+    n_threads : int
+    about_mean : bool
+        full: second moments about the components' new means, in the data's units; not about the
+        means of the job, in its coordinates.
+
+    Returns
+    -------
+    bound : float
+        Sum of sample_weight * log-density.
+    weight : ndarray of shape (K,)
+    first : ndarray of shape (K, D)
+        About the means; for spherical and tied about 0 in the job's coordinates.
+    second : ndarray
+        full: (K, D, D); diag: (K, D) in units of 1 / precisions_chol^2; spherical: (K,) half the
+        squared distances in the same units; tied: None.
+    """
+    cdef Py_ssize_t k, n_components = job.c.n_components, d = job.c.n_features
+    cdef Py_ssize_t size = job.ops.sums_size(&job.c), component = _component_size(job)
+    cdef Py_ssize_t everything = _up(n_components, 4) * component
+    cdef double[:, ::1] lanes
+    cdef double[:, :, ::1] full
+    cdef const double *unit = NULL
+    if sample_weight is not None:
+        job.c.sample_weight = job.doubles(sample_weight)
+    if given is not None:
+        job.c.given = job.doubles(given)
+    else:
+        # What lies e^-40 below a row's best component is lost in its sum's last bit.
+        job.c.prune, job.c.negligible = 1, -40.0
+    cdef Py_ssize_t n_lanes = min(MOST_LANES, LANE_BYTES // (8 * size))
+    if job.c.kind == 0 and d > 8 and n_lanes < TURN_LANES:
+        sums = _run_in_turn(job, n_threads, size)
+    else:
+        sums = _run(job, max(LEAST_LANES, n_lanes), n_threads, size)
+    lanes = sums
+    second = np.empty((n_components, d, d)) if job.c.kind == 0 else None
+    if job.c.kind == 0:
+        full = second
+        if about_mean:
+            unit = job.doubles(1 / job.scale)
+        n_threads = _useful(n_threads, n_components * d * d)
+        for k in prange(n_components, nogil=True, num_threads=n_threads):
+            _add_lanes(lanes, k * component, (k + 1) * component)
+            _unpack_full(&lanes[0, k * component], d, unit, &full[k, 0, 0])
+        _add_lanes(lanes, everything, everything + 1)
+    else:
+        _add_lanes(lanes, 0, everything + 1)
+    table = sums[0, :everything].reshape(-1, component)[:n_components]
+    d4 = _up(d, 4)
+    if job.c.kind == 2:
+        second = table[:, 1 + d4 : 1 + d4 + d].copy()
+    elif job.c.kind == 3:
+        second = table[:, 1 + d4].copy()
+    # No views: the lanes' sums are large.
+    return float(sums[0, everything]), table[:, 0].copy(), table[:, 1 : 1 + d].copy(), second
+
+
+cdef Py_ssize_t _component_size(Job job):
+    """Return the number of doubles that one component has among the sums: see gaussian/leaf.h."""
+    cdef Py_ssize_t d = job.c.n_features, d4 = _up(d, 4)
+    if job.c.kind == 0:
+        return 1 + d + d * (d + 1) // 2 if d <= 8 else 1 + d4 + 2 * d4 * (d4 // 4 + 1)
+    return 1 + 2 * d4 if job.c.kind == 2 else 2 + d4
+
+
+cdef void _add_lanes(double[:, ::1] lanes, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Add the lanes' sums [begin, end) to those of the first, in order."""
+    cdef Py_ssize_t lane, i
+    for lane in range(1, lanes.shape[0]):
+        for i in range(begin, end):
+            lanes[0, i] += lanes[lane, i]
+
+
+cdef void _unpack_full(
+    const double *component,    # IN     one component's sums
+    Py_ssize_t d,
+    const double *unit,         # IN     (D,) of the data; or NULL: as they were summed
+    double *second,             # OUT    (D, D)
+) noexcept nogil:
+    cdef Py_ssize_t i, j, i4, j4
+    cdef double weight = component[0], inverse = 1 / weight if weight > 0 else 1, step
+    cdef const double *first = component + 1
+    cdef const double *block = component + 1 + (d if d <= 8 else (d + 3) // 4 * 4)
+    if d <= 8:
+        for i in range(d):
+            for j in range(i + 1):
+                second[i * d + j] = block[j]
+            block += i + 1
+    else:
+        for i4 in range(0, d, 4):
+            for j4 in range(0, i4 + 1, 4):
+                for i in range(i4, min(i4 + 4, d)):
+                    for j in range(j4, min(j4 + 4, d)):
+                        second[i * d + j] = block[4 * (i - i4) + j - j4]
+                block += 16
+    for i in range(d):
+        step = first[i] * inverse if unit != NULL else 0
+        for j in range(i + 1):
+            second[i * d + j] -= step * first[j]
+            if unit != NULL:
+                second[i * d + j] *= unit[i] * unit[j]  # powers of 2
+            second[j * d + i] = second[i * d + j]
+
+
+cdef int _useful(int n_threads, Py_ssize_t n_numbers) noexcept:
+    """Return n_threads, or 1 for what takes less time than to begin and end a parallel region."""
+    return n_threads if n_threads > 1 and n_numbers >= 100_000 else 1
+
+
+def precisions_cholesky(
+    const double[:, :, ::1] scatter,  # IN  (K, D, D) about the moments' means
+    const double[:, ::1] step,      # IN  (K, D) from the covariances' means to those
+    const double[::1] weight,       # IN  (K,)
+    const double[::1] divisor,      # IN  (K,)
+    double reg_covar,               # IN  added to the diagonal
+    int n_threads,
+):
+    """Return U, upper triangular with U U^T = inverse(covariance), (K, D, D), and a failure.
+
+    The covariance is (scatter + weight * step step^T) / divisor + reg_covar * I. A failure is the
+    first k without U, which has the covariance's upper triangle in its place, or -1.
+    """
+    cdef Py_ssize_t k, n_components = scatter.shape[0], d = scatter.shape[1]
+    cdef const gaussian_ops *ops = fastem_gaussian_ops(runtime.level(), 1)
+    array, failures = np.empty((n_components, d, d)), np.zeros(n_components, dtype=np.uint8)
+    cdef double[:, :, ::1] upper = array
+    cdef unsigned char[::1] failed = failures
+    n_threads = _useful(min(n_threads, n_components), n_components * d * d)
+    cdef Py_ssize_t bytes = ops.factor_bytes(d)
+    cdef char *memory = _buffers(n_threads, &bytes)
+    for k in prange(n_components, nogil=True, num_threads=n_threads):
+        _form_covariance(&scatter[k, 0, 0], &step[k, 0], weight[k], divisor[k], reg_covar, d,
+                         &upper[k, 0, 0])
+        failed[k] = 0 == ops.factor(&upper[k, 0, 0], d, memory + omp_get_thread_num() * bytes)
+    fastem_free_buffers(memory)
+    return array, int(np.argmax(failures)) if failures.any() else -1
+
+
+cdef void _form_covariance(
+    const double *scatter,      # IN   (D, D)
+    const double *step,         # IN   (D,)
+    double weight,
+    double divisor,
+    double reg_covar,
+    Py_ssize_t d,
+    double *covariance,         # OUT  (D, D) its upper triangle
+) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef double factor
+    for i in range(d):
+        factor = weight * step[i]
+        for j in range(i, d):
+            covariance[i * d + j] = (scatter[i * d + j] + factor * step[j]) / divisor
+        covariance[i * d + i] += reg_covar
+
+
+def covariances(const double[:, :, ::1] precisions_cholesky, int n_threads):
+    """Return the inverses of U U^T, (K, D, D), symmetric to the last bit."""
+    cdef Py_ssize_t k, n_components = precisions_cholesky.shape[0], d = precisions_cholesky.shape[1]
+    cdef const gaussian_ops *ops = fastem_gaussian_ops(runtime.level(), 1)
+    array = np.empty((n_components, d, d))
+    cdef double[:, :, ::1] out = array
+    n_threads = _useful(min(n_threads, n_components), n_components * d * d)
+    cdef Py_ssize_t bytes = ops.factor_bytes(d)
+    cdef char *memory = _buffers(n_threads, &bytes)
+    for k in prange(n_components, nogil=True, num_threads=n_threads):
+        ops.covariance(&precisions_cholesky[k, 0, 0], d, memory + omp_get_thread_num() * bytes,
+                       &out[k, 0, 0])
+    fastem_free_buffers(memory)
+    return array
+
+
+def rows(Job job, log_prob, responsibilities, labels, int n_threads):
+    """Write what the parameters say of each sample; each output may be None.
+
+    Parameters
+    ----------
+    job : Job
+    log_prob : ndarray of shape (n,), dtype of X
+        Log-density of each sample.
+    responsibilities : ndarray of shape (n, K), dtype of X, C-contiguous
+    labels : ndarray of shape (n,), int64
+        The component with the largest responsibility.
+    n_threads : int
+    """
+    if log_prob is not None:
+        job.c.log_prob = job.output(log_prob)
+    if responsibilities is not None:
+        job.c.responsibilities = job.output(responsibilities)
+    else:
+        # Labels and log-densities stay the same without what is e^-40 below the best.
+        job.c.prune = 1
+    if labels is not None:
+        job.c.labels = <int64_t *> job.output(labels)
+    _run(job, MOST_LANES, n_threads, 0)
+
+
+cdef Py_ssize_t _up(Py_ssize_t n, Py_ssize_t to) noexcept:
+    """Return the smallest multiple of `to` that is at least n."""
+    return (n + to - 1) // to * to
+
+
+cdef char *_buffers(int n_threads, Py_ssize_t *bytes) except NULL:
+    """Return buffers for the threads: see fastem_buffers."""
+    cdef char *memory = fastem_buffers(n_threads, bytes)
+    if memory == NULL:
+        raise MemoryError(f"no {n_threads * bytes[0]} bytes for buffers")
+    return memory
+
+
+cdef class _Buffers:
+    """What a pass needs beside its sums: the tables, and scratch for every thread."""
+
+    cdef char *scratch
+    cdef char *tables
+    cdef Py_ssize_t scratch_bytes
+
+    def __cinit__(self, Job job, int n_threads):
+        cdef Py_ssize_t tables_bytes = job.ops.tables_bytes(&job.c), k
+        cdef const gaussian_job *c = &job.c
+        cdef const gaussian_ops *ops = job.ops
+        cdef char *tables
+        self.scratch_bytes = job.ops.scratch_bytes(&job.c)
+        self.scratch = _buffers(n_threads, &self.scratch_bytes)
+        self.tables = tables = _buffers(1, &tables_bytes)
+        ops.prepare(c, tables)
+        n_threads = _useful(n_threads, tables_bytes // 8)
+        for k in prange(c.n_components, nogil=True, num_threads=n_threads):
+            ops.prepare_component(c, k, tables)
+        job.c.tables = tables
+
+    def __dealloc__(self):
+        fastem_free_buffers(self.scratch)
+        fastem_free_buffers(self.tables)
+
+
+cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
+    """Run all lanes; return their sums, (n_lanes, size)."""
+    cdef gaussian_job *c = &job.c
+    cdef const gaussian_ops *ops = job.ops
+    cdef Py_ssize_t rows = ops.chunk_rows(c), n_chunks = _up(c.n_samples, rows) // rows
+    cdef Py_ssize_t lane
+    cdef double clock = omp_get_wtime()
+    cdef int64_t stop = 0
+    n_lanes = max(1, min(n_lanes, n_chunks))
+    n_threads = max(1, min(n_threads, n_lanes))
+    # The same number of chunks in every lane: with few, one more would be waited for.
+    rows = min(rows, _up(_up(c.n_samples, _up(n_chunks, n_lanes)) // _up(n_chunks, n_lanes), 64))
+    n_chunks = _up(c.n_samples, rows) // rows
+    sums = np.zeros((n_lanes, size))
+    cdef double[:, ::1] lanes = sums
+    cdef _Buffers buffers = _Buffers(job, n_threads)
+    cdef char *scratch = buffers.scratch
+    cdef Py_ssize_t scratch_bytes = buffers.scratch_bytes
+    for lane in prange(n_lanes, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
+        _lane(c, ops, n_chunks * lane // n_lanes, n_chunks * (lane + 1) // n_lanes, rows,
+              scratch + omp_get_thread_num() * scratch_bytes,
+              &lanes[lane, 0] if size else NULL, &stop, &clock)
+    if stop:
+        raise_pending()
+    return sums
+
+
+cdef void _lane(
+    const gaussian_job *job,
+    const gaussian_ops *ops,
+    Py_ssize_t first,           # IN     first chunk
+    Py_ssize_t last,            # IN     one past the last chunk
+    Py_ssize_t rows,            # IN     rows in a chunk
+    char *scratch,              # INOUT  this thread's buffers
+    double *sums,               # INOUT  this lane's sums, or NULL
+    int64_t *stop,              # INOUT  set by an interrupt
+    double *clock,              # INOUT  time of the last look for an interrupt
+) noexcept nogil:
+    cdef Py_ssize_t chunk, begin
+    cdef int dense = 0
+    for chunk in range(first, last):
+        if stop[0]:
+            return
+        begin = chunk * rows
+        ops.chunk(job, begin, min(rows, job.n_samples - begin), scratch, sums, &dense, NULL)
+        if fastem_interrupted(clock):
+            stop[0] = 1
+
+
+cdef _run_in_turn(Job job, int n_threads, Py_ssize_t size):
+    """Run chunks that add to the same sums, a component after the other; return (1, size).
+
+    A chunk adds to a component when the chunk before it has, and otherwise does not wait: the
+    threads follow each other through the components. For sums so large that lanes of their own
+    would fill the caches, and the memory.
+    """
+    cdef gaussian_job *c = &job.c
+    cdef const gaussian_ops *ops = job.ops
+    cdef Py_ssize_t rows = ops.chunk_rows(c), n_chunks = _up(c.n_samples, rows) // rows
+    cdef double clock = omp_get_wtime()
+    cdef int64_t stop = 0, next_chunk = 0
+    # An even number, which two threads or more share out better: of few, one more is waited for.
+    n_chunks = _up(n_chunks, 2) if n_chunks > 1 else 1
+    rows = min(rows, _up(_up(c.n_samples, n_chunks) // n_chunks, 64))
+    n_chunks = _up(c.n_samples, rows) // rows
+    cdef int thread
+    cdef int dense[TURN_LANES]
+    memset(dense, 0, sizeof(dense))
+    # At most TURN_LANES chunks are under way at once, so a counter of `dense` has one user.
+    n_threads = max(1, min(n_threads, n_chunks, TURN_LANES))
+    sums, counts = np.zeros((1, size)), np.zeros(n_chunks + 1, dtype=np.int64)
+    counts[0] = c.n_components + 1  # before the first chunk there is nothing to wait for
+    cdef double[:, ::1] total = sums
+    cdef int64_t[::1] added = counts
+    cdef _Buffers buffers = _Buffers(job, n_threads)
+    cdef char *scratch = buffers.scratch
+    cdef Py_ssize_t scratch_bytes = buffers.scratch_bytes
+    for thread in prange(n_threads, nogil=True, num_threads=n_threads, schedule="static",
+                         chunksize=1):
+        _take_turns(c, ops, rows, n_chunks, scratch + thread * scratch_bytes, &total[0, 0],
+                    &dense[0], &added[0], &next_chunk, &stop, &clock)
+    if stop:
+        raise_pending()
+    return sums
+
+
+cdef void _take_turns(
+    const gaussian_job *job,
+    const gaussian_ops *ops,
+    Py_ssize_t rows,            # IN     rows in a chunk
+    Py_ssize_t n_chunks,
+    char *scratch,              # INOUT  this thread's buffers
+    double *sums,               # INOUT  everybody's sums
+    int *dense,                 # INOUT  (TURN_LANES,) see chunk()
+    int64_t *added,             # INOUT  (n_chunks + 1,) parts that the chunk before has added
+    int64_t *next_chunk,        # INOUT  the first that no thread has taken
+    int64_t *stop,              # INOUT  set by an interrupt
+    double *clock,              # INOUT  time of the last look for an interrupt
+) noexcept nogil:
+    cdef fastem_turn turn
+    cdef Py_ssize_t chunk, begin
+    turn.stop = stop
+    while True:
+        chunk = FASTEM_NEXT(next_chunk)
+        if chunk >= n_chunks or FASTEM_READ(stop):
+            return
+        turn.before, turn.added = added + chunk, added + chunk + 1
+        begin = chunk * rows
+        ops.chunk(job, begin, min(rows, job.n_samples - begin), scratch, sums,
+                  dense + chunk % TURN_LANES, &turn)
+        if fastem_interrupted(clock):
+            FASTEM_WRITE(stop, 1)

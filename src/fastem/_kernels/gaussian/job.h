@@ -1,0 +1,62 @@
+/* One E-step of a Gaussian mixture, as gaussian.pyx hands it to the leaf functions. */
+#ifndef FASTEM_GAUSSIAN_JOB_H
+#define FASTEM_GAUSSIAN_JOB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shared/turns.h"
+
+enum gaussian_kind { GAUSSIAN_FULL, GAUSSIAN_TIED, GAUSSIAN_DIAG, GAUSSIAN_SPHERICAL };
+
+/* K components, D features, n samples. The kernel works in the coordinates (x - shift) * scale, in
+ * which every feature is of order 1; of the parameters, only the means are given in them. */
+typedef struct {
+    /* the data */
+    const char *x;              /* (n, D) float or double, strides in bytes */
+    ptrdiff_t x_row, x_column;
+    const double *sample_weight; /* (n,), or NULL for ones */
+    const double *given;        /* (n, K) responsibilities to use as they are, or NULL */
+    ptrdiff_t n_samples, n_features, n_components;
+    /* the parameters */
+    int kind;
+    const double *shift, *scale; /* (D,) */
+    const double *means;         /* (K, D), scaled */
+    const double *precisions_chol; /* full (K, D, D), tied (D, D): upper triangles; else (K, D) */
+    const double *log_norm;      /* (K,): log weight + log det(precisions_chol) - D/2 log 2 pi */
+    /* what to do */
+    int prune;                   /* leave out what cannot change a sum: see evaluate_survivors */
+    double negligible;           /* log-responsibilities below it are taken for 0 */
+    /* outputs by row, each may be NULL */
+    void *log_prob;              /* (n,) of x's dtype: log-density of each sample */
+    void *responsibilities;      /* (n, K) of x's dtype */
+    int64_t *labels;             /* (n,) */
+    /* made by prepare() */
+    const void *tables;
+} gaussian_job;
+
+/* The leaf functions for one dtype and one instruction set. */
+typedef struct {
+    const char *name;
+    ptrdiff_t (*tables_bytes)(const gaussian_job *);
+    /* Fill the tables, which are zero at first: what is common, and a component's own. */
+    void (*prepare)(const gaussian_job *, void *tables);
+    void (*prepare_component)(const gaussian_job *, ptrdiff_t k, void *tables);
+    ptrdiff_t (*chunk_rows)(const gaussian_job *); /* rows that chunk() takes at most */
+    ptrdiff_t (*scratch_bytes)(const gaussian_job *);
+    ptrdiff_t (*sums_size)(const gaussian_job *); /* doubles in `sums` */
+    /* Rows [begin, begin + n): writes the outputs; adds to `sums` if that is not NULL, when it is
+     * this chunk's `turn` (full covariances only; NULL: at once). `dense` is the lane's own
+     * counter, 0 at its start. `scratch` is zero at first use. */
+    void (*chunk)(const gaussian_job *, ptrdiff_t begin, ptrdiff_t n, void *scratch, double *sums,
+                  int *dense, const fastem_turn *turn);
+    /* Covariances to factors and back, in double for both dtypes: see gaussian/factor.h. */
+    ptrdiff_t (*factor_bytes)(ptrdiff_t d);
+    int (*factor)(double *matrix, ptrdiff_t d, void *memory);
+    void (*covariance)(const double *upper, ptrdiff_t d, void *memory, double *covariance);
+} gaussian_ops;
+
+/* ops[0]: float, ops[1]: double. */
+const gaussian_ops *fastem_gaussian_ops(int level, int is_double);
+
+#endif

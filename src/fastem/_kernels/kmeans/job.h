@@ -1,0 +1,65 @@
+/* One E-step of k-means, as kmeans.pyx hands it to the leaf functions. */
+#ifndef FASTEM_KMEANS_JOB_H
+#define FASTEM_KMEANS_JOB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* K clusters, D features, n samples. Distances are those of (x - shift) * scale, in which the
+ * longest row has a length of about 1; centers and sums are in the data's own coordinates. */
+typedef struct {
+    /* the data: dense rows, or CSR (then `x` is NULL, and the shift 0) */
+    const char *x;               /* (n, D) float or double, features side by side */
+    ptrdiff_t x_row;             /* bytes from row to row */
+    const void *values;          /* (nnz,) */
+    const int32_t *columns;      /* (nnz,) */
+    const int32_t *row_begin;    /* (n + 1,) */
+    const double *sample_weight; /* (n,), or NULL for ones */
+    ptrdiff_t n_samples, n_features, n_clusters;
+    const double *shift; /* (D,) */
+    double scale;        /* a power of 2 */
+    /* the parameters, and where each sample was and is */
+    const double *centers; /* (K, D) */
+    int32_t *labels;       /* (n,) in: the labels so far, -1 for none; out: the nearest centers */
+    int moves;             /* sums are of the rows whose label changes: with bounds always */
+    /* bounds on distances, for samples whose label they can keep; n_groups 0: none */
+    ptrdiff_t n_groups;
+    const int32_t *group;     /* (K,) of each center */
+    float *upper;             /* (n,) at least the distance to the sample's own center */
+    float *lower;             /* (n, G) at most the distance to any other center of each group */
+    int fresh;                /* the bounds hold nothing yet */
+    const float *drift;       /* (K,) at least what each center moved since then */
+    const float *group_drift; /* (G,) the largest drift of a group */
+    const float *other_drift; /* (K,) the largest drift of a center's group without itself */
+    const float *gap;         /* (K,) at most half the distance to the nearest other center */
+    double error;             /* squared distances that differ by more differ when computed, too */
+    /* outputs of distances() */
+    double *distance; /* (n,) squared distance of each sample to its center, or NULL */
+    /* made by prepare() */
+    const void *tables;
+} kmeans_job;
+
+/* Works on rows [begin, begin + n), n at most KMEANS_CHUNK, and adds to the lane's sums, which may be
+ * NULL. `scratch` is zero at first use. */
+typedef void (*kmeans_step)(const kmeans_job *, ptrdiff_t begin, ptrdiff_t n, void *scratch,
+                            double *sums);
+
+/* The leaf functions for one dtype and one instruction set. Sums of a lane, in doubles: those of the
+ * rows of each cluster (K, D), its weight (K,), the number of labels that changed, and with bounds
+ * how many pairs of a row and a group were searched. */
+typedef struct {
+    const char *name;
+    ptrdiff_t (*tables_bytes)(const kmeans_job *);
+    void (*prepare)(const kmeans_job *, void *tables);
+    ptrdiff_t (*scratch_bytes)(const kmeans_job *);
+    /* Writes labels; adds the rows to the sums, or the changes alone. */
+    kmeans_step chunk;
+    /* Adds to sums[0] the weighted squared distances of rows to the centers of their labels. */
+    kmeans_step distances;
+} kmeans_ops;
+
+enum { KMEANS_CHUNK = 512 };
+
+const kmeans_ops *fastem_kmeans_ops(int level, int is_double);
+
+#endif

@@ -1,0 +1,251 @@
+/* K-means E-step on one chunk of rows.
+ *
+ * A template on REAL and the vector width: see vec.h. Rows are taken in panels in which samples are
+ * contiguous, so that a vector holds VL samples of one feature. Each four centers meet a panel in
+ * registers, and what is kept of them is the smaller distance and its center: no distance is ever
+ * stored. chunk() below is the whole algorithm; kmeans/bounds.h has the one that skips rows.
+ */
+#include "kmeans/tile.h"
+
+#define scratch_t FN(scratch)
+
+typedef struct {
+    REAL *panel;     /* (D, PANEL) */
+    REAL *products;  /* CSR only: (K rounded up to VL,) distances of one row */
+    int32_t *list;   /* (KMEANS_CHUNK,) rows that may change their center, or do */
+    int32_t *some;   /* (KMEANS_CHUNK,) those of them that one group is to be searched for */
+    int32_t *own;    /* (KMEANS_CHUNK,) the group of the listed rows' centers */
+    float *least;    /* (KMEANS_CHUNK,) the smallest lower bound of each row */
+    REAL *norm;      /* (KMEANS_CHUNK,) |x|^2 of the listed rows, scaled */
+    REAL *best, *second; /* (KMEANS_CHUNK,) see nearest_t */
+    REAL *lanes;     /* (K, D + 1, VL) few sums: lane by lane, see add_panel */
+    int32_t *center; /* (KMEANS_CHUNK,) the nearest so far */
+} scratch_t;
+
+#include "kmeans/few.h"
+
+static ptrdiff_t FN(lay_scratch)(const kmeans_job *job, char *memory, scratch_t *s)
+{
+    char *p = memory;
+    s->panel = (REAL *)FN(take)(&p, job->n_features * PANEL * sizeof(REAL));
+    s->products = (REAL *)FN(take)(&p, FN(up)(job->n_clusters, VL) * sizeof(REAL));
+    s->list = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
+    s->some = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
+    s->own = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
+    s->least = (float *)FN(take)(&p, KMEANS_CHUNK * sizeof(float));
+    s->norm = (REAL *)FN(take)(&p, KMEANS_CHUNK * sizeof(REAL));
+    s->best = (REAL *)FN(take)(&p, KMEANS_CHUNK * sizeof(REAL));
+    s->second = (REAL *)FN(take)(&p, KMEANS_CHUNK * sizeof(REAL));
+    s->center = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
+    s->lanes = (REAL *)FN(take)(&p, FN(few_sums)(job) * VL * sizeof(REAL));
+    return p - memory;
+}
+
+static ptrdiff_t FN(scratch_bytes)(const kmeans_job *job)
+{
+    scratch_t s;
+    return FN(lay_scratch)(job, NULL, &s);
+}
+
+/* Adds a row times a weight to a cluster's sums. */
+ALWAYS_INLINE void FN(add_row)(const kmeans_job *job, ptrdiff_t row, double weight, ptrdiff_t k,
+                               double *sums)
+{
+    ptrdiff_t d = job->n_features;
+    double *restrict out = sums + k * d;
+    sums[job->n_clusters * d + k] += weight;
+    if (job->x) {
+        const REAL *restrict x = FN(row)(job, row);
+        for (ptrdiff_t i = 0; i < d; i++)
+            out[i] += weight * x[i];
+    } else
+        for (ptrdiff_t p = job->row_begin[row]; p < job->row_begin[row + 1]; p++)
+            out[job->columns[p]] += weight * ((const REAL *)job->values)[p];
+}
+
+ALWAYS_INLINE double FN(weight)(const kmeans_job *job, ptrdiff_t row)
+{
+    return job->sample_weight ? job->sample_weight[row] : 1;
+}
+
+/* Moves a row from the sums of its label's cluster to those of another. */
+ALWAYS_INLINE void FN(move_row)(const kmeans_job *job, ptrdiff_t row, int32_t new, double *sums)
+{
+    double weight = FN(weight)(job, row);
+    if (job->labels[row] >= 0)
+        FN(add_row)(job, row, -weight, job->labels[row], sums);
+    FN(add_row)(job, row, weight, new, sums);
+}
+
+/* Squared distance of a row to a center, in the data's own coordinates. */
+static double FN(distance_to)(const kmeans_job *job, ptrdiff_t row, ptrdiff_t k)
+{
+    ptrdiff_t d = job->n_features, i = 0;
+    const double *center = job->centers + k * d;
+    double parts[8] = {0}, sum = 0;
+    if (job->x) {
+        const REAL *x = FN(row)(job, row);
+        for (; i + 8 <= d; i += 8)
+            for (int l = 0; l < 8; l++) {
+                double gap = x[i + l] - center[i + l];
+                parts[l] += gap * gap;
+            }
+        for (; i < d; i++)
+            sum += (x[i] - center[i]) * (x[i] - center[i]);
+    } else {
+        sum = ((const tables_t *)job->tables)->squares[k];
+        for (ptrdiff_t p = job->row_begin[row]; p < job->row_begin[row + 1]; p++) {
+            double x = ((const REAL *)job->values)[p];
+            sum += x * (x - 2 * center[job->columns[p]]);
+        }
+        return sum > 0 ? sum : 0;
+    }
+    for (int l = 0; l < 8; l++)
+        sum += parts[l];
+    return sum;
+}
+
+static void FN(distances)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, void *memory,
+                          double *sums)
+{
+    (void)memory;
+    for (ptrdiff_t row = begin; row < begin + n; row++) {
+        double distance = FN(distance_to)(job, row, job->labels[row]);
+        if (job->distance)
+            job->distance[row] = distance;
+        sums[0] += FN(weight)(job, row) * distance;
+    }
+}
+
+#include "kmeans/bounds.h"
+
+/* The nearest center of a sparse row: all distances side by side. */
+static int32_t FN(nearest_sparse)(const kmeans_job *job, const tables_t *t, ptrdiff_t row,
+                                  REAL *products)
+{
+    ptrdiff_t width = FN(up)(job->n_clusters, VL), best = 0;
+    memcpy(products, t->by_feature, width * sizeof(REAL));
+    for (ptrdiff_t p = job->row_begin[row]; p < job->row_begin[row + 1]; p++) {
+        REAL x = ((const REAL *)job->values)[p] * t->scale;
+        const REAL *coef = t->by_feature + (job->columns[p] + 1) * width;
+        for (ptrdiff_t k = 0; k < width; k += VL)
+            FN(store)(products + k, FN(load)(products + k) + FN(load)(coef + k) * x);
+    }
+    for (ptrdiff_t k = 1; k < job->n_clusters; k++)
+        best = products[k] < products[best] ? k : best;
+    return (int32_t)best;
+}
+
+static void FN(add_rows)(const kmeans_job *job, ptrdiff_t first, ptrdiff_t rows,
+                         const int32_t *labels, double *sums)
+{
+    if (job->x && !job->sample_weight) {
+        ptrdiff_t d = job->n_features;
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const REAL *restrict x = FN(row)(job, first + r);
+            double *restrict out = sums + labels[r] * d;
+            for (ptrdiff_t i = 0; i < d; i++)
+                out[i] += x[i];
+            sums[job->n_clusters * d + labels[r]] += 1;
+        }
+        return;
+    }
+    for (ptrdiff_t r = 0; r < rows; r++)
+        FN(add_row)(job, first + r, FN(weight)(job, first + r), labels[r], sums);
+}
+
+/* Moves the rows of a chunk whose label changes to the sums of their new cluster. */
+static void FN(move_rows)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, scratch_t *s,
+                          double *sums)
+{
+    const int32_t *restrict labels = job->labels + begin, *restrict nearest = s->center;
+    ptrdiff_t count = 0;
+    for (ptrdiff_t first = 0; first < n; first += 16) {
+        ptrdiff_t last = first + 16 < n ? first + 16 : n;
+        int32_t differ = 0;
+        for (ptrdiff_t r = first; r < last; r++)
+            differ |= labels[r] ^ nearest[r];
+        for (ptrdiff_t r = first; differ && r < last; r++) {
+            s->list[count] = (int32_t)r;
+            count += labels[r] != nearest[r];
+        }
+    }
+    for (ptrdiff_t i = 0; i < count; i++)
+        FN(move_row)(job, begin + s->list[i], nearest[s->list[i]], sums);
+}
+
+/* Sets the labels of a chunk; returns how many changed. Where none did, nothing is written: with few
+ * features that is a good part of what goes through memory. */
+static ptrdiff_t FN(set_labels)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, scratch_t *s,
+                                double *sums)
+{
+    int32_t *restrict labels = job->labels + begin, changed = 0;
+    const int32_t *restrict nearest = s->center;
+    for (ptrdiff_t r = 0; r < n; r++)
+        changed += labels[r] != nearest[r];
+    if (changed && sums && job->moves)
+        FN(move_rows)(job, begin, n, s, sums);
+    if (changed)
+        memcpy(labels, nearest, n * sizeof(int32_t));
+    return changed;
+}
+
+/* Asks for the panel that comes next, so that memory is read while centers are compared. */
+static void FN(fetch_rows)(const kmeans_job *job, ptrdiff_t row)
+{
+    const char *rows = job->x + row * job->x_row;
+    if (row + PANEL <= job->n_samples)
+        for (ptrdiff_t at = 0; at < PANEL * job->x_row; at += 64)
+            PREFETCH(rows + at);
+}
+
+/* The nearest centers of a panel of rows. */
+static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t first,
+                            ptrdiff_t rows, scratch_t *s, int32_t *nearest)
+{
+    int32_t places[64]; /* in the table, which has the centers in their own order */
+    FN(pack)(job, t, first, NULL, rows, s->panel);
+    FN(fetch_rows)(job, first + PANEL);
+    FN(nearest)(job, t, s->panel, rows < PANEL ? places : nearest);
+    if (rows < PANEL)
+        memcpy(nearest, places, rows * sizeof(int32_t));
+}
+
+static void FN(chunk)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, void *memory,
+                      double *sums)
+{
+    const tables_t *t = job->tables;
+    int all_rows = sums && !job->moves;
+    ptrdiff_t changed, done, few = all_rows ? FN(few_sums)(job) : 0;
+    scratch_t s;
+    FN(lay_scratch)(job, memory, &s);
+    if (job->n_groups) {
+        FN(bounded_chunk)(job, t, begin, n, &s, sums);
+        return;
+    }
+    memset(s.lanes, 0, few * VL * sizeof(REAL));
+    done = FN(few_panels)(job, t, begin, n, few, &s);
+    if (all_rows && !few)
+        FN(add_rows)(job, begin, done, s.center, sums);
+    for (ptrdiff_t first = done; first < n; first += PANEL) {
+        ptrdiff_t rows = n - first < PANEL ? n - first : PANEL;
+        int32_t *nearest = s.center + first;
+        if (job->x)
+            FN(dense_panel)(job, t, begin + first, rows, &s, nearest);
+        else
+            for (ptrdiff_t r = 0; r < rows; r++)
+                nearest[r] = FN(nearest_sparse)(job, t, begin + first + r, s.products);
+        if (all_rows)
+            FN(add_rows)(job, begin + first, rows, nearest, sums);
+    }
+    if (few)
+        FN(add_lanes)(job, s.lanes, sums);
+    changed = FN(set_labels)(job, begin, n, &s, sums);
+    if (sums)
+        sums[job->n_clusters * (job->n_features + 1)] += (double)changed;
+}
+
+#undef tables_t
+#undef nearest_t
+#undef places_t
+#undef scratch_t

@@ -1,2 +1,0 @@
-#define KERNEL "kmeans_both.h"
-#include "isa_base.h"

@@ -1,2 +1,0 @@
-#define KERNEL "tokens_both.h"
-#include "isa_v4.h"

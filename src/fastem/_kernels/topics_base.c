@@ -1,2 +1,0 @@
-#define KERNEL "topics_both.h"
-#include "isa_base.h"

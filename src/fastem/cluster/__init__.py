@@ -1,0 +1,1 @@
+"""K-means: the hard limit of a mixture."""

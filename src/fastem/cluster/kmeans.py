@@ -1,0 +1,494 @@
+"""K-means, the hard limit of EM for a mixture of equal spheres; a drop-in for scikit-learn's."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import (
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.cluster import kmeans_plusplus
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.sparsefuncs import mean_variance_axis
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastem._base import (
+    EMEstimator,
+    check_sample_weight,
+    squarable,
+    unchanged_on_error,
+)
+from fastem._engine.threads import effective_n_jobs
+from fastem.cluster.lloyd import (
+    Block,
+    KMeansEM,
+    KMeansParams,
+    inertia_of,
+    labels_of,
+    useful_threads,
+)
+from fastem.cluster.watch import Printer, Restarts
+
+__all__ = ["KMeans"]
+
+
+class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EMEstimator):
+    r"""K-means clustering.
+
+    Minimises the inertia :math:`\sum_j w_j \min_k \|x_j - \mu_k\|^2`. The E-step assigns every
+    sample to its nearest center, the M-step moves the centers to the means of their samples (Lloyd
+    1982): EM for a mixture of equal spheres whose variance goes to 0 (Bishop 2006, *Pattern
+    Recognition and Machine Learning*, equations 9.2-9.4). Parameters, attributes and results are
+    those of :class:`sklearn.cluster.KMeans`, from the same start for the same `random_state`;
+    `n_jobs` is an addition.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters.
+    init : {'k-means++', 'random'}, callable or array-like, default='k-means++'
+        The first centers: drawn far from each other (Arthur & Vassilvitskii 2007); drawn from the
+        samples; ``init(X, n_clusters, random_state=...)``; or given, of shape (n_clusters,
+        n_features).
+    n_init : 'auto' or int, default='auto'
+        Number of starts, of which the one with the lowest inertia is kept. 'auto': 10 for 'random'
+        and a callable, else 1.
+    max_iter : int, default=300
+        Largest number of iterations of each start.
+    tol : float, default=1e-4
+        Stop when the squared shifts of the centers sum to no more than this times the mean variance
+        of the features; also when no label changes.
+    verbose : int, default=0
+        1 prints the inertia of each iteration.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the starts.
+    copy_x : bool, default=True
+        Dense data are centered during the fit, in a copy of X; with False in X itself, which is
+        put back up to rounding.
+    algorithm : {'lloyd', 'elkan'}, default='lloyd'
+        Both give the same result, in the same way: samples whose center cannot have changed are
+        passed over where that saves time (Hamerly 2010; Ding et al. 2015).
+    n_jobs : int, default=None
+        Number of threads. None and -1: all physical cores, or what OMP_NUM_THREADS and
+        threadpoolctl allow. The result has the same bits for every number.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray of shape (n_clusters, n_features)
+        Means of the clusters.
+    labels_ : ndarray of shape (n_samples,), int32
+        The nearest center of each sample.
+    inertia_ : float
+        Sum of the samples' squared distances to it, times their weights.
+    n_iter_ : int
+        Number of iterations of the best start.
+    converged_ : bool
+        Whether it converged.
+    lower_bound_ : float
+        Minus the inertia per unit weight that its last E-step saw, before the last M-step.
+    lower_bounds_ : list of float
+        The same at each iteration.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, if X had names that are all strings.
+
+    See Also
+    --------
+    fastem.GaussianMixture : Clusters with shapes, and probabilities in place of labels.
+    fastem.em.fit : The driver that fits this model, and yours.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import KMeans
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> kmeans = KMeans(n_clusters=2, random_state=0).fit(X)
+    >>> kmeans.labels_
+    array([1, 1, 1, 0, 0, 0], dtype=int32)
+    >>> kmeans.predict([[0, 0], [12, 3]])
+    array([1, 0], dtype=int32)
+    >>> kmeans.cluster_centers_
+    array([[10.,  2.],
+           [ 1.,  2.]])
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
+        "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        "copy_x": ["boolean"],
+        "algorithm": [StrOptions({"lloyd", "elkan"})],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        init="k-means++",
+        n_init="auto",
+        max_iter=300,
+        tol=1e-4,
+        verbose=0,
+        random_state=None,
+        copy_x=True,
+        algorithm="lloyd",
+        n_jobs=None,
+    ):
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.copy_x = copy_x
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # ---- fitting ---------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Find the clusters.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The samples, float32 or float64; other types are converted to float64. Dense data are
+            copied into C order, sparse ones into CSR, if they are not in it.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights: a sample of weight 2 counts as two equal samples. A start that is
+            given or a callable does not see them.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If an argument is invalid.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If some clusters have no sample, because too few samples differ.
+        """
+        with unchanged_on_error(self):
+            effective_n_jobs(self.n_jobs)  # complains before any work
+            X = validate_data(
+                self,
+                X,
+                accept_sparse="csr",
+                dtype=[np.float64, np.float32],
+                order="C",
+                copy=self.copy_x,
+                accept_large_sparse=False,
+            )
+            X = _canonical(X)
+            if X.shape[0] < self.n_clusters:
+                raise ValueError(
+                    f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}."
+                )
+            sample_weight = check_sample_weight(sample_weight, X)
+            self._n_init = self._check_n_init()  # scikit-learn's tests read it
+            init = self._check_init(X)
+            with _centered(X, self.copy_x) as mean:
+                best = self._fit(X, mean, sample_weight, init)
+            n_found = len(np.unique(best["labels_"]))
+        if n_found < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({n_found}) found smaller than "
+                f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=3,  # the caller of fit, which scikit-learn wraps
+            )
+        return self
+
+    def _fit(self, X, mean, sample_weight, init):
+        """Fit centered data; return the fitted attributes of the best start."""
+        n_threads = useful_threads(effective_n_jobs(self.n_jobs), X.shape, self.n_clusters)
+        block = Block(X, sample_weight, n_threads)
+        model = KMeansEM(self.tol * _mean_variance(X, block), X.dtype, n_threads)
+        restarts = Restarts(self, block, model, mean)
+        random_state = check_random_state(self.random_state)
+
+        def start(_):
+            block.reset()
+            centers = self._first_centers(
+                X, init, mean, sample_weight, random_state, self.n_clusters
+            )
+            return KMeansParams(centers, len(block.labels))
+
+        self._restarts = restarts
+        try:
+            watchers = [restarts, *([Printer(block, model)] if self.verbose else [])]
+            self._fit_em(
+                model,
+                [block],
+                start,
+                tol=0.0,
+                verbose=0,
+                n_init=self._n_init,
+                callbacks=watchers,
+                X=X,
+                sample_weight=sample_weight,
+            )
+            self._set_fitted(self._result_attributes(restarts.best))
+        finally:
+            del self._restarts
+        self._n_features_out = self.n_clusters
+        return restarts.attributes
+
+    def _attributes(self, params) -> dict[str, Any]:
+        return self._restarts.read(params)
+
+    def _check_n_init(self):
+        """Return the number of starts."""
+        if not (isinstance(self.init, str) or callable(self.init)):
+            if self.n_init not in ("auto", 1):
+                warnings.warn(
+                    "Explicit initial center position passed: performing only one init in "
+                    f"{type(self).__name__} instead of n_init={self.n_init}.",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+            return 1
+        if self.n_init != "auto":
+            return self.n_init
+        return 1 if isinstance(self.init, str) and self.init == "k-means++" else 10
+
+    def _check_init(self, X):
+        """Return `init`; an array is validated."""
+        if self.algorithm == "elkan" and self.n_clusters == 1:
+            warnings.warn(
+                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        if isinstance(self.init, str) or callable(self.init):
+            return self.init
+        init = check_array(self.init, dtype=X.dtype, copy=True, order="C")
+        self._check_centers(X, init)
+        return init
+
+    def _check_centers(self, X, centers):
+        if centers.shape[0] != self.n_clusters:
+            raise ValueError(
+                f"The shape of the initial centers {centers.shape} does not match the number of "
+                f"clusters {self.n_clusters}."
+            )
+        if centers.shape[1] != X.shape[1]:
+            raise ValueError(
+                f"The shape of the initial centers {centers.shape} does not match the number of "
+                f"features of the data {X.shape[1]}."
+            )
+
+    def _first_centers(self, X, init, mean, sample_weight, random_state, n_clusters):
+        """Return the first centers, with scikit-learn's random numbers."""
+        if isinstance(init, np.ndarray):
+            return init - mean
+        if callable(init):
+            centers = init(X, n_clusters, random_state=random_state)
+            centers = check_array(centers, dtype=X.dtype, copy=False, order="C")
+            self._check_centers(X, centers)
+            return centers
+        weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+        weight = weight.astype(X.dtype)
+        if init == "k-means++":
+            drawn = kmeans_plusplus(
+                squarable(X), n_clusters, sample_weight=weight, random_state=random_state
+            )[1]
+            rows = X[drawn]
+            return rows.toarray() if sp.issparse(rows) else rows
+        chance = weight / weight.sum()
+        rows = X[random_state.choice(X.shape[0], n_clusters, replace=False, p=chance)]
+        return rows.toarray() if sp.issparse(rows) else rows
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Find the clusters and return the label of each sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The samples.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            The nearest center of each sample.
+        """
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def fit_transform(self, X, y=None, sample_weight=None):
+        """Find the clusters and return the distances to their centers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The samples.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_samples, n_clusters)
+            Of each sample to each center.
+        """
+        return self.fit(X, sample_weight=sample_weight).transform(X)
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    def _validated(self, X):
+        check_is_fitted(self)
+        # As NumPy promotes: float32 only where both the centers and X are.
+        wide = self.cluster_centers_.dtype == np.float64
+        X = validate_data(
+            self,
+            X,
+            accept_sparse="csr",
+            reset=False,
+            dtype=np.float64 if wide else [np.float64, np.float32],
+            order="C",
+            accept_large_sparse=False,
+        )
+        if X.shape[1] != self.cluster_centers_.shape[1]:  # set by hand, or from an altered file
+            raise ValueError(
+                f"X has {X.shape[1]} features, but cluster_centers_ has "
+                f"{self.cluster_centers_.shape[1]}: fit again, or set the attribute"
+            )
+        return _canonical(X)
+
+    def predict(self, X):
+        """Return the nearest center of each sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            Numbers of the clusters.
+        """
+        X = self._validated(X)
+        return labels_of(X, self.cluster_centers_, effective_n_jobs(self.n_jobs))
+
+    def transform(self, X):
+        """Return the distance of each sample to each center.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_samples, n_clusters)
+            Euclidean distances.
+        """
+        return euclidean_distances(self._validated(X), self.cluster_centers_)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return minus the inertia of some samples.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The samples.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        score : float
+            Minus the sum of the squared distances to the nearest centers, times the weights.
+        """
+        X = self._validated(X)
+        sample_weight = check_sample_weight(sample_weight, X)
+        n_threads = effective_n_jobs(self.n_jobs)
+        labels = labels_of(X, self.cluster_centers_, n_threads)
+        return -inertia_of(X, self.cluster_centers_, labels, sample_weight, n_threads)
+
+    # ---- what scikit-learn's own tests reach for -------------------------------------------
+
+    def _init_centroids(
+        self,
+        X,
+        x_squared_norms,
+        init,
+        random_state,
+        sample_weight,
+        init_size=None,
+        n_centroids=None,
+    ):
+        """Return first centers."""
+        n_clusters = self.n_clusters if n_centroids is None else n_centroids
+        return self._first_centers(X, init, 0.0, sample_weight, random_state, n_clusters)
+
+
+def _canonical(X):
+    """Return X, or sparse data with every entry once: a sum of squares is not one of its parts."""
+    if sp.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
+class _centered:
+    """Subtracts its mean from a dense X within the block, which is given the mean."""
+
+    def __init__(self, X, copied):
+        self.X, self.copied = X, copied
+
+    def __enter__(self):
+        self.mean = np.zeros(self.X.shape[1], self.X.dtype)
+        if not sp.issparse(self.X):
+            self.mean = self.X.mean(axis=0)
+            self.X -= self.mean
+        return self.mean
+
+    def __exit__(self, *_):
+        if not (self.copied or sp.issparse(self.X)):
+            self.X += self.mean
+
+
+def _mean_variance(X, block):
+    """Return the mean of the features' variances."""
+    if sp.issparse(X):
+        return float(mean_variance_axis(X, axis=0)[1].mean())
+    return block.mean_square / X.shape[1]

@@ -1,0 +1,81 @@
+"""What watches a fit of k-means: it keeps the best start, and prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastem import em
+from fastem.cluster.lloyd import inertia_of, labels_of, shift
+
+__all__ = ["Printer", "Restarts"]
+
+
+class Restarts(em.Callback):
+    """Reads off the labels and the inertia of each start, and keeps the best by these.
+
+    The driver compares what the last E-steps saw, before the last M-step.
+    """
+
+    def __init__(self, estimator, block, model, mean):
+        self.block, self.model, self.mean = block, model, mean
+        self.best: Any = None
+        self.attributes: dict[str, Any] = {}
+        self.params = None  # of which `attributes` are
+
+    def on_init_end(self, init, result):
+        """Compare this start with the best."""
+        attributes = self._read(result.params, settled=result.params.n_changed == 0)
+        if self.best is None or (
+            attributes["inertia_"] < self.attributes["inertia_"]
+            and not _same_clusters(attributes["labels_"], self.attributes["labels_"])
+        ):
+            self.best, self.attributes, self.params = result, attributes, result.params
+
+    def read(self, params):
+        """Return the fitted attributes of some parameters."""
+        return self.attributes if params is self.params else self._read(params, settled=False)
+
+    def _read(self, params, settled):
+        """Return them; the block's labels are the right ones already if it is settled."""
+        X, n_threads, centers = self.block.X, self.model.n_threads, params.centers
+        labels = self.block.labels.copy() if settled else labels_of(X, centers, n_threads)
+        inertia = inertia_of(X, centers, labels, self.block.sample_weight, n_threads)
+        return {
+            "cluster_centers_": centers + self.mean,
+            "labels_": labels,
+            "inertia_": inertia,
+        }
+
+
+def _same_clusters(labels, others):
+    """Return whether two labellings differ in the names of the clusters alone."""
+    name = np.zeros(labels.max() + 1, dtype=others.dtype)
+    name[labels] = others
+    return np.array_equal(name[labels], others)
+
+
+class Printer(em.Callback):
+    """Prints progress in scikit-learn's words, which people's log parsers know."""
+
+    def __init__(self, block, model):
+        self.block, self.model = block, model
+
+    def on_init_begin(self, init):
+        """Say that the first centers are there."""
+        print("Initialization complete")
+        self.params = None
+
+    def on_iteration_end(self, state):
+        """Print the inertia, and why the fit stops."""
+        number = state.iteration - 1
+        print(f"Iteration {number}, inertia {-state.lower_bound * self.block.total_weight}.")
+        before, self.params = self.params, state.params
+        if state.params.n_changed == 0:
+            print(f"Converged at iteration {number}: strict convergence.")
+        elif before is not None and self.model.converged(before, state.params):
+            print(
+                f"Converged at iteration {number}: center shift {shift(before, state.params)} "
+                f"within tolerance {self.model.tol}."
+            )

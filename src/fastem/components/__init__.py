@@ -1,0 +1,1 @@
+"""Component families: log-densities, statistics under responsibilities, estimates, starts."""

@@ -1,0 +1,1 @@
+"""Mixtures: components under one set of weights."""

@@ -1,0 +1,330 @@
+"""What the mixtures share: the course of a fit, and what is read off a fitted one."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from sklearn.base import DensityMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
+from fastem._engine.threads import effective_n_jobs
+
+__all__ = ["Mixture", "check_start", "check_weights"]
+
+
+def check_start(name, value, shape):
+    """Return a given start as float64, or say what is wrong in scikit-learn's words."""
+    value = check_array(
+        value, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=f"{name}_init"
+    )
+    if value.shape != shape:
+        raise ValueError(
+            f"The parameter '{name}' should have the shape of {shape}, but got {value.shape}"
+        )
+    return value
+
+
+def check_weights(weights, n_components):
+    single = getattr(weights, "dtype", None) == np.float32
+    weights = check_start("weights", weights, (n_components,))
+    if np.any(weights < 0) or np.any(weights > 1):
+        raise ValueError(
+            "The parameter 'weights' should be in the range [0, 1], but got max value "
+            f"{weights.min():.5f}, min value {weights.max():.5f}"
+        )
+    if abs(1 - weights.sum()) > (1e-6 if single else 1e-8):
+        raise ValueError(
+            "The parameter 'weights' should be normalized, "
+            f"but got sum(weights) = {weights.sum():.5f}"
+        )
+    return weights
+
+
+class Mixture(DensityMixin, EMEstimator):
+    """Base of the mixtures.
+
+    Beside what :class:`EMEstimator` asks for, a subclass has the parameters `n_components`,
+    `n_init`, `warm_start`, `random_state` and `n_jobs`, the attribute `weights_`, and the methods:
+
+    - ``_read(X)``: X for `fit`, validated;
+    - ``_validated(X)``: X for a fitted mixture, validated;
+    - ``_problem(X, sample_weight)``: the model, a block for it, and a function that returns the
+      first parameters of a restart;
+    - ``_params()``: the fitted parameters, as the model has them;
+    - ``_rows(X, output)``: 'labels', 'log_prob' or 'responsibilities' of validated samples;
+    - ``_draw(counts, random_state)``: so many samples of each component, in that order;
+    - ``_n_parameters()``: the number of free parameters.
+    """
+
+    # ---- fitting ---------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples, float32 or float64; other types are converted to float64. Sparse, or with
+            NaN for what is missing, where the class says so.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights: a sample of weight 2 counts as two equal samples. The start
+            uses them too, but draws its random numbers per row.
+
+        Returns
+        -------
+        self : object
+            The fitted mixture.
+
+        Raises
+        ------
+        ValueError
+            If an argument is invalid, or the samples do not fit the model.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the best restart did not converge within `max_iter` iterations.
+        """
+        self._fit(X, y, sample_weight)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit the mixture and return the most probable component of each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Component labels, equal to ``fit(X).predict(X)``.
+        """
+        X = self._fit(X, y, sample_weight)
+        return self._rows(X, "labels")
+
+    def _fit(self, X, y, sample_weight):
+        """Fit; return the validated X."""
+        with unchanged_on_error(self):
+            effective_n_jobs(self.n_jobs)  # complains before any work
+            X = self._read(X)
+            sample_weight = check_sample_weight(sample_weight, X)
+            self._check_n_components(X, sample_weight)
+            resume = self.warm_start and hasattr(self, "converged_")
+            model, block, start = self._problem(X, sample_weight)
+            result = self._fit_em(
+                model,
+                [block],
+                lambda init: self._params() if resume else start(),
+                n_init=1 if resume else self.n_init,
+                lower_bound=self.lower_bound_ if resume else -np.inf,
+                X=X,
+                y=y,
+                sample_weight=sample_weight,
+            )
+        if not result.converged and self.max_iter > 0:
+            warnings.warn(
+                "Best performing initialization did not converge. Try different init parameters, "
+                "or increase max_iter, tol, or check for degenerate data.",
+                ConvergenceWarning,
+                stacklevel=4,  # the caller of fit, which scikit-learn wraps
+            )
+        return X
+
+    def _check_n_components(self, X, sample_weight):
+        n_samples = X.shape[0] if sample_weight is None else np.count_nonzero(sample_weight)
+        if n_samples < self.n_components:
+            raise ValueError(
+                "Expected n_samples >= n_components "
+                f"but got n_components = {self.n_components}, n_samples = {n_samples}"
+                + ("" if sample_weight is None else " of positive sample_weight")
+            )
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    def predict(self, X):
+        """Return the most probable component of each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int64
+            Component labels.
+        """
+        return self._rows(self._validated(X), "labels")
+
+    def predict_proba(self, X):
+        """Return the responsibilities: each component's posterior probability for each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        responsibilities : ndarray of shape (n_samples, n_components)
+            Rows sum to 1.
+        """
+        return self._rows(self._validated(X), "responsibilities")
+
+    def score_samples(self, X):
+        """Return the log-density of each sample, of discrete data the log-probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            Natural logarithms of the density.
+        """
+        return self._rows(self._validated(X), "log_prob")
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the mean log-density per sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the mean.
+
+        Returns
+        -------
+        log_likelihood : float
+            The mean.
+        """
+        return self._score(X, sample_weight)[0]
+
+    def _score(self, X, sample_weight):
+        """Return the mean log-density and the total weight."""
+        X = self._validated(X)
+        sample_weight = check_sample_weight(sample_weight, X)
+        log_prob = self._rows(X, "log_prob")
+        if sample_weight is None:
+            return float(np.mean(log_prob, dtype=np.float64)), X.shape[0]
+        return float(np.average(log_prob, weights=sample_weight)), sample_weight.sum()
+
+    def bic(self, X, sample_weight=None):
+        """Return the Bayesian information criterion (Schwarz 1978) on X; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; their sum is the number of samples.
+
+        Returns
+        -------
+        bic : float
+            -2 log-likelihood + (number of free parameters) log n_samples.
+        """
+        score, total = self._score(X, sample_weight)
+        return -2 * score * total + self._n_parameters() * math.log(total)
+
+    def aic(self, X, sample_weight=None):
+        """Return Akaike's information criterion (1974) on X; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; their sum is the number of samples.
+
+        Returns
+        -------
+        aic : float
+            -2 log-likelihood + 2 (number of free parameters).
+        """
+        score, total = self._score(X, sample_weight)
+        return -2 * score * total + 2 * self._n_parameters()
+
+    def sample(self, n_samples=1):
+        """Draw samples from the fitted mixture.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of samples.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64
+            The samples, sorted by component.
+        y : ndarray of shape (n_samples,), int64
+            The components that they were drawn from.
+        """
+        return self._sample(n_samples)
+
+    def _sample(self, n_samples, **settings):
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "
+                "sample."
+            )
+        rng = check_random_state(self.random_state)
+        weights = np.asarray(self.weights_, dtype=np.float64)
+        if self.weights_.dtype != np.float64:
+            weights /= weights.sum()  # the rounded ones may sum to more than 1
+        counts = rng.multinomial(n_samples, weights)
+        X = self._draw(counts, rng, **settings)
+        return X.astype(np.float64, copy=False), np.repeat(np.arange(len(counts)), counts)
+
+    # ---- what a subclass has ---------------------------------------------------------------
+
+    @abstractmethod
+    def _read(self, X) -> Any:
+        """Return X, validated, and set what is known of its features."""
+
+    @abstractmethod
+    def _validated(self, X) -> Any:
+        """Return X, validated for a fitted mixture."""
+
+    @abstractmethod
+    def _problem(self, X, sample_weight) -> tuple[Any, Any, Any]:
+        """Return the model, the block and a function that returns first parameters."""
+
+    @abstractmethod
+    def _params(self) -> Any:
+        """Return the fitted parameters in the driver's form."""
+
+    @abstractmethod
+    def _rows(self, X, output) -> np.ndarray:
+        """Return 'labels', 'log_prob' or 'responsibilities' of validated samples."""
+
+    @abstractmethod
+    def _draw(self, counts, random_state, **settings) -> np.ndarray:
+        """Return so many samples of each component, one component after another."""
+
+    @abstractmethod
+    def _n_parameters(self) -> int:
+        """Return the number of free parameters."""

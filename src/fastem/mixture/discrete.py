@@ -1,0 +1,537 @@
+"""Mixtures of discrete distributions by EM: Bernoulli, binomial, categorical, multinomial, Poisson.
+
+One class each, alike but for the distribution; :mod:`fastem.mixture.gaussian` is their continuous
+sibling.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from fastem.components import discrete
+from fastem.mixture.discrete_base import (
+    DiscreteMixture,
+    documented,
+    one_prior,
+    refuse,
+    refuse_fractions,
+    two_priors,
+    whole_numbers,
+)
+
+__all__ = [
+    "BernoulliMixture",
+    "BinomialMixture",
+    "CategoricalMixture",
+    "MultinomialMixture",
+    "PoissonMixture",
+]
+
+_MOST_CATEGORIES = 1 << 16
+
+
+@documented
+class BernoulliMixture(DiscreteMixture):
+    r"""Mixture of independent Bernoulli variables, for binary data.
+
+    The probability of a sample is :math:`p(x) = \sum_k \pi_k \prod_j p_{kj}^{x_j}
+    (1 - p_{kj})^{1 - x_j}` (Bishop 2006, *Pattern Recognition and Machine Learning*, section 9.3.3,
+    equations 9.47-9.60).
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components.
+    binarize : float, default=None
+        What is greater counts as 1, all else as 0; None: X must be binary.
+    probabilities_init : array-like of shape (n_components, n_features), default=None
+        First probabilities of a 1, in [0, 1].
+    probability_prior : float or (float, float), default=0.0
+        Pseudo-counts added to the ones and to the zeros of every feature and component: a
+        Beta(1 + a, 1 + b) prior, MAP. 0 is maximum likelihood.
+    {parameters}
+
+    Attributes
+    ----------
+    probabilities_ : ndarray of shape (n_components, n_features)
+        Probabilities of a 1.
+    {attributes}
+
+    Notes
+    -----
+    NaN is a value that is missing at random: what is not observed has no factor. A sample without
+    any value has log-probability 0 and the weights for responsibilities. A feature without any
+    value is refused by `fit`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import BernoulliMixture
+    >>> X = [[1, 1, 0], [1, 1, 0], [1, np.nan, 0], [0, 0, 1], [0, 0, np.nan]]
+    >>> mixture = BernoulliMixture(2, random_state=0).fit(X)
+    >>> int(mixture.predict([[1, 1, np.nan]])[0]) == int(mixture.predict(X)[0])
+    True
+    >>> np.sort(mixture.weights_).round(3)
+    array([0.4, 0.6])
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **DiscreteMixture._parameter_constraints,
+        "binarize": [Real, None],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        binarize=None,
+        probabilities_init=None,
+        probability_prior=0.0,
+        weights_init=None,
+        fixed_weights=False,
+        weight_prior=0.0,
+        tol=1e-5,
+        max_iter=1000,
+        n_init=1,
+        init_params="random_from_data",
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+    ):
+        self._keep(locals())
+
+    def _read(self, X, **settings):
+        X = super()._read(X, **settings)
+        if self.binarize is None:
+            return X
+        return np.where(np.isnan(X), X, self.binarize < X).astype(X.dtype, copy=False)
+
+    def _family(self):
+        prior = two_priors("probability_prior", self.probability_prior, "two, (ones, zeros)")
+        return discrete.Binomial(np.ones(self.n_features_in_), prior)
+
+    def _check(self, contents):
+        remedy = ": pass binarize, or see BinomialMixture and PoissonMixture for counts"
+        expected = "0, 1 or NaN"
+        refuse(contents.lowest < 0, contents.lowest, expected, remedy)
+        refuse(contents.highest > 1, contents.highest, expected, remedy)
+        refuse_fractions(contents, expected, remedy)
+
+    def _draw_from(self, values, count, random_state):
+        return random_state.binomial(1, values, size=(count, len(values)))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = tags.input_tags.categorical = self.binarize is None
+        return tags
+
+
+@documented
+class BinomialMixture(DiscreteMixture):
+    r"""Mixture of independent binomial variables: successes in a known number of trials.
+
+    The probability of a sample is :math:`p(x) = \sum_k \pi_k \prod_j \binom{n_j}{x_j} p_{kj}^{x_j}
+    (1 - p_{kj})^{n_j - x_j}`.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components.
+    n_trials : int or array-like of shape (n_features,), default=1
+        Number of trials n: the largest value that a feature can have.
+    probabilities_init : array-like of shape (n_components, n_features), default=None
+        First probabilities of a success, in [0, 1].
+    probability_prior : float or (float, float), default=0.0
+        Pseudo-counts added to the successes and to the failures of every feature and component: a
+        Beta(1 + a, 1 + b) prior, MAP. 0 is maximum likelihood.
+    {parameters}
+
+    Attributes
+    ----------
+    probabilities_ : ndarray of shape (n_components, n_features)
+        Probabilities of a success.
+    n_trials_ : ndarray of shape (n_features,), int64
+        Number of trials of each feature.
+    {attributes}
+
+    Notes
+    -----
+    Successes need not be integers: the Gamma function then stands for the factorials. NaN is a
+    value that is missing at random, as in :class:`BernoulliMixture`. The mixture of one feature is
+    identifiable only if n is at least 2 K - 1 (Teicher 1963, *Identifiability of finite mixtures*,
+    Annals of Mathematical Statistics 34:1265).
+
+    Examples
+    --------
+    Two coins (Do & Batzoglou 2008, *What is the expectation maximization algorithm?*, Nature
+    Biotechnology 26:897): each of five rounds tosses one of them ten times.
+
+    >>> import warnings
+    >>> from fastem import BinomialMixture
+    >>> heads = [[5], [9], [8], [4], [7]]
+    >>> def coins(n_iter):
+    ...     mixture = BinomialMixture(2, n_trials=10, probabilities_init=[[0.6], [0.5]],
+    ...                               weights_init=[0.5, 0.5], fixed_weights=True,
+    ...                               max_iter=n_iter, tol=0)
+    ...     with warnings.catch_warnings():
+    ...         warnings.simplefilter("ignore")  # that it has not converged
+    ...         return mixture.fit(heads)
+    >>> coins(1).probabilities_.ravel().round(6).tolist()
+    [0.713012, 0.581339]
+    >>> coins(10).probabilities_.ravel().round(6).tolist()
+    [0.796744, 0.519659]
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **DiscreteMixture._parameter_constraints,
+        "n_trials": [Interval(Integral, 1, None, closed="left"), "array-like"],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        n_trials=1,
+        probabilities_init=None,
+        probability_prior=0.0,
+        weights_init=None,
+        fixed_weights=False,
+        weight_prior=0.0,
+        tol=1e-5,
+        max_iter=1000,
+        n_init=1,
+        init_params="random_from_data",
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+    ):
+        self._keep(locals())
+
+    def _learn(self, n_features, contents):
+        self.n_trials_ = whole_numbers("n_trials", self.n_trials, n_features)
+
+    def _family(self):
+        prior = two_priors(
+            "probability_prior", self.probability_prior, "two, (successes, failures)"
+        )
+        return discrete.Binomial(self.n_trials_, prior)
+
+    def _check(self, contents):
+        super()._check(contents)
+        bad = contents.highest > self.n_trials_
+        n = self.n_trials_[np.argmax(bad)]
+        refuse(bad, contents.highest, f"at most n_trials={n} successes", ": pass a larger n_trials")
+
+    def _draw_from(self, values, count, random_state):
+        return random_state.binomial(self.n_trials_, values, size=(count, len(values)))
+
+
+@documented
+class CategoricalMixture(DiscreteMixture):
+    r"""Mixture of independent categorical variables: latent class analysis.
+
+    The probability of a sample is :math:`p(x) = \sum_k \pi_k \prod_j p_{k j x_j}` (Goodman 1974,
+    *Exploratory latent structure analysis*, Biometrika 61:215).
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components.
+    n_categories : int or array-like of shape (n_features,), default=None
+        Number of categories C of each feature, whose values are 0, ..., C - 1; None: one more than
+        the largest value in `fit`.
+    probabilities_init : array-like of shape (n_components, n_features, n_most), default=None
+        First probabilities of the categories, as `probabilities_`.
+    probability_prior : float, default=0.0
+        Pseudo-count added to every category of every feature and component: a Dirichlet prior with
+        this plus 1, MAP. 0 is maximum likelihood.
+    {parameters}
+
+    Attributes
+    ----------
+    probabilities_ : ndarray of shape (n_components, n_features, n_most)
+        Probabilities of the categories, n_most being the largest number of them; those that a
+        feature lacks have 0.
+    n_categories_ : ndarray of shape (n_features,), int64
+        Number of categories of each feature.
+    {attributes}
+
+    Notes
+    -----
+    NaN is a value that is missing at random, as in :class:`BernoulliMixture`. A category that did
+    not occur in `fit` has probability 0 without a prior; a sample that no component can give has
+    log-probability -inf and responsibilities 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import CategoricalMixture
+    >>> X = [[0, 2], [0, 2], [0, 1], [1, 0], [1, 0], [1, np.nan]]
+    >>> mixture = CategoricalMixture(2, random_state=0).fit(X)
+    >>> labels = mixture.predict(X)
+    >>> bool(np.all(labels[:3] == labels[0]) and np.all(labels[3:] != labels[0]))
+    True
+    >>> mixture.probabilities_[labels[0]].round(3)
+    array([[1.   , 0.   , 0.   ],
+           [0.   , 0.333, 0.667]])
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **DiscreteMixture._parameter_constraints,
+        "n_categories": [Interval(Integral, 1, None, closed="left"), "array-like", None],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        n_categories=None,
+        probabilities_init=None,
+        probability_prior=0.0,
+        weights_init=None,
+        fixed_weights=False,
+        weight_prior=0.0,
+        tol=1e-5,
+        max_iter=1000,
+        n_init=1,
+        init_params="random_from_data",
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+    ):
+        self._keep(locals())
+
+    def _learn(self, n_features, contents):
+        if self.n_categories is not None:
+            self.n_categories_ = whole_numbers("n_categories", self.n_categories, n_features)
+        elif not (self.warm_start and hasattr(self, "converged_")):
+            super()._check(contents)
+            refuse_fractions(contents, "categories 0, 1, 2, ...")
+            bad = contents.highest >= _MOST_CATEGORIES
+            remedy = ": number them from 0, for example with OrdinalEncoder"
+            refuse(bad, contents.highest, f"categories below {_MOST_CATEGORIES}", remedy)
+            self.n_categories_ = contents.highest.astype(np.int64) + 1
+
+    def _family(self):
+        prior = one_prior("probability_prior", self.probability_prior)
+        return discrete.Categorical(self.n_categories_, prior)
+
+    def _check(self, contents):
+        super()._check(contents)
+        refuse_fractions(contents, "categories 0, 1, 2, ...")
+        bad = contents.highest >= self.n_categories_
+        last = self.n_categories_[np.argmax(bad)] - 1
+        refuse(
+            bad,
+            contents.highest,
+            f"categories up to {last}",
+            ": pass n_categories",
+        )
+
+    def _draw_from(self, values, count, random_state):
+        values = values / values.sum(axis=1, keepdims=True)  # float32 rounds
+        chance = random_state.uniform(size=(count, len(values)))
+        at_most = self.n_categories_ - 1
+        X = np.empty((count, len(values)))
+        for j, probabilities in enumerate(values):
+            X[:, j] = np.searchsorted(np.cumsum(probabilities), chance[:, j], side="right")
+        return np.minimum(X, at_most)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = True
+        return tags
+
+
+@documented
+class MultinomialMixture(DiscreteMixture):
+    r"""Mixture of multinomials: counts of words, say, given their total in each sample.
+
+    The probability of a sample is :math:`p(x) = \sum_k \pi_k \frac{(\sum_j x_j)!}{\prod_j x_j!}
+    \prod_j p_{kj}^{x_j}` (Nigam et al. 2000, *Text classification from labeled and unlabeled
+    documents using EM*, Machine Learning 39:103, equations 3-5). In contrast to
+    :class:`fastem.PLSA`, all words of a document come from one topic.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components.
+    probabilities_init : array-like of shape (n_components, n_features), default=None
+        First probabilities of the features; rows sum to 1.
+    probability_prior : float, default=0.0
+        Pseudo-count added to every feature of every component: a Dirichlet prior with this plus 1,
+        MAP. 0 is maximum likelihood.
+    {parameters}
+
+    Attributes
+    ----------
+    probabilities_ : ndarray of shape (n_components, n_features)
+        Probabilities of the features; rows sum to 1.
+    {attributes}
+
+    Notes
+    -----
+    X may be a sparse matrix. Counts need not be integers: the Gamma function then stands for the
+    factorials. NaN is refused: without one of the counts their total is not known, and the
+    probability of the others depends on it. A sample whose counts are all 0 has log-probability 0
+    and the weights for responsibilities.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import MultinomialMixture
+    >>> X = np.array([[3, 2, 0, 0], [2, 3, 0, 0], [0, 0, 4, 1], [0, 0, 1, 4]])
+    >>> mixture = MultinomialMixture(2, random_state=0).fit(X)
+    >>> mixture.probabilities_[mixture.predict(X)].round(2)
+    array([[0.5, 0.5, 0. , 0. ],
+           [0.5, 0.5, 0. , 0. ],
+           [0. , 0. , 0.5, 0.5],
+           [0. , 0. , 0.5, 0.5]])
+    """
+
+    _allow_nan, _sparse = False, True
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        probabilities_init=None,
+        probability_prior=0.0,
+        weights_init=None,
+        fixed_weights=False,
+        weight_prior=0.0,
+        tol=1e-5,
+        max_iter=1000,
+        n_init=1,
+        init_params="random_from_data",
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+    ):
+        self._keep(locals())
+
+    def sample(self, n_samples=1, n_trials=1):
+        """Draw samples from the fitted mixture.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of samples.
+        n_trials : int, default=1
+            The total of each sample, which the mixture does not model.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64
+            The samples, sorted by component.
+        y : ndarray of shape (n_samples,), int64
+            The components that they were drawn from.
+        """
+        return self._sample(n_samples, n_trials=n_trials)
+
+    def _family(self):
+        prior = one_prior("probability_prior", self.probability_prior)
+        return discrete.Multinomial(self.n_features_in_, prior)
+
+    def _learn(self, n_features, contents):
+        if not np.any(contents.highest > 0):
+            raise ValueError("X has no count above 0: there is nothing to fit")
+
+    def _draw_from(self, values, count, random_state, n_trials=1):
+        return random_state.multinomial(n_trials, values / values.sum(), size=count)
+
+
+@documented
+class PoissonMixture(DiscreteMixture):
+    r"""Mixture of independent Poisson variables, for counts.
+
+    The probability of a sample is :math:`p(x) = \sum_k \pi_k \prod_j e^{-\lambda_{kj}}
+    \lambda_{kj}^{x_j} / x_j!` (Hasselblad 1969, *Estimation of finite mixtures of distributions
+    from the exponential family*, JASA 64:1459).
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components.
+    rates_init : array-like of shape (n_components, n_features), default=None
+        First rates, at least 0.
+    rate_prior : float or (float, float), default=0.0
+        Pseudo-counts of events and of samples that they occurred in, added to every feature and
+        component: a Gamma prior of shape 1 + a and rate b, MAP. 0 is maximum likelihood.
+    {parameters}
+
+    Attributes
+    ----------
+    rates_ : ndarray of shape (n_components, n_features)
+        Rates: the mean counts.
+    {attributes}
+
+    Notes
+    -----
+    X may be a sparse matrix. Counts need not be integers: the Gamma function then stands for the
+    factorials. NaN is a value that is missing at random, as in :class:`BernoulliMixture`.
+
+    Examples
+    --------
+    Deaths of women of eighty and more in The Times, by day, 1910-1912 (Hasselblad 1969): 162 days
+    without any, 267 with one, and so on.
+
+    >>> import numpy as np
+    >>> from fastem import PoissonMixture
+    >>> days = [162, 267, 271, 185, 111, 61, 27, 8, 3, 1]
+    >>> deaths = np.arange(10).reshape(-1, 1)
+    >>> mixture = PoissonMixture(2, weights_init=[0.3, 0.7], rates_init=[[1], [2.5]], tol=1e-14,
+    ...                          max_iter=10_000).fit(deaths, sample_weight=days)
+    >>> round(mixture.score(deaths, sample_weight=days) * sum(days), 6)
+    -1989.94586
+    >>> mixture.weights_.round(4), mixture.rates_.ravel().round(3)
+    (array([0.3599, 0.6401]), array([1.256, 2.663]))
+    """
+
+    _values, _sparse = "rates", True
+    _parameter_constraints: ClassVar[dict] = {
+        **{
+            name.replace("probabilities", "rates").replace("probability", "rate"): constraint
+            for name, constraint in DiscreteMixture._parameter_constraints.items()
+        },
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        rates_init=None,
+        rate_prior=0.0,
+        weights_init=None,
+        fixed_weights=False,
+        weight_prior=0.0,
+        tol=1e-5,
+        max_iter=1000,
+        n_init=1,
+        init_params="random_from_data",
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+    ):
+        self._keep(locals())
+
+    def _family(self):
+        prior = two_priors("rate_prior", self.rate_prior, "two, (events, samples)")
+        return discrete.Poisson(self.n_features_in_, prior)
+
+    def _draw_from(self, values, count, random_state):
+        return random_state.poisson(values, size=(count, len(values)))

@@ -1,0 +1,297 @@
+"""What the estimators of discrete mixtures share: all but the distributions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastem._engine.threads import effective_n_jobs
+from fastem.components import discrete
+from fastem.components.discrete import Block, Contents, DiscreteEM, DiscreteParams
+from fastem.mixture.base import Mixture, check_start, check_weights
+
+__all__ = [
+    "DiscreteMixture",
+    "documented",
+    "one_prior",
+    "refuse",
+    "refuse_fractions",
+    "two_priors",
+    "whole_numbers",
+]
+
+_PARAMETERS = """\
+    weights_init : array-like of shape (n_components,), default=None
+        First weights; None: equal ones, or those of the random responsibilities.
+    fixed_weights : bool, default=False
+        Keep the weights as they are at the start.
+    weight_prior : float, default=0.0
+        Pseudo-count added to every component's weight: a Dirichlet prior with this plus 1, MAP. 0
+        is maximum likelihood.
+    tol : float, default=1e-5
+        EM stops when the mean log-likelihood per sample changes by less than this.
+    max_iter : int, default=1000
+        Largest number of EM iterations; 0 only computes the start.
+    n_init : int, default=1
+        Number of restarts; the one with the largest bound is kept.
+    init_params : {'random_from_data', 'random'}, default='random_from_data'
+        How the first parameters are chosen: between those of a random sample, another for each
+        component, and those of all samples; or from random responsibilities.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start and of `sample`.
+    warm_start : bool, default=False
+        Go on from the last fit; then `n_init` is 1.
+    verbose : int, default=0
+        1 prints each restart and every `verbose_interval`-th iteration, 2 also times and bounds.
+    verbose_interval : int, default=10
+        Number of iterations between two lines.
+    n_jobs : int, default=None
+        Number of threads; None and -1: all physical cores. The bits of the result do not depend
+        on it.
+"""
+_ATTRIBUTES = """\
+    weights_ : ndarray of shape (n_components,)
+        Weights of the components; they sum to 1.
+    converged_ : bool
+        Whether the best restart converged.
+    n_iter_ : int
+        Number of its iterations.
+    lower_bound_ : float
+        Its last mean log-likelihood per sample (with priors, plus their log-density up to a
+        constant, by the number of samples).
+    lower_bounds_ : list of float
+        The same at each of its iterations.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, if X had names that are all strings.
+"""
+
+
+def documented(cls):
+    """Put the parameters and attributes that all classes have into a class's docstring."""
+    if cls.__doc__ is not None:  # python -OO has none
+        cls.__doc__ = cls.__doc__.replace("    {parameters}\n", _PARAMETERS)
+        cls.__doc__ = cls.__doc__.replace("    {attributes}\n", _ATTRIBUTES)
+    return cls
+
+
+class DiscreteMixture(Mixture):
+    """What the classes below share; each names its own parameters, checks and draws its data."""
+
+    _values: ClassVar[str] = "probabilities"  # the family's parameters: values_ and values_init
+    _allow_nan: ClassVar[bool] = True
+    _sparse: ClassVar[bool] = False
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "probabilities_init": ["array-like", None],
+        "probability_prior": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "weights_init": ["array-like", None],
+        "fixed_weights": ["boolean"],
+        "weight_prior": [Interval(Real, 0, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions({"random_from_data", "random"})],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+    }
+
+    def _keep(self, parameters):
+        """Set the parameters that __init__ was given: its locals()."""
+        for name in self._get_param_names():
+            setattr(self, name, parameters[name])
+
+    # ---- what a family has of its own ------------------------------------------------------
+
+    def _learn(self, n_features, contents):
+        """Set what the family has beside its parameters."""
+
+    @abstractmethod
+    def _family(self) -> Any:
+        """Return the family, of module discrete."""
+
+    def _check(self, contents):
+        """Raise ValueError unless the data are the family's."""
+        refuse(contents.lowest < 0, contents.lowest, "counts, at least 0")
+
+    # ---- fitting ---------------------------------------------------------------------------
+
+    def _read(self, X, *, reset=True, dtype=(np.float64, np.float32)):
+        X = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=list(dtype),
+            accept_sparse="csr" if self._sparse else False,
+            ensure_all_finite="allow-nan" if self._allow_nan else True,
+        )
+        if sp.issparse(X) and not (X.has_canonical_format and np.all(X.data)):
+            X = X.copy()
+            X.sum_duplicates()
+            X.eliminate_zeros()
+        return X
+
+    def _problem(self, X, sample_weight):
+        contents = Contents.of(X, sample_weight)
+        if not contents.observed.all():
+            raise ValueError(
+                f"X has only NaN in feature {int(np.argmin(contents.observed))}"
+                + ("" if sample_weight is None else ", where sample_weight is above 0")
+                + ": drop it, for it tells nothing"
+            )
+        self._learn(X.shape[1], contents)
+        self._check(contents)
+        family, k = self._family(), self.n_components
+        weights = None if self.weights_init is None else check_weights(self.weights_init, k)
+        values = self._check_values_init(family)
+        fixed = None
+        if self.fixed_weights:
+            fixed = np.full(k, 1 / k) if weights is None else weights
+            if self.warm_start and hasattr(self, "converged_"):
+                fixed = self._params().weights
+        block = Block.of(family, X, sample_weight, k, contents)
+        model = DiscreteEM(family, self.weight_prior, fixed, effective_n_jobs(self.n_jobs), X.dtype)
+        random_state = check_random_state(self.random_state)
+
+        def start():
+            if weights is not None and values is not None:
+                return DiscreteParams(weights, values, X.dtype)
+            drawn = discrete.start(self.init_params, model, block, k, random_state)
+            return DiscreteParams(
+                drawn.weights if weights is None else weights,
+                drawn.values if values is None else values,
+                X.dtype,
+            )
+
+        return model, block, start
+
+    def _check_values_init(self, family):
+        """Return the given parameters, validated, or None."""
+        given = getattr(self, f"{self._values}_init")
+        if given is None:
+            return None
+        shape = (self.n_components, *family.shape)
+        values = check_start(self._values, given, shape)
+        most = np.inf if self._values == "rates" else 1.0
+        if np.any(values < 0) or np.any(values > most):
+            raise ValueError(
+                f"{self._values}_init must be in [0, {most}], got values from {values.min():.6g} "
+                f"to {values.max():.6g}"
+            )
+        family.check_sums(values)
+        return values
+
+    def _attributes(self, params) -> dict[str, Any]:
+        return {
+            "weights_": params.weights.astype(params.dtype),
+            f"{self._values}_": params.values.astype(params.dtype),
+        }
+
+    def _params(self):
+        weights = np.asarray(self.weights_, dtype=np.float64)
+        values = np.asarray(getattr(self, f"{self._values}_"), dtype=np.float64)
+        expected = (len(weights), *self._family().shape)
+        if values.shape != expected:
+            raise ValueError(
+                f"{self._values}_ is {values.shape}, but weights_ and the features need "
+                f"{expected}: fit again, or set the attribute"
+            )
+        return DiscreteParams(weights, values, np.asarray(self.weights_).dtype)
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    def _validated(self, X):
+        check_is_fitted(self)
+        # As NumPy promotes: float32 only where both the model and X are.
+        wide = np.asarray(self.weights_).dtype == np.float64
+        return self._read(X, reset=False, dtype=[np.float64] if wide else [np.float64, np.float32])
+
+    def _rows(self, X, output):
+        contents = Contents.of(X)
+        self._check(contents)
+        params = self._params()
+        block = Block.of(self._family(), X, None, len(params.weights), contents)
+        rows = discrete.rows(params, block, output, effective_n_jobs(self.n_jobs))
+        return rows if output == "labels" else rows.astype(X.dtype, copy=False)
+
+    def _draw(self, counts, random_state, **settings):
+        params = self._params()
+        parts = [
+            self._draw_from(values, count, random_state, **settings)
+            for values, count in zip(params.values, counts.tolist(), strict=True)
+        ]
+        return np.vstack(parts)
+
+    @abstractmethod
+    def _draw_from(self, values, count, random_state) -> Any:
+        """Return (count, n_features) samples of one component."""
+
+    def _n_parameters(self):
+        k = len(self.weights_)
+        return k * self._family().n_free + (0 if self.fixed_weights else k - 1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse, tags.input_tags.allow_nan = self._sparse, self._allow_nan
+        tags.input_tags.positive_only = True
+        return tags
+
+
+def refuse(bad, values, expected, remedy=""):
+    """Raise ValueError if a feature is bad, with the value that shows it."""
+    if np.any(bad):
+        feature = int(np.argmax(bad))
+        sign = "Negative values in data: " if values[feature] < 0 else ""
+        raise ValueError(
+            f"{sign}X must hold {expected}, got {values[feature]:.6g} in feature {feature}{remedy}"
+        )
+
+
+def refuse_fractions(contents, expected, remedy=""):
+    """Raise ValueError if a feature has values that are not integers."""
+    if not contents.whole.all():
+        feature = int(np.argmin(contents.whole))
+        raise ValueError(
+            f"X must hold {expected}, got values that are not integers in feature {feature}{remedy}"
+        )
+
+
+def two_priors(name, prior, meaning):
+    """Return a prior of two pseudo-counts, given as two numbers or as one for both."""
+    pair = np.asarray(prior, dtype=np.float64)
+    if pair.shape not in ((), (2,)) or not np.all(np.isfinite(pair)) or np.any(pair < 0):
+        raise ValueError(f"{name} must be a number or {meaning}, at least 0, got {prior!r}")
+    return tuple(np.broadcast_to(pair, 2).tolist())
+
+
+def one_prior(name, prior):
+    """Return a prior of one pseudo-count."""
+    if not isinstance(prior, Real):
+        raise ValueError(f"{name} must be one number for this mixture, got {prior!r}")
+    return float(prior)
+
+
+def whole_numbers(name, value, n_features):
+    """Return a parameter of one positive integer for each feature, or one for all, as (D,)."""
+    numbers = np.asarray(value)
+    whole = numbers.dtype.kind in "iu" or (
+        numbers.dtype.kind == "f" and np.all(numbers == np.floor(numbers))
+    )
+    if numbers.shape not in ((), (n_features,)) or not whole or np.any(numbers < 1):
+        raise ValueError(
+            f"{name} must be an integer of at least 1, or {n_features} of them, one for each "
+            f"feature of X, got {value!r}"
+        )
+    return np.broadcast_to(numbers, n_features).astype(np.int64)

@@ -1,0 +1,316 @@
+"""Gaussian mixture by EM, a drop-in for scikit-learn's."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastem._engine.threads import effective_n_jobs
+from fastem.components import gaussian
+from fastem.components.gaussian import GaussianEM, GaussianParams
+from fastem.components.gaussian_start import check_precisions, initial_responsibilities, moments_of
+from fastem.mixture.base import Mixture, check_start, check_weights
+
+__all__ = ["GaussianMixture"]
+
+
+class GaussianMixture(Mixture):
+    r"""Gaussian mixture fitted by expectation-maximisation.
+
+    The density is :math:`p(x) = \sum_k \alpha_k \, \mathcal{N}(x \mid \mu_k, \Sigma_k)`. The
+    E-step computes the responsibilities
+
+    .. math:: \gamma_{jk} = \frac{\alpha_k \mathcal{N}(x_j \mid \mu_k, \Sigma_k)}{
+        \sum_l \alpha_l \mathcal{N}(x_j \mid \mu_l, \Sigma_l)}
+
+    and the M-step the weights, means and covariances of the samples weighted by them (Bishop
+    2006, *Pattern Recognition and Machine Learning*, equations 9.23-9.27). Parameters,
+    attributes and results are those of :class:`sklearn.mixture.GaussianMixture`; `n_jobs` and
+    `sample_weight` are additions.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        Each component has its own covariance matrix; all share one; each has its own diagonal
+        one; each has its own single variance.
+    tol : float, default=1e-3
+        EM stops when the mean log-likelihood per sample changes by less than this.
+    reg_covar : float, default=1e-6
+        Added to the diagonal of the covariances, in squared units of X; it keeps them positive.
+    max_iter : int, default=100
+        Largest number of EM iterations; 0 only computes the start.
+    n_init : int, default=1
+        Number of restarts; the one with the largest bound is kept.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+        How the first responsibilities are chosen. For 'kmeans' scikit-learn's :class:`KMeans
+        <sklearn.cluster.KMeans>` runs first, which copies X twice meanwhile; the others need no
+        memory that grows with X.
+    weights_init : array-like of shape (n_components,), default=None
+        First weights, in place of those from `init_params`.
+    means_init : array-like of shape (n_components, n_features), default=None
+        First means.
+    precisions_init : array-like, default=None
+        First precisions (inverse covariances), shaped as `precisions_`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start and of `sample`.
+    warm_start : bool, default=False
+        Go on from the last fit; then `n_init` is 1.
+    verbose : int, default=0
+        1 prints each restart and every `verbose_interval`-th iteration, 2 also times and bounds.
+    verbose_interval : int, default=10
+        Number of iterations between two lines.
+    n_jobs : int, default=None
+        Number of threads. None and -1: all physical cores, or what OMP_NUM_THREADS and
+        threadpoolctl allow. The result has the same bits for every number.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        Weights of the components; they sum to 1.
+    means_ : ndarray of shape (n_components, n_features)
+        Means of the components.
+    covariances_ : ndarray
+        Covariances, of shape (n_components, n_features, n_features) for 'full', (n_features,
+        n_features) for 'tied', (n_components, n_features) for 'diag', (n_components,) for
+        'spherical'.
+    precisions_ : ndarray
+        Inverses of the covariances, same shape.
+    precisions_cholesky_ : ndarray
+        Upper triangular U with precision = U U^T; for 'diag' and 'spherical' the square roots.
+    converged_ : bool
+        Whether the best restart converged.
+    n_iter_ : int
+        Number of its iterations.
+    lower_bound_ : float
+        Its last mean log-likelihood per sample.
+    lower_bounds_ : list of float
+        Its mean log-likelihood per sample at each iteration.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, if X had names that are all strings.
+
+    See Also
+    --------
+    fastem.em.fit : The driver that fits this model, and yours.
+
+    Notes
+    -----
+    Differences from scikit-learn: covariances are summed about the means, so data far from zero
+    lose no digits; for float32 data everything but the densities themselves is computed in
+    float64; no array of shape (n_samples, n_components) is made.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import GaussianMixture
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> gm = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> gm.means_
+    array([[10.,  2.],
+           [ 1.,  2.]])
+    >>> gm.predict([[0, 0], [12, 3]])
+    array([1, 0])
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(gaussian.KINDS))],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions({"kmeans", "random", "random_from_data", "k-means++"})],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        tol=1e-3,
+        reg_covar=1e-6,
+        max_iter=100,
+        n_init=1,
+        init_params="kmeans",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_jobs = n_jobs
+
+    # ---- fitting ---------------------------------------------------------------------------
+
+    def _read(self, X):
+        return validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+
+    def _problem(self, X, sample_weight):
+        given = self._check_start(X.shape[1])
+        block = gaussian.Block.of(X, sample_weight)
+        model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, self._n_threads(X))
+        if self.covariance_type == "full":
+            gaussian.keep_freed_memory(self.n_components, X.shape[1])
+        random_state = check_random_state(self.random_state)
+        return model, block, lambda: self._start(model, block, given, random_state)
+
+    def _start(self, model, block, given, random_state):
+        """Return the first parameters; those in `given` take the place of estimated ones."""
+        if all(part is not None for part in given):
+            weights, means, precisions = given
+            return GaussianParams.from_precisions(
+                weights, means, precisions, self.covariance_type, model.dtype
+            )
+        responsibilities = initial_responsibilities(
+            self.init_params, self.n_components, block, random_state
+        )
+        moments = moments_of(responsibilities, self.n_components, block, model)
+        return self._start_from(model, block, given, moments)
+
+    def _start_from(self, model, block, given, moments):
+        """Return the first parameters: those that the moments give, unless `given`."""
+        weights, means, precisions = given
+        if weights is None:
+            # Over all samples, also when only some have a responsibility: as scikit-learn does.
+            weights = model.component_weights(moments) / block.total_weight
+        if precisions is not None:
+            means = model.means(moments) if means is None else means
+            return GaussianParams.from_precisions(
+                weights, means, precisions, self.covariance_type, model.dtype
+            )
+        estimated = model.estimate(moments)
+        means = estimated.means if means is None else means
+        return estimated._replace(weights=weights, means=means)
+
+    def _attributes(self, params) -> dict[str, Any]:
+        try:
+            return self._attributes_as(params.dtype, params)
+        except OverflowError:  # a variance of float32 data may not fit
+            return self._attributes_as(np.dtype(np.float64), params)
+
+    def _attributes_as(self, dtype, params) -> dict[str, Any]:
+        """Return the attributes of some parameters, or raise OverflowError if one does not fit."""
+        chol, kind, n_threads = (
+            params.precisions_cholesky, self.covariance_type, effective_n_jobs(self.n_jobs)
+        )  # fmt: skip
+
+        def cast(value):
+            if value.dtype != dtype and not gaussian.fits(value, dtype):
+                raise OverflowError
+            return value.astype(dtype, copy=False)
+
+        # One is made after the other, so that of float32 data none but U is there in float64, too.
+        return {
+            "weights_": cast(params.weights),
+            "means_": cast(params.means),
+            "covariances_": cast(gaussian.covariances_of(params, kind, n_threads)),
+            "precisions_": cast(gaussian.precisions_of(chol, kind)),
+            "precisions_cholesky_": cast(chol),
+        }
+
+    def _params(self):
+        """Return the fitted parameters in the driver's form."""
+        covariances = getattr(self, "covariances_", None)  # not there if set by hand
+        return GaussianParams.of(self.weights_, self.means_, covariances, self.precisions_cholesky_)
+
+    def _check_start(self, n_features):
+        """Return the given start (weights, means, precisions), validated; None where not given."""
+        k, d = self.n_components, n_features
+        return (
+            None if self.weights_init is None else check_weights(self.weights_init, k),
+            None if self.means_init is None else check_start("means", self.means_init, (k, d)),
+            None
+            if self.precisions_init is None
+            else check_precisions(self.precisions_init, self.covariance_type, k, d),
+        )
+
+    def _n_threads(self, X):
+        n_samples, n_features = X.shape
+        return gaussian.useful_threads(
+            effective_n_jobs(self.n_jobs),
+            n_samples,
+            n_features,
+            self.n_components,
+            self.covariance_type,
+        )
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    def _validated(self, X):
+        check_is_fitted(self)
+        # As NumPy promotes: float32 only where both the model and X are.
+        wide = np.asarray(self.means_).dtype == np.float64
+        return validate_data(
+            self, X, reset=False, dtype=np.float64 if wide else [np.float64, np.float32]
+        )
+
+    def _rows(self, X, output):
+        """Return 'labels', 'log_prob' or 'responsibilities' of validated samples."""
+        return gaussian.rows(X, self._params(), self.covariance_type, output, self._n_threads(X))
+
+    def _draw(self, counts, random_state, **settings):
+        d, kind = self.means_.shape[1], self.covariance_type
+        parts = []
+        for k, count in enumerate(counts):
+            mean, covariance = self.means_[k], self.covariances_
+            covariance = covariance if kind == "tied" else covariance[k]
+            if kind in ("full", "tied"):
+                parts.append(random_state.multivariate_normal(mean, covariance, int(count)))
+            else:
+                noise = random_state.standard_normal(size=(count, d))
+                parts.append(mean + noise * np.sqrt(covariance))
+        return np.vstack(parts)
+
+    # ---- what scikit-learn's own tests reach for -------------------------------------------
+
+    def _n_parameters(self):
+        """Return the number of free parameters."""
+        k, d = self.means_.shape
+        covariance = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2}
+        covariance |= {"diag": k * d, "spherical": k}
+        return covariance[self.covariance_type] + k * d + k - 1
+
+    def _initialize(self, X, resp):
+        """Set the parameters that responsibilities give."""
+        block = gaussian.Block.of(X, None)
+        model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, 1)
+        given = (self.weights_init, self.means_init, self.precisions_init)
+        moments = model.given_moments(np.asarray(resp, dtype=np.float64), block)
+        self._set_fitted(self._attributes(self._start_from(model, block, given, moments)))
+
+    def _set_parameters(self, params):
+        """Set weights, means, covariances and precisions_cholesky."""
+        self._set_fitted(self._attributes(GaussianParams.of(*params)))

@@ -1,0 +1,1 @@
+"""Topic models: PLSA, latent Dirichlet allocation, Gaussian LDA."""

@@ -1,0 +1,338 @@
+"""What topic models share: blocks of documents, sums by word, and what is read off topics."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
+
+from fastem._engine import arrays
+from fastem._kernels import topics as kernel
+
+__all__ = ["Documents", "TopicModel", "TopicSums", "Topics", "padded"]
+
+_MOST_COUNTS = 2**31 - 1  # in one block, whose counts have int32 positions
+
+
+class TopicSums:
+    """Expected counts of words in topics: a statistic that adds.
+
+    Parameters
+    ----------
+    values : ndarray of shape (W, width) or (V, width)
+    word_id : ndarray of shape (W,), int32, or None
+        The words that the rows belong to; None if they are all V words.
+    n_words : int
+        V.
+    """
+
+    __slots__ = ("n_words", "values", "word_id")
+
+    def __init__(self, values, word_id, n_words):
+        self.values, self.word_id, self.n_words = values, word_id, n_words
+
+    def dense(self):
+        """Return the sums of all words, (V, width); not a copy if they are stored so."""
+        if self.word_id is None:
+            return self.values
+        values = arrays.zeros((self.n_words, self.values.shape[1]), self.values.dtype)
+        values[self.word_id] = self.values
+        return values
+
+    def copy(self):
+        """Return sums of all words that may be changed without changing these."""
+        values = self.dense()
+        values = arrays.copy(values) if values is self.values else values
+        return TopicSums(values, None, self.n_words)
+
+    def add(self, other):
+        """Add other sums to these, which are of all words, in place."""
+        if other.word_id is None:
+            self.values += other.values
+        else:
+            kernel.add_rows(self.values, other.word_id, other.values)
+
+    def __add__(self, other):
+        total = self.copy()
+        total.add(other)
+        return total
+
+    def __sub__(self, other):
+        return self + -1 * other
+
+    def __mul__(self, factor):
+        return TopicSums(self.values * self.values.dtype.type(factor), self.word_id, self.n_words)
+
+    __rmul__ = __mul__
+
+
+class Topics(NamedTuple):
+    """Topics that need not be normalised: p(w|z) = (sums + prior) / totals."""
+
+    sums: np.ndarray  # (V, width) expected counts of words in topics
+    totals: np.ndarray  # (K,) float64
+    prior: Any  # pseudo-count of a word in a topic: a number, or (V, width) of the sums' dtype
+    beta: float = 1.0  # inverse temperature of the E-step that gave them
+    priors: Any = None  # what LDA learned with them
+
+    @property
+    def scale(self):
+        """1 / totals, (width,); 0 for a topic without any word, which no document has."""
+        scale = np.zeros(self.sums.shape[1])
+        np.divide(1, self.totals, out=scale[: len(self.totals)], where=self.totals > 0)
+        return scale.astype(self.sums.dtype)
+
+    def counts(self):
+        """Return sums + prior, (V, width); a new array."""
+        return self.sums + np.asarray(self.prior, self.sums.dtype)
+
+    def components(self):
+        """Return sums + prior, by topic, (K, V)."""
+        return np.ascontiguousarray(self.counts()[:, : len(self.totals)].T)
+
+    def probabilities(self):
+        """Return p(w|z), (V, K); a topic without any word has equal ones."""
+        k = len(self.totals)
+        word_topic = self.counts()[:, :k] * self.scale[:k]
+        word_topic[:, self.totals == 0] = 1 / len(self.sums)
+        return word_topic
+
+
+class Documents:
+    """A block of documents: their counts, laid out for the kernels, and their topics.
+
+    Parameters
+    ----------
+    X : csr_array of shape (D, V), canonical, float32 or float64
+    sample_weight : ndarray of shape (D,) or None
+
+    Attributes
+    ----------
+    counts : Counts
+    n_tokens : ndarray of shape (D,)
+    doc_topic : ndarray of shape (D, width)
+        The documents' topics, which the E-step moves on: they belong to the documents.
+    spare : ndarray of shape (D, width)
+        Where it writes the next ones.
+    relax : float
+        The share of over-relaxation that the documents stand.
+    n_visits : int
+        Number of E-steps that a model counted.
+    """
+
+    def __init__(self, X, sample_weight=None):
+        self.n_docs, self.n_words = X.shape
+        self.counts = kernel.Counts(
+            X.indptr.astype(np.int64),
+            X.indices.astype(np.int32, copy=False),
+            X.data,
+            None if sample_weight is None else np.ascontiguousarray(sample_weight),
+        )
+        self.doc_topic: Any = None  # until an E-step
+        self.sample_weight = sample_weight
+        self.n_tokens = X @ np.ones(self.n_words)
+        weights = np.ones(self.n_docs) if sample_weight is None else sample_weight
+        self.total_weight = float(weights @ self.n_tokens)
+
+    @classmethod
+    def blocks(cls, X, sample_weight, batch_size=None):
+        """Return documents in blocks of about `batch_size`, or as few as can be, and their rows.
+
+        A block takes every n-th document, so that a sorted corpus makes blocks that are alike.
+        """
+        n_blocks = -(-X.shape[0] // batch_size) if batch_size else -(-X.nnz // _MOST_COUNTS)
+        if n_blocks <= 1:
+            return [cls(X, sample_weight)], [slice(None)]
+        rows = [slice(first, None, n_blocks) for first in range(n_blocks)]
+        weights = [None if sample_weight is None else sample_weight[row] for row in rows]
+        return [cls(X[row], w) for row, w in zip(rows, weights, strict=True)], rows
+
+    def set_topics(self, doc_topic):
+        """Set the documents' topics, padded."""
+        self.doc_topic = doc_topic
+        self.spare = arrays.empty(doc_topic.shape, doc_topic.dtype)
+        self.relax, self.n_visits, self._last = 1.0, 0, None
+
+    def room(self, width, dtype):
+        """Return what the documents' topics are written to from scratch: the last ones, or zeros.
+
+        New pages cost as much as a few updates of a short document.
+        """
+        if self.doc_topic is None:
+            self.set_topics(arrays.zeros((self.n_docs, width), dtype))
+        return self.doc_topic
+
+    def swap(self):
+        """Let the documents' next topics be their topics."""
+        self.doc_topic, self.spare = self.spare, self.doc_topic
+
+    def last_topics(self):
+        """Return the documents' topics after the last E-step, before it was over-relaxed."""
+        if self._last is None:  # it was not
+            self._last = arrays.copy(self.doc_topic)
+        return self._last
+
+    def empty_sums(self, topics):
+        """Return uninitialised sums of this block's words."""
+        word_id, (n_words, width) = self.counts.word_id, topics.shape
+        if 2 * len(word_id) < n_words:
+            values = arrays.empty((len(word_id), width), topics.dtype)
+            return TopicSums(values, word_id, n_words)
+        # Few rows more than needed: written in place, the words that do not occur stay 0.
+        make = arrays.empty if len(word_id) == n_words else arrays.zeros
+        return TopicSums(make((n_words, width), topics.dtype), None, n_words)
+
+
+def padded(rows, n_topics, dtype):
+    """Return (n, K) rows with the kernel's width, zeros past K."""
+    out = arrays.zeros((len(rows), kernel.width(n_topics, np.dtype(dtype))), dtype)
+    out[:, :n_topics] = rows
+    return out
+
+
+class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """What is read off topics, and the door for counts. A subclass is an estimator.
+
+    Its ``components_`` of shape (n_components, n_features) order the words of a topic.
+    """
+
+    def _validated(self, X, *, reset, dtype=None):
+        """Return X as canonical CSR with real counts, of the given dtype if there is one."""
+        X = validate_data(
+            self,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32] if dtype is None else dtype,
+            accept_large_sparse=True,
+        )
+        if not reset and hasattr(self, "components_"):
+            n_words = self.components_.shape[1]  # may have been set by hand, or by an altered file
+            if X.shape[1] != n_words:
+                raise ValueError(
+                    f"X has {X.shape[1]} features, but components_ has {n_words}: fit again, or "
+                    "set the attribute"
+                )
+        X = sp.csr_array(X)
+        check_non_negative(X, f"{type(self).__name__}: a count of X")
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        return X
+
+    def top_words(self, feature_names=None, n=10):
+        """Return the most probable words of each topic.
+
+        Parameters
+        ----------
+        feature_names : array-like of shape (n_features,), default=None
+            The words; None: ``feature_names_in_``, or the columns' numbers.
+        n : int, default=10
+            Number of words.
+
+        Returns
+        -------
+        words : list of list
+            For each topic, its words by falling probability.
+        """
+        check_is_fitted(self)
+        n_words = self.components_.shape[1]
+        if feature_names is None:
+            feature_names = getattr(self, "feature_names_in_", range(n_words))
+        if len(feature_names) != n_words:
+            raise ValueError(f"feature_names must have {n_words} entries, got {len(feature_names)}")
+        return [[feature_names[word] for word in topic] for topic in self._top(n)]
+
+    def _top(self, n):
+        """Return the columns of the n most probable words of each topic, (K, n)."""
+        return np.argsort(-self.components_, axis=1, kind="stable")[:, :n]
+
+    def coherence(self, X, *, measure="umass", n=10):
+        """Return how often the top words of a topic occur in the same documents.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Counts of a reference corpus: the training corpus, or a larger one.
+        measure : {'umass', 'npmi'}, default='umass'
+            'umass': mean of log (D(v, w) + 1) / D(w) over pairs in which w is the more probable
+            word (Mimno et al. 2011, *Optimizing semantic coherence in topic models*, equation 1,
+            divided by the number of pairs); 0 is best. 'npmi': mean of the normalised pointwise
+            mutual information, from -1 (never together) to 1 (always), a document being the window
+            (Bouma 2009; Röder, Both & Hinneburg 2015). D counts documents.
+        n : int, default=10
+            Number of words of each topic.
+
+        Returns
+        -------
+        coherence : ndarray of shape (n_components,)
+            Higher is better. Pairs with a word that X does not have are left out; nan where none
+            is left.
+        """
+        check_is_fitted(self)
+        if measure not in ("umass", "npmi"):
+            raise ValueError(f"measure must be 'umass' or 'npmi', got {measure!r}")
+        if n < 2:
+            raise ValueError(f"n must be >= 2 to have pairs of words, got {n!r}")
+        X = self._validated(X, reset=False)
+        occurs = sp.csc_array((X > 0).astype(np.float64))
+        return np.array([_coherence(occurs[:, words], measure) for words in self._top(n)])
+
+    def inverse_transform(self, doc_topic):
+        """Return the word probabilities of documents.
+
+        Parameters
+        ----------
+        doc_topic : array-like of shape (n_samples, n_components)
+            p(z|d).
+
+        Returns
+        -------
+        doc_word : ndarray of shape (n_samples, n_features)
+            p(w|d).
+        """
+        check_is_fitted(self)
+        doc_topic = check_array(doc_topic, dtype=[np.float64, np.float32], input_name="doc_topic")
+        if doc_topic.shape[1] != len(self.components_):
+            raise ValueError(
+                f"doc_topic must have one column for each of the {len(self.components_)} topics, "
+                f"got {doc_topic.shape[1]}"
+            )
+        totals = self.components_.sum(axis=1, keepdims=True)
+        equal = np.full_like(self.components_, 1 / self.components_.shape[1])
+        return doc_topic @ np.divide(self.components_, totals, out=equal, where=totals > 0)
+
+    @property
+    def _n_features_out(self):
+        return len(self.components_)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.positive_only = True
+        return tags
+
+
+def _coherence(occurs, measure):
+    """Return one topic's coherence from the documents (D, n) that each of its words occurs in."""
+    together = (occurs.T @ occurs).toarray()
+    alone, n_docs = together.diagonal(), occurs.shape[0]
+    later, earlier = np.tril_indices(len(alone), -1)  # earlier: the more probable word
+    known = (alone[later] > 0) & (alone[earlier] > 0)
+    later, earlier = later[known], earlier[known]
+    if len(later) == 0:
+        return np.nan
+    both = together[later, earlier]
+    if measure == "umass":
+        return np.log((both + 1) / alone[earlier]).mean()
+    # Words that never meet have -1, words that are in every document 1: the limits.
+    npmi = np.where(both == 0, -1.0, 1.0)
+    some = (both > 0) & (both < n_docs)
+    probability = both[some] / n_docs
+    independent = alone[later][some] * alone[earlier][some] / n_docs**2
+    npmi[some] = np.log(probability / independent) / -np.log(probability)
+    return npmi.mean()

@@ -1,0 +1,146 @@
+"""PLSA's E-step and M-step: the model that the driver fits, and how a fit begins."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastem._engine.statistics import Statistics
+from fastem._kernels import topics as kernel
+from fastem.topics.documents import Documents, Topics, padded
+
+__all__ = ["PLSAEM", "random_start"]
+
+
+class PLSAEM:
+    """E-step and M-step of PLSA (see :class:`fastem.em.Model`) on blocks of documents.
+
+    Parameters
+    ----------
+    n_topics : int
+    doc_prior, word_prior : float
+        Pseudo-counts.
+    n_threads : int
+    beta : float, default=1.0
+        Inverse temperature: the E-step then sees p(w|z)^beta and p(z|d)^beta.
+    relax : float, default=0.0
+        Over-relaxation in :meth:`replace`: what rises rises by 1 + relax times as much.
+    momentum : float, default=0.0
+        There, too: what documents' topics rose since the last visit is added so often.
+    """
+
+    def __init__(
+        self, n_topics, doc_prior, word_prior, n_threads, beta=1.0, relax=0.0, momentum=0.0
+    ):
+        self.n_topics, self.n_threads = n_topics, n_threads
+        self.doc_prior, self.word_prior = float(doc_prior), float(word_prior)
+        self.beta, self.relax, self.momentum = beta, relax, momentum
+
+    def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:
+        """Return the expected counts of words in topics; move the documents' topics on."""
+        sums = block.empty_sums(topics.sums)
+        total, totals = self._sum(topics, block, sums, bound)
+        return Statistics(bound=total, weight=block.total_weight, word_topic=sums, totals=totals)
+
+    def replace(self, topics, block, old, total, *, bound=True) -> Statistics:
+        """Replace a block's old statistics in the total by new ones, over-relaxed; return them."""
+        sums, steps = old.word_topic, (block.relax * self.relax, block.relax * self.momentum)
+        value, changes = self._sum(
+            topics, block, sums, bound,
+            total.word_topic.values, *steps, block.last_topics(),
+        )  # fmt: skip
+        if bound:
+            factor = 0.7 if value < old.bound else 1.05
+            block.relax = min(1.0, max(0.25, factor * block.relax))
+        total.bound += value - old.bound
+        total.totals = total.totals + changes
+        return Statistics(
+            bound=value, weight=old.weight, word_topic=sums, totals=old.totals + changes
+        )
+
+    def _sum(self, topics, block, sums, bound, *replacing):
+        """Write the sums of a block and its next topics; return the bound and the totals."""
+        log_likelihood = np.empty(block.n_docs) if bound else None
+        seen, doc_topic = self._tempered(topics), self._powered(block.doc_topic)
+        totals = kernel.e_step(
+            block.counts, doc_topic, seen.sums, seen.scale, block.spare, log_likelihood,
+            sums.values, self.n_topics, seen.prior, self.doc_prior, self.n_threads, *replacing,
+        )  # fmt: skip
+        block.swap()
+        if log_likelihood is None:
+            return 0.0, totals
+        if block.sample_weight is not None:
+            log_likelihood *= block.sample_weight
+        # spare: the topics of documents that the E-step saw
+        log_prior = self._log_prior_of(block.spare, self.doc_prior)
+        return log_likelihood.sum() / self.beta + log_prior, totals
+
+    def fold_in(self, topics, block, max_sweeps, tol):
+        """Move the documents' topics on until they change by less than `tol` in sum."""
+        seen = self._tempered(topics)
+        # One at a time where the documents' topics need a power before each.
+        at_once, rounds = (max_sweeps, 1) if self.beta == 1 else (1, max_sweeps)
+        for _ in range(rounds):
+            kernel.documents(
+                block.counts, self._powered(block.doc_topic), seen.sums, seen.scale, block.spare,
+                None, self.n_topics, seen.prior, self.doc_prior, self.n_threads, at_once, tol,
+            )  # fmt: skip
+            block.swap()
+            if np.abs(block.doc_topic - block.spare).sum(axis=1).max() < tol:
+                break
+
+    def log_likelihood(self, topics, block):
+        """Return sum_w n_dw log p(w|d) of each document, (D,)."""
+        log_likelihood = np.empty(block.n_docs)
+        kernel.documents(
+            block.counts, block.doc_topic, topics.sums, topics.scale, None, log_likelihood,
+            self.n_topics, topics.prior, 0.0, self.n_threads,
+        )  # fmt: skip
+        return log_likelihood
+
+    def score(self, topics, blocks, unseen):
+        """Return the mean log-likelihood per token of other counts of the blocks' documents."""
+        total = 0.0
+        for block, other in zip(blocks, unseen, strict=True):
+            other.doc_topic = block.doc_topic
+            total += self.log_likelihood(topics, other).sum()
+        return total / sum(other.total_weight for other in unseen)
+
+    def _tempered(self, topics):
+        """Return the topics to the power of beta."""
+        if self.beta == 1:
+            return topics
+        sums = padded(topics.probabilities() ** self.beta, self.n_topics, topics.sums.dtype)
+        return Topics(sums, np.ones(self.n_topics), 0.0)
+
+    def _powered(self, doc_topic):
+        """Return the documents' topics to the power of beta."""
+        return doc_topic if self.beta == 1 else doc_topic**self.beta
+
+    def m_step(self, statistics: Statistics) -> Topics:
+        """Return p(w|z) (Hofmann 2001, equation 4), with the prior's pseudo-counts."""
+        sums = statistics.word_topic.dense()
+        totals = statistics.totals + self.word_prior * len(sums)
+        return Topics(sums, totals, self.word_prior, self.beta)
+
+    def log_prior(self, topics) -> float:
+        """Return the log-density of the topics under their Dirichlet, up to a constant."""
+        return (
+            0.0
+            if self.word_prior == 0
+            else self._log_prior_of(topics.probabilities(), self.word_prior)
+        )
+
+    def _log_prior_of(self, rows, prior) -> float:
+        if prior == 0:
+            return 0.0
+        return prior * float(np.log(rows[:, : self.n_topics], dtype=np.float64).sum())
+
+
+def random_start(shape, n_topics, random_state):
+    """Return p(z|d), (D, K), uniform, and p(w|z), (K, V), random: what breaks the symmetry.
+
+    No number is drawn for a document, so that a weight of 2 is the same as a copy of it.
+    """
+    topic_word = random_state.uniform(0.5, 1.5, size=(n_topics, shape[1]))
+    topic_word /= topic_word.sum(axis=1, keepdims=True)
+    return np.full((shape[0], n_topics), 1 / n_topics), topic_word

@@ -1,0 +1,258 @@
+"""What is read off a fitted latent Dirichlet allocation."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import psi
+from sklearn.utils.validation import check_is_fitted
+
+from fastem._base import check_sample_weight
+from fastem._engine.threads import effective_n_jobs
+from fastem._kernels import topics as kernel
+from fastem.topics.documents import Documents, TopicModel, Topics, padded
+
+__all__ = ["LDAReading"]
+
+_EXACT_SWEEPS, _EXACT_TOL = 5000, 1e-8  # updates of a document for the exact bound
+_ROWS = 2048  # tokens that are read at a time
+
+
+class LDAReading(TopicModel):
+    """Inference with topics held fixed; a subclass fits them and has ``_model``."""
+
+    def _topics(self, dtype):
+        """Return components_ as parameters."""
+        totals = self.components_.sum(axis=1, dtype=np.float64)
+        return Topics(padded(self.components_.T, len(self.components_), dtype), totals, 0.0)
+
+    def _documents(self, X, sample_weight=None):
+        """Return (model, topics, documents) after the E-step of validated documents."""
+        model, topics = self._model(random=False), self._topics(X.dtype)
+        documents = Documents(X, sample_weight)
+        model.infer(topics, documents, None)
+        return model, topics, documents
+
+    def transform(self, X, *, normalize=True):
+        """Return the documents' topics, topics held fixed.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Counts.
+        normalize : bool, default=True
+            Whether rows sum to 1: the expected topics; else they are gamma.
+
+        Returns
+        -------
+        doc_topic : ndarray of shape (n_samples, n_components)
+            The documents' topics.
+        """
+        check_is_fitted(self)
+        X = self._validated(X, reset=False, dtype=self.components_.dtype)
+        doc_topic = self._documents(X)[2].doc_topic[:, : len(self.components_)].copy()
+        if normalize:
+            doc_topic /= doc_topic.sum(axis=1, keepdims=True)
+        return doc_topic
+
+    def fit_transform(self, X, y=None, sample_weight=None, *, normalize=True):
+        """Fit the topics and return the documents' topics.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Counts.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+        normalize : bool, default=True
+            As in :meth:`transform`.
+
+        Returns
+        -------
+        doc_topic : ndarray of shape (n_samples, n_components)
+            The documents' topics.
+        """
+        return self.fit(X, y, sample_weight).transform(X, normalize=normalize)
+
+    def score(self, X, y=None):
+        """Return the evidence lower bound (ELBO) of documents, topics and priors.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Counts.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        elbo : float
+            Lower bound of the log-likelihood, with the topics' own divergence from their prior.
+        """
+        check_is_fitted(self)
+        return self._elbo(self._validated(X, reset=False, dtype=self.components_.dtype))
+
+    def perplexity(self, X, sub_sampling=False):
+        """Return exp(-ELBO / number of tokens), which is not the perplexity of held-out words.
+
+        It is scikit-learn's figure: the ELBO of :meth:`score`, with the topics' divergence from
+        their prior, which weighs the more the smaller X is, over the tokens of X. A document's
+        topics are inferred from the very words that are scored, and the gap between the bound and
+        the likelihood differs between models: what falls here may rise on held-out words, above all
+        with more topics. To compare models, use :meth:`held_out_log_likelihood`, whose words
+        inference has not seen and which is no bound; exp of minus it is a perplexity that can be
+        trusted.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Counts.
+        sub_sampling : bool, default=False
+            Whether X stands for `total_samples` documents: its own part of the ELBO and its tokens
+            are multiplied by total_samples / n_samples, the topics' part is not.
+
+        Returns
+        -------
+        perplexity : float
+            Lower is better; nan without any token.
+        """
+        check_is_fitted(self)
+        X = self._validated(X, reset=False, dtype=self.components_.dtype)
+        return self._perplexity(X, None, self.total_samples / X.shape[0] if sub_sampling else 1.0)
+
+    def elbo(self, X, sample_weight=None):
+        """Return the evidence lower bound per token, at converged gammas, topics held fixed.
+
+        What :attr:`lower_bounds_` has for each pass, in float64 whatever the dtype of the fit, and
+        with documents that are updated to the end, from equal topics: a figure of the topics alone,
+        by which fits may be compared (Blei et al. 2003, equation 15; Hoffman et al. 2010,
+        equation 3). Batch passes raise it, but for documents that find another optimum.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Counts: those of the fit, since the bound is of these documents with all topics.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        elbo : float
+            In nats; :meth:`score` is the sum over tokens. A word that has no count in any topic,
+            which only point estimates know, counts as probability 1e-300.
+        """
+        check_is_fitted(self)
+        X = self._validated(X, reset=False, dtype=np.float64)
+        documents = Documents(X, check_sample_weight(sample_weight, X))
+        model, topics = self._model(random=False), self._topics(X.dtype)
+        model.max_sweeps, model.tol = _EXACT_SWEEPS, _EXACT_TOL
+        model.infer(topics, documents, None)
+        elbo = model.bound(topics, documents) + model.log_prior(topics)
+        return elbo / (documents.total_weight or 1.0)
+
+    def token_topics(self, X):
+        """Return which topics the tokens of documents have, q: the posterior of each nonzero.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Counts. The result has nnz * n_components numbers, so pass some documents at a time.
+
+        Returns
+        -------
+        token_topic : ndarray of shape (nnz, n_components)
+            A row for each stored count of X, which sums to 1, in CSR order: by document, then by
+            word. That is the order of ``X.data`` of a canonical ``csr_array`` (sorted, no
+            duplicates), and of ``np.nonzero(X)`` of an array. A word that has no count in any
+            topic, which only point estimates know, has the topics of its document.
+        """
+        check_is_fitted(self)
+        X = self._validated(X, reset=False, dtype=self.components_.dtype)
+        model, topics, documents = self._documents(X)
+        k = len(self.components_)
+        words, column = np.unique(X.indices, return_inverse=True)
+        with np.errstate(divide="ignore"):
+            if model.priors.point_topics:
+                log_topics = np.log(topics.sums[words, :k] * topics.scale[:k].astype(np.float64))
+            else:
+                log_topics = psi(topics.sums[words, :k].astype(np.float64)) - psi(topics.totals)
+        document = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        token_topic = np.empty((X.nnz, k), X.dtype)
+        for begin in range(0, X.nnz, _ROWS):
+            rows = slice(begin, begin + _ROWS)
+            first, last = document[rows][[0, -1]]
+            gamma = documents.doc_topic[first : last + 1, :k].astype(np.float64)
+            here = document[rows] - first
+            token_topic[rows] = _softmax(psi(gamma)[here] + log_topics[column[rows]], gamma[here])
+        return token_topic
+
+    def _elbo(self, X, sample_weight=None, ratio=1.0):
+        model, topics, documents = self._documents(X, sample_weight)
+        return ratio * model.bound(topics, documents) + model.log_prior(topics)
+
+    def _perplexity(self, X, sample_weight=None, ratio=1.0):
+        weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+        n_tokens = float(weights @ X.sum(axis=1, dtype=np.float64))
+        if n_tokens == 0:
+            return np.nan  # the perplexity of no words is not defined
+        return float(np.exp(-self._elbo(X, sample_weight, ratio) / (ratio * n_tokens)))
+
+    def _perplexity_precomp_distr(self, X, doc_topic_distr=None, sub_sampling=False):
+        """Return the perplexity at given gammas: scikit-learn's own tests reach for it."""
+        X = self._validated(X, reset=False, dtype=self.components_.dtype)
+        ratio = self.total_samples / X.shape[0] if sub_sampling else 1.0
+        if doc_topic_distr is None:
+            return self._perplexity(X, None, ratio)
+        if len(doc_topic_distr) != X.shape[0]:
+            raise ValueError("Number of samples in X and doc_topic_distr do not match.")
+        if doc_topic_distr.shape[1] != self.n_components:
+            raise ValueError("Number of topics does not match.")
+        model, topics = self._model(random=False), self._topics(X.dtype)
+        model.max_sweeps = 0
+        documents = Documents(X)
+        model.infer(topics, documents, None, first=doc_topic_distr)
+        elbo = ratio * model.bound(topics, documents) + model.log_prior(topics)
+        return float(np.exp(-elbo / (ratio * documents.total_weight)))
+
+    def held_out_log_likelihood(self, X_observed, X_held):
+        """Return the mean log-probability of words that inference has not seen.
+
+        Parameters
+        ----------
+        X_observed : {array-like, sparse matrix} of shape (n_samples, n_features)
+            A part of each document's words, from which its topics are inferred.
+        X_held : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The other part, which is scored.
+
+        Returns
+        -------
+        log_likelihood : float
+            Natural logarithm, per token of X_held (document completion; Wallach et al. 2009,
+            *Evaluation methods for topic models*, section 5.1); larger is better.
+        """
+        doc_topic = self.transform(X_observed)
+        X = self._validated(X_held, reset=False, dtype=self.components_.dtype)
+        if X.shape[0] != len(doc_topic):
+            raise ValueError(
+                f"X_held has {X.shape[0]} documents, but X_observed has {len(doc_topic)}: they "
+                "must be parts of the same documents"
+            )
+        topics, k = self._topics(X.dtype), len(self.components_)
+        documents = Documents(X)
+        documents.set_topics(padded(doc_topic, k, X.dtype))
+        log_likelihood = np.empty(X.shape[0])
+        kernel.documents(
+            documents.counts, documents.doc_topic, topics.sums, topics.scale, None, log_likelihood,
+            k, 0.0, 0.0, effective_n_jobs(self.n_jobs),
+        )  # fmt: skip
+        return float(log_likelihood.sum() / X.sum(dtype=np.float64))
+
+
+def _softmax(logits, otherwise):
+    """Return exp(logits), normalised by row; where all are -inf, `otherwise` is."""
+    top = logits.max(axis=1, keepdims=True)
+    known = np.isfinite(top)
+    with np.errstate(invalid="ignore"):
+        rows = np.where(known, np.exp(logits - top), otherwise)
+    return rows / rows.sum(axis=1, keepdims=True)
