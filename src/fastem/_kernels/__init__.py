@@ -1,6 +1,7 @@
 """The compiled kernels: hot loops on validated arrays, one module per model family."""
 
 import os
+from typing import TYPE_CHECKING, Any
 
 # libgomp reads its settings when it is loaded, which is now unless another library has done it.
 # By default its threads spin for milliseconds at a barrier; where other programs want the cores
@@ -15,3 +16,8 @@ try:
 finally:
     if _ours:
         del os.environ["GOMP_SPINCOUNT"]
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """The compiled modules, into which a type checker cannot look."""
