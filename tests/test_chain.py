@@ -8,8 +8,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 
-from fastem import _discrete as discrete
 from fastem import em
+from fastem.components import discrete as discrete
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
 from fastem.sequence.emissions import (
     DiscreteEmissions,

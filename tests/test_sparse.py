@@ -8,8 +8,8 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 
-from fastem._estimator import check_fitted_array
-from fastem._sparse import canonical_csr, refuse_corpus
+from fastem._base import check_fitted_array
+from fastem._engine.sparse import canonical_csr, refuse_corpus
 
 FORMATS = ["csr", "csc", "bsr", "coo", "dia", "lil", "dok"]
 DENSE = np.array([[0, 2, 0, 1], [0, 0, 0, 0], [3, 0, 0, 4], [0, 5, 6, 0]], dtype=np.float64)

@@ -12,7 +12,7 @@ _ours = not any(setting in os.environ for setting in _SETTINGS)
 if _ours:
     os.environ["GOMP_SPINCOUNT"] = "10000"
 try:
-    from fastem._kernels import runtime  # noqa: F401
+    from fastem._kernels import runtime  # type: ignore[attr-defined]  # noqa: F401
 finally:
     if _ours:
         del os.environ["GOMP_SPINCOUNT"]

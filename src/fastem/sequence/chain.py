@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import logsumexp, xlogy
 
-from fastem._statistics import Statistics
+from fastem._engine.statistics import Statistics
 
 __all__ = ["ChainEM", "ChainParams", "Sequences"]
 

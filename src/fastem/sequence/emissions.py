@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import logsumexp, xlogy
 
-from fastem import _discrete as discrete
-from fastem import _gaussian as gaussian
+from fastem._engine.statistics import Statistics, add_scatter_of
 from fastem._kernels import gaussian as kernel
-from fastem._statistics import Statistics, add_scatter_of
+from fastem.components import discrete as discrete
+from fastem.components import gaussian as gaussian
 
 __all__ = [
     "DiscreteEmissions",
@@ -387,7 +387,7 @@ def _rows_of(sums):
 
 
 class DiscreteEmissions:
-    """A family of discrete distributions: one of :mod:`fastem._discrete`, its prior included.
+    """A family of discrete distributions of :mod:`fastem.components.discrete`, with its prior.
 
     Parameters
     ----------
