@@ -4,8 +4,10 @@
 #define FASTEM_OMP_H
 
 #include <Python.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #if defined(__SSE2__) || defined(_M_X64)
 #include <immintrin.h>

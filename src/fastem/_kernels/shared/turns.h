@@ -3,6 +3,7 @@
 #ifndef FASTEM_TURNS_H
 #define FASTEM_TURNS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #if defined(_MSC_VER)

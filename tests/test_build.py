@@ -1,0 +1,44 @@
+"""The C headers of the kernels: each includes what it uses."""
+
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src"
+# The others are templates, which come after vec.h.
+HEADERS = [
+    path
+    for path in sorted(SOURCE.rglob("*.h"))
+    if re.search(r"#ifndef FASTEM_\w+_H\n", path.read_text())
+]
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=lambda path: path.name)
+def test_header_includes_what_it_uses(header, tmp_path):
+    """A function without a declaration is an error in clang 16 and GCC 14."""
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    source = tmp_path / "alone.c"
+    source.write_text(f'#include "{header}"\n')
+    folders = {path.parent for path in SOURCE.rglob("*.h")}
+    command = [
+        compiler,
+        "-fsyntax-only",
+        "-fopenmp",
+        "-std=c11",
+        "-Werror=implicit-function-declaration",
+        # As the extensions are built: Python.h includes less for the stable ABI.
+        "-DPy_LIMITED_API=0x030B0000",
+        f"-I{sysconfig.get_path('include')}",
+        *(f"-I{folder}" for folder in sorted(folders)),
+        str(source),
+    ]
+    try:
+        process = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip(f"no compiler {compiler}")
+    if "unrecognized" in process.stderr or "unsupported option" in process.stderr:
+        pytest.skip(f"{compiler} has no OpenMP")
+    assert process.returncode == 0, process.stderr
