@@ -16,13 +16,12 @@ HEADERS = [
 ]
 
 
-@pytest.mark.parametrize("header", HEADERS, ids=lambda path: path.name)
+@pytest.mark.parametrize("header", HEADERS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_header_includes_what_it_uses(header, tmp_path):
     """A function without a declaration is an error in clang 16 and GCC 14."""
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
     source = tmp_path / "alone.c"
     source.write_text(f'#include "{header}"\n')
-    folders = {path.parent for path in SOURCE.rglob("*.h")}
     command = [
         compiler,
         "-fsyntax-only",
@@ -32,7 +31,7 @@ def test_header_includes_what_it_uses(header, tmp_path):
         # As the extensions are built: Python.h includes less for the stable ABI.
         "-DPy_LIMITED_API=0x030B0000",
         f"-I{sysconfig.get_path('include')}",
-        *(f"-I{folder}" for folder in sorted(folders)),
+        f"-I{SOURCE / 'fastem' / '_kernels'}",
         str(source),
     ]
     try:
