@@ -95,7 +95,7 @@ def check_fitted_array(estimator, name, shape, *, nonnegative=False, at_most=np.
 
 def squarable(X):
     """Return X, or float32 data times a power of 2 if their squares would be lost."""
-    largest = abs(X).max() if X.dtype == np.float32 else 1.0
+    largest = max(-X.min(), X.max()) if X.dtype == np.float32 else 1.0  # abs would take memory
     if largest == 0 or 1e-12 < largest < 1e12:
         return X
     return X * np.float32(2.0 ** -np.frexp(largest)[1])

@@ -23,7 +23,8 @@ def validate_sparse(estimator, X, **settings):
     """
     refuse_corpus(X)
     given = X
-    X = validate_data(estimator, canonical_csr(X), accept_sparse="csr", **settings)
+    with np.errstate(invalid="ignore"):  # scikit-learn's sum of huge values of both signs
+        X = validate_data(estimator, canonical_csr(X), accept_sparse="csr", **settings)
     # A DataFrame of sparse columns only becomes sparse within.
     return X if sp.issparse(given) else canonical_csr(X)
 

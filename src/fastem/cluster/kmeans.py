@@ -20,14 +20,10 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.sparsefuncs import mean_variance_axis
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from fastem._base import (
-    EMEstimator,
-    check_sample_weight,
-    squarable,
-    unchanged_on_error,
-)
+from fastem._base import EMEstimator, check_fitted_array, squarable, unchanged_on_error
+from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs
 from fastem.cluster.lloyd import (
     Block,
@@ -35,11 +31,14 @@ from fastem.cluster.lloyd import (
     KMeansParams,
     inertia_of,
     labels_of,
+    scale_of,
     useful_threads,
 )
 from fastem.cluster.watch import Printer, Restarts
 
 __all__ = ["KMeans"]
+
+_MOST_SQUARES = float(np.finfo(np.float64).max) / 64  # that can still be summed in some ways
 
 
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EMEstimator):
@@ -180,8 +179,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         y : Ignored
             Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights: a sample of weight 2 counts as two equal samples. A start that is
-            given or a callable does not see them.
+            Weights, of X's dtype: a sample of weight 2 counts as two equal samples. A start that is
+            given or a callable does not see them, and lets negative ones pass.
 
         Returns
         -------
@@ -200,21 +199,20 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         """
         with unchanged_on_error(self):
             effective_n_jobs(self.n_jobs)  # complains before any work
-            X = validate_data(
+            X = validate_sparse(
                 self,
                 X,
-                accept_sparse="csr",
                 dtype=[np.float64, np.float32],
                 order="C",
-                copy=self.copy_x,
+                copy=self.copy_x and not sp.issparse(X),  # sparse data are not centered
                 accept_large_sparse=False,
             )
-            X = _canonical(X)
             if X.shape[0] < self.n_clusters:
                 raise ValueError(
                     f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}."
                 )
-            sample_weight = check_sample_weight(sample_weight, X)
+            sample_weight = _check_weights(sample_weight, X)
+            _refuse_overflow("X", X, sample_weight)
             self._n_init = self._check_n_init()  # scikit-learn's tests read it
             init = self._check_init(X)
             with _centered(X, self.copy_x) as mean:
@@ -292,7 +290,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             )
         if isinstance(self.init, str) or callable(self.init):
             return self.init
-        init = check_array(self.init, dtype=X.dtype, copy=True, order="C")
+        init = check_array(self.init, dtype=X.dtype, copy=True, order="C", input_name="init")
         self._check_centers(X, init)
         return init
 
@@ -307,6 +305,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
                 f"The shape of the initial centers {centers.shape} does not match the number of "
                 f"features of the data {X.shape[1]}."
             )
+        _refuse_overflow("init", centers)
 
     def _first_centers(self, X, init, mean, sample_weight, random_state, n_clusters):
         """Return the first centers, with scikit-learn's random numbers."""
@@ -371,24 +370,22 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
     # ---- reading ---------------------------------------------------------------------------
 
     def _validated(self, X):
+        """Return X and the centers, validated."""
         check_is_fitted(self)
         # As NumPy promotes: float32 only where both the centers and X are.
-        wide = self.cluster_centers_.dtype == np.float64
-        X = validate_data(
+        narrow = np.asarray(self.cluster_centers_).dtype == np.float32
+        X = validate_sparse(
             self,
             X,
-            accept_sparse="csr",
             reset=False,
-            dtype=np.float64 if wide else [np.float64, np.float32],
+            dtype=[np.float64, np.float32] if narrow else np.float64,
             order="C",
             accept_large_sparse=False,
         )
-        if X.shape[1] != self.cluster_centers_.shape[1]:  # set by hand, or from an altered file
-            raise ValueError(
-                f"X has {X.shape[1]} features, but cluster_centers_ has "
-                f"{self.cluster_centers_.shape[1]}: fit again, or set the attribute"
-            )
-        return _canonical(X)
+        centers = check_fitted_array(self, "cluster_centers_", (None, X.shape[1]))
+        _refuse_overflow("X", X)
+        _refuse_overflow("cluster_centers_", centers)
+        return X, centers
 
     def predict(self, X):
         """Return the nearest center of each sample.
@@ -403,8 +400,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         labels : ndarray of shape (n_samples,), int32
             Numbers of the clusters.
         """
-        X = self._validated(X)
-        return labels_of(X, self.cluster_centers_, effective_n_jobs(self.n_jobs))
+        X, centers = self._validated(X)
+        return labels_of(X, centers, effective_n_jobs(self.n_jobs))
 
     def transform(self, X):
         """Return the distance of each sample to each center.
@@ -419,7 +416,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         distances : ndarray of shape (n_samples, n_clusters)
             Euclidean distances.
         """
-        return euclidean_distances(self._validated(X), self.cluster_centers_)
+        X, centers = self._validated(X)
+        scale = X.dtype.type(scale_of(X, centers))
+        if scale == 1:
+            return euclidean_distances(X, centers)
+        return euclidean_distances(X * scale, centers * scale) / scale
 
     def score(self, X, y=None, sample_weight=None):
         """Return minus the inertia of some samples.
@@ -438,11 +439,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         score : float
             Minus the sum of the squared distances to the nearest centers, times the weights.
         """
-        X = self._validated(X)
-        sample_weight = check_sample_weight(sample_weight, X)
+        X, centers = self._validated(X)
+        sample_weight = _check_weights(sample_weight, X)
+        _refuse_overflow("X", X, sample_weight)
         n_threads = effective_n_jobs(self.n_jobs)
-        labels = labels_of(X, self.cluster_centers_, n_threads)
-        return -inertia_of(X, self.cluster_centers_, labels, sample_weight, n_threads)
+        labels = labels_of(X, centers, n_threads)
+        return -inertia_of(X, centers, labels, sample_weight, n_threads)
 
     # ---- what scikit-learn's own tests reach for -------------------------------------------
 
@@ -461,12 +463,38 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         return self._first_centers(X, init, 0.0, sample_weight, random_state, n_clusters)
 
 
-def _canonical(X):
-    """Return X, or sparse data with every entry once: a sum of squares is not one of its parts."""
-    if sp.issparse(X) and not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    return X
+def _check_weights(sample_weight, X):
+    """Return sample weights as float64, or None if they are all alike 1.
+
+    As scikit-learn has it: in X's dtype, and where no start draws by them they may be negative.
+    """
+    if sample_weight is None:
+        return None
+    sample_weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+    if not sample_weight.any():  # which older versions of scikit-learn let pass
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return None if np.all(sample_weight == 1) else sample_weight.astype(np.float64)
+
+
+def _refuse_overflow(name, X, sample_weight=None):
+    """Raise ValueError if sums of weighted squared distances would not be finite."""
+    values = X.data if sp.issparse(X) else X.reshape(-1)
+    if values.size == 0:
+        return
+    heaviest = 1.0 if sample_weight is None else max(1.0, float(abs(sample_weight).max()))
+    with np.errstate(over="ignore"):
+        squares = float(np.vdot(values, values))  # one fast pass, in float32 if X is
+    if squares < _MOST_SQUARES / heaviest:
+        return
+    largest = max(-float(values.min()), float(values.max()))
+    # Lengths are below the root of D times this, and distances are of X's dtype.
+    most = float(np.finfo(X.dtype).max) / 4 / np.sqrt(X.shape[1])
+    if largest > most or largest > np.sqrt(_MOST_SQUARES / heaviest / values.size):
+        raise ValueError(
+            f"{name} has values up to {largest:.6g}"
+            + (f" and sample_weight up to {heaviest:.6g}" if heaviest > 1 else "")
+            + ", of which squared distances are not finite: divide them by a constant"
+        )
 
 
 class _centered:
@@ -478,7 +506,10 @@ class _centered:
     def __enter__(self):
         self.mean = np.zeros(self.X.shape[1], self.X.dtype)
         if not sp.issparse(self.X):
-            self.mean = self.X.mean(axis=0)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.mean = self.X.mean(axis=0)
+            if not np.isfinite(self.mean).all():  # sums that float32 cannot hold
+                self.mean = self.X.mean(axis=0, dtype=np.float64).astype(self.X.dtype)
             self.X -= self.mean
         return self.mean
 

@@ -10,13 +10,22 @@ import scipy.sparse as sp
 from fastem._engine.statistics import Statistics
 from fastem._kernels import kmeans as kernel
 
-__all__ = ["Block", "KMeansEM", "KMeansParams", "inertia_of", "labels_of", "useful_threads"]
+__all__ = [
+    "Block",
+    "KMeansEM",
+    "KMeansParams",
+    "inertia_of",
+    "labels_of",
+    "scale_of",
+    "useful_threads",
+]
 
 _SETTLED = 0.01  # of the labels change at most: from then on bounds pay,
 _SETTLED_LONG = 0.005  # with many features, whose rows lie about as near to every center
 _MOVED, _MOVED_FEW = 0.3, 0.02  # of the labels change: fewer rows to add than all, twice
 _MOST_SEARCHED = 0.5  # of the distances, beyond which bounds cost more than they save
 _LEAST_BOUNDED = 1e7  # n K D below which they never do
+_MOST_SCALED = {4: 2.0**30, 8: 2.0**330}  # beyond which squares of unscaled values are lost
 
 
 class KMeansParams(NamedTuple):
@@ -233,7 +242,7 @@ class KMeansEM:
         n_empty = np.count_nonzero(block.weights == 0)
         return Statistics(
             bound=-_inertia(block, centers.astype(np.float64)),
-            weight=block.total_weight,
+            weight=block.total_weight or 1.0,  # weights may be negative
             rows=block.rows,
             weights=block.weights,
             n_changed=block.n_changed,
@@ -252,8 +261,8 @@ class KMeansEM:
                 rows[k] = weight * row
                 weights[old] -= weight
                 weights[k] = weight
-        with np.errstate(invalid="ignore", divide="ignore"):
-            centers = rows / weights[:, None]
+        some = weights[:, None] > 0
+        centers = np.divide(rows, weights[:, None], out=rows.copy(), where=some)
         # A cluster that stays empty lies with the largest, as in scikit-learn.
         centers[~(weights > 0)] = centers[np.argmax(weights)]
         return KMeansParams(centers.astype(self.dtype), statistics.n_changed)
@@ -277,12 +286,23 @@ def useful_threads(n_threads, shape, n_clusters):
     return n_threads if n_samples * n_clusters * (n_features + 4) > 3e6 else 1
 
 
+def scale_of(X, centers):
+    """Return a power of 2 that keeps squared distances within their type: mostly 1."""
+    values = (X.data if sp.issparse(X) else X.reshape(-1)), centers.reshape(-1)
+    with np.errstate(over="ignore"):
+        squares = sum(float(np.vdot(a, a)) for a in values)  # faster than the extremes
+    if 1e-20 < squares < 1e30:
+        return 1.0
+    largest = max((max(-float(a.min()), float(a.max())) for a in values if a.size), default=0.0)
+    return 2.0 ** -np.frexp(largest)[1]
+
+
 def labels_of(X, centers, n_threads):
     """Return the nearest center of each sample, (n,) int32."""
     # about the centers' mean, so that data far from zero lose no digits
     center = np.zeros(X.shape[1]) if sp.issparse(X) else centers.mean(axis=0, dtype=np.float64)
     labels = np.full(X.shape[0], -1, dtype=np.int32)
-    job = kernel.Job(X, centers, center, 1.0)
+    job = kernel.Job(X, centers, center, scale_of(X, centers))
     kernel.assign(job, labels, useful_threads(n_threads, X.shape, len(centers)))
     return labels
 
@@ -297,7 +317,8 @@ def _inertia(block, centers):
     """Return the inertia, from the sums: sum w |x - c|^2 = sum w |x|^2 - 2 c . rows + W |c|^2."""
     of_centers = np.einsum("ij,ij->i", centers, centers)
     inertia = block.squares - 2 * np.vdot(centers, block.rows) + block.weights @ of_centers
-    return max(0.0, float(inertia))
+    lowest = 0.0 if block.sample_weight is None else min(0.0, block.sample_weight.min())
+    return float(inertia) if lowest < 0 else max(0.0, float(inertia))
 
 
 def _largest(values, n):
@@ -310,6 +331,9 @@ def _pays(block, n_clusters):
     """Return whether bounds save time from here on."""
     n, d = block.X.shape
     if sp.issparse(block.X) or d <= 4 or n_clusters < 4 or n * n_clusters * d < _LEAST_BOUNDED:
+        return False
+    most = _MOST_SCALED[block.X.dtype.itemsize]
+    if not 1 / most < block.scale < most:
         return False
     return block.n_changed < block.settled * n
 
