@@ -20,3 +20,4 @@ cdef extern from "topics/gamma_stream.h":
 
 cdef class GammaStream:
     cdef gamma_stream stream
+    cdef double shape

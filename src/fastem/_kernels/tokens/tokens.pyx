@@ -111,21 +111,20 @@ cdef class Chunks:
     cdef Py_ssize_t most
     cdef bint laid_by_word
 
-    def __init__(self, doc_begin, word, cuts):
-        """Hold a validated pattern.
-
-        Parameters
-        ----------
-        doc_begin : ndarray of shape (D + 1,), int64
-        word : ndarray of shape (nnz,), int32
-            nnz is less than 2^31.
-        cuts : ndarray of shape (n_chunks + 1,), int64
-            The first document of each chunk, and D.
-        """
+    def __cinit__(
+        self,
+        doc_begin,              # IN  (D + 1,) int64
+        word,                   # IN  (nnz,) int32; nnz is less than 2^31
+        cuts,                   # IN  (n_chunks + 1,) int64  first document of each chunk, and D
+    ):
         self.doc_begin, self.word, self.cuts = doc_begin, word, cuts
         self._doc_begin, self._word, self._cuts = doc_begin, word, cuts
         self.n_docs, self.nnz, self.n_chunks = len(doc_begin) - 1, len(word), len(cuts) - 1
         self.most = np.diff(doc_begin[cuts]).max(initial=0)
+
+    def __reduce__(self):
+        """Save what it was made of: an uninitialised memoryview cannot be saved."""
+        return type(self), (self.doc_begin, self.word, self.cuts)
 
     cdef _lay_by_word(self, Py_ssize_t n_words):
         """Make the pattern of each chunk by word: by word all over, and then by chunk."""

@@ -21,7 +21,7 @@ cdef class GammaStream:
         Of the gamma distribution; shape > 1.
     """
 
-    def __init__(self, state, double shape, double scale):
+    def __cinit__(self, state, double shape, double scale):
         cdef const uint32_t[::1] key = np.ascontiguousarray(state["state"]["key"], np.uint32)
         cdef gamma_stream *stream = &self.stream
         cdef Py_ssize_t i
@@ -31,6 +31,11 @@ cdef class GammaStream:
         stream.has_gauss, stream.gauss = state["has_gauss"], state["gauss"]
         stream.b, stream.scale = shape - 1.0 / 3.0, scale
         stream.c = 1.0 / sqrt(9.0 * stream.b)
+        self.shape = shape
+
+    def __reduce__(self):
+        """Save where the stream stands."""
+        return type(self), (self.state, self.shape, self.stream.scale)
 
     @property
     def state(self):

@@ -110,17 +110,13 @@ cdef class Counts:
     cdef Py_ssize_t word_cuts[LANES + 1]
     cdef list held
 
-    def __init__(self, doc_begin, word, count, doc_weight=None):
-        """Hold validated counts.
-
-        Parameters
-        ----------
-        doc_begin : ndarray of shape (D + 1,), int64
-        word : ndarray of shape (nnz,), int32
-            Rows of the topics, ascending within a document. nnz is less than 2^31.
-        count : ndarray of shape (nnz,), float32 or float64
-        doc_weight : ndarray of shape (D,), float64, or None
-        """
+    def __cinit__(
+        self,
+        doc_begin,              # IN  (D + 1,) int64
+        word,                   # IN  (nnz,) int32  rows of the topics, ascending within a document
+        count,                  # IN  (nnz,) float32 or float64; nnz is less than 2^31
+        doc_weight=None,        # IN  (D,) float64, or None
+    ):
         memset(&self.job, 0, sizeof(topics_job))
         self.n_docs, self.nnz = len(doc_begin) - 1, len(word)
         self.held = [doc_begin, word, count, doc_weight]
@@ -131,6 +127,10 @@ cdef class Counts:
         if doc_weight is not None:
             self.job.doc_weight = <const double *> _reals(doc_weight)
         _cut(doc_begin, self.doc_cuts)
+
+    def __reduce__(self):
+        """Save what it was made of: the rest is addresses, and the layout by word."""
+        return type(self), tuple(self.held[:4])
 
     @property
     def word_id(self):
