@@ -5,10 +5,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import gammaln, psi
+from sklearn.decomposition import LatentDirichletAllocation as ScikitLearns
 from test_lda import K, X, corpus, oracle, start
 
 from fastem import LatentDirichletAllocation
 from fastem.topics.dirichlet import LARGEST, SMALLEST, dirichlet_bound, fit_dirichlet, polya_growth
+from fastem.topics.documents import Topics, padded
+from fastem.topics.variational import LDAEM, expected_topics
 
 EXACT = {"mean_change_tol": 1e-9, "max_doc_update_iter": 3000, "evaluate_every": 1, "perp_tol": 0}
 METHODS = ("batch", "online", "incremental")
@@ -357,3 +360,55 @@ def test_bad_parameters_name_themselves(parameters, words):
     with pytest.raises(ValueError, match=words):
         lda.fit(X)
     assert not hasattr(lda, "components_")
+
+
+# ---- topics without words, whose exp(digamma) underflows ---------------------------------------
+
+SMALL = [(40, 1e-5, 10), (40, 1e-12, 10), (6, 1e-5, 10), (1, 1e-6, 3), (600, 1e-7, 20)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "method", ["batch", "online", "incremental", "partial_fit", "cvb0", "stochastic"]
+)
+@pytest.mark.parametrize(("n_words", "eta", "k"), SMALL)
+def test_small_eta_and_topics_without_words(n_words, eta, k, method, dtype):
+    for seed in range(3):
+        counts = np.random.default_rng(seed).poisson(0.5, (60, n_words)).astype(dtype)
+        lda = LatentDirichletAllocation(k, topic_word_prior=eta, batch_size=16, random_state=seed)
+        if method == "partial_fit":
+            lda.partial_fit(counts).partial_fit(counts)
+        else:
+            lda.set_params(learning_method=method).fit(counts)
+        assert np.isfinite(lda.components_).all()
+        assert np.isfinite(lda.exp_dirichlet_component_).all()
+        assert_allclose(lda.transform(counts).sum(axis=1), 1, rtol=1e-5)
+        assert np.isfinite([lda.score(counts), lda.perplexity(counts), lda.elbo(counts)]).all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_small_eta_is_scikit_learns(seed):
+    counts = np.random.default_rng(seed).poisson(0.5, (60, 40)).astype(float)
+    settings = {"n_components": 10, "topic_word_prior": 1e-5, "random_state": seed}
+    theirs = ScikitLearns(**settings).fit(counts)
+    ours = LatentDirichletAllocation(**settings).fit(counts)
+    assert_allclose(ours.components_, theirs.components_, rtol=1e-4, atol=1e-5)
+    assert_allclose(ours.bound_, theirs.bound_, rtol=1e-6)
+    assert_allclose(ours.transform(counts), theirs.transform(counts), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_expected_topics_of_small_totals(dtype):
+    """exp(digamma(lambda) - digamma(sum)), whatever underflows."""
+    k, rows = 5, np.array([0, 2, 3])
+    lam = np.full((4, k), 1e-6)
+    lam[0, 1], lam[:, 2], lam[2, 3], lam[:, 4] = 1e-3, 5.0, 2.0, 1e-9 * np.arange(1, 5)
+    lam = lam.astype(dtype).astype(float)  # whose digamma rounding would change much
+    topics = Topics(padded(lam, k, dtype), lam.sum(axis=0), 0.0)
+    wanted = np.exp(psi(lam) - psi(lam.sum(axis=0)))
+    expected, scale = expected_topics(topics, 1)
+    tolerance = {"rtol": 1e-5 if dtype == np.float32 else 1e-11, "atol": 1e-30}
+    assert_allclose((expected * scale)[:, :k], wanted, **tolerance)
+    model = LDAEM(np.full(k, 0.1), 0.0001, 1, max_sweeps=1, tol=0.0)
+    expected, scale = model._expected_rows(topics, topics.sums, rows.astype(np.int32))
+    assert_allclose((expected * scale)[rows, :k], wanted[rows], **tolerance)

@@ -137,6 +137,36 @@ def test_tempered_e_step_is_the_formula():
     assert plsa.beta_ == beta
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("beta", [0.6, 1.0])
+def test_fold_in_of_a_document_does_not_depend_on_its_neighbours(beta, dtype):
+    """A long document needs more E-steps than a short one, and must not hold the others up."""
+    rng = np.random.default_rng(0)
+    many = rng.poisson(rng.gamma(0.3, 1, (40, 30)) * rng.choice([0.3, 3, 30], (40, 1)))
+    many = many.astype(dtype)
+    plsa = PLSA(6, beta=beta, random_state=0, max_iter=30, tol=0).fit(many)
+    together, score = plsa.transform(many), plsa.score(many)
+    alone = np.vstack([plsa.transform(document[None]) for document in many])
+    assert_array_equal(alone, together)
+    assert_allclose(sum(plsa.score(document[None]) for document in many), score, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-5), (np.float64, 1e-12)])
+def test_tempered_fold_in_is_the_formula(dtype, tolerance):
+    """theta ~ sum_w n_w p(z|d,w), p(z|d,w) ~ (p(w|z) theta_z)^beta, so often as is asked for."""
+    beta, counts = 0.7, X.astype(dtype)
+    plsa = PLSA(K, beta=beta, random_state=0, max_iter=20, tol=0).fit(counts)
+    plsa.set_params(max_doc_update_iter=7, doc_tol=0.0)
+    phi = plsa.components_.astype(float) ** beta
+    theta = np.full((X.shape[0], K), 1 / K)
+    for _ in range(7):
+        seen = theta**beta
+        ratio = np.divide(X.toarray(), seen @ phi, out=np.zeros(X.shape), where=X.toarray() > 0)
+        theta = seen * (ratio @ phi.T)
+        theta /= theta.sum(axis=1, keepdims=True)
+    assert_allclose(plsa.transform(counts), theta, rtol=0, atol=tolerance)
+
+
 def test_held_out_annealing_counters_overfitting():
     """Few tokens, many topics: with a lower beta, words that the fit did not see are likelier."""
     both = corpus((300, 200), n_topics=5, tokens=25).toarray()

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
+from sklearn.utils.validation import check_is_fitted, check_non_negative
 
 from fastem._engine import arrays
+from fastem._engine.sparse import validate_sparse
 from fastem._kernels import topics as kernel
 
-__all__ = ["Documents", "TopicModel", "TopicSums", "Topics", "padded"]
+__all__ = [
+    "Documents",
+    "TopicModel",
+    "TopicSums",
+    "Topics",
+    "check_attribute",
+    "check_tokens",
+    "padded",
+]
 
 _MOST_COUNTS = 2**31 - 1  # in one block, whose counts have int32 positions
+_MOST_TOTAL = {np.float32: 1e15, np.float64: 1e100}  # of all counts, which are multiplied
 
 
 class TopicSums:
@@ -200,29 +211,34 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     Its ``components_`` of shape (n_components, n_features) order the words of a topic.
     """
 
-    def _validated(self, X, *, reset, dtype=None):
-        """Return X as canonical CSR with real counts, of the given dtype if there is one."""
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32] if dtype is None else dtype,
-            accept_large_sparse=True,
+    def _validated(self, X, method=None, *, reset, dtype=None):
+        """Return X as canonical CSR with real counts, of the given dtype if there is one.
+
+        `method` is what was called: the error about negative counts names it, as scikit-learn's.
+        """
+        X = validate_sparse(
+            self, X, reset=reset, dtype=[np.float64, np.float32] if dtype is None else dtype
         )
-        if not reset and hasattr(self, "components_"):
-            n_words = self.components_.shape[1]  # may have been set by hand, or by an altered file
-            if X.shape[1] != n_words:
-                raise ValueError(
-                    f"X has {X.shape[1]} features, but components_ has {n_words}: fit again, or "
-                    "set the attribute"
-                )
         X = sp.csr_array(X)
-        check_non_negative(X, f"{type(self).__name__}: a count of X")
-        if not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
+        name = type(self).__name__
+        check_non_negative(X, f"{name}.{method}" if method else f"{name}: a count of X")
+        check_total(X)
         return X
+
+    def _check_fitted(self):
+        """Raise if there was no fit, or if an attribute cannot be what a fit left.
+
+        Attributes may be set by hand or come from an altered file, and kernels check nothing.
+        """
+        check_is_fitted(self)
+        check_attribute(
+            self, "components_", (None, self.n_features_in_), "n_components, n_features_in_"
+        )
+        if len(self.components_) == 0:
+            raise ValueError(
+                f"components_ of this fitted {type(self).__name__} has no topic, got shape "
+                f"{self.components_.shape}: fit again, or set the attribute"
+            )
 
     def top_words(self, feature_names=None, n=10):
         """Return the most probable words of each topic.
@@ -239,12 +255,13 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         words : list of list
             For each topic, its words by falling probability.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         n_words = self.components_.shape[1]
         if feature_names is None:
             feature_names = getattr(self, "feature_names_in_", range(n_words))
         if len(feature_names) != n_words:
             raise ValueError(f"feature_names must have {n_words} entries, got {len(feature_names)}")
+        _check_number(n, 1)
         return [[feature_names[word] for word in topic] for topic in self._top(n)]
 
     def _top(self, n):
@@ -273,12 +290,11 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Higher is better. Pairs with a word that X does not have are left out; nan where none
             is left.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         if measure not in ("umass", "npmi"):
             raise ValueError(f"measure must be 'umass' or 'npmi', got {measure!r}")
-        if n < 2:
-            raise ValueError(f"n must be >= 2 to have pairs of words, got {n!r}")
-        X = self._validated(X, reset=False)
+        _check_number(n, 2, " to have pairs of words")
+        X = self._validated(X, "coherence", reset=False)
         occurs = sp.csc_array((X > 0).astype(np.float64))
         return np.array([_coherence(occurs[:, words], measure) for words in self._top(n)])
 
@@ -295,7 +311,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         doc_word : ndarray of shape (n_samples, n_features)
             p(w|d).
         """
-        check_is_fitted(self)
+        self._check_fitted()
         doc_topic = check_array(doc_topic, dtype=[np.float64, np.float32], input_name="doc_topic")
         if doc_topic.shape[1] != len(self.components_):
             raise ValueError(
@@ -315,6 +331,71 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         tags.input_tags.sparse = True
         tags.input_tags.positive_only = True
         return tags
+
+
+def check_attribute(estimator, name, shape, meaning, *, positive=False):
+    """Raise ValueError unless a fitted attribute is a finite array of the shape, nowhere negative.
+
+    Parameters
+    ----------
+    estimator : object
+    name : str
+    shape : tuple of int or None
+        None: any length.
+    meaning : str
+        The shape in words.
+    positive : bool
+        Whether 0 is refused as well.
+    """
+    value = getattr(estimator, name)
+    if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
+        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        problem = f"must be an array of float32 or float64, got {kind}"
+    elif value.ndim != len(shape) or any(
+        n not in (None, given) for n, given in zip(shape, value.shape, strict=True)
+    ):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        problem = f"must have shape ({meaning}) = ({wanted}), got {value.shape}"
+    elif value.size == 0 or (
+        (value.min() > 0 if positive else value.min() >= 0) and value.max() < np.inf
+    ):
+        return
+    else:  # a NaN is the least and the greatest
+        problem = (
+            f"must be finite and {'above 0' if positive else 'not negative'}, got values from "
+            f"{value.min():.6g} to {value.max():.6g}"
+        )
+    raise ValueError(
+        f"{name} of this fitted {type(estimator).__name__} {problem}: fit again, or set the "
+        "attribute"
+    )
+
+
+def check_total(X, sample_weight=None):
+    """Raise ValueError if products of sums of counts would overflow."""
+    tokens = X.sum(axis=1, dtype=np.float64)
+    total = tokens.sum() if sample_weight is None else sample_weight @ tokens
+    most = _MOST_TOTAL[X.dtype.type]
+    if total > most:
+        times = "" if sample_weight is None else ", times sample_weight,"
+        raise ValueError(
+            f"the counts of X{times} sum to {total:.3g}, and in {X.dtype} products of such sums "
+            f"overflow: divide them by a number, so that they sum to {most:.0e} at most"
+        )
+
+
+def check_tokens(n_tokens, name, what):
+    """Raise ValueError if there is no token by whose number something could be divided."""
+    if n_tokens == 0:
+        raise ValueError(f"{name} has no count above 0: the {what} of no words is not defined")
+
+
+def _check_number(n, least, why=""):
+    """Raise unless a number of words is one."""
+    if not isinstance(n, Integral):
+        raise TypeError(f"n must be an integer, the number of words, got {n!r}")
+    if n < least:
+        raise ValueError(f"n must be >= {least}{why}, got {n!r}")
 
 
 def _coherence(occurs, measure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from fastem.topics.dirichlet import (
     check_doc_topic_prior,
     check_topic_word_prior,
 )
-from fastem.topics.documents import Documents
+from fastem.topics.documents import Documents, check_total
 from fastem.topics.gammas import fill_gammas
 from fastem.topics.reading import LDAReading
 from fastem.topics.tokens import TOKEN_METHODS, token_model
@@ -223,6 +224,11 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         self.components_init = components_init
         self.shuffle = shuffle
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32", "float64"]
+        return tags
+
     # ---- fitting ---------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -249,8 +255,10 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             If an argument is invalid.
         """
         with unchanged_on_error(self):
-            X = self._validated(X, reset=True)
+            X = self._validated(X, "fit", reset=True)
             sample_weight = check_sample_weight(sample_weight, X)
+            if sample_weight is not None:
+                check_total(X, sample_weight)
             method = self.learning_method
             self._begin(X.shape[1], X.dtype)
             if method in TOKEN_METHODS:
@@ -310,7 +318,10 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         """
         with unchanged_on_error(self):
             first = not hasattr(self, "components_")
-            X = self._validated(X, reset=first, dtype=None if first else self.components_.dtype)
+            if not first:
+                self._check_fitted()
+            dtype = None if first else self.components_.dtype
+            X = self._validated(X, "partial_fit", reset=first, dtype=dtype)
             if first:
                 self._begin(X.shape[1], X.dtype)
             model, topics = self._model(self.total_samples), self._topics(X.dtype)
@@ -354,7 +365,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             max_sweeps=self.max_doc_update_iter,
             tol=self.mean_change_tol,
             random_state=self.random_state_ if random else None,
-            step_size=lambda t: (self.learning_offset + t) ** -self.learning_decay,
+            step_size=partial(_step_size, self.learning_offset, self.learning_decay),
             n_steps=self.n_batch_iter_,
             n_samples=n_samples,
             incremental=incremental,
@@ -371,12 +382,20 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             priors["topic_word_prior_"] = learned.topic_word
         point = np.ndim(self.topic_word_prior_) == 0 and self.topic_word_prior_ == 0
         expected, scale = expected_topics(params, effective_n_jobs(self.n_jobs), point)
+        components = params.components()
+        if not point:  # an eta too small for float32 is not 0, whose logarithm is infinite
+            np.maximum(components, np.finfo(components.dtype).tiny, out=components)
         return {
-            "components_": params.components(),
+            "components_": components,
             "exp_dirichlet_component_": np.ascontiguousarray((expected * scale)[:, :k].T),
             **priors,
             **getattr(params, "learned", {}),
         }
+
+
+def _step_size(offset, decay, step):
+    """Return how far online step number `step` goes (Hoffman et al. 2010, section 2.2)."""
+    return (offset + step) ** -decay
 
 
 class _Perplexity(em.Callback):

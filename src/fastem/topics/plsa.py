@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -12,11 +13,10 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._engine.threads import effective_n_jobs
-from fastem.topics.documents import Documents, TopicModel, Topics, padded
+from fastem.topics.documents import Documents, TopicModel, Topics, check_tokens, check_total, padded
 from fastem.topics.plsa_em import PLSAEM, random_start
 from fastem.topics.tempering import Annealing, hold_out
 
@@ -254,10 +254,12 @@ class PLSA(TopicModel, EMEstimator):
         """Fit; return the validated counts."""
         with unchanged_on_error(self):
             n_threads = effective_n_jobs(self.n_jobs)
-            X = self._validated(X, reset=True)
+            X = self._validated(X, "fit", reset=True)
             if not X.data.any():
                 raise ValueError("X has no count above 0: there is nothing to fit topics to")
             sample_weight = check_sample_weight(sample_weight, X)
+            if sample_weight is not None:
+                check_total(X, sample_weight)
             given = None if isinstance(self.init, str) else self._check_init(X)
             if self.n_components > X.shape[1]:
                 warnings.warn(
@@ -294,7 +296,8 @@ class PLSA(TopicModel, EMEstimator):
             annealing = None
             if held is not None:
                 unseen = [Documents(held[some]) for some in rows]
-                annealing = Annealing(model, lambda topics: model.score(topics, blocks, unseen))
+                score = partial(model.score, blocks=blocks, unseen=unseen)
+                annealing = Annealing(model, score)
             result = self._fit_em(
                 model,
                 blocks,
@@ -351,6 +354,21 @@ class PLSA(TopicModel, EMEstimator):
 
     # ---- reading ---------------------------------------------------------------------------
 
+    def _check_fitted(self):
+        super()._check_fitted()
+        totals = self.components_.sum(axis=1, dtype=np.float64)
+        if np.any(abs(totals - 1) > 1e-3):
+            topic = int(abs(totals - 1).argmax())
+            raise ValueError(
+                f"components_ of this fitted PLSA must have rows that sum to 1, got a sum of "
+                f"{totals[topic]:.6g} for topic {topic}: fit again, or divide by the sums"
+            )
+        if not (isinstance(self.beta_, Real) and 0 < float(self.beta_) <= 1):
+            raise ValueError(
+                f"beta_ of this fitted PLSA must be a number in (0, 1], got {self.beta_!r}: fit "
+                "again, or set the attribute"
+            )
+
     def _fold_in(self, X):
         """Return padded p(z|d) and the log-likelihood of validated documents, topics fixed."""
         k, dtype = len(self.components_), X.dtype
@@ -374,8 +392,8 @@ class PLSA(TopicModel, EMEstimator):
         doc_topic : ndarray of shape (n_samples, n_components)
             p(z|d); rows sum to 1. A document without words has equal probabilities.
         """
-        check_is_fitted(self)
-        X = self._validated(X, reset=False)
+        self._check_fitted()
+        X = self._validated(X, "transform", reset=False)
         return self._fold_in(X)[0][:, : len(self.components_)].copy()
 
     def score(self, X, y=None):
@@ -393,8 +411,8 @@ class PLSA(TopicModel, EMEstimator):
         log_likelihood : float
             Sum of n_dw log p(w|d), natural logarithm. Fold-in has seen the words that are scored.
         """
-        check_is_fitted(self)
-        return float(self._fold_in(self._validated(X, reset=False))[1].sum())
+        self._check_fitted()
+        return float(self._fold_in(self._validated(X, "score", reset=False))[1].sum())
 
     def perplexity(self, X):
         """Return exp(-log-likelihood per token) after fold-in; lower is better.
@@ -409,9 +427,8 @@ class PLSA(TopicModel, EMEstimator):
         perplexity : float
             n_features if every word were as probable as every other.
         """
-        check_is_fitted(self)
-        X = self._validated(X, reset=False)
+        self._check_fitted()
+        X = self._validated(X, "perplexity", reset=False)
         total = X.data.sum(dtype=np.float64)
-        if total == 0:
-            raise ValueError("X has no count above 0: the perplexity of no words is not defined")
+        check_tokens(total, "X", "perplexity")
         return float(np.exp(-self._fold_in(X)[1].sum() / total))

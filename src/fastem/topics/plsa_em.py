@@ -75,18 +75,13 @@ class PLSAEM:
         return log_likelihood.sum() / self.beta + log_prior, totals
 
     def fold_in(self, topics, block, max_sweeps, tol):
-        """Move the documents' topics on until they change by less than `tol` in sum."""
+        """Move each document's topics on until they change by less than `tol` in sum."""
         seen = self._tempered(topics)
-        # One at a time where the documents' topics need a power before each.
-        at_once, rounds = (max_sweeps, 1) if self.beta == 1 else (1, max_sweeps)
-        for _ in range(rounds):
-            kernel.documents(
-                block.counts, self._powered(block.doc_topic), seen.sums, seen.scale, block.spare,
-                None, self.n_topics, seen.prior, self.doc_prior, self.n_threads, at_once, tol,
-            )  # fmt: skip
-            block.swap()
-            if np.abs(block.doc_topic - block.spare).sum(axis=1).max() < tol:
-                break
+        kernel.documents(
+            block.counts, block.doc_topic, seen.sums, seen.scale, block.spare, None, self.n_topics,
+            seen.prior, self.doc_prior, self.n_threads, max_sweeps, tol, self.beta,
+        )  # fmt: skip
+        block.swap()
 
     def log_likelihood(self, topics, block):
         """Return sum_w n_dw log p(w|d) of each document, (D,)."""

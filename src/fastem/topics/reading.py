@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import psi
-from sklearn.utils.validation import check_is_fitted
 
 from fastem._base import check_sample_weight
 from fastem._engine.threads import effective_n_jobs
 from fastem._kernels import topics as kernel
-from fastem.topics.documents import Documents, TopicModel, Topics, padded
+from fastem.topics.documents import (
+    Documents,
+    TopicModel,
+    Topics,
+    check_attribute,
+    check_tokens,
+    padded,
+)
 
 __all__ = ["LDAReading"]
 
@@ -24,6 +30,31 @@ class LDAReading(TopicModel):
         """Return components_ as parameters."""
         totals = self.components_.sum(axis=1, dtype=np.float64)
         return Topics(padded(self.components_.T, len(self.components_), dtype), totals, 0.0)
+
+    def _check_fitted(self):
+        super()._check_fitted()
+        n_topics, n_words = self.components_.shape
+        shapes = [(n_words,), (n_topics, n_words)]
+        self._check_prior("doc_topic_prior_", [(n_topics,)], point=False)
+        if self._check_prior("topic_word_prior_", shapes, point=True):
+            shape = n_topics, n_words
+            check_attribute(self, "components_", shape, "n_components, n_features", positive=True)
+
+    def _check_prior(self, name, shapes, *, point):
+        """Raise ValueError if a prior is no positive number, or array of them; return if it is > 0.
+
+        `point`: it may be the number 0, for topics that are point estimates.
+        """
+        prior = np.asarray(getattr(self, name))
+        if prior.dtype.kind in "iuf" and prior.shape in [(), *shapes]:
+            lowest, highest = prior.min(), prior.max()
+            if highest < np.inf and (lowest > 0 or (point and prior.ndim == 0 and lowest == 0)):
+                return bool(lowest > 0)
+        raise ValueError(
+            f"{name} of this fitted {type(self).__name__} must be a finite number above 0, or have "
+            f"shape {' or '.join(map(str, shapes))}, got {getattr(self, name)!r}: fit again, or "
+            "set the attribute"
+        )
 
     def _documents(self, X, sample_weight=None):
         """Return (model, topics, documents) after the E-step of validated documents."""
@@ -47,8 +78,8 @@ class LDAReading(TopicModel):
         doc_topic : ndarray of shape (n_samples, n_components)
             The documents' topics.
         """
-        check_is_fitted(self)
-        X = self._validated(X, reset=False, dtype=self.components_.dtype)
+        self._check_fitted()
+        X = self._validated(X, "transform", reset=False, dtype=self.components_.dtype)
         doc_topic = self._documents(X)[2].doc_topic[:, : len(self.components_)].copy()
         if normalize:
             doc_topic /= doc_topic.sum(axis=1, keepdims=True)
@@ -90,8 +121,8 @@ class LDAReading(TopicModel):
         elbo : float
             Lower bound of the log-likelihood, with the topics' own divergence from their prior.
         """
-        check_is_fitted(self)
-        return self._elbo(self._validated(X, reset=False, dtype=self.components_.dtype))
+        self._check_fitted()
+        return self._elbo(self._validated(X, "score", reset=False, dtype=self.components_.dtype))
 
     def perplexity(self, X, sub_sampling=False):
         """Return exp(-ELBO / number of tokens), which is not the perplexity of held-out words.
@@ -115,10 +146,11 @@ class LDAReading(TopicModel):
         Returns
         -------
         perplexity : float
-            Lower is better; nan without any token.
+            Lower is better.
         """
-        check_is_fitted(self)
-        X = self._validated(X, reset=False, dtype=self.components_.dtype)
+        self._check_fitted()
+        X = self._validated(X, "perplexity", reset=False, dtype=self.components_.dtype)
+        check_tokens(X.sum(dtype=np.float64), "X", "perplexity")
         return self._perplexity(X, None, self.total_samples / X.shape[0] if sub_sampling else 1.0)
 
     def elbo(self, X, sample_weight=None):
@@ -142,14 +174,15 @@ class LDAReading(TopicModel):
             In nats; :meth:`score` is the sum over tokens. A word that has no count in any topic,
             which only point estimates know, counts as probability 1e-300.
         """
-        check_is_fitted(self)
-        X = self._validated(X, reset=False, dtype=np.float64)
+        self._check_fitted()
+        X = self._validated(X, "elbo", reset=False, dtype=np.float64)
         documents = Documents(X, check_sample_weight(sample_weight, X))
         model, topics = self._model(random=False), self._topics(X.dtype)
         model.max_sweeps, model.tol = _EXACT_SWEEPS, _EXACT_TOL
         model.infer(topics, documents, None)
+        check_tokens(documents.total_weight, "X", "ELBO per token")
         elbo = model.bound(topics, documents) + model.log_prior(topics)
-        return elbo / (documents.total_weight or 1.0)
+        return elbo / documents.total_weight
 
     def token_topics(self, X):
         """Return which topics the tokens of documents have, q: the posterior of each nonzero.
@@ -162,13 +195,13 @@ class LDAReading(TopicModel):
         Returns
         -------
         token_topic : ndarray of shape (nnz, n_components)
-            A row for each stored count of X, which sums to 1, in CSR order: by document, then by
+            A row for each count of X above 0, which sums to 1, in CSR order: by document, then by
             word. That is the order of ``X.data`` of a canonical ``csr_array`` (sorted, no
-            duplicates), and of ``np.nonzero(X)`` of an array. A word that has no count in any
-            topic, which only point estimates know, has the topics of its document.
+            duplicates, no stored zeros), and of ``np.nonzero(X)`` of an array. A word that has no
+            count in any topic, which only point estimates know, has the topics of its document.
         """
-        check_is_fitted(self)
-        X = self._validated(X, reset=False, dtype=self.components_.dtype)
+        self._check_fitted()
+        X = self._validated(X, "token_topics", reset=False, dtype=self.components_.dtype)
         model, topics, documents = self._documents(X)
         k = len(self.components_)
         words, column = np.unique(X.indices, return_inverse=True)
@@ -232,12 +265,16 @@ class LDAReading(TopicModel):
             *Evaluation methods for topic models*, section 5.1); larger is better.
         """
         doc_topic = self.transform(X_observed)
-        X = self._validated(X_held, reset=False, dtype=self.components_.dtype)
+        X = self._validated(
+            X_held, "held_out_log_likelihood", reset=False, dtype=self.components_.dtype
+        )
         if X.shape[0] != len(doc_topic):
             raise ValueError(
                 f"X_held has {X.shape[0]} documents, but X_observed has {len(doc_topic)}: they "
                 "must be parts of the same documents"
             )
+        n_tokens = X.sum(dtype=np.float64)
+        check_tokens(n_tokens, "X_held", "mean log-probability")
         topics, k = self._topics(X.dtype), len(self.components_)
         documents = Documents(X)
         documents.set_topics(padded(doc_topic, k, X.dtype))
@@ -246,7 +283,7 @@ class LDAReading(TopicModel):
             documents.counts, documents.doc_topic, topics.sums, topics.scale, None, log_likelihood,
             k, 0.0, 0.0, effective_n_jobs(self.n_jobs),
         )  # fmt: skip
-        return float(log_likelihood.sum() / X.sum(dtype=np.float64))
+        return float(log_likelihood.sum() / n_tokens)
 
 
 def _softmax(logits, otherwise):

@@ -23,6 +23,7 @@ _COLD_VISITS, _COLD_SWEEPS, _WARM_SWEEPS = 4, 14, 5
 
 _ETA_EVERY = 8  # online steps from one look at eta to the next: it costs as much as some steps
 _ROWS = 2048  # documents that are read at a time
+_LEAST_TOTAL = 1 / 16  # of a topic's lambda, whose exp(digamma) is far from underflow
 
 
 def expected_topics(topics, n_threads, point_topics=False):
@@ -37,13 +38,28 @@ def expected_topics(topics, n_threads, point_topics=False):
         (topics.sums, topics.prior) if np.ndim(topics.prior) == 0 else (topics.counts(), 0)
     )
     kernel.exp_digamma(sums, prior, expected, n_threads)
-    return expected, _scale(topics)
+    return expected, _scale(topics, expected)
 
 
-def _scale(topics):
-    """Return 1 / exp(digamma(the totals)), (width,); 0 past K, whatever stands there."""
+def _scale(topics, expected, rows=slice(None)):
+    """Return 1 / exp(digamma(the totals)), (width,); 0 past K, whatever stands there.
+
+    exp(digamma) of a topic without counts is 0 for its words and for its total, where priors are
+    small, though their ratio need not be. It is then formed in logarithms, and takes the place of
+    the `expected` rows.
+    """
     scale = np.zeros(topics.sums.shape[1])
-    scale[: len(topics.totals)] = np.exp(-psi(topics.totals))
+    totals = topics.totals
+    scale[: len(totals)] = np.exp(-psi(np.maximum(totals, _LEAST_TOTAL)))
+    for k in np.flatnonzero(totals < _LEAST_TOTAL):
+        prior = topics.prior if np.ndim(topics.prior) == 0 else topics.prior[rows, k]
+        lam = topics.sums[rows, k].astype(np.float64) + prior
+        top = lam.max(initial=0.0)
+        # Of the words alone: totals that follow changes of float32 sums have their rounding.
+        psi_total = psi(max(top, totals[k])) if top > 0 else np.inf
+        scale[k] = 0.0
+        if psi(top) - psi_total > np.log(np.finfo(expected.dtype).tiny):
+            expected[rows, k], scale[k] = np.exp(psi(lam) - psi_total), 1.0
     return scale.astype(topics.sums.dtype)
 
 
@@ -113,6 +129,10 @@ class LDAEM:
         self._expected: tuple[Topics, Any] | None = None
         self._seen: np.ndarray | None = None  # exp(digamma), row by row as `replace` needs them
         self._guide: np.ndarray | None = None  # a prior for each word and topic, (V, width)
+
+    def __getstate__(self):
+        """Return what is saved: what can be made again is large."""
+        return vars(self) | {"_expected": None, "_seen": None, "_guide": None}
 
     # ---- E-step --------------------------------------------------------------------------------
 
@@ -193,7 +213,7 @@ class LDAEM:
             some = values[rows] + topics.prior[rows]
             kernel.exp_digamma(some, 0.0, some, self.n_threads)
             self._seen[rows] = some
-        return self._seen, _scale(topics)
+        return self._seen, _scale(topics, self._seen, rows)
 
     def priors_of(self, topics) -> Priors:
         """Return the priors that go with some topics."""
@@ -258,7 +278,7 @@ class LDAEM:
 
     def _topics(self, sums, totals) -> Topics:
         """Return topics of expected counts, and the priors added to them."""
-        eta = self.priors.topic_word
+        eta, totals = self.priors.topic_word, np.maximum(totals, 0)  # rounding of replaced sums
         if np.ndim(eta) == 0:
             return Topics(sums, totals + eta * len(sums), float(eta), priors=self._learned)
         if self._guide is None:

@@ -30,6 +30,7 @@ typedef struct {
     const void *scale;         /* (width,) real */
     double word_prior;         /* pseudo-count of each word in a topic */
     double doc_prior;          /* pseudo-count of each topic in a document */
+    double power;              /* E-steps by document see theta^power */
     /* latent Dirichlet allocation, else NULL: theta is exp(digamma(gamma)), and comes out */
     void *gamma;               /* (D, width) real: Dirichlet parameters of the documents' topics */
     const void *doc_topic_prior; /* (width,) real */

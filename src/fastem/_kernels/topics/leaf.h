@@ -14,7 +14,7 @@
  * and the count 0. */
 typedef struct {
     ptrdiff_t n;       /* different words */
-    REAL *acc, *scaled; /* (width,) each, for whoever makes the sweeps */
+    REAL *acc, *scaled, *powered; /* (width,) each, for whoever makes the sweeps */
     REAL *count;       /* (padded n,) */
     REAL *ratio;       /* (padded n,) what the last sweep gave */
     const REAL **rows; /* (padded n,) rows of topics */
@@ -26,7 +26,7 @@ static ptrdiff_t FN(live_bytes)(const topics_job *job);
 static ptrdiff_t FN(scratch_bytes)(const topics_job *job)
 {
     ptrdiff_t longest = (job->longest + VL - 1) / VL * VL;
-    return (2 * job->width + 2 * longest) * sizeof(REAL) + longest * sizeof(REAL *) + 64 +
+    return (3 * job->width + 2 * longest) * sizeof(REAL) + longest * sizeof(REAL *) + 64 +
            (job->gamma ? FN(live_bytes)(job) : 0);
 }
 
@@ -39,7 +39,8 @@ static void FN(lay_document)(const topics_job *job, ptrdiff_t d, void *scratch, 
     view->rows = scratch;
     view->acc = (REAL *)(view->rows + longest);
     view->scaled = view->acc + job->width;
-    view->count = view->scaled + job->width;
+    view->powered = view->scaled + job->width;
+    view->count = view->powered + job->width;
     view->ratio = view->count + longest;
     view->rest = view->ratio + longest;
     for (; i < view->n; i++) {
@@ -115,11 +116,13 @@ static int FN(is_near)(ptrdiff_t width, const REAL *a, const REAL *b, double tol
     return change < tol;
 }
 
-/* counts / probabilities; 0 for a word that no topic of the document has: it tells nothing. */
+/* counts / probabilities, which must not overflow; 0 for a word that no topic of the document has:
+ * it tells nothing. */
 ALWAYS_INLINE vec FN(ratios)(vec counts, vec probabilities)
 {
     ivec known = (ivec)(probabilities > FN(fill)(SMALLEST));
-    return FN(select)(known, counts / FN(max)(probabilities, FN(fill)(SMALLEST)), FN(fill)(0));
+    vec ratios = counts / FN(max)(probabilities, FN(fill)(SMALLEST));
+    return FN(select)(known, FN(min)(ratios, FN(fill)(1 / SMALLEST)), FN(fill)(0));
 }
 
 ALWAYS_INLINE double FN(log_likelihood)(vec counts, vec probabilities)
@@ -180,6 +183,20 @@ static void FN(write_ratios)(const topics_job *job, ptrdiff_t d, const FN(view) 
         ratio[i] = weight * view->ratio[i];
 }
 
+/* What an E-step sees of a document's topics: theta, or with an inverse temperature theta^power. */
+static const REAL *FN(tempered)(const topics_job *job, const REAL *theta, const FN(view) * view)
+{
+    vec power = FN(fill)((REAL)job->power), least = FN(fill)(SMALLEST);
+    if (job->power == 1)
+        return theta;
+    for (ptrdiff_t k = 0; k < job->width; k += VL) {
+        vec share = FN(load)(theta + k);
+        vec value = FN(exp)(power * FN(log)(FN(max)(share, least)));
+        FN(store)(view->powered + k, FN(select)((ivec)(share > least), value, FN(fill)(0)));
+    }
+    return view->powered;
+}
+
 /* E-steps of document d of PLSA. */
 static void FN(plsa_document)(const topics_job *job, ptrdiff_t d, FN(view) * view)
 {
@@ -188,7 +205,8 @@ static void FN(plsa_document)(const topics_job *job, ptrdiff_t d, FN(view) * vie
     REAL *new_theta = job->new_doc_topic ? (REAL *)job->new_doc_topic + row : NULL;
     int with_logs = job->log_likelihood != NULL;
     for (ptrdiff_t sweep = 1; sweep <= job->max_sweeps; sweep++) {
-        double log_likelihood = FN(document)(job, theta, view, new_theta != NULL, with_logs);
+        const REAL *seen = FN(tempered)(job, theta, view);
+        double log_likelihood = FN(document)(job, seen, view, new_theta != NULL, with_logs);
         if (with_logs)
             job->log_likelihood[d] = log_likelihood;
         if (!new_theta)

@@ -38,6 +38,7 @@ cdef extern from "topics/job.h":
         const void *scale
         double word_prior
         double doc_prior
+        double power
         void *gamma
         const void *doc_topic_prior
         double least_theta
@@ -165,19 +166,23 @@ def documents(
     int n_threads,
     Py_ssize_t max_sweeps=1,            # E-steps of a document after each other, at most
     double tol=0.0,                     # until its topics change by less than this in all
+    double power=1.0,                   # in (0, 1]
 ):
     """E-step by document, topics held fixed.
 
     Equivalent to, with n the counts and phi = (topics + word_prior) * scale::
 
-        ratio = n / (doc_topic @ phi.T)
-        new_doc_topic = normalise(doc_topic * (ratio @ phi) + doc_prior)
-        log_likelihood = sum(n * log(doc_topic @ phi.T), axis=1)
+        seen = doc_topic ** power
+        ratio = n / (seen @ phi.T)
+        new_doc_topic = normalise(seen * (ratio @ phi) + doc_prior)
+        log_likelihood = sum(n * log(seen @ phi.T), axis=1)
+
+    Each document stops by its own change: what is in the others does not matter.
     """
     cdef topics_job job = counts.job
     _documents(&job, n_topics, doc_topic, topics, scale, new_doc_topic, log_likelihood, word_prior,
                doc_prior)
-    job.ratio, job.max_sweeps, job.tol = NULL, max_sweeps, tol
+    job.ratio, job.max_sweeps, job.tol, job.power = NULL, max_sweeps, tol, power
     _run(&job, choose(n_topics, real is double), counts, None,
          2.0 * max_sweeps * counts.nnz * n_topics, n_threads)
 
@@ -312,7 +317,7 @@ cdef void _documents(topics_job *job, Py_ssize_t n_topics, real[:, ::1] doc_topi
                      double doc_prior):
     job.n_topics, job.width = n_topics, topics.shape[1]
     job.doc_topic, job.topics, job.scale = &doc_topic[0, 0], &topics[0, 0], &scale[0]
-    job.word_prior, job.doc_prior, job.max_sweeps = word_prior, doc_prior, 1
+    job.word_prior, job.doc_prior, job.max_sweeps, job.power = word_prior, doc_prior, 1, 1
     job.new_doc_topic = NULL if new_doc_topic is None else &new_doc_topic[0, 0]
     job.log_likelihood = NULL if log_likelihood is None else &log_likelihood[0]
 
