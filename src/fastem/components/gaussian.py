@@ -13,12 +13,22 @@ import numpy as np
 
 from fastem._engine.statistics import Moments, Statistics
 from fastem._kernels import gaussian as kernel
+from fastem.components.gaussian_data import (
+    Block,
+    Scaling,
+    check_squares,
+    covariances_of,
+    evaluate,
+    overflow,
+    parts,
+)
 
 __all__ = [
     "KINDS",
     "Block",
     "GaussianEM",
     "GaussianParams",
+    "check_params",
     "covariances_of",
     "fits",
     "precisions_cholesky_of",
@@ -31,6 +41,12 @@ __all__ = [
 
 KINDS = kernel.KINDS
 _SMALLEST = 1e-300  # a variance whose inverse still fits
+_NO_WEIGHT = 10 * np.finfo(np.float64).eps  # added to weights: a component may have none
+_SOME_WEIGHT = 1e-8  # of a component that is not dying
+#: Moments about the old means are kept where correcting them for the new ones took away at most so
+#: many times what is left.
+_MOST_LOST = 30
+_MOST_PASSES = 4  # about new means: each leaves a mean at most 1e-16 of the way that it came
 _ILL_DEFINED = (
     "Fitting the mixture model failed because some components have ill-defined empirical "
     "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "
@@ -81,100 +97,47 @@ def shape_of(kind, n_components, n_features):
     return {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
 
 
-def _check_shapes(params, kind, n_features):
-    """Raise ValueError unless the parameters fit each other and the data: kernels do not look."""
-    k, d = params.means.shape
-    shapes = {
-        "n_features of X": (n_features, d),
-        "weights_": (params.weights.shape, (k,)),
-        "precisions_cholesky_": (params.precisions_cholesky.shape, shape_of(kind, k, d)),
-    }
-    for name, (actual, expected) in shapes.items():
-        if actual != expected:
-            raise ValueError(
-                f"{name} is {actual}, but means_ of shape {(k, d)} and covariance_type={kind!r} "
-                f"need {expected}: fit again, or set the attribute"
-            )
+def check_params(params, kind):
+    """Raise ValueError unless fitted attributes fit each other and have possible values.
 
-
-class Scaling(NamedTuple):
-    """Coordinates (x - shift) * scale in which the data are of order 1.
-
-    The scales are powers of 2, so nothing is rounded; the shift is 0 unless a feature lies far
-    from 0 compared with its spread, where x - shift is exact too.
+    Kernels do not look. The attribute is named, for it may have been set by hand or come from a
+    file that was altered.
     """
-
-    shift: np.ndarray  # (D,)
-    scale: np.ndarray  # (D,)
-
-    @classmethod
-    def of_data(cls, X):
-        """Return the scaling of some data, from at most some thousand rows."""
-        rows = X[:: max(1, len(X) // 4096)].astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, std = rows.mean(axis=0), rows.std(axis=0)
-            largest = np.abs(rows).max(axis=0) ** 2 * len(X)
-        if not np.all(np.isfinite(largest)):
-            feature = int(np.argmin(np.isfinite(largest)))
+    means, chol = params.means, params.precisions_cholesky
+    if means.ndim != 2 or 0 in means.shape:
+        raise ValueError(
+            f"means_ must have shape (n_components, n_features), got {means.shape}: fit again, or "
+            "set the attribute"
+        )
+    k, d = means.shape
+    shape = shape_of(kind, k, d)
+    expected = {"weights_": (params.weights, (k,)), "means_": (means, (k, d))}
+    expected["precisions_cholesky_"] = chol, shape
+    if params.covariances is not None:
+        expected["covariances_"] = params.covariances, shape
+    for name, (value, wanted) in expected.items():
+        if value.shape != wanted:
             raise ValueError(
-                f"X has values up to {np.abs(rows[:, feature]).max():.3g} in feature {feature}: "
-                "their squares overflow. Scale the data, for example with StandardScaler."
+                f"{name} is {value.shape}, but means_ of shape {(k, d)} and covariance_type="
+                f"{kind!r} need {wanted}: fit again, or set the attribute"
             )
-        return cls._of(mean, std, X.dtype)
-
-    @classmethod
-    def of_params(cls, params, kind, dtype):
-        """Return the scaling of data from a mixture; it does not depend on the data at hand."""
-        weights, covariances = params.weights[:, None], covariances_of(params, kind)
-        if kind in ("full", "tied"):
-            covariances = covariances.diagonal(axis1=-2, axis2=-1)
-        elif kind == "spherical":
-            covariances = covariances[:, None]
-        mean = (weights * params.means).sum(axis=0)
-        variance = (weights * (covariances + (params.means - mean) ** 2)).sum(axis=0)
-        return cls._of(mean, np.sqrt(variance), dtype)
-
-    @classmethod
-    def _of(cls, mean, std, dtype):
-        shift = np.where(np.abs(mean) > 4 * std, mean, 0.0).astype(dtype).astype(np.float64)
-        limit = 100 if dtype == np.float32 else 500  # the scale's square must not overflow
-        exponent = np.clip(np.frexp(std)[1], -limit, limit)
-        return cls(shift, np.where(std > 0, np.ldexp(1.0, -exponent), 1.0))
-
-    def job(self, X, params, kind, likelihood=True):
-        """Return the kernel's job for these parameters, with or without their log-norms."""
-        chol, d = params.precisions_cholesky, X.shape[1]
-        _check_shapes(params, kind, d)
-        if kind == "spherical":
-            chol = np.repeat(chol[:, None], d, axis=1)
-        diagonal = chol.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else chol
-        with np.errstate(divide="ignore"):  # a component may have weight 0
-            log_norm = np.log(params.weights) + np.log(diagonal).sum(axis=-1)
-        log_norm = (log_norm - d / 2 * math.log(2 * math.pi)) if likelihood else 0 * params.weights
-        means = (params.means - self.shift) * self.scale
-        return kernel.Job(X, kind, self.shift, self.scale, means, chol, log_norm)
-
-
-class Block(NamedTuple):
-    """Some samples, and what every E-step on them needs."""
-
-    X: np.ndarray  # (n, D) float32 or float64
-    sample_weight: np.ndarray | None  # (n,) float64
-    total_weight: float
-    scaling: Scaling
-
-    @classmethod
-    def of(cls, X, sample_weight):
-        """Return the block of validated samples."""
-        X = np.require(X, requirements="A")
-        total = float(len(X)) if sample_weight is None else float(sample_weight.sum())
-        return cls(X, sample_weight, total, Scaling.of_data(X))
-
-    def rows(self, begin, end):
-        """Return the block of rows [begin, end)."""
-        weight = None if self.sample_weight is None else self.sample_weight[begin:end]
-        total = float(end - begin) if weight is None else float(weight.sum())
-        return Block(self.X[begin:end], weight, total, self.scaling)
+        if not (np.isfinite(value.sum()) or np.isfinite(value).all()):
+            raise ValueError(
+                f"{name} must be finite, got NaN or infinity: fit again, or set the attribute"
+            )
+    if params.weights.min() < 0 or not params.weights.any():
+        raise ValueError(
+            f"weights_ must be >= 0 and not all 0, got {params.weights}: fit again, or set the "
+            "attribute"
+        )
+    for name in ("precisions_cholesky_", "covariances_"):
+        value = expected[name][0] if name in expected else chol
+        diagonal = value.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else value
+        if not diagonal.min() > 0:
+            raise ValueError(
+                f"{name} must be positive on the diagonal, got {diagonal.min():.3g}: fit again, or "
+                "set the attribute"
+            )
 
 
 class GaussianEM:
@@ -206,12 +169,20 @@ class GaussianEM:
         return params._replace(weights=params.weights / params.weights.sum())
 
     def component_weights(self, moments: Moments):
-        """Return the components' weights, not normalised; scikit-learn's guard against 0."""
-        return moments.weight + 10 * np.finfo(self.dtype).eps
+        """Return the components' weights, not normalised; scikit-learn's guard against 0.
+
+        In the precision of the sums, which is not that of float32 data.
+        """
+        return moments.weight + _NO_WEIGHT
 
     def means(self, moments: Moments):
-        """Return the components' means."""
-        return (moments.weight / self.component_weights(moments))[:, None] * moments.mean
+        """Return the components' means; of next to no weight, they go to 0 as in scikit-learn.
+
+        There all means do by as much as the guard is of the weight, which is many deviations where
+        the data lie far from 0 or the component is narrow.
+        """
+        share = moments.weight / self.component_weights(moments)
+        return np.where(moments.weight > _SOME_WEIGHT, 1, share)[:, None] * moments.mean
 
     def estimate(self, moments: Moments) -> GaussianParams:
         """Return the parameters that moments give, the weights not normalised."""
@@ -251,58 +222,136 @@ class GaussianEM:
         nowhere = np.tile(scaling.shift, (k, 1))
         params = GaussianParams(np.ones(k), nowhere, None, unit, self.dtype)
         # First the means, then the scatter about them.
-        mean = self.moments(params, block, responsibilities)[1].mean
+        mean = self._pass(params, block, responsibilities)[1].mean
         return self.moments(params._replace(means=mean), block, responsibilities)[1]
 
     def moments(self, params, block, given) -> tuple[float, Moments]:
-        """Return the bound and the moments, in the data's own coordinates.
+        """Return the bound and the moments, in the data's own coordinates, with all their digits.
 
         `given` are (n, K) float64 responsibilities in place of those that the parameters give, or
-        None. Digits are kept if the means are near the moments' own.
+        None.
         """
-        scaling, kind = block.scaling, self.kind
+        if not block.scaling.suits(params, self.kind, block.X.dtype):
+            return self._moments_in_float64(params, block, given)
+        bound, found, lost = self._pass(params, block, given)
+        if not math.isfinite(bound) or math.isnan(lost):
+            if block.X.dtype == np.float32:
+                return self._moments_in_float64(params, block, given)
+            if math.isnan(lost):
+                raise overflow(block.X, block.sample_weight)
+        if lost <= _MOST_LOST:
+            return bound, found
+        # Some mean has moved far, and the scatter about the old one was most of all: once more.
+        center = params.means
+        for _ in range(_MOST_PASSES):
+            if not self._moved_far(found, center, block.scaling):
+                break
+            center = found.mean
+            found = self._moments_about(center, params, block, given)
+        return bound, found
+
+    def _moments_in_float64(self, params, block, given):
+        """Return what moments() does, of float32 samples that are made float64."""
+        bound, total = 0.0, None
+        for some in parts(len(block.X), block.X.shape[1]):
+            part = block.rows(some.start, some.stop).as_float64()
+            own = None if given is None else given[some]
+            part_bound, found = self.moments(params, part, own)
+            bound, total = bound + part_bound, found if total is None else total + found
+        return bound, total
+
+    def _moved_far(self, found, center, scaling):
+        """Return whether moments about `center` lost digits that matter for the variances."""
+        if self.kind == "tied":
+            return False  # see _tied_scatter
+        weights, means = self.component_weights(found), self.means(found)
+        per_feature = self.kind != "spherical"
+        scatter, added = (
+            found.scatter_about(means),
+            found.weight[:, None] * (found.mean - center) ** 2,
+        )
+        # Where the data are constant, a mean moves by rounding.
+        rounding = np.maximum(np.abs(found.mean - scaling.shift), np.abs(center - scaling.shift))
+        rounding = (64 * np.finfo(self.dtype).eps * rounding) ** 2
+        if self.kind == "full":
+            scatter = scatter.diagonal(axis1=1, axis2=2)
+        elif not per_feature:
+            added, rounding, weights = (
+                added.sum(axis=1),
+                rounding.sum(axis=1),
+                weights * means.shape[1],
+            )
+        if per_feature:
+            weights = weights[:, None]
+        added = added / weights
+        variance = scatter / weights + self.reg_covar
+        return bool(np.any((added > _MOST_LOST * variance) & (added > rounding)))
+
+    def _moments_about(self, center, params, block, given):
+        """Return the moments, summed about `center`, a mean for each component; in float64."""
+        about, total = params._replace(means=center), None
+        width = block.X.shape[1] + len(params.weights)
+        for some in parts(len(block.X), width):
+            part = block.rows(some.start, some.stop)
+            own = None if given is None else given[some]
+            if own is None:
+                own = np.empty((len(part.X), len(params.weights)), part.X.dtype)
+                evaluate(part.X, part.scaling, params, self.kind, self.n_threads,
+                         responsibilities=own)  # fmt: skip
+                own = own.astype(np.float64, copy=False)
+            found = self._pass(about, part.as_float64(), own)[1]
+            total = found if total is None else total + found
+        return total
+
+    def _pass(self, params, block, given) -> tuple[float, Moments, float]:
+        """Return the bound, the moments, and how many digits they may lack: see kernel.moments."""
+        scaling, kind, dtype = block.scaling, self.kind, block.X.dtype
         job = scaling.job(block.X, params, kind, likelihood=given is None)
-        bound, weight, first, second = kernel.moments(
+        bound, weight, first, second, lost = kernel.moments(
             job, block.sample_weight, given, self.n_threads
         )
-        share = 1 / np.where(weight > 0, weight, 1)[:, None]
+        centered = first * (1 / np.where(weight > 0, weight, 1)[:, None])
+        chol = params.precisions_cholesky
         if kind == "full":
             scatter = second
-            mean = params.means + first * share / scaling.scale
+            centered += scaling.means(params, dtype)
         elif kind == "diag":
-            offset = first * share / params.precisions_cholesky
-            scatter = second / params.precisions_cholesky**2 - weight[:, None] * offset**2
-            mean = params.means + offset
-        else:
-            centered = first * share
-            mean = np.where(
-                weight[:, None] > 0, scaling.shift + centered / scaling.scale, params.means
-            )
-            if kind == "spherical":
-                moved = ((mean - params.means) ** 2).sum(axis=1)
-                scatter = 2 * second / params.precisions_cholesky**2 - weight * moved
-            else:
-                scatter = self._tied_scatter(params, block, given, weight, centered)
+            # y = x factor - offset, both rounded: the kernel's unit is y, and its center y = 0.
+            factor = (chol / scaling.scale).astype(dtype).astype(np.float64)
+            offset = scaling.means(params, dtype) * (chol / scaling.scale)
+            offset = offset.astype(dtype).astype(np.float64)
+            scatter = second - weight[:, None] * centered**2
+            scatter /= (factor * scaling.scale) ** 2
+            centered = (centered + offset) / factor
+        mean = scaling.shift + centered / scaling.scale
+        if kind in ("spherical", "tied"):
+            mean = np.where(weight[:, None] > 0, mean, params.means)
+        if kind == "spherical":
+            about = scaling.shift + scaling.means(params, dtype) / scaling.scale
+            scatter = 2 * second / chol**2 - weight * ((mean - about) ** 2).sum(axis=1)
         if kind in ("diag", "spherical"):
             scatter = np.maximum(scatter, 0)  # rounding may leave -1e-17
-        return bound, Moments(weight, mean, scatter, kind)
+        elif kind == "tied" and lost == 0:
+            mean, scatter = self._tied_scatter(params, block, given, weight, mean, centered)
+        return bound, Moments(weight, mean, scatter, kind), lost
 
-    def _tied_scatter(self, params, block, given, weight, centered):
-        """Return the scatter about the components' means.
+    def _tied_scatter(self, params, block, given, weight, mean, centered):
+        """Return the components' means and the scatter about them.
 
         It is what remains of the whole scatter without that of the means. Where that is little,
         digits are lost, and the components' own scatters are summed instead.
         """
         total = self._scatter_of_all(block, given)
         scatter = total - (weight[:, None] * centered).T @ centered
-        enough = 1e-3 if self.dtype == np.float32 else 1e-6
+        enough = 1e-3 if block.X.dtype == np.float32 else 1e-6
         if np.all(scatter.diagonal() >= enough * total.diagonal()):
             scale = block.scaling.scale
-            return scatter / (scale[:, None] * scale)
+            return mean, scatter / (scale[:, None] * scale)
         chol = params.precisions_cholesky
         each = params._replace(precisions_cholesky=np.tile(chol, (len(weight), 1, 1)))
-        job = block.scaling.job(block.X, each, "full", likelihood=given is None)
-        return kernel.moments(job, block.sample_weight, given, self.n_threads)[3].sum(axis=0)
+        model = GaussianEM("full", self.reg_covar, self.dtype, self.n_threads)
+        found = model.moments(each, block, given)[1]
+        return found.mean, found.scatter.sum(axis=0)
 
     def _scatter_of_all(self, block, given):
         """Return sum_n w_n z_n z_n^T of all samples, in the kernel's coordinates.
@@ -335,7 +384,17 @@ def second_moment(block, center, given, n_threads):
     # A single component without precision: every responsibility is exactly 1.
     one = GaussianParams(np.ones(1), center, None, np.zeros((1, d, d)), block.X.dtype)
     job = block.scaling.job(block.X, one, "full", likelihood=False)
-    return kernel.moments(job, block.sample_weight, given, n_threads, about_mean=False)[3][0]
+    second, lost = kernel.moments(job, block.sample_weight, given, n_threads, about_mean=False)[3:]
+    if not np.isnan(lost):
+        return second[0]
+    if block.X.dtype == np.float64:
+        raise overflow(block.X, block.sample_weight)
+    total = np.zeros((d, d))
+    for some in parts(len(block.X), d):
+        part = block.rows(some.start, some.stop).as_float64()
+        own = None if given is None else given[some]
+        total += second_moment(part, center, own, n_threads)
+    return total
 
 
 def useful_threads(n_threads, n_samples, n_features, n_components, kind):
@@ -350,14 +409,25 @@ def useful_threads(n_threads, n_samples, n_features, n_components, kind):
 
 def rows(X, params, kind, output, n_threads):
     """Return 'labels', 'log_prob' or 'responsibilities' of each sample."""
-    _check_shapes(params, kind, X.shape[1])
     shape = (len(X), len(params.means)) if output == "responsibilities" else (len(X),)
-    array = np.empty(shape, dtype=np.int64 if output == "labels" else X.dtype)
     X = np.require(X, requirements="A")
+    outputs = {}
+    if output != "log_prob":
+        outputs[output] = np.empty(shape, dtype=np.int64 if output == "labels" else X.dtype)
     scaling = Scaling.of_params(params, kind, X.dtype)
-    outputs = {"log_prob": None, "responsibilities": None, "labels": None, output: array}
-    kernel.rows(scaling.job(X, params, kind), **outputs, n_threads=n_threads)
-    return array
+    log_prob = evaluate(X, scaling, params, kind, n_threads, **outputs)
+    lost = ~np.isfinite(log_prob)
+    if lost.any():
+        check_squares(X, "X")
+        if outputs:
+            raise ValueError(
+                f"sample {int(lost.argmax())} is too far from every component for a density: its "
+                "probabilities are not defined"
+            )
+    if output == "log_prob":
+        with np.errstate(over="ignore"):  # float32 has -inf from -3e38 on
+            return log_prob.astype(X.dtype, copy=False)
+    return outputs[output]
 
 
 # ---- covariances and precisions --------------------------------------------------------------
@@ -401,14 +471,3 @@ def precisions_of(precisions_cholesky, kind):
     if kind in ("full", "tied"):
         return precisions_cholesky @ np.swapaxes(precisions_cholesky, -1, -2)
     return precisions_cholesky**2
-
-
-def covariances_of(params, kind, n_threads=1):
-    """Return the covariances; where only U is known, the inverse of U U^T, or of the squares."""
-    chol = params.precisions_cholesky
-    if params.covariances is not None:
-        return params.covariances
-    if kind in ("diag", "spherical"):
-        return 1 / chol**2
-    stack = np.ascontiguousarray(chol).reshape(-1, *chol.shape[-2:])
-    return kernel.covariances(stack, n_threads).reshape(chol.shape)

@@ -10,7 +10,8 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 
 from fastem._base import squarable
 from fastem._engine.statistics import Moments
-from fastem.components.gaussian import Block, second_moment, shape_of
+from fastem.components.gaussian import second_moment, shape_of
+from fastem.components.gaussian_data import Block
 from fastem.mixture.base import check_start
 
 __all__ = [

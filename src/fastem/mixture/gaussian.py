@@ -244,7 +244,11 @@ class GaussianMixture(Mixture):
     def _params(self):
         """Return the fitted parameters in the driver's form."""
         covariances = getattr(self, "covariances_", None)  # not there if set by hand
-        return GaussianParams.of(self.weights_, self.means_, covariances, self.precisions_cholesky_)
+        params = GaussianParams.of(
+            self.weights_, self.means_, covariances, self.precisions_cholesky_
+        )
+        _gaussian.check_params(params, self.covariance_type)
+        return params
 
     def _check_start(self, n_features):
         """Return the given start (weights, means, precisions), validated; None where not given."""
@@ -282,6 +286,7 @@ class GaussianMixture(Mixture):
         return gaussian.rows(X, self._params(), self.covariance_type, output, self._n_threads(X))
 
     def _draw(self, counts, random_state, **settings):
+        self._params()  # checks them
         d, kind = self.means_.shape[1], self.covariance_type
         parts = []
         for k, count in enumerate(counts):

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._engine.threads import effective_n_jobs
-from fastem.components.gaussian import Block
+from fastem.components.gaussian_data import Block
 from fastem.topics.dirichlet import check_doc_topic_prior
 from fastem.topics.documents import TopicModel
 from fastem.topics.gaussian_lda_em import GaussianLDAEM, GaussianTopics, VectorDocuments

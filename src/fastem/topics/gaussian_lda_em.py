@@ -13,9 +13,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastem._engine.statistics import Moments, Statistics
-from fastem._kernels import gaussian as gaussian_kernel
 from fastem._kernels import topics as topics_kernel
-from fastem.components.gaussian import Block, GaussianEM, GaussianParams, precisions_cholesky_of
+from fastem.components.gaussian import GaussianEM, GaussianParams, precisions_cholesky_of
+from fastem.components.gaussian_data import Block, evaluate
 from fastem.components.gaussian_start import initial_responsibilities
 from fastem.topics.dirichlet import fit_dirichlet
 from fastem.topics.documents import Documents, padded
@@ -200,10 +200,11 @@ class GaussianLDAEM:
         """Return vectors' densities under topics, (V, width), by their sum, and its log, (V,)."""
         n_vectors, width = len(vectors.X), topics_kernel.width(self.n_topics, self.dtype)
         densities = np.empty((n_vectors, width), self.dtype)
-        log_scale = np.empty(n_vectors, self.dtype)
-        job = vectors.scaling.job(vectors.X, topics.mixture(width), "diag")
-        gaussian_kernel.rows(job, log_scale, densities, None, self.n_threads)
-        return densities, log_scale.astype(np.float64)
+        mixture, scaling = topics.mixture(width), vectors.scaling
+        log_scale = evaluate(
+            vectors.X, scaling, mixture, "diag", self.n_threads, responsibilities=densities
+        )
+        return densities, log_scale
 
     def _given(self, sums):
         """Return expected counts as responsibilities."""

@@ -75,7 +75,7 @@ ALWAYS_INLINE int64_t FN(begin)(const discrete_job *job, ptrdiff_t i)
 ALWAYS_INLINE void FN(normalise)(ptrdiff_t n_comp, ptrdiff_t width, const REAL *weight, REAL *lp,
                                  REAL *columns, REAL *bases, REAL *totals)
 {
-    vec base = FN(fill)((REAL)-1e300); /* -inf - this is -inf, and not nan */
+    vec base = FN(fill)((REAL)-INFINITY);
     vec sum = FN(fill)(0), tile[ROWS], share;
     for (ptrdiff_t k = 0; k < width; k += VL) {
         UNROLL
@@ -87,7 +87,8 @@ ALWAYS_INLINE void FN(normalise)(ptrdiff_t n_comp, ptrdiff_t width, const REAL *
             FN(store)(columns + (k + l) * VL, tile[l]);
     }
     for (ptrdiff_t k = 0; k < n_comp; k++)
-        base = FN(max)(base, FN(load)(columns + k * VL));
+        base = FN(max)(FN(load)(columns + k * VL), base);
+    base = FN(select)((ivec)(base > (REAL)-INFINITY), base, FN(fill)(0)); /* -inf - -inf is nan */
     for (ptrdiff_t k = 0; k < n_comp; k++) {
         vec e = FN(exp)(FN(load)(columns + k * VL) - base);
         sum += e;

@@ -7,6 +7,7 @@ What happens within a chunk is in gaussian/leaf.h, compiled for several instruct
 """
 
 from cython.parallel cimport prange
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
@@ -152,6 +153,10 @@ def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
     second : ndarray
         full: (K, D, D); diag: (K, D) in units of 1 / precisions_chol^2; spherical: (K,) half the
         squared distances in the same units; tied: None.
+    lost : float
+        How many times the scatter about a component's new mean goes into what taking it about the
+        job's mean adds: so many digits are lost. The largest of all, for tied 0; nan where a sum
+        is not finite.
     """
     cdef Py_ssize_t k, n_components = job.c.n_components, d = job.c.n_features
     cdef Py_ssize_t size = job.ops.sums_size(&job.c), component = _component_size(job)
@@ -159,6 +164,7 @@ def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
     cdef double[:, ::1] lanes
     cdef double[:, :, ::1] full
     cdef const double *unit = NULL
+    cdef double lost
     if sample_weight is not None:
         job.c.sample_weight = job.doubles(sample_weight)
     if given is not None:
@@ -190,8 +196,56 @@ def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
         second = table[:, 1 + d4 : 1 + d4 + d].copy()
     elif job.c.kind == 3:
         second = table[:, 1 + d4].copy()
+    lost = _digits_lost(&job.c, &lanes[0, 0], component)
     # No views: the lanes' sums are large.
-    return float(sums[0, everything]), table[:, 0].copy(), table[:, 1 : 1 + d].copy(), second
+    return float(sums[0, everything]), table[:, 0].copy(), table[:, 1 : 1 + d].copy(), second, lost
+
+
+cdef double _digits_lost(
+    const gaussian_job *job,
+    const double *sums,         # IN  one component after the other
+    Py_ssize_t size,            # IN  that one has
+) noexcept nogil:
+    """Return `lost` of moments()."""
+    cdef Py_ssize_t k, i, d = job.n_features, d4 = _up(d, 4)
+    cdef const double *first
+    cdef const double *own
+    cdef double lost = 0, finite = 0, weight, added, step, whole, scatter
+    for k in range(job.n_components):
+        weight, first, own = sums[k * size], sums + k * size + 1, sums + k * size + 1 + d4
+        finite += 0 * weight
+        scatter = 0  # of a spherical component, times -1, without the whole
+        for i in range(d):
+            finite += 0 * first[i]
+            added = first[i] * first[i] / weight if weight > 0 else 0
+            if job.kind == 3:
+                step = first[i] / weight - job.means[k * d + i] if weight > 0 else 0
+                step *= job.precisions_chol[k * d + i] / job.scale[i]
+                scatter += weight * step * step
+                continue
+            elif job.kind == 1:
+                continue
+            whole = own[i] if job.kind == 2 else own[_diagonal_place(i, d)]
+            finite += 0 * whole
+            lost = max(lost, _times(added, whole - added))
+        if job.kind == 3:
+            finite += 0 * own[0]
+            lost = max(lost, _times(scatter, 2 * own[0] - scatter))
+    return lost + finite  # 0 * inf is nan
+
+
+cdef Py_ssize_t _diagonal_place(Py_ssize_t i, Py_ssize_t d) noexcept nogil:
+    """Return where (i, i) of full second moments lies, counted from 1 + D4: see component_size."""
+    if d <= 8:
+        return d - _up(d, 4) + i * (i + 3) // 2
+    return i // 4 * (i // 4 + 3) // 2 * 16 + i % 4 * 5
+
+
+cdef double _times(double added, double rest) noexcept nogil:
+    """Return how many times the rest, if it is any, goes into what was added."""
+    if added <= 0:
+        return 0
+    return added / rest if rest > 0 else INFINITY
 
 
 cdef Py_ssize_t _component_size(Job job):
@@ -334,7 +388,7 @@ def rows(Job job, log_prob, responsibilities, labels, int n_threads):
     _run(job, MOST_LANES, n_threads, 0)
 
 
-cdef Py_ssize_t _up(Py_ssize_t n, Py_ssize_t to) noexcept:
+cdef Py_ssize_t _up(Py_ssize_t n, Py_ssize_t to) noexcept nogil:
     """Return the smallest multiple of `to` that is at least n."""
     return (n + to - 1) // to * to
 

@@ -40,16 +40,19 @@ static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padde
         vec base[PANEL_VECS], sum[PANEL_VECS], inverse[PANEL_VECS];
         ptrdiff_t share;
         const char *next = FN(next_panel)(job, s->end + row, &share);
-        /* A row without any finite lp keeps r = 0 and log-density -inf, which the driver reports. */
         UNROLL
         for (int v = 0; v < PANEL_VECS; v++) {
-            base[v] = FN(fill)((REAL)-1e30);
+            base[v] = FN(fill)((REAL)-INFINITY);
             sum[v] = FN(fill)(0);
         }
         for (ptrdiff_t k = 0; k < n_comp; k++)
             UNROLL
-            for (int v = 0; v < PANEL_VECS; v++)
-                base[v] = FN(max)(base[v], FN(load)(lp + k * cap + v * VL));
+            for (int v = 0; v < PANEL_VECS; v++) /* in this order: of a nan and a number the number */
+                base[v] = FN(max)(FN(load)(lp + k * cap + v * VL), base[v]);
+        /* A row without any finite lp keeps r = 0 and log-density -inf, which callers look for. */
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++)
+            base[v] = FN(select)((ivec)(base[v] > (REAL)-INFINITY), base[v], FN(fill)(0));
         for (ptrdiff_t k = 0; k < n_comp; k++) {
             vec e[PANEL_VECS], largest = negligible;
             unsigned some;

@@ -148,6 +148,14 @@ static void FN(evaluate_own)(const tables_t *t, const scratch_t *s, ptrdiff_t n,
     }
 }
 
+/* What must be exceeded to come within e^negligible of the top. Far out, where a last bit of lp is
+ * more than that, what equals the top must exceed it. */
+ALWAYS_INLINE vec FN(limit_below)(vec top, REAL negligible)
+{
+    REAL next = sizeof(REAL) == 4 ? (REAL)(1 + 0x1p-22) : (REAL)(1 + 0x1p-51);
+    return FN(min)(top + negligible, top * next);
+}
+
 /* Evaluates component k for the rows of a panel that are not among its own, [begin, end), unless the
  * bounds or the first columns show that it cannot come within e^negligible of the top. Returns
  * whether it did. */
@@ -156,17 +164,21 @@ static int FN(other_panel)(const gaussian_job *job, const tables_t *t, const scr
                            ptrdiff_t end, ptrdiff_t d4)
 {
     const REAL *bound = bounds + k * s->cap;
-    REAL negligible = (REAL)job->negligible;
+    REAL negligible = (REAL)job->negligible, limits[8 * 64 / sizeof(REAL)];
     vec lp[PANEL_VECS], limit[PANEL_VECS];
     int possible = 0;
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++) {
+        limit[v] = FN(limit_below)(FN(load)(s->top + row + v * VL), negligible);
+        FN(store)(limits + v * VL, limit[v]);
+    }
     for (ptrdiff_t i = row; i < row + PANEL && i < begin; i++)
-        possible |= bound[s->order[i]] > s->top[i] + negligible;
+        possible |= bound[s->order[i]] > limits[i - row];
     for (ptrdiff_t i = row > end ? row : end; i < row + PANEL; i++)
-        possible |= bound[s->order[i]] > s->top[i] + negligible;
+        possible |= bound[s->order[i]] > limits[i - row];
     UNROLL
     for (int v = 0; v < PANEL_VECS; v++) {
         ptrdiff_t at = row + v * VL;
-        limit[v] = FN(load)(s->top + at) + negligible;
         if (at >= begin && at < end)
             limit[v] = FN(fill)((REAL)INFINITY);
     }

@@ -149,8 +149,10 @@ static void FN(mean_sums)(const gaussian_job *job, const tables_t *t, const scra
         for (ptrdiff_t row = 0; row < padded; row += VL) {
             vec rv = FN(load)(r + row);
             sums[0] += rv;
-            if (job->kind == GAUSSIAN_SPHERICAL && t->log_norm[k] > (REAL)-INFINITY)
-                sums[1] += rv * (t->log_norm[k] - FN(max)(FN(load)(lp + row), FN(fill)((REAL)-1e30)));
+            if (job->kind == GAUSSIAN_SPHERICAL && t->log_norm[k] > (REAL)-INFINITY) {
+                vec half = t->log_norm[k] - FN(load)(lp + row); /* infinite where r is 0, maybe */
+                sums[1] += FN(select)((ivec)(rv > 0), rv * half, FN(fill)(0));
+            }
         }
         double two[2] = {0, 0};
         FN(add_sums)(sums, 2, two);

@@ -1,0 +1,233 @@
+"""Samples of Gaussian components as the kernel takes them: coordinates, blocks, and one pass.
+
+float32 data are computed in float32 as long as that keeps their digits; where it does not, parts of
+them are, as float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem._kernels import gaussian as kernel
+
+__all__ = ["Block", "Scaling", "check_squares", "covariances_of", "evaluate", "overflow", "parts"]
+
+_PART_BYTES = 4 << 20  # of samples that are made float64, or of responsibilities that are made
+_SAMPLED = 4096  # rows, or up to twice as many, that tell how data are scaled
+#: A mean this many of its standard deviations from the origin of the coordinates loses so much in
+#: float32: then float64 takes its place.
+_FAR_FOR_FLOAT32 = 256
+_LARGE_WEIGHT = 1e100  # from which on sums may overflow
+_LARGEST_IN_FLOAT32 = 1e15  # mean, or precision, in the kernel's coordinates: squares are 1e30
+
+
+class Scaling(NamedTuple):
+    """Coordinates (x - shift) * scale in which the data are of order 1.
+
+    The scales are powers of 2, so nothing is rounded; the shift is 0 unless a feature lies far
+    from 0 compared with its spread, where x - shift is exact too.
+    """
+
+    shift: np.ndarray  # (D,)
+    scale: np.ndarray  # (D,)
+
+    @classmethod
+    def of_data(cls, X):
+        """Return the scaling of some data, from at most some thousand rows."""
+        rows = X[:: max(1, len(X) // _SAMPLED)]
+        d = rows.shape[1]
+        mean, std = np.empty(d), np.empty(d)
+        columns = max(1, (1 << 20) // (8 * len(rows)))  # of wide data not all at once
+        for first in range(0, d, columns):
+            some = slice(first, first + columns)
+            part = rows[:, some].astype(np.float64)
+            mean[some], std[some] = part.mean(axis=0), part.std(axis=0)
+        return cls._of(mean, std, X.dtype)
+
+    @classmethod
+    def of_params(cls, params, kind, dtype):
+        """Return the scaling of data from a mixture; it does not depend on the data at hand."""
+        weights, covariances = params.weights[:, None], covariances_of(params, kind)
+        if kind in ("full", "tied"):
+            covariances = covariances.diagonal(axis1=-2, axis2=-1)
+        elif kind == "spherical":
+            covariances = covariances[:, None]
+        mean = (weights * params.means).sum(axis=0)
+        variance = (weights * (covariances + (params.means - mean) ** 2)).sum(axis=0)
+        return cls._of(mean, np.sqrt(variance), dtype)
+
+    @classmethod
+    def _of(cls, mean, std, dtype):
+        shift = np.where(np.abs(mean) > 4 * std, mean, 0.0).astype(dtype).astype(np.float64)
+        # Half of the exponents: the squares of what is much larger or smaller must exist as well.
+        limit = 50 if dtype == np.float32 else 250
+        exponent = np.clip(np.frexp(std)[1], -limit, limit)
+        return cls(shift, np.where(std > 0, np.ldexp(1.0, -exponent), 1.0))
+
+    def means(self, params, dtype):
+        """Return the means in these coordinates, as the kernel has them."""
+        return ((params.means - self.shift) * self.scale).astype(dtype).astype(np.float64)
+
+    def job(self, X, params, kind, likelihood=True):
+        """Return the kernel's job for these parameters, with or without their log-norms."""
+        chol, d = params.precisions_cholesky, X.shape[1]
+        if d != params.means.shape[1]:  # the kernel would read what is not there
+            raise ValueError(f"n_features of X is {d}, but means_ has {params.means.shape[1]}")
+        if kind == "spherical":
+            chol = np.repeat(chol[:, None], d, axis=1)
+        diagonal = chol.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else chol
+        with np.errstate(divide="ignore"):  # a component may have weight 0
+            log_norm = np.log(params.weights) + np.log(diagonal).sum(axis=-1)
+        log_norm = (log_norm - d / 2 * math.log(2 * math.pi)) if likelihood else 0 * params.weights
+        return kernel.Job(
+            X, kind, self.shift, self.scale, self.means(params, X.dtype), chol, log_norm
+        )
+
+    def suits(self, params, kind, dtype):
+        """Return whether the dtype is precise enough for all but the digits that data lack."""
+        if dtype == np.float64:
+            return True
+        means, chol = params.means - self.shift, params.precisions_cholesky
+        own = chol[:, None] if kind == "spherical" else chol
+        own = chol.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else own
+        if max((own / self.scale).max(), np.abs(means * self.scale).max()) > _LARGEST_IN_FLOAT32:
+            return False
+        if kind == "full":  # samples minus means are exact
+            return True
+        means = means @ chol if kind == "tied" else means * chol.reshape(len(chol), -1)
+        return bool(np.abs(means[params.weights > 0]).max(initial=0) < _FAR_FOR_FLOAT32)
+
+
+class Block(NamedTuple):
+    """Some samples, and what every E-step on them needs."""
+
+    X: np.ndarray  # (n, D) float32 or float64
+    sample_weight: np.ndarray | None  # (n,) float64
+    total_weight: float
+    scaling: Scaling
+
+    @classmethod
+    def of(cls, X, sample_weight, name="X"):
+        """Return the block of validated samples, whose squares must be finite."""
+        X = np.require(X, requirements="A")
+        check_squares(X, name)
+        if sample_weight is not None and sample_weight.max() > _LARGE_WEIGHT:
+            with np.errstate(over="ignore"):
+                squares = sample_weight.sum() * _largest(X) ** 2
+            if not np.isfinite(squares):
+                raise overflow(X, sample_weight, name)
+        total = float(len(X)) if sample_weight is None else float(sample_weight.sum())
+        return cls(X, sample_weight, total, Scaling.of_data(X))
+
+    def rows(self, begin, end):
+        """Return the block of rows [begin, end)."""
+        weight = None if self.sample_weight is None else self.sample_weight[begin:end]
+        total = float(end - begin) if weight is None else float(weight.sum())
+        return Block(self.X[begin:end], weight, total, self.scaling)
+
+    def as_float64(self):
+        """Return the block of the same samples in float64."""
+        return self._replace(X=self.X.astype(np.float64))
+
+
+def overflow(X, sample_weight, name="X"):
+    """Return the ValueError for weighted squares of finite sums of their own."""
+    weight = "" if sample_weight is None else f" and weights up to {sample_weight.max():.3g}"
+    return ValueError(
+        f"{name} has values up to {_largest(X):.3g}{weight}, whose weighted squares have sums that "
+        f"overflow: scale {name}{' or sample_weight' if weight else ''}"
+    )
+
+
+def _largest(X):
+    return max(float(X.max()), -float(X.min()))
+
+
+def parts(n, width) -> Iterator[slice]:
+    """Yield slices of n rows of so many float64 numbers, of limited memory."""
+    size = max(1024, _PART_BYTES // (8 * width))
+    for begin in range(0, n, size):
+        yield slice(begin, min(begin + size, n))
+
+
+def check_squares(X, name):
+    """Raise ValueError if the squares of the samples overflow; float32 squares are made float64."""
+    if X.dtype == np.float32:
+        return
+    flat = X if X.flags.c_contiguous else X.T  # a view as one row, if there is one
+    with np.errstate(over="ignore", invalid="ignore"):
+        if flat.flags.c_contiguous:
+            finite = np.isfinite(np.dot(flat.reshape(-1), flat.reshape(-1)))
+        else:
+            finite = all(np.isfinite(np.einsum("nd,nd->", X[p], X[p])) for p in parts(*X.shape))
+    if not finite:
+        largest = np.maximum(X.max(axis=0), -X.min(axis=0))
+        feature = int(largest.argmax())
+        raise ValueError(
+            f"{name} has values up to {largest[feature]:.3g} in feature {feature}: their squares "
+            "overflow. Scale the data, for example with StandardScaler, or leave out what stands "
+            "for missing values."
+        )
+
+
+def covariances_of(params, kind, n_threads=1):
+    """Return the covariances; where only U is known, the inverse of U U^T, or of the squares."""
+    chol = params.precisions_cholesky
+    if params.covariances is not None:
+        return params.covariances
+    if kind in ("diag", "spherical"):
+        return 1 / chol**2
+    stack = np.ascontiguousarray(chol).reshape(-1, *chol.shape[-2:])
+    return kernel.covariances(stack, n_threads).reshape(chol.shape)
+
+
+def evaluate(X, scaling, params, kind, n_threads, *, responsibilities=None, labels=None):
+    """Return the log-density of each sample, float64, and write what else is asked for.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, D), float32 or float64
+    scaling : Scaling
+    params : GaussianParams
+    kind : str
+    n_threads : int
+    responsibilities : ndarray of shape (n, K), dtype of X, C-contiguous
+    labels : ndarray of shape (n,), int64
+
+    Returns
+    -------
+    log_prob : ndarray of shape (n,), float64
+        -inf for a sample that no component can have.
+    """
+    out = [array for array in (responsibilities, labels) if array is not None]
+    log_prob = np.empty(len(X), X.dtype)
+    if scaling.suits(params, kind, X.dtype):
+        job = scaling.job(X, params, kind)
+        kernel.rows(job, log_prob, responsibilities, labels, n_threads)
+        lost = ~np.isfinite(log_prob)  # or what float32 cannot hold
+    else:
+        lost = np.ones(len(X), dtype=bool)
+    log_prob = log_prob.astype(np.float64, copy=False)
+    if X.dtype == np.float64 or not lost.any():
+        return log_prob
+    lost = np.flatnonzero(lost)
+    for some in parts(len(lost), X.shape[1] + (len(params.weights) if out else 0)):
+        wide = X[lost[some]].astype(np.float64)
+        written = {
+            "responsibilities": _wide_like(responsibilities, len(wide)),
+            "labels": None if labels is None else np.empty(len(wide), np.int64),
+        }
+        log_prob[lost[some]] = evaluate(wide, scaling, params, kind, n_threads, **written)
+        if responsibilities is not None:
+            responsibilities[lost[some]] = written["responsibilities"]
+        if labels is not None:
+            labels[lost[some]] = written["labels"]
+    return log_prob
+
+
+def _wide_like(array, n):
+    return None if array is None else np.empty((n, array.shape[1]))
