@@ -317,9 +317,9 @@ class GaussianEM:
             centered += scaling.means(params, dtype)
         elif kind == "diag":
             # y = x factor - offset, both rounded: the kernel's unit is y, and its center y = 0.
-            factor = (chol / scaling.scale).astype(dtype).astype(np.float64)
-            offset = scaling.means(params, dtype) * (chol / scaling.scale)
-            offset = offset.astype(dtype).astype(np.float64)
+            factor = chol / scaling.scale
+            offset = rounded(scaling.means(params, dtype) * factor, dtype)
+            factor = rounded(factor, dtype)
             scatter = second - weight[:, None] * centered**2
             scatter /= (factor * scaling.scale) ** 2
             centered = (centered + offset) / factor

@@ -14,7 +14,16 @@ import numpy as np
 
 from fastem._kernels import gaussian as kernel
 
-__all__ = ["Block", "Scaling", "check_squares", "covariances_of", "evaluate", "overflow", "parts"]
+__all__ = [
+    "Block",
+    "Scaling",
+    "check_squares",
+    "covariances_of",
+    "evaluate",
+    "overflow",
+    "parts",
+    "rounded",
+]
 
 _PART_BYTES = 4 << 20  # of samples that are made float64, or of responsibilities that are made
 _SAMPLED = 4096  # rows, or up to twice as many, that tell how data are scaled
@@ -70,7 +79,7 @@ class Scaling(NamedTuple):
 
     def means(self, params, dtype):
         """Return the means in these coordinates, as the kernel has them."""
-        return ((params.means - self.shift) * self.scale).astype(dtype).astype(np.float64)
+        return rounded((params.means - self.shift) * self.scale, dtype)
 
     def job(self, X, params, kind, likelihood=True):
         """Return the kernel's job for these parameters, with or without their log-norms."""
@@ -147,6 +156,11 @@ def _largest(X):
     return max(float(X.max()), -float(X.min()))
 
 
+def rounded(array, dtype):
+    """Return float64 numbers as another dtype has them."""
+    return array if dtype == np.float64 else array.astype(dtype).astype(np.float64)
+
+
 def parts(n, width) -> Iterator[slice]:
     """Yield slices of n rows of so many float64 numbers, of limited memory."""
     size = max(1024, _PART_BYTES // (8 * width))
@@ -158,10 +172,11 @@ def check_squares(X, name):
     """Raise ValueError if the squares of the samples overflow; float32 squares are made float64."""
     if X.dtype == np.float32:
         return
-    flat = X if X.flags.c_contiguous else X.T  # a view as one row, if there is one
+    # Not by BLAS, which would wake its threads; without a temporary array.
     with np.errstate(over="ignore", invalid="ignore"):
-        if flat.flags.c_contiguous:
-            finite = np.isfinite(np.dot(flat.reshape(-1), flat.reshape(-1)))
+        if X.flags.c_contiguous or X.flags.f_contiguous:
+            flat = X.ravel(order="K")
+            finite = np.isfinite(np.einsum("i,i->", flat, flat))
         else:
             finite = all(np.isfinite(np.einsum("nd,nd->", X[p], X[p])) for p in parts(*X.shape))
     if not finite:
