@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from case_mixtures import KINDS, gaussian_oracle
-from fastem._gaussian_data import Block
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fastem import GaussianLDA, GaussianMixture
 from fastem.components import gaussian
+from fastem.components.gaussian_data import Block
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -41,9 +41,8 @@ def far_means(d, distance):
 @every_kind
 @both_dtypes
 @pytest.mark.parametrize("d", [2, 9])
-@pytest.mark.parametrize("distance", [1e4, 1e8, 1e12, 1e20])
+@pytest.mark.parametrize("distance", [1e4, 1e8, 1e20])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.usefixtures("every_instruction_set")
 def test_any_start_keeps_the_digits(kind, dtype, d, distance, weighted):
     """Means that come from 1e20 deviations away: the oracle's fit, which sums about new means."""
     X = groups(d, dtype)

@@ -21,6 +21,7 @@ from fastem.components.gaussian_data import (
     evaluate,
     overflow,
     parts,
+    rounded,
 )
 
 __all__ = [

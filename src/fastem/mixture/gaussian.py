@@ -247,7 +247,7 @@ class GaussianMixture(Mixture):
         params = GaussianParams.of(
             self.weights_, self.means_, covariances, self.precisions_cholesky_
         )
-        _gaussian.check_params(params, self.covariance_type)
+        gaussian.check_params(params, self.covariance_type)
         return params
 
     def _check_start(self, n_features):
