@@ -46,6 +46,10 @@ def check_sample_weight(sample_weight, X):
     )
     if not sample_weight.any():
         raise ValueError("sample_weight must have at least one positive weight, got only zeros")
+    with np.errstate(over="ignore"):
+        total = sample_weight.sum()
+    if not 1e-200 < total < 1e200:  # times data and squares it must stay a normal number
+        raise ValueError(f"sample_weight must sum to between 1e-200 and 1e200, got {total:.6g}")
     return None if np.all(sample_weight == 1) else sample_weight
 
 
@@ -81,7 +85,7 @@ def check_fitted_array(estimator, name, shape, *, nonnegative=False, at_most=np.
             f"{values.shape}{remedy}"
         )
     # The extremes of an array with NaN are NaN; unlike isfinite, they take no memory.
-    lowest, highest = (values.min(), values.max()) if values.size else (0.0, 0.0)
+    lowest, highest = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise ValueError(f"{name} must be finite, got NaN or infinity{remedy}")
     if (nonnegative and lowest < 0) or highest > at_most:

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import validate_data
 
-__all__ = ["canonical_csr", "validate_sparse"]
+__all__ = ["canonical_csr", "refuse_corpus", "validate_sparse"]
 
 _MOST_INT32 = np.iinfo(np.int32).max
 

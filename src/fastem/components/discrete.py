@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import gammaln, xlogy
+from scipy.special import betaln, gammaln, xlog1py, xlogy
 
 from fastem._engine.statistics import Statistics
 from fastem._kernels import discrete as kernel
@@ -86,13 +86,17 @@ class Binomial:
         missing, n = np.isnan(value), self.n_trials[feature]
         x = np.where(missing, 0, value)
         constant = gammaln(n + 1) - gammaln(x + 1) - gammaln(n - x + 1)
+        many = n > 1000  # of which the Gamma functions cancel
+        constant[many] = -betaln((n - x)[many] + 1, x[many] + 1) - np.log1p(n[many])
         failures = np.where(missing, 0, n - x)
         terms = [(feature, x), (feature + len(self.n_trials), failures)]
         return np.where(missing, 0, constant), terms
 
     def weights(self, values):
         """Return the log-probability of one of each term, and of none at all."""
-        return _log(np.hstack([values, 1 - values]).T), np.zeros(len(values))
+        with np.errstate(divide="ignore"):
+            failure = np.log1p(-values)  # of rare successes in many trials, too
+        return np.hstack([_log(values), failure]).T, np.zeros(len(values))
 
     def estimate(self, terms, resp):
         """Return the probabilities with the largest posterior density."""
@@ -103,7 +107,7 @@ class Binomial:
     def log_prior(self, values):
         """Return the logarithm of the Beta(1 + a, 1 + b) density, up to a constant."""
         a, b = self.prior
-        return (xlogy(a, values) + xlogy(b, 1 - values)).sum()
+        return (xlogy(a, values) + xlog1py(b, -values)).sum()
 
 
 class Poisson:
@@ -305,13 +309,27 @@ class Block(NamedTuple):
         """Return sums of terms (n_terms, K) from those of the table's rows."""
         return sums.copy() if self.terms is None else self.terms.T @ sums
 
-    def matrix(self):
-        """Return the entries as an (n, n_rows) CSR array, without a copy."""
-        ones = np.ones(len(self.rows)) if self.value is None else self.value
-        begin = self.begin
-        if begin is None:
+    def matrix(self, first=0, last=None):
+        """Return the entries of samples first to last as a CSR array (last - first, n_rows)."""
+        last = self.n_samples if last is None else last
+        if self.begin is None:
             begin = np.linspace(0, len(self.rows), self.n_samples + 1).astype(np.int64)
-        return sp.csr_array((ones, self.rows, begin), shape=(self.n_samples, self.n_rows))
+            begin = begin[first : last + 1]
+        else:
+            begin = self.begin[first : last + 1]
+        there = slice(begin[0], begin[-1])
+        rows = self.rows[there]
+        ones = np.ones(len(rows)) if self.value is None else self.value[there]
+        # Of another type than the rows' SciPy would copy both.
+        begin = (begin - begin[0]).astype(np.int32 if len(rows) < 2**31 else np.int64)
+        return sp.csr_array((ones, rows, begin), shape=(last - first, self.n_rows))
+
+    def parts(self, n_columns=1):
+        """Yield (first, last) of consecutive samples, few enough for their entries to be small."""
+        widest = max(n_columns, len(self.rows) // max(1, self.n_samples))
+        step = max(16, _CHUNK_BYTES // (8 * widest))
+        for first in range(0, self.n_samples, step):
+            yield first, min(first + step, self.n_samples)
 
 
 class _Codes:
@@ -384,6 +402,24 @@ def _csr(parts, shape):
 
 def _list_terms(family, X):
     """Return (begin, index, value) of the terms of X, dense or CSR, and each row's constant."""
+    n = X.shape[0]
+    size = X.nnz if sp.issparse(X) else X.size
+    step = max(1, _CHUNK_BYTES * n // (8 * max(1, size)))
+    parts = [_some_terms(family, X[first : first + step]) for first in range(0, n, step)]
+    lengths, *lists = zip(*parts, strict=True)
+    parts.clear()  # the lists are the last to hold each array while they become one
+    begin = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+    index, value, offset = (_joined(lists) for _ in range(3))
+    return (begin, index, value), offset
+
+
+def _joined(lists):
+    """Return the arrays of the first list as one, and let go of them."""
+    return np.concatenate(lists.pop(0))
+
+
+def _some_terms(family, X):
+    """Return of a few rows the number of terms of each, the terms' index and value, constants."""
     if sp.issparse(X):
         row, feature = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)), X.indices
         value = X.data
@@ -394,9 +430,10 @@ def _list_terms(family, X):
         row, feature = np.nonzero(X)
         value = X[row, feature]
     constant, parts = family.cells(feature, value.astype(np.float64))
-    offset = np.bincount(row, weights=constant, minlength=X.shape[0])
+    # Of no entries at all the bincount is integers.
+    offset = np.bincount(row, weights=constant, minlength=X.shape[0]).astype(np.float64, copy=False)
     terms = _csr([(row, *part) for part in parts], (X.shape[0], family.n_terms))
-    return (terms.indptr.astype(np.int64), terms.indices.astype(np.int32), terms.data), offset
+    return np.diff(terms.indptr), terms.indices.astype(np.int32), terms.data, offset
 
 
 # ---- the model -------------------------------------------------------------------------------
@@ -470,7 +507,7 @@ def start(method, model, block, n_components, random_state) -> DiscreteParams:
     n_components : int
     random_state : RandomState
     """
-    entries, weight = block.matrix(), block.sample_weight
+    weight = block.sample_weight
     share = np.full(block.n_samples, 1 / block.total_weight)
     share = share if weight is None else share * weight
     if method == "random_from_data":
@@ -478,16 +515,17 @@ def start(method, model, block, n_components, random_state) -> DiscreteParams:
             block.n_samples, n_components, replace=False, p=None if weight is None else share
         )
         nearness = random_state.uniform(0.25, 0.75, n_components)
-        sums = entries[picked].toarray().T * nearness
-        sums += (entries.T @ share)[:, None] * (1 - nearness)
+        sums = np.vstack([block.matrix(i, i + 1).toarray() for i in picked.tolist()]).T * nearness
+        everyone = np.zeros(block.n_rows)
+        for first, last in block.parts():
+            everyone += block.matrix(first, last).T @ share[first:last]
+        sums += everyone[:, None] * (1 - nearness)
         resp = np.ones(n_components)
     else:
         sums, resp = np.zeros((block.n_rows, n_components)), np.zeros(n_components)
-        step = max(1024, _CHUNK_BYTES // (8 * n_components))
-        for begin in range(0, block.n_samples, step):
-            here = slice(begin, begin + step)
-            given = random_state.uniform(size=(len(share[here]), n_components))
-            given *= (share[here] / given.sum(axis=1))[:, None]
-            sums += entries[here].T @ given
+        for first, last in block.parts(n_components):
+            given = random_state.uniform(size=(last - first, n_components))
+            given *= (share[first:last] / given.sum(axis=1))[:, None]
+            sums += block.matrix(first, last).T @ given
             resp += given.sum(axis=0)
     return model.m_step(Statistics(bound=0.0, weight=1.0, resp=resp, terms=block.term_sums(sums)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
+from fastem._base import (
+    EMEstimator,
+    check_fitted_array,
+    check_sample_weight,
+    unchanged_on_error,
+)
 from fastem._engine.threads import effective_n_jobs
 
-__all__ = ["Mixture", "check_start", "check_weights"]
+__all__ = ["Mixture", "check_count", "check_start", "check_weights"]
 
 
 def check_start(name, value, shape):
@@ -45,6 +51,12 @@ def check_weights(weights, n_components):
             f"but got sum(weights) = {weights.sum():.5f}"
         )
     return weights
+
+
+def check_count(name, value):
+    """Raise TypeError unless a number of things is an integer."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 class Mixture(DensityMixin, EMEstimator):
@@ -286,18 +298,29 @@ class Mixture(DensityMixin, EMEstimator):
 
     def _sample(self, n_samples, **settings):
         check_is_fitted(self)
+        check_count("n_samples", n_samples)
         if n_samples < 1:
             raise ValueError(
                 f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "
                 "sample."
             )
         rng = check_random_state(self.random_state)
-        weights = np.asarray(self.weights_, dtype=np.float64)
-        if self.weights_.dtype != np.float64:
+        weights = self._fitted_weights()
+        if weights.dtype != np.float64:
+            weights = weights.astype(np.float64)
             weights /= weights.sum()  # the rounded ones may sum to more than 1
         counts = rng.multinomial(n_samples, weights)
         X = self._draw(counts, rng, **settings)
         return X.astype(np.float64, copy=False), np.repeat(np.arange(len(counts)), counts)
+
+    def _fitted_weights(self):
+        """Return weights_, checked."""
+        weights = check_fitted_array(self, "weights_", (None,), nonnegative=True, at_most=1.0)
+        if abs(weights.sum(dtype=np.float64) - 1) > 1e-3:
+            raise ValueError(
+                f"weights_ must sum to 1, got {weights.sum():.6g}: fit again, or set the attribute"
+            )
+        return weights
 
     # ---- what a subclass has ---------------------------------------------------------------
 

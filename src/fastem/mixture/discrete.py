@@ -12,8 +12,11 @@ from typing import ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from fastem._base import check_fitted_array
 from fastem.components import discrete
+from fastem.mixture.base import check_count
 from fastem.mixture.discrete_base import (
+    MOST_COUNTED,
     DiscreteMixture,
     documented,
     one_prior,
@@ -110,7 +113,8 @@ class BernoulliMixture(DiscreteMixture):
         X = super()._read(X, **settings)
         if self.binarize is None:
             return X
-        return np.where(np.isnan(X), X, self.binarize < X).astype(X.dtype, copy=False)
+        ones = self.binarize < X
+        return np.where(np.isnan(X), X, ones)
 
     def _family(self):
         prior = two_priors("probability_prior", self.probability_prior, "two, (ones, zeros)")
@@ -144,7 +148,8 @@ class BinomialMixture(DiscreteMixture):
     n_components : int, default=1
         Number of components.
     n_trials : int or array-like of shape (n_features,), default=1
-        Number of trials n: the largest value that a feature can have.
+        Number of trials n: the largest value that a feature can have. At most 2147483647, as
+        with more the probabilities are lost in rounding.
     probabilities_init : array-like of shape (n_components, n_features), default=None
         First probabilities of a success, in [0, 1].
     probability_prior : float or (float, float), default=0.0
@@ -222,7 +227,10 @@ class BinomialMixture(DiscreteMixture):
         prior = two_priors(
             "probability_prior", self.probability_prior, "two, (successes, failures)"
         )
-        return discrete.Binomial(self.n_trials_, prior)
+        n_trials = check_fitted_array(
+            self, "n_trials_", (self.n_features_in_,), nonnegative=True, at_most=MOST_COUNTED
+        )
+        return discrete.Binomial(n_trials, prior)
 
     def _check(self, contents):
         super()._check(contents)
@@ -311,6 +319,17 @@ class CategoricalMixture(DiscreteMixture):
     ):
         self._keep(locals())
 
+    def _read(self, X, **settings):
+        try:
+            return super()._read(X, **settings)
+        except (TypeError, ValueError) as error:
+            if any(isinstance(value, str) for value in np.asarray(X, dtype=object).flat):
+                raise ValueError(
+                    "X must hold categories 0, 1, 2, ..., got text: number them, for example with "
+                    "sklearn.preprocessing.OrdinalEncoder"
+                ) from error
+            raise
+
     def _learn(self, n_features, contents):
         if self.n_categories is not None:
             self.n_categories_ = whole_numbers("n_categories", self.n_categories, n_features)
@@ -324,7 +343,10 @@ class CategoricalMixture(DiscreteMixture):
 
     def _family(self):
         prior = one_prior("probability_prior", self.probability_prior)
-        return discrete.Categorical(self.n_categories_, prior)
+        n_categories = check_fitted_array(
+            self, "n_categories_", (self.n_features_in_,), nonnegative=True, at_most=MOST_COUNTED
+        )
+        return discrete.Categorical(n_categories, prior)
 
     def _check(self, contents):
         super()._check(contents)
@@ -381,7 +403,8 @@ class MultinomialMixture(DiscreteMixture):
 
     Notes
     -----
-    X may be a sparse matrix. Counts need not be integers: the Gamma function then stands for the
+    X may be a sparse matrix. Counts are at most 2147483647, as with larger ones the probabilities
+    are lost in rounding; they need not be integers: the Gamma function then stands for the
     factorials. NaN is refused: without one of the counts their total is not known, and the
     probability of the others depends on it. A sample whose counts are all 0 has log-probability 0
     and the weights for responsibilities.
@@ -439,6 +462,7 @@ class MultinomialMixture(DiscreteMixture):
         y : ndarray of shape (n_samples,), int64
             The components that they were drawn from.
         """
+        check_count("n_trials", n_trials)
         return self._sample(n_samples, n_trials=n_trials)
 
     def _family(self):
@@ -480,7 +504,8 @@ class PoissonMixture(DiscreteMixture):
 
     Notes
     -----
-    X may be a sparse matrix. Counts need not be integers: the Gamma function then stands for the
+    X may be a sparse matrix. Counts are at most 2147483647, as with larger ones the probabilities
+    are lost in rounding; they need not be integers: the Gamma function then stands for the
     factorials. NaN is a value that is missing at random, as in :class:`BernoulliMixture`.
 
     Examples

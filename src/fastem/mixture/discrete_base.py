@@ -7,11 +7,12 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastem._base import check_fitted_array
+from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs
 from fastem.components import discrete
 from fastem.components.discrete import Block, Contents, DiscreteEM, DiscreteParams
@@ -26,6 +27,10 @@ __all__ = [
     "two_priors",
     "whole_numbers",
 ]
+
+#: Logarithms of the probability of such counts are right to about 1e-6, of larger ones less so.
+MOST_COUNTED = 2**31 - 1
+MOST_PRIOR = 1e100  # pseudo-counts and rates: their products with weights and counts stay finite
 
 _PARAMETERS = """\
     weights_init : array-like of shape (n_components,), default=None
@@ -125,23 +130,19 @@ class DiscreteMixture(Mixture):
     def _check(self, contents):
         """Raise ValueError unless the data are the family's."""
         refuse(contents.lowest < 0, contents.lowest, "counts, at least 0")
+        refuse(
+            contents.highest > MOST_COUNTED,
+            contents.highest,
+            f"counts, at most {MOST_COUNTED}",
+            ": the probabilities of larger ones are lost in rounding; count in larger units",
+        )
 
     # ---- fitting ---------------------------------------------------------------------------
 
     def _read(self, X, *, reset=True, dtype=(np.float64, np.float32)):
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=list(dtype),
-            accept_sparse="csr" if self._sparse else False,
-            ensure_all_finite="allow-nan" if self._allow_nan else True,
-        )
-        if sp.issparse(X) and not (X.has_canonical_format and np.all(X.data)):
-            X = X.copy()
-            X.sum_duplicates()
-            X.eliminate_zeros()
-        return X
+        read = validate_sparse if self._sparse else validate_data
+        finite = "allow-nan" if self._allow_nan else True
+        return read(self, X, reset=reset, dtype=list(dtype), ensure_all_finite=finite)
 
     def _problem(self, X, sample_weight):
         contents = Contents.of(X, sample_weight)
@@ -161,6 +162,7 @@ class DiscreteMixture(Mixture):
             fixed = np.full(k, 1 / k) if weights is None else weights
             if self.warm_start and hasattr(self, "converged_"):
                 fixed = self._params().weights
+        one_prior("weight_prior", self.weight_prior)
         block = Block.of(family, X, sample_weight, k, contents)
         model = DiscreteEM(family, self.weight_prior, fixed, effective_n_jobs(self.n_jobs), X.dtype)
         random_state = check_random_state(self.random_state)
@@ -184,7 +186,7 @@ class DiscreteMixture(Mixture):
             return None
         shape = (self.n_components, *family.shape)
         values = check_start(self._values, given, shape)
-        most = np.inf if self._values == "rates" else 1.0
+        most = MOST_PRIOR if self._values == "rates" else 1.0
         if np.any(values < 0) or np.any(values > most):
             raise ValueError(
                 f"{self._values}_init must be in [0, {most}], got values from {values.min():.6g} "
@@ -200,15 +202,16 @@ class DiscreteMixture(Mixture):
         }
 
     def _params(self):
-        weights = np.asarray(self.weights_, dtype=np.float64)
-        values = np.asarray(getattr(self, f"{self._values}_"), dtype=np.float64)
-        expected = (len(weights), *self._family().shape)
-        if values.shape != expected:
-            raise ValueError(
-                f"{self._values}_ is {values.shape}, but weights_ and the features need "
-                f"{expected}: fit again, or set the attribute"
-            )
-        return DiscreteParams(weights, values, np.asarray(self.weights_).dtype)
+        weights = self._fitted_weights()
+        values = check_fitted_array(
+            self,
+            f"{self._values}_",
+            (len(weights), *self._family().shape),
+            nonnegative=True,
+            at_most=MOST_PRIOR if self._values == "rates" else 1.0,
+        )
+        wide = weights.astype(np.float64, copy=False), values.astype(np.float64, copy=False)
+        return DiscreteParams(*wide, weights.dtype)
 
     # ---- reading ---------------------------------------------------------------------------
 
@@ -219,9 +222,9 @@ class DiscreteMixture(Mixture):
         return self._read(X, reset=False, dtype=[np.float64] if wide else [np.float64, np.float32])
 
     def _rows(self, X, output):
+        params = self._params()
         contents = Contents.of(X)
         self._check(contents)
-        params = self._params()
         block = Block.of(self._family(), X, None, len(params.weights), contents)
         rows = discrete.rows(params, block, output, effective_n_jobs(self.n_jobs))
         return rows if output == "labels" else rows.astype(X.dtype, copy=False)
@@ -271,8 +274,10 @@ def refuse_fractions(contents, expected, remedy=""):
 def two_priors(name, prior, meaning):
     """Return a prior of two pseudo-counts, given as two numbers or as one for both."""
     pair = np.asarray(prior, dtype=np.float64)
-    if pair.shape not in ((), (2,)) or not np.all(np.isfinite(pair)) or np.any(pair < 0):
-        raise ValueError(f"{name} must be a number or {meaning}, at least 0, got {prior!r}")
+    if pair.shape not in ((), (2,)) or not np.all((pair >= 0) & (pair <= MOST_PRIOR)):
+        raise ValueError(
+            f"{name} must be a number or {meaning}, at least 0, at most {MOST_PRIOR}, got {prior!r}"
+        )
     return tuple(np.broadcast_to(pair, 2).tolist())
 
 
@@ -280,6 +285,8 @@ def one_prior(name, prior):
     """Return a prior of one pseudo-count."""
     if not isinstance(prior, Real):
         raise ValueError(f"{name} must be one number for this mixture, got {prior!r}")
+    if not 0 <= float(prior) <= MOST_PRIOR:
+        raise ValueError(f"{name} must be in [0, {MOST_PRIOR}], got {prior!r}")
     return float(prior)
 
 
@@ -289,9 +296,10 @@ def whole_numbers(name, value, n_features):
     whole = numbers.dtype.kind in "iu" or (
         numbers.dtype.kind == "f" and np.all(numbers == np.floor(numbers))
     )
-    if numbers.shape not in ((), (n_features,)) or not whole or np.any(numbers < 1):
+    known = numbers.shape in ((), (n_features,)) and whole
+    if not known or np.any((numbers < 1) | (numbers > MOST_COUNTED)):
         raise ValueError(
             f"{name} must be an integer of at least 1, or {n_features} of them, one for each "
-            f"feature of X, got {value!r}"
+            f"feature of X, at most {MOST_COUNTED}, got {value!r}"
         )
     return np.broadcast_to(numbers, n_features).astype(np.int64)
