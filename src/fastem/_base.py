@@ -204,7 +204,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
             callbacks.append(bridge)
         try:
             with single_threaded_blas():
-                result = em.fit(
+                result = em.run(
                     model,
                     blocks,
                     start,

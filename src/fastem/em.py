@@ -7,13 +7,14 @@ two methods::
     m_step(statistics) -> params            new parameters from the summed statistics
 
 `params` is whatever your M-step returns; the driver never opens it. The statistics of the blocks
-are added, so one block or many give the same fit. A model that maximises a posterior adds
-``log_prior(params) -> float``; one that is fitted incrementally may add ``replace(params, block,
-old, total, bound) -> Statistics``, which does an E-step and ``total += new - old`` at once, and may
-write the new statistics over the old ones, and ``statistics_of(params) -> Statistics``, which would
-give these parameters: they then stand in for the blocks that the first pass has not come to. A
-model with a stopping measure of its own adds ``converged(before, after) -> bool``, of the
-parameters before and after an iteration: the fit then stops by that alone, and not by `tol`.
+are added, so one block or many give the same fit, on one machine or on several: see `executor` of
+:func:`fit`. The E-step must be pure: it changes neither the model nor what it is given.
+
+What else a model may offer is declared, one protocol for each: :class:`Prior` (``log_prior``, of
+a model that maximises a posterior), :class:`RowState` (``first_state``, of one that keeps something
+of each row), :class:`Stopping` (``converged``, in place of `tol`), :class:`Stepping` (``step``),
+:class:`Replacing` (``replace``), :class:`Starting` (``statistics_of``) and :class:`Falling`
+(``bound_may_fall``). A model need not inherit from them: methods of these names are enough.
 
 Examples
 --------
@@ -37,7 +38,7 @@ down which. The whole model:
 ...         return statistics.heads / statistics.tosses
 >>> rounds = np.array([5, 9, 8, 4, 7])
 >>> start = np.array([0.6, 0.5])
->>> em.fit(TwoCoins(), [rounds], start, max_iter=1).params.round(6).tolist()
+>>> em.fit(TwoCoins(), [rounds], start, max_iter=1, tol=0).params.round(6).tolist()
 [0.713012, 0.581339]
 >>> result = em.fit(TwoCoins(), [rounds], start, max_iter=10, tol=0)
 >>> result.params.round(6).tolist()
@@ -58,101 +59,56 @@ True
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from time import perf_counter
-from typing import Any, Literal, NamedTuple, Protocol
+from concurrent import futures
+from typing import Any, Literal
 
+import numpy as np
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+
+from fastem._engine.executors import FuturesExecutor, LocalExecutor, as_executor
+from fastem._engine.passes import PASSES
+from fastem._engine.protocols import (
+    Executor,
+    Falling,
+    Model,
+    Prior,
+    Replacing,
+    RowState,
+    Starting,
+    Stepping,
+    Stopping,
+)
 from fastem._engine.statistics import Moments, Statistics
+from fastem._engine.tree import tree_sum
+from fastem._engine.watching import Callback, FunctionCallback, Printer, Result, State
 
-__all__ = ["Callback", "Model", "Moments", "Result", "State", "Statistics", "fit"]
+__all__ = [
+    "Callback",
+    "Executor",
+    "Falling",
+    "FuturesExecutor",
+    "LocalExecutor",
+    "Model",
+    "Moments",
+    "Prior",
+    "Replacing",
+    "Result",
+    "RowState",
+    "Starting",
+    "State",
+    "Statistics",
+    "Stepping",
+    "Stopping",
+    "fit",
+    "tree_sum",
+]
 
-
-class Model(Protocol):
-    """What :func:`fit` asks of a model."""
-
-    def e_step(self, params: Any, block: Any) -> Statistics:
-        """Return the statistics of one block at the given parameters.
-
-        Only a model that is fitted with ``check_every > 1`` needs to take ``bound=False``, which
-        says that nobody will look at the bound.
-        """
-
-    def m_step(self, statistics: Statistics) -> Any:
-        """Return the parameters that maximise the expected log-likelihood."""
-
-
-class State(NamedTuple):
-    """What a callback sees at the end of an iteration.
-
-    Attributes
-    ----------
-    init : int
-        Number of the restart, from 0.
-    iteration : int
-        Number of the iteration in this restart, from 1.
-    params : object
-        The parameters after this iteration's M-step.
-    lower_bound : float
-        The bound per unit weight, at the parameters that this iteration's E-step was given.
-    change : float
-        Its change since the last look; inf at the first. nan in an iteration without a look, in
-        which `lower_bound` is the last one.
-    """
-
-    init: int
-    iteration: int
-    params: Any
-    lower_bound: float
-    change: float
-
-
-class Result(NamedTuple):
-    """What :func:`fit` returns: the restart with the largest bound.
-
-    Attributes
-    ----------
-    params : object
-        The parameters after the last M-step.
-    lower_bound : float
-        The bound per unit weight, as the last E-step saw it; -inf if ``max_iter=0``.
-    lower_bounds : list of float
-        The bound of every iteration that looked at it.
-    n_iter : int
-        Number of iterations.
-    converged : bool
-        Whether the last iteration changed the bound by less than `tol`, or the model said so.
-    """
-
-    params: Any
-    lower_bound: float
-    lower_bounds: list[float]
-    n_iter: int
-    converged: bool
-
-
-class Callback:
-    """Watches a fit; override what you need.
-
-    A plain function may be given in its place: it is called as ``on_iteration_end``.
-    """
-
-    def on_init_begin(self, init: int) -> None:
-        """Restart number `init` begins."""
-
-    def on_start(self, init: int, params: Any) -> None:
-        """Restart number `init` has its first parameters."""
-
-    def on_iteration_begin(self, init: int, iteration: int) -> None:
-        """Iteration number `iteration` (from 1) begins."""
-
-    def on_iteration_end(self, state: State) -> bool | None:
-        """Handle a whole iteration; return True to stop this restart here."""
-
-    def on_init_end(self, init: int, result: Result) -> None:
-        """Restart number `init` ended with `result`."""
+# What rounding may take off a bound: sums of some million terms in double.
+_ROUNDING = 1e-9
 
 
 def fit(
@@ -161,6 +117,7 @@ def fit(
     start: Any,
     *,
     schedule: Literal["batch", "incremental", "stepwise"] = "batch",
+    executor: Executor | futures.Executor | None = None,
     tol: float = 1e-3,
     max_iter: int = 100,
     check_every: int = 1,
@@ -175,11 +132,11 @@ def fit(
     Parameters
     ----------
     model : object
-        Anything with ``e_step(params, block)`` and ``m_step(statistics)``; see :class:`Model`.
-        If it has ``log_prior(params)``, that is added to the bound.
+        Anything with ``e_step(params, block)`` and ``m_step(statistics)``; see :class:`Model`, and
+        the protocols of this module for what else it may have.
     blocks : sequence
-        The data: each element goes to the E-step as it is, and their statistics are added in
-        order. It is read once an iteration, so a generator is refused.
+        The data: each element goes to the E-step as it is, and their statistics are added by
+        :func:`tree_sum`. It is read once an iteration, so a generator is refused.
     start : object or callable
         The first parameters; or a function of the restart's number that returns them.
     schedule : {'batch', 'incremental', 'stepwise'}, default='batch'
@@ -191,6 +148,10 @@ def fit(
         of that moment.
         'stepwise' asks the model for ``step(params, statistics, block) -> params`` after each block
         (Cappé & Moulines 2009), which decides how far to go; nothing is kept.
+    executor : Executor or concurrent.futures.Executor, default=None
+        Where the E-steps of a batch fit run: an object with ``sum(e_step, params, shards)``, or a
+        pool of threads or processes. None: here, one after another. The result has the same bits
+        for all of them.
     tol : float, default=1e-3
         Stop when the bound per unit weight changes by less than this. 0 never stops early. Not
         looked at if the model has a measure of its own.
@@ -218,19 +179,62 @@ def fit(
     Raises
     ------
     TypeError
-        If `blocks` can be read only once, or an E-step does not return Statistics.
+        If `blocks` can be read only once or is a single array, `model` is a class or lacks a
+        method, or an E-step does not return Statistics.
     ValueError
         If an argument is out of range, or the bound is not finite: the message names the
         iteration.
     KeyboardInterrupt
         On Ctrl-C. The exception's attribute ``result`` is the best result up to the last whole
         iteration, or None if there was none.
+
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        If `max_iter` iterations were not enough for `tol`; once, if the bound of a batch fit fell,
+        which then is not taken for convergence.
     """
-    _check_arguments(blocks, start, schedule, tol, max_iter, check_every, n_init)
-    watchers = [c if isinstance(c, Callback) else _Function(c) for c in callbacks]
+    _check_model(model, schedule)
+    _check_arguments(blocks, start, schedule, executor, tol, max_iter, check_every, n_init)
+    result = run(
+        model, blocks, start,
+        schedule=schedule, executor=executor, tol=tol, max_iter=max_iter, check_every=check_every,
+        n_init=n_init, lower_bound=lower_bound, callbacks=callbacks, verbose=verbose,
+        verbose_interval=verbose_interval,
+    )  # fmt: skip
+    asked = tol > 0 or isinstance(model, Stopping)
+    if asked and not result.converged and 0 < max_iter == result.n_iter:
+        warnings.warn(
+            f"the fit did not converge in max_iter={max_iter} iterations: increase max_iter or "
+            f"tol={tol:g}, or set tol=0 if so many iterations are what you want",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return result
+
+
+def run(
+    model: Any,
+    blocks: Any,
+    start: Any,
+    *,
+    schedule: str,
+    tol: float,
+    max_iter: int,
+    check_every: int,
+    n_init: int,
+    lower_bound: float,
+    callbacks: Iterable[Any],
+    verbose: int,
+    verbose_interval: int,
+    executor: Any = None,
+) -> Result:
+    """Do what :func:`fit` does with checked arguments; who calls says that it did not converge."""
+    watchers = [c if isinstance(c, Callback) else FunctionCallback(c) for c in callbacks]
     if verbose:
-        watchers.append(_Printer(verbose, verbose_interval))
-    stop = getattr(model, "converged", None)
+        watchers.append(Printer(verbose, verbose_interval))
+    executor = as_executor(executor)
+    ending = _Ending(model, schedule, tol)
     best = current = None
     try:
         for init in range(n_init):
@@ -239,17 +243,10 @@ def fit(
             for watcher in watchers:
                 watcher.on_init_begin(init)
                 watcher.on_start(init, current.params)
-            one_pass = _PASSES[schedule](model, blocks)
+            one_pass = PASSES[schedule](model, blocks, executor)
+            ending.begin(lower_bound)
             for result in _iterate(
-                one_pass,
-                current.params,
-                init,
-                max_iter,
-                check_every,
-                tol,
-                stop,
-                lower_bound,
-                watchers,
+                one_pass, current.params, init, max_iter, check_every, ending, watchers
             ):
                 current = result  # whole: what an interrupt leaves
             for watcher in watchers:
@@ -265,12 +262,9 @@ def fit(
     return best
 
 
-def _iterate(
-    one_pass, params, init, max_iter, check_every, tol, stop, lower_bound, watchers
-) -> Iterator[Result]:
+def _iterate(one_pass, params, init, max_iter, check_every, ending, watchers) -> Iterator[Result]:
     """Yield the result after each whole iteration of one restart."""
     lower_bounds: list[float] = []
-    converged = False
     for iteration in range(1, max_iter + 1):
         for watcher in watchers:
             watcher.on_iteration_begin(init, iteration)
@@ -279,135 +273,58 @@ def _iterate(
         bound, params = one_pass(before, check)
         change = math.nan
         if check:
-            previous, lower_bound = lower_bound, bound
-            _check_bound(lower_bound, init, iteration)
-            lower_bounds.append(lower_bound)
-            change = lower_bound - previous
-            converged = abs(change) < tol
-        if stop is not None:
-            converged = stop(before, params)
-        yield Result(params, lower_bound, lower_bounds, iteration, converged)
-        state = State(init, iteration, params, lower_bound, change)
+            _check_bound(bound, init, iteration)
+            lower_bounds.append(bound)
+            change = ending.see(bound, iteration)
+        converged = ending.converged(before, params)
+        states = [one_pass.states[number] for number in sorted(one_pass.states)]
+        yield Result(params, ending.lower_bound, lower_bounds, iteration, converged, states)
+        state = State(init, iteration, params, ending.lower_bound, change)
         # Every watcher sees the iteration, also when an earlier one asks to stop.
         stops = [watcher.on_iteration_end(state) for watcher in watchers]
         if converged or any(stops):
             return
 
 
-class _Batch:
-    """One pass: every block at the same parameters, then one M-step."""
+class _Ending:
+    """Tells when a restart has converged, and when its bound falls where it cannot."""
 
-    def __init__(self, model, blocks) -> None:
-        self.model, self.blocks = model, blocks
-        self.log_prior = getattr(model, "log_prior", None)
+    def __init__(self, model, schedule, tol) -> None:
+        self.tol, self.warned = tol, False
+        self.stop = model.converged if isinstance(model, Stopping) else None
+        may = isinstance(model, Falling) and model.bound_may_fall
+        self.may_fall = may or schedule != "batch"
 
-    def __call__(self, params, check: bool) -> tuple[float, Any]:
-        """Return the bound per unit weight, at these parameters, and the new parameters."""
-        statistics = (self.expect(params, block, check) for block in self.blocks)
-        total = functools.reduce(operator.add, statistics)
-        return self.bound(total, params, check), self.model.m_step(total)
+    def begin(self, lower_bound: float) -> None:
+        """Begin a restart, whose first bound is compared with that of an earlier fit."""
+        self.lower_bound, self.n_looks, self.settled = lower_bound, 0, False
 
-    def expect(self, params, block, check) -> Statistics:
-        """Return the statistics of one block: the E-step."""
-        asked = {} if check else {"bound": False}
-        statistics = self.model.e_step(params, block, **asked)
-        if not isinstance(statistics, Statistics):
-            raise TypeError(
-                f"{type(self.model).__name__}.e_step must return fastem.em.Statistics, "
-                f"got {type(statistics).__name__}"
+    def see(self, bound: float, iteration: int) -> float:
+        """Take note of a bound; return its change."""
+        previous, self.lower_bound = self.lower_bound, bound
+        change = bound - previous
+        self.n_looks += 1
+        fell = (
+            not self.may_fall
+            and self.n_looks > 1  # the earlier fit may have seen other data
+            and change < -_ROUNDING * max(1.0, abs(previous))
+        )
+        if fell and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"the lower bound fell by {-change:.6g} at iteration {iteration}, from "
+                f"{previous:.6g} to {bound:.6g}, which EM cannot do: the M-step does not maximise "
+                "what the E-step computes, or the bound is not theirs. A model whose bound may "
+                "rightly fall says so with bound_may_fall = True",
+                ConvergenceWarning,
+                stacklevel=6,
             )
-        return statistics
+        self.settled = abs(change) < self.tol and not fell
+        return change
 
-    def bound(self, statistics, params, check) -> float:
-        """Return the bound per unit weight; nan where it was not asked for."""
-        if not check:
-            return math.nan
-        bound = statistics.bound
-        if self.log_prior is not None:
-            bound = bound + self.log_prior(params)
-        return float(bound / statistics.weight)
-
-
-class _Incremental(_Batch):
-    """One pass: an M-step after each block, whose new statistics replace its old ones.
-
-    The first pass is a batch one; of a model that can say what its start stands for, it is not.
-    """
-
-    FADINGS = 16
-
-    def __init__(self, model, blocks) -> None:
-        super().__init__(model, list(blocks))
-        self.latest: list[Statistics] = []
-        self.total: Any = None
-
-    def __call__(self, params, check: bool) -> tuple[float, Any]:
-        start = params
-        if self.latest:
-            params = self.sweep(params, check)
-        elif hasattr(self.model, "statistics_of"):
-            params = self.join(params, check)
-        else:
-            self.latest = [self.expect(params, block, check) for block in self.blocks]
-            self.total = self.sum()
-            params = self.model.m_step(self.total)
-        bound = sum(statistics.bound for statistics in self.latest)
-        weight = sum(statistics.weight for statistics in self.latest)
-        return self.bound(Statistics(bound=bound, weight=weight), start, check), params
-
-    def join(self, params, check):
-        """Let the blocks join one after another, while the start's own statistics fade."""
-        everyone = len(self.blocks)
-        start = self.model.statistics_of(params)
-        total, fading = start.copy(), max(1, everyone // self.FADINGS)
-        for number, block in enumerate(self.blocks, 1):
-            statistics = self.expect(params, block, check)
-            self.latest.append(statistics)
-            total.add(statistics)
-            if number % fading == 0:
-                total.add(start * (-fading / everyone))
-            params = self.model.m_step(total)
-        self.total = self.sum()  # without what is left of the start
-        return self.model.m_step(self.total)
-
-    def sum(self):
-        """Return the sum of all blocks' latest statistics."""
-        total = self.latest[0].copy()
-        for statistics in self.latest[1:]:
-            total.add(statistics)
-        return total
-
-    def sweep(self, params, check):
-        """Visit each block; return the last parameters."""
-        total = self.total.copy()  # parameters may refer to statistics, and the last pass's stay
-        for number, block in enumerate(self.blocks):
-            self.latest[number] = self.replace(params, block, self.latest[number], total, check)
-            params = self.model.m_step(total)
-        self.total = total
-        return params
-
-    def replace(self, params, block, old, total, check):
-        """Replace a block's old statistics in the total; return its new ones."""
-        if hasattr(self.model, "replace"):
-            return self.model.replace(params, block, old, total, bound=check)
-        statistics = self.expect(params, block, check)
-        total.add(statistics - old)
-        return statistics
-
-
-class _Stepwise(_Batch):
-    """One pass: a step towards the M-step of each block."""
-
-    def __call__(self, params, check: bool) -> tuple[float, Any]:
-        start, bound, weight = params, 0.0, 0.0
-        for block in self.blocks:
-            statistics = self.expect(params, block, check)
-            bound, weight = bound + statistics.bound, weight + statistics.weight
-            params = self.model.step(params, statistics, block)
-        return self.bound(Statistics(bound=bound, weight=weight), start, check), params
-
-
-_PASSES = {"batch": _Batch, "incremental": _Incremental, "stepwise": _Stepwise}
+    def converged(self, before: Any, after: Any) -> bool:
+        """Return whether the restart ends here."""
+        return self.settled if self.stop is None else bool(self.stop(before, after))
 
 
 def _better(best: Result | None, new: Result) -> Result:
@@ -426,7 +343,32 @@ def _check_bound(lower_bound: float, init: int, iteration: int) -> None:
         )
 
 
-def _check_arguments(blocks, start, schedule, tol, max_iter, check_every, n_init) -> None:
+def _check_model(model, schedule) -> None:
+    if isinstance(model, type):
+        raise TypeError(f"model must be an instance, got the class {model.__name__}: call it first")
+    for name in ("e_step", "m_step"):
+        if not callable(getattr(model, name, None)):
+            raise TypeError(
+                f"model must have a method {name}, which {type(model).__name__} lacks: see "
+                "fastem.em.Model"
+            )
+    if schedule == "stepwise" and not isinstance(model, Stepping):
+        raise TypeError(
+            f"schedule='stepwise' needs a model with step(params, statistics, block), which "
+            f"{type(model).__name__} lacks: take 'batch' or 'incremental', or add it"
+        )
+
+
+def _check_arguments(blocks, start, schedule, executor, tol, max_iter, check_every, n_init) -> None:
+    if isinstance(blocks, np.ndarray) or sp.issparse(blocks) or hasattr(blocks, "iloc"):
+        raise TypeError(
+            f"blocks must be a sequence of blocks of data, got one {type(blocks).__name__}: pass "
+            "[x] for a single block"
+        )
+    if isinstance(blocks, (str, bytes, dict)) or not isinstance(blocks, Iterable):
+        raise TypeError(
+            f"blocks must be a sequence of blocks of data, got {type(blocks).__name__}: pass a list"
+        )
     if isinstance(blocks, Iterator):
         raise TypeError(
             f"blocks must be readable once an iteration, got a {type(blocks).__name__}: "
@@ -434,9 +376,15 @@ def _check_arguments(blocks, start, schedule, tol, max_iter, check_every, n_init
         )
     if isinstance(blocks, Sized) and len(blocks) == 0:
         raise ValueError("blocks is empty: give at least one block of data")
-    if schedule not in _PASSES:
-        known = ", ".join(map(repr, _PASSES))
+    if schedule not in PASSES:
+        known = ", ".join(map(repr, PASSES))
         raise ValueError(f"schedule must be one of {known}, got {schedule!r}")
+    as_executor(executor)
+    if executor is not None and schedule != "batch":
+        raise ValueError(
+            f"executor={executor!r} needs schedule='batch', got schedule={schedule!r}, which goes "
+            "from block to block: leave one of them out"
+        )
     if not tol >= 0:
         raise ValueError(f"tol must be >= 0, got {tol!r}")
     if max_iter < 0:
@@ -450,40 +398,3 @@ def _check_arguments(blocks, start, schedule, tol, max_iter, check_every, n_init
             f"n_init={n_init} restarts from one start would give one result {n_init} times: "
             "pass a function of the restart's number as start"
         )
-
-
-class _Function(Callback):
-    """A plain function as a callback."""
-
-    def __init__(self, function: Callable[[State], bool | None]) -> None:
-        self.on_iteration_end = function  # type: ignore[method-assign, assignment]
-
-
-class _Printer(Callback):
-    """Prints progress in scikit-learn's words, which people's log parsers know."""
-
-    def __init__(self, verbose: int, interval: int) -> None:
-        self.verbose, self.interval = verbose, interval
-
-    def on_init_begin(self, init: int) -> None:
-        print(f"Initialization {init}")
-        self.init_time = self.iteration_time = perf_counter()
-
-    def on_iteration_end(self, state: State) -> None:
-        if state.iteration % self.interval:
-            return
-        line = f"  Iteration {state.iteration}"
-        if self.verbose >= 2:
-            now = perf_counter()
-            elapsed, self.iteration_time = now - self.iteration_time, now
-            line += f"\t time lapse {elapsed:.5f}s\t ll change {state.change:.5f}"
-        print(line)
-
-    def on_init_end(self, init: int, result: Result) -> None:
-        if result.n_iter == 0:
-            return
-        line = f"Initialization {'converged' if result.converged else 'did not converge'}."
-        if self.verbose >= 2:
-            elapsed = perf_counter() - self.init_time
-            line += f" time lapse {elapsed:.5f}s\t lower bound {result.lower_bound:.5f}."
-        print(line)

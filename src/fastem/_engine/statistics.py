@@ -15,8 +15,9 @@ class Statistics:
 
     Two objects with the same fields support ``+`` and ``-``; an object and a number support
     ``*``. That is all that a driver needs for batch EM (sum over blocks), incremental EM
-    (``total += new - old``; Neal & Hinton 1998) and stepwise EM (``(1 - rho) * total + rho *
-    new``; Cappé & Moulines 2009).
+    (``total - old + new``, in this order: a difference ``new - old`` of moments at equal weight
+    cannot carry a change of mean; Neal & Hinton 1998) and stepwise EM (``(1 - rho) * total + rho
+    * new``; Cappé & Moulines 2009).
 
     Parameters
     ----------
@@ -118,6 +119,8 @@ class Moments:
 
     def _merge(self, other: Moments, sign: int, out=None) -> Moments:
         weight = self.weight + sign * other.weight
+        if sign < 0:  # what rounding leaves of a weight that was all of it is none
+            weight = np.where(weight > 1e-14 * self.weight, weight, 0.0)
         gap = other.mean - self.mean
         share = np.divide(sign * other.weight, weight, out=np.zeros_like(weight), where=weight != 0)
         combine = np.add if sign > 0 else np.subtract  # not sign * other: it may be large

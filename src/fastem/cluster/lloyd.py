@@ -233,6 +233,9 @@ class KMeansEM:
         self.tol, self.dtype, self.n_threads = tol, np.dtype(dtype), n_threads
         self.bounded = bounded
 
+    #: A sample that takes the place of an empty cluster may cost more than it saves.
+    bound_may_fall = True
+
     def e_step(self, params: KMeansParams, block: Block) -> Statistics:
         """Return the sums of each cluster's samples; the bound is minus the inertia."""
         centers = params.centers

@@ -159,6 +159,11 @@ class GaussianEM:
         self.dtype, self.n_threads = np.dtype(dtype), n_threads
         self._total_scatter: tuple[Block, np.ndarray] | None = None
 
+    @property
+    def bound_may_fall(self) -> bool:
+        """By what `reg_covar` adds to the variances, or by what float32 rounds."""
+        return self.reg_covar > 0 or self.dtype == np.float32
+
     def e_step(self, params: GaussianParams, block: Block) -> Statistics:
         """Return the bound and the components' moments under their responsibilities."""
         bound, moments = self.moments(params, block, None)

@@ -114,6 +114,7 @@ class CVB0EM:
     """
 
     CHUNK = 64
+    bound_may_fall = True  # it is an approximation of one
 
     def __init__(
         self, documents, doc_topic_prior, topic_word_prior, n_threads, growth=1.3, brief=False

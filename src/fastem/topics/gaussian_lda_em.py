@@ -146,6 +146,9 @@ class GaussianLDAEM:
         self.learn = learn
         self._densities: tuple[GaussianTopics, Any] | None = None
 
+    #: By what `reg_covar` adds to the variances, and by rounding.
+    bound_may_fall = True
+
     # ---- E-step --------------------------------------------------------------------------------
 
     def e_step(self, topics: GaussianTopics, block: VectorDocuments, *, bound=True) -> Statistics:

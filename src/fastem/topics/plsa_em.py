@@ -35,6 +35,9 @@ class PLSAEM:
         self.doc_prior, self.word_prior = float(doc_prior), float(word_prior)
         self.beta, self.relax, self.momentum = beta, relax, momentum
 
+    #: Of float32 counts by rounding, and where beta is not 1.
+    bound_may_fall = True
+
     def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:
         """Return the expected counts of words in topics; move the documents' topics on."""
         sums = block.empty_sums(topics.sums)

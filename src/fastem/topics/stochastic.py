@@ -104,6 +104,7 @@ class StochasticEM:
     """
 
     CHUNK = 256
+    bound_may_fall = True  # topics are drawn
 
     def __init__(
         self, documents, doc_topic_prior, topic_word_prior, *, n_topics, n_threads, seed, dtype

@@ -130,6 +130,9 @@ class LDAEM:
         self._seen: np.ndarray | None = None  # exp(digamma), row by row as `replace` needs them
         self._guide: np.ndarray | None = None  # a prior for each word and topic, (V, width)
 
+    #: Documents begin anew in each E-step, and may end in another optimum.
+    bound_may_fall = True
+
     def __getstate__(self):
         """Return what is saved: what can be made again is large."""
         return vars(self) | {"_expected": None, "_seen": None, "_guide": None}

@@ -1,0 +1,180 @@
+"""The schedules: what one pass over the blocks does. A pass is called with parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fastem._engine.executors import EStep, LocalExecutor, Shard
+from fastem._engine.protocols import Executor, Prior, Replacing, RowState, Starting
+from fastem._engine.statistics import Statistics
+from fastem._engine.tree import SumTree
+
+__all__ = ["PASSES", "Batch", "Incremental", "Stepwise"]
+
+
+class Batch:
+    """One pass: every block at the same parameters, then one M-step."""
+
+    def __init__(self, model: Any, blocks: Any, executor: Executor | None = None) -> None:
+        self.model, self.blocks = model, blocks
+        self.executor = executor or LocalExecutor()
+        self.log_prior = model.log_prior if isinstance(model, Prior) else None
+        self.has_state = isinstance(model, RowState)
+        self.states: dict[int, Any] = {}
+        self.spares: dict[int, Any] = {}
+
+    def __call__(self, params: Any, check: bool) -> tuple[float, Any]:
+        """Return the bound per unit weight, at these parameters, and the new parameters."""
+        shards = _Shards(self, params)
+        total = self.executor.sum(EStep(self.model, check), params, shards)
+        self.keep_states(total)
+        return self.bound(total, params, check), self.model.m_step(total)
+
+    # ---- the rows' states ------------------------------------------------------------------
+
+    def shard(self, number: int, block: Any, params: Any) -> Shard:
+        """Return a block with its rows' state."""
+        if not self.has_state:
+            return Shard(number, block)
+        if number not in self.states:
+            self.states[number] = self.model.first_state(params, block)
+        return Shard(number, block, self.states[number], self.spares.get(number))
+
+    def keep_states(self, total: Any) -> None:
+        """Take the new states out of a sum; the ones before them may be written over."""
+        if self.has_state:
+            self.spares = {n: self.states[n] for n in total.row_states}
+            self.states.update(total.row_states)
+            del total.row_states
+
+    # ---- the parts of a pass ---------------------------------------------------------------
+
+    def expect(self, params: Any, number: int, block: Any, check: bool) -> Statistics:
+        """Return the statistics of one block, here and now; keep its rows' state."""
+        statistics = EStep(self.model, check)(params, self.shard(number, block, params))
+        if self.has_state:
+            self.spares[number] = self.states[number]
+            self.states[number] = statistics.row_states[number]
+            del statistics.row_states
+        return statistics
+
+    def bound(self, statistics: Any, params: Any, check: bool) -> float:
+        """Return the bound per unit weight; nan where it was not asked for."""
+        if not check:
+            return math.nan
+        bound = statistics.bound
+        if self.log_prior is not None:
+            bound = bound + self.log_prior(params)
+        return float(bound / statistics.weight)
+
+
+class _Shards(Sequence[Shard]):
+    """The blocks as shards, made when they are asked for: blocks may be read one at a time."""
+
+    def __init__(self, one_pass: Batch, params: Any) -> None:
+        self.one_pass, self.params = one_pass, params
+
+    def __len__(self) -> int:
+        return len(self.one_pass.blocks)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self.one_pass.shard(number, self.one_pass.blocks[number], self.params)
+
+    def __iter__(self):
+        for number, block in enumerate(self.one_pass.blocks):
+            yield self.one_pass.shard(number, block, self.params)
+
+
+class Incremental(Batch):
+    """One pass: an M-step after each block, whose new statistics replace its old ones.
+
+    The first pass is a batch one; of a model that can say what its start stands for, it is not.
+    """
+
+    FADINGS = 16
+
+    def __init__(self, model: Any, blocks: Any, executor: Executor | None = None) -> None:
+        super().__init__(model, list(blocks), executor)
+        self.replaces = isinstance(model, Replacing)
+        self.latest: Any = None  # each block's statistics: a list, or a tree of sums
+        self.total: Any = None  # their sum, of a model that replaces them in it
+
+    def __call__(self, params: Any, check: bool) -> tuple[float, Any]:
+        start = params
+        if self.latest is not None:
+            params = self.sweep(params, check)
+        elif isinstance(self.model, Starting):
+            params = self.join(params, check)
+        else:
+            latest = [self.expect(params, n, b, check) for n, b in enumerate(self.blocks)]
+            params = self.model.m_step(self.begin(latest))
+        bound = sum(statistics.bound for statistics in self.latest)
+        weight = sum(statistics.weight for statistics in self.latest)
+        return self.bound(Statistics(bound=bound, weight=weight), start, check), params
+
+    def begin(self, latest: list[Any]) -> Any:
+        """Keep the blocks' first statistics; return their sum."""
+        tree = SumTree(latest)
+        if not self.replaces:
+            self.latest = tree
+            return tree.total
+        self.latest, self.total = latest, tree.total.copy()
+        return self.total
+
+    def join(self, params: Any, check: bool) -> Any:
+        """Let the blocks join one after another, while the start's own statistics fade."""
+        everyone, latest = len(self.blocks), []
+        start = self.model.statistics_of(params)
+        total, fading = start.copy(), max(1, everyone // self.FADINGS)
+        for number, block in enumerate(self.blocks):
+            statistics = self.expect(params, number, block, check)
+            latest.append(statistics)
+            total.add(statistics)
+            if (number + 1) % fading == 0:
+                total.add(start * (-fading / everyone))
+            params = self.model.m_step(total)
+        return self.model.m_step(self.begin(latest))  # without what is left of the start
+
+    def sweep(self, params: Any, check: bool) -> Any:
+        """Visit each block; return the last parameters."""
+        if not self.replaces:
+            for number, block in enumerate(self.blocks):
+                self.latest.replace(number, self.expect(params, number, block, check))
+                params = self.model.m_step(self.latest.total)
+            return params
+        total = self.total.copy()  # parameters may refer to statistics, and the last pass's stay
+        for number, block in enumerate(self.blocks):
+            self.latest[number] = self.replace(params, number, block, total, check)
+            params = self.model.m_step(total)
+        self.total = total
+        return params
+
+    def replace(self, params: Any, number: int, block: Any, total: Any, check: bool) -> Any:
+        """Let the model replace a block's old statistics in the total; return its new ones."""
+        old = self.latest[number]
+        if not self.has_state:
+            return self.model.replace(params, block, old, total, bound=check)
+        new, state = self.model.replace(params, block, old, total, self.states[number], bound=check)
+        self.states[number] = state
+        return new
+
+
+class Stepwise(Batch):
+    """One pass: a step towards the M-step of each block."""
+
+    def __call__(self, params: Any, check: bool) -> tuple[float, Any]:
+        start, bound, weight = params, 0.0, 0.0
+        for number, block in enumerate(self.blocks):
+            statistics = self.expect(params, number, block, check)
+            bound, weight = bound + statistics.bound, weight + statistics.weight
+            params = self.model.step(params, statistics, block)
+        return self.bound(Statistics(bound=bound, weight=weight), start, check), params
+
+
+PASSES: dict[str, type[Batch]] = {
+    "batch": Batch,
+    "incremental": Incremental,
+    "stepwise": Stepwise,
+}

@@ -1,0 +1,283 @@
+"""The seam between driver and model: rows' states, executors, and what the driver refuses."""
+
+import operator
+import pickle
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import reduce
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
+
+from fastem import em
+
+
+class Mean:
+    """The mean of numbers whose bound is minus half their squared distance to it."""
+
+    def e_step(self, center, x):
+        gap = x - center
+        return em.Statistics(bound=-0.5 * float(gap @ gap), weight=len(x), total=x.sum())
+
+    def m_step(self, statistics):
+        return float(statistics.total / statistics.weight)
+
+
+class Drifts(Mean):
+    """Each row remembers half of the centers that it has seen."""
+
+    bound_may_fall = True
+
+    def first_state(self, center, x):
+        return np.zeros(len(x))
+
+    def e_step(self, center, x, memory):
+        memory = 0.5 * memory + 0.5 * center
+        return super().e_step(center, x - memory), memory
+
+
+class Recycles(Drifts):
+    """Takes the memory of states that nobody needs."""
+
+    recycles = True
+
+    def e_step(self, center, x, memory, *, spare=None):
+        statistics, new = super().e_step(center, x, memory)
+        if spare is None:
+            return statistics, new
+        assert spare is not memory
+        spare[:] = new
+        return statistics, spare
+
+
+BLOCKS = [np.random.default_rng(i).normal(i % 7, 1, 40 + i) for i in range(75)]
+
+
+class Plain:
+    """An executor as anybody would write it, which knows nothing of the tree."""
+
+    def sum(self, e_step, params, shards):
+        return reduce(operator.add, [e_step(params, shard) for shard in shards])
+
+
+class Copies:
+    """Everything goes through pickle, as to another machine and back."""
+
+    def sum(self, e_step, params, shards):
+        def send(thing):
+            return pickle.loads(pickle.dumps(thing))
+
+        return em.tree_sum(send(send(e_step)(send(params), send(s))) for s in shards)
+
+
+@pytest.fixture(params=["loop", "threads", "one thread", "processes", "copies"])
+def executor(request):
+    if request.param == "loop":
+        yield em.LocalExecutor()
+    elif request.param == "copies":
+        yield Copies()
+    elif request.param == "processes":
+        with ProcessPoolExecutor(2) as pool:
+            yield em.FuturesExecutor(pool)
+    else:
+        with ThreadPoolExecutor(1 if request.param == "one thread" else 3) as pool:
+            yield pool
+
+
+@pytest.mark.parametrize("model", [Mean(), Drifts(), Recycles()], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("n_blocks", [1, 5, 8, 9, 75])
+def test_every_executor_gives_the_same_bits(model, n_blocks, executor):
+    """Parameters, bounds and rows' states, to the last bit."""
+    settings = {"max_iter": 4, "tol": 0}
+    here = em.fit(model, BLOCKS[:n_blocks], 0.3, **settings)
+    there = em.fit(model, BLOCKS[:n_blocks], 0.3, executor=executor, **settings)
+    assert there.params == here.params
+    assert there.lower_bounds == here.lower_bounds
+    assert len(there.states) == len(here.states) == (0 if type(model) is Mean else n_blocks)
+    for one, other in zip(there.states, here.states, strict=True):
+        assert_array_equal(one, other)
+
+
+def test_an_executor_that_adds_in_another_order_is_right_to_rounding():
+    """The tree is for equal bits; any sum is right."""
+    here, there = (
+        em.fit(Drifts(), BLOCKS, 0.3, max_iter=3, tol=0, executor=e) for e in (None, Plain())
+    )
+    assert_allclose(there.params, here.params, rtol=1e-12)
+    for one, other in zip(there.states, here.states, strict=True):
+        assert_allclose(one, other, rtol=1e-12)
+
+
+def test_states_stay_beside_their_blocks():
+    """A row's state is what the recursion of its own block gives."""
+    result = em.fit(Drifts(), BLOCKS[:3], 0.3, max_iter=3, tol=0)
+    center, memory = 0.3, [np.zeros(len(x)) for x in BLOCKS[:3]]
+    for _ in range(3):
+        memory = [0.5 * m + 0.5 * center for m in memory]
+        center = np.concatenate([x - m for x, m in zip(BLOCKS, memory, strict=False)]).mean()
+    assert_allclose(result.params, center, rtol=1e-12)
+    assert_allclose(np.concatenate(result.states), np.concatenate(memory), rtol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["batch", "incremental"])
+def test_each_restart_begins_with_new_states(schedule):
+    """A second restart from the same start ends where the first did."""
+    ends = []
+    em.fit(
+        Recycles(), BLOCKS[:4], lambda init: 0.3, n_init=3, max_iter=4, tol=0, schedule=schedule,
+        callbacks=[lambda state: ends.append(state.params) if state.iteration == 4 else None],
+    )  # fmt: skip
+    assert len(ends) == 3
+    assert len(set(ends)) == 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 63, 64, 65, 100, 513])
+def test_the_tree_has_one_shape(n):
+    """A subtree added elsewhere, a replaced leaf, a stream: the same bits."""
+
+    def one(i):
+        return em.Statistics(bound=0.1 * i, weight=1, x=np.array([1 / (i + 1), 1e10 * (i % 3)]))
+
+    from fastem._engine.tree import SumTree
+
+    total = em.tree_sum(one(i) for i in range(n))
+    groups = [em.tree_sum(one(i) for i in range(a, min(n, a + 8))) for a in range(0, n, 8)]
+    tree = SumTree([one(n - i) for i in range(n)])
+    for i in range(n):
+        tree.replace(i, one(i))
+    for other in (em.tree_sum(groups), tree.total, SumTree([one(i) for i in range(n)]).total):
+        assert_array_equal(other.x, total.x)
+        assert other.bound == total.bound
+    assert_allclose(total.x, sum(one(i).x for i in range(n)), rtol=1e-12)
+
+
+def test_nothing_to_add_is_an_error():
+    with pytest.raises(ValueError, match="at least one block"):
+        em.tree_sum([])
+
+
+def test_incremental_carries_a_mean_that_moves_at_equal_weight():
+    """Ten rows at 1, then at 5: the component's mean follows though its weight stays."""
+
+    class Where:
+        """One Gaussian; the rows of a block lie where the parameters say."""
+
+        def e_step(self, offset, x):
+            x = x + offset
+            moments = em.Moments(
+                np.array([float(len(x))]), x.mean(keepdims=True)[None],
+                np.array([[((x - x.mean()) ** 2).sum()]]), "diag",
+            )  # fmt: skip
+            return em.Statistics(bound=0.0, weight=len(x), moments=moments)
+
+        def m_step(self, statistics):
+            means.append(float(statistics.moments.mean[0, 0]))
+            return 4.0
+
+    means = []
+    blocks = [np.arange(9.0), np.arange(9.0) + 100]
+    em.fit(Where(), blocks, 0.0, schedule="incremental", max_iter=2, tol=0)
+    assert_allclose(means, [54.0, 56.0, 58.0], rtol=1e-14)
+
+
+def test_moments_subtract_then_add():
+    """total - old + new, also where the old was all that there was."""
+
+    def at(center, spread=1.0):
+        return em.Moments(np.array([9.0]), np.array([[center]]), np.array([[spread]]), "diag")
+
+    moved = (at(0.0) + at(1.0)) - at(1.0) + at(5.0)
+    assert_allclose(moved.mean, (at(0.0) + at(5.0)).mean, rtol=1e-14)
+    assert_allclose(moved.scatter, (at(0.0) + at(5.0)).scatter, rtol=1e-14)
+    alone = at(0.1) * 0.3 - at(0.1) * (0.1 + 0.2) + at(5.0)
+    assert_allclose([alone.mean.item(), alone.scatter.item(), alone.weight.item()], [5, 1, 9])
+
+
+# ---- what the driver says ------------------------------------------------------------------------
+
+
+class Wrong(Mean):
+    """An M-step that does not maximise: it walks away from the mean."""
+
+    def m_step(self, statistics):
+        walked.append(1)
+        return float(len(walked))
+
+
+walked: list[int] = []
+
+
+@pytest.mark.parametrize("tol", [0, 1e-3, 100.0])
+def test_a_bound_that_falls_warns_once_and_is_not_convergence(tol):
+    walked.clear()
+    block = np.zeros(5)
+    with pytest.warns(ConvergenceWarning) as caught:
+        result = em.fit(Wrong(), [block], 0.0, max_iter=6, tol=tol, n_init=1)
+    fell = [str(w.message) for w in caught if "fell by 0.5 at iteration 2" in str(w.message)]
+    assert len(fell) == 1
+    assert "bound_may_fall" in fell[0]
+    assert not result.converged
+    assert result.n_iter == 6
+
+
+def test_a_model_may_say_that_its_bound_may_fall():
+    class Allowed(Wrong):
+        bound_may_fall = True
+
+    walked.clear()
+    assert em.fit(Allowed(), [np.zeros(5)], 0.0, max_iter=6, tol=100).converged
+
+
+def test_running_out_of_iterations_warns():
+    with pytest.warns(ConvergenceWarning, match=r"not converge in max_iter=1 .* or tol=0.001"):
+        em.fit(Mean(), BLOCKS[:2], 50.0, max_iter=1)
+    assert em.fit(Mean(), BLOCKS[:2], 50.0, max_iter=1, tol=0).n_iter == 1  # asked for: no word
+    assert em.fit(Mean(), BLOCKS[:2], 50.0, max_iter=0).n_iter == 0
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [np.arange(3.0), np.ones((3, 2)), sp.csr_array(np.ones((3, 2))), "abc", {"x": 1}, 5],
+    ids=["1-D", "2-D", "sparse", "string", "dict", "number"],
+)
+def test_one_array_is_not_blocks(blocks):
+    with pytest.raises(TypeError, match="blocks must be a sequence of blocks"):
+        em.fit(Mean(), blocks, 0.0)
+
+
+def test_a_class_or_half_a_model_is_refused():
+    with pytest.raises(TypeError, match="model must be an instance, got the class Mean"):
+        em.fit(Mean, [np.ones(2)], 0.0)
+    with pytest.raises(TypeError, match="model must have a method e_step, which object lacks"):
+        em.fit(object(), [np.ones(2)], 0.0)
+    with pytest.raises(TypeError, match=r"needs a model with step\(.*which Mean lacks"):
+        em.fit(Mean(), [np.ones(2)], 0.0, schedule="stepwise")
+
+
+def test_bad_executors_are_refused():
+    with pytest.raises(TypeError, match="executor must be None"):
+        em.fit(Mean(), BLOCKS[:2], 0.0, executor=4)
+    with pytest.raises(ValueError, match="needs schedule='batch', got schedule='incremental'"):
+        em.fit(Mean(), BLOCKS[:2], 0.0, executor=em.LocalExecutor(), schedule="incremental")
+
+
+def test_a_state_without_a_pair_is_an_error():
+    class Half(Drifts):
+        def e_step(self, center, x, memory):
+            return Mean.e_step(self, center, x)
+
+    with pytest.raises(TypeError, match=r"must return \(statistics, state\), got Statistics"):
+        em.fit(Half(), BLOCKS[:2], 0.0)
+
+
+def test_an_error_in_a_worker_is_raised_here():
+    class Fails(Mean):
+        def e_step(self, center, x):
+            if len(x) == 43:
+                raise ZeroDivisionError("block of 43")
+            return super().e_step(center, x)
+
+    with ThreadPoolExecutor(2) as pool, pytest.raises(ZeroDivisionError, match="block of 43"):
+        em.fit(Fails(), BLOCKS, 0.0, executor=pool)
