@@ -447,3 +447,11 @@ def test_news_with_word_vectors():
     alone = np.log(frequency / frequency.sum())
     gain = held.multiply(np.log(p) - alone).sum() / held.sum()
     assert gain > 0.15  # nats a word above the words' frequencies
+
+
+@pytest.mark.parametrize("lengths", [[0], [0, 0], [2, 0, 0]])
+def test_documents_without_any_vector_are_blocks(lengths):
+    """Documents without vectors, alone or at the end, are in a block like others."""
+    vectors = np.ones((sum(lengths), 3))
+    blocks = gaussian_lda_em.VectorDocuments.of_stacked(vectors, np.array(lengths), 2)
+    assert sum(block.documents.n_docs for block in blocks) == len(lengths)

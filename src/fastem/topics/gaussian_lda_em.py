@@ -95,7 +95,7 @@ class VectorDocuments:
             # As many as are allowed, or the first that has a vector; then those that have none.
             last = max(np.searchsorted(ends, begin + most, "right") - 1,
                        np.searchsorted(ends, begin, "right"))  # fmt: skip
-            last = np.searchsorted(ends, ends[last], "right")
+            last = np.searchsorted(ends, ends[min(last, len(ends) - 1)], "right")
             found.append(cls._stacked(
                 X[begin : ends[last - 1]], lengths[first:last],
                 None if sample_weight is None else sample_weight[first:last],
