@@ -54,6 +54,11 @@ def main(argv=None):
     except CommandError as error:
         _say("error", error)
         return 2
+    except MemoryError as error:
+        if not getattr(args, "guarded", True):
+            raise
+        _say("error", f"not enough memory ({error or 'no more is said'})")
+        return 2
 
 
 def _guarded(args):

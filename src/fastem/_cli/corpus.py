@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import zipfile
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +13,14 @@ from tqdm import tqdm
 
 from fastem._cli import CommandError, one_line
 from fastem._cli.table import count
+from fastem._engine.sparse import canonical_csr
 
 #: Three letters or more; what separates them, digits and underscores too, is left out.
 _TOKEN = r"[^\W\d_]{3,}"
 #: Counts above this would not survive the way to int64 and back.
 _LARGEST = 1e15
+#: Rows and columns that a matrix may have: each has a name, and each column numbers for each topic.
+_MOST = 100_000_000, 10_000_000
 
 
 class Texts(NamedTuple):
@@ -176,7 +178,9 @@ def _read_matrix(path, vocab):
     """Read a matrix, documents × words, that scipy.sparse.save_npz wrote, and its words."""
     try:
         X = sp.load_npz(path)
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # SciPy's reader trusts the file: damaged ones raise anything
         raise CommandError(
             f"{path}: is not a matrix that scipy.sparse.save_npz wrote ({one_line(error)})"
         ) from error
@@ -184,16 +188,24 @@ def _read_matrix(path, vocab):
         raise CommandError(f"{path}: holds {X.dtype}; convert it to real numbers")
     if X.ndim != 2:
         raise CommandError(f"{path}: has shape {X.shape}; make it documents × words")
-    X = sp.csr_array(X)
-    X.sum_duplicates()
+    for n, most, what in zip(X.shape, _MOST, ("rows", "columns"), strict=True):
+        if n > most:
+            raise CommandError(
+                f"{path}: has {n:,} {what}, more than {most:,}; leave out those without counts"
+            )
+    try:
+        X = sp.csr_array(canonical_csr(X))
+    except ValueError as error:
+        raise CommandError(f"{path}: {one_line(error)}") from error
     wrong = ~((X.data >= 0) & (X.data <= _LARGEST))
     if wrong.any():
         place = int(wrong.argmax())
         row = int(np.searchsorted(X.indptr, place, side="right")) - 1
         raise CommandError(
-            f"{path}, row {row + 1}, column {X.indices[place] + 1}: {X.data[place]} is not a count"
+            f"{path}, row {row + 1}, column {X.indices[place] + 1}: {X.data[place]:.10g} is not a "
+            "count"
         )
-    if not X.data.any():
+    if not len(X.data):
         raise CommandError(f"{path}: has no count above 0")
     words, note = _words(path, vocab, X.shape[1])
     names = [str(i) for i in range(1, X.shape[0] + 1)]

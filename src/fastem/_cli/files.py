@@ -48,8 +48,10 @@ def read_table(path, columns=None):
 def _read_npy(path, columns):
     """Read a NumPy array of one or two dimensions."""
     try:
-        X = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        # Mapped: a header that claims more than the file holds is found out before any memory is
+        # asked for.
+        X = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OverflowError, TypeError) as error:
         raise CommandError(f"{path}: not a .npy file of numbers ({one_line(error)})") from error
     if not isinstance(X, np.ndarray):
         raise CommandError(f"{path}: is an .npz archive; save one array with numpy.save")
@@ -57,8 +59,9 @@ def _read_npy(path, columns):
         raise CommandError(f"{path}: holds an array of shape {X.shape}; make it one row a sample")
     if X.dtype.kind not in _REAL:
         raise CommandError(f"{path}: holds {X.dtype}; convert it to real numbers")
-    if X.ndim == 1:
-        X = X[:, None]
+    X = np.array(X[:, None] if X.ndim == 1 else X)
+    if X.size == 0:
+        raise CommandError(f"{path}: has {X.shape[0]} rows and {X.shape[1]} columns of numbers")
     names = default_names(X.shape[1])
     if columns is not None:
         keep = choose_columns(path, names, columns)

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -27,20 +29,52 @@ def check_outputs(paths, force):
 
 
 def write_all(texts):
-    """Write {path: pieces of text, or of bytes}, to files that are renamed when all are whole."""
+    """Write {path: pieces of text, or of bytes}, to files that are renamed when all are whole.
+
+    SIGTERM waits: for the piece that is being written, then nothing is left; or for the renaming.
+    """
     temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in texts}
-    try:
-        for path, pieces in texts.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary[path], "wb") as file:
-                file.writelines(p.encode() if isinstance(p, str) else p for p in pieces)
-        for path in texts:
-            os.replace(temporary[path], path)
-    except OSError as error:
-        raise CommandError(f"{error.filename or path}: {error.strerror}") from error
-    finally:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
+    with _Postponed(signal.SIGTERM) as terminated:
+        try:
+            for path, pieces in texts.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with open(temporary[path], "wb") as file:
+                    for piece in pieces:
+                        file.write(piece.encode() if isinstance(piece, str) else piece)
+                        if terminated.came:
+                            return
+            for path in texts:
+                os.replace(temporary[path], path)
+        except OSError as error:
+            raise CommandError(f"{error.filename or path}: {error.strerror}") from error
+        finally:
+            for path in temporary.values():
+                path.unlink(missing_ok=True)
+
+
+class _Postponed:
+    """A signal that is delivered when the block ends; `came` tells whether it was sent."""
+
+    def __init__(self, number):
+        self.number, self.came = number, False
+
+    def __enter__(self):
+        self.before = signal.getsignal(self.number)
+        # Python handles signals in its main thread alone; None is a handler that is not Python's.
+        self.here = threading.current_thread() is threading.main_thread()
+        self.here = self.here and self.before not in (None, signal.SIG_IGN)
+        if self.here:
+            signal.signal(self.number, self._note)
+        return self
+
+    def __exit__(self, *_):
+        if self.here:
+            signal.signal(self.number, self.before)
+            if self.came:
+                signal.raise_signal(self.number)
+
+    def _note(self, *_):
+        self.came = True
 
 
 def labels_csv(labels, values, name="probability"):

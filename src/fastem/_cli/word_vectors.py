@@ -53,15 +53,20 @@ def _read_array(path, vocabulary):
     """Return the vectors of a .npy array by word."""
     try:
         array = np.load(path, mmap_mode="r")
-    except ValueError as error:
+    except (ValueError, OverflowError, TypeError) as error:
         raise CommandError(f"{path}: is not an array that numpy.save wrote") from error
+    if not isinstance(array, np.ndarray):
+        raise CommandError(f"{path}: is an .npz archive; save one array with numpy.save")
     if array.ndim != 2 or array.dtype.kind != "f":
         raise CommandError(
             f"{path}: holds {array.dtype} of shape {array.shape}; make it a real vector for each "
             "word"
         )
     beside = path.with_name("vocab.txt")
-    words = beside.read_text(encoding="utf-8").split() if beside.is_file() else vocabulary
+    try:
+        words = beside.read_text(encoding="utf-8").split() if beside.is_file() else vocabulary
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{beside}: is not UTF-8 text; give a word a line") from error
     if len(words) != len(array):
         raise CommandError(
             f"{path}: has {len(array):,} rows for {len(words):,} words; put the words of its rows "
