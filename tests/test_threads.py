@@ -148,40 +148,107 @@ def test_whole_fits_have_the_same_bits():
 
 
 FORK = """
-import multiprocessing, sys
+import os, signal, sys, threading, warnings
 import numpy as np
-from fastem import PLSA, GaussianMixture
-from fastem.components import gaussian
+import fastem
+from fastem._engine import threads as _threads
 
-X = np.random.default_rng(0).normal(size=(40_000, 8))
-start = {"weights_init": [0.1] * 10, "means_init": X[:10], "precisions_init": [np.eye(8)] * 10}
-assert gaussian.useful_threads(2, 40_000, 8, 10, "full") == 2
+warnings.simplefilter("ignore")  # a fit of few iterations, and a fork where there are threads
+X = np.random.default_rng(0).poisson(3.0, (10_000, 40))
 
-def means():
-    return GaussianMixture(10, n_jobs=2, tol=0.1, **start).fit(X).means_.tolist()
+def parameters(name):
+    rows = {"n_trials": 40} if name == "BinomialMixture" else {}
+    return {"random_state": 0, "max_iter": 2} | rows
 
-def child(queue):
-    queue.put(means())
+def data(name):
+    if name == "BernoulliMixture":
+        return {"X": X % 2}
+    if name == "GaussianLDA":
+        return {"X": np.random.default_rng(1).normal(size=(20_000, 8)), "lengths": [50] * 400}
+    return {"X": X}
 
-if __name__ == "__main__":
-    context = multiprocessing.get_context("fork")
-    for _ in range(3):
-        expected = means()  # threads are at work in the parent, before and between forks
-        queue = context.Queue()
-        process = context.Process(target=child, args=(queue,), daemon=True)
-        process.start()
-        assert queue.get(timeout=30) == expected
-        process.join(timeout=30)
-        assert process.exitcode == 0
-    print("done")
+def result(name):
+    model = getattr(fastem, name)(10, **parameters(name)).fit(**data(name))
+    return {k: np.asarray(v).tobytes() for k, v in vars(model).items()
+            if k.endswith("_") and isinstance(v, np.ndarray) and v.dtype != object}
+
+def forked(work):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(40)  # ends a child that hangs
+        os._exit(0 if work() else 1)
+    return os.waitpid(child, 0)[1]
 """
+FORK_AFTER = """
+for _ in range(2):  # threads are at work in the parent, before and between forks
+    expected = result(name)
+    status = forked(lambda: result(name) == expected)
+    assert status == 0, status
+print("done")
+"""
+FORK_DURING = """
+expected = {name: result(name) for name in ("GaussianMixture", "LatentDirichletAllocation")}
+limits = lambda: {(lib.filepath, lib.num_threads) for lib in _threads._blas().lib_controllers}
+before, stop = limits(), threading.Event()
+
+def fit():
+    while not stop.is_set():
+        result("GaussianMixture")
+
+thread = threading.Thread(target=fit)
+thread.start()
+try:
+    for _ in range(3):
+        status = forked(lambda: all(result(name) == expected[name] for name in expected)
+                        and limits() == before)
+        assert status == 0, status
+finally:
+    stop.set()
+    thread.join()
+assert limits() == before
+print("done")
+"""
+ESTIMATORS = [name for name in fastem.__all__ if name[0].isupper()]
+forks = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="no fork on this system")
 
 
+@forks
 @needs_openmp
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="fork is not for this system")
-def test_a_process_forked_after_a_fit_can_fit(run_python):
-    """A child forked after a parallel fit does not hang, and neither does the parent."""
-    assert run_python(FORK) == "done"
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_process_forked_after_a_fit_can_fit(name, run_python):
+    """As every estimator is by default, its start included, which may be scikit-learn's k-means."""
+    assert run_python(f"name = {name!r}\n" + FORK + FORK_AFTER, OMP_NUM_THREADS="2") == "done"
+
+
+@forks
+@needs_openmp
+def test_a_process_forked_during_another_thread_s_fit_can_fit(run_python):
+    """It has that thread's locks and limits, and not the thread."""
+    assert run_python(FORK + FORK_DURING, OMP_NUM_THREADS="2") == "done"
+
+
+@forks
+@needs_openmp
+def test_an_openmp_without_pause_is_held_to_one_thread_in_a_child(run_python):
+    """Libraries older than GCC 9 cannot end their threads: children do without them."""
+    code = """
+from fastem._engine import threads as _threads
+fastem.GaussianMixture
+
+class Old:
+    def __init__(self, library):
+        self.omp_set_num_threads = library.omp_set_num_threads
+
+found = _threads._find_libgomps()
+assert found
+for library in found:
+    library.omp_set_num_threads(2)
+_threads._libgomps = (len(sys.modules), [Old(library) for library in found])
+assert forked(lambda: [lib.omp_get_max_threads() for lib in found] == [1] * len(found)) == 0
+assert {lib.omp_get_max_threads() for lib in found} == {2}
+print("done")
+"""
+    assert run_python(FORK + code) == "done"
 
 
 def test_joblib_s_processes_can_fit():

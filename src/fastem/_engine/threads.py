@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock
+from threading import RLock, get_ident
 from typing import Any
 
 import joblib
@@ -14,10 +15,6 @@ from threadpoolctl import ThreadpoolController
 from fastem._kernels import runtime
 
 __all__ = ["effective_n_jobs", "single_threaded_blas"]
-
-if hasattr(os, "register_at_fork"):
-    # Without this, a process forked after a fit hangs in its own first fit.
-    os.register_at_fork(before=runtime.pause_threads)
 
 
 def effective_n_jobs(n_jobs: int | None = None) -> int:
@@ -50,8 +47,9 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-_lock = Lock()
-_depth = 0
+#: How often each thread has entered `single_threaded_blas` and not left it.
+_entered: dict[int, int] = {}
+_lock = RLock()
 _limiter: Any = None
 
 
@@ -62,15 +60,70 @@ def single_threaded_blas():
     The limit belongs to the process, so fits in several threads share it: the first to enter sets
     it, the last to leave restores it.
     """
-    global _depth, _limiter
+    global _limiter
+    thread = get_ident()
     with _lock:
-        if _depth == 0:
+        if not _entered:
             _limiter = _blas().limit(limits=1)
-        _depth += 1
+        _entered[thread] = _entered.get(thread, 0) + 1
     try:
         yield
     finally:
         with _lock:
-            _depth -= 1
-            if _depth == 0:
-                _limiter.restore_original_limits()
+            _leave(thread)
+
+
+def _leave(thread: int) -> None:
+    _entered[thread] -= 1
+    if not _entered[thread]:
+        del _entered[thread]
+        if not _entered:
+            _limiter.restore_original_limits()
+
+
+# ---- fork --------------------------------------------------------------------------------------
+#
+# libgomp's idle threads do not survive a fork: a child that enters a parallel region waits for them
+# for ever. Wheels bring copies of libgomp, each with threads of its own; scikit-learn's k-means,
+# from which a mixture starts, runs on scikit-learn's copy. So all copies have to be seen to.
+
+_libgomps: tuple[int, list[Any]] = (0, [])
+
+
+def _find_libgomps() -> list[Any]:
+    """Return every libgomp that this process has loaded, as ctypes has them."""
+    global _libgomps
+    # The search takes milliseconds; a library comes with a module, nearly always.
+    if _libgomps[0] != len(sys.modules):
+        found = ThreadpoolController().select(internal_api="openmp").lib_controllers
+        copies = [library.dynlib for library in found if library.prefix == "libgomp"]
+        _libgomps = (len(sys.modules), copies)
+    return _libgomps[1]
+
+
+def _before_fork() -> None:
+    """End the idle threads of this thread's parallel regions; the next region starts new ones."""
+    _lock.acquire()  # lest a thread that the child does not have holds it there
+    runtime.pause_threads()
+    for library in _find_libgomps():
+        if hasattr(library, "omp_pause_resource_all"):
+            library.omp_pause_resource_all(1)  # omp_pause_soft
+
+
+def _after_fork_in_child() -> None:
+    for library in _libgomps[1]:
+        if not hasattr(library, "omp_pause_resource_all"):
+            # Older than GCC 9: its threads could not be ended. The child works without them.
+            library.omp_set_num_threads(1)
+    for thread in [*_entered]:
+        while thread != get_ident() and thread in _entered:
+            _leave(thread)  # its fit does not go on in the child
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_lock.release,
+        after_in_child=_after_fork_in_child,
+    )
