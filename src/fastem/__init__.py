@@ -18,6 +18,14 @@ if TYPE_CHECKING:
         PoissonMixture,
     )
     from fastem.mixture.gaussian import GaussianMixture
+    from fastem.sequence.discrete import (
+        BernoulliHMM,
+        BinomialHMM,
+        CategoricalHMM,
+        MultinomialHMM,
+        PoissonHMM,
+    )
+    from fastem.sequence.gaussian import GMMHMM, GaussianHMM
     from fastem.topics.gaussian_lda import GaussianLDA
     from fastem.topics.lda import LatentDirichletAllocation
     from fastem.topics.plsa import PLSA
@@ -30,6 +38,13 @@ _HOMES = {
     "CategoricalMixture": "fastem.mixture.discrete",
     "MultinomialMixture": "fastem.mixture.discrete",
     "PoissonMixture": "fastem.mixture.discrete",
+    "BernoulliHMM": "fastem.sequence.discrete",
+    "BinomialHMM": "fastem.sequence.discrete",
+    "CategoricalHMM": "fastem.sequence.discrete",
+    "GMMHMM": "fastem.sequence.gaussian",
+    "GaussianHMM": "fastem.sequence.gaussian",
+    "MultinomialHMM": "fastem.sequence.discrete",
+    "PoissonHMM": "fastem.sequence.discrete",
     "GaussianLDA": "fastem.topics.gaussian_lda",
     "GaussianMixture": "fastem.mixture.gaussian",
     "KMeans": "fastem.cluster.kmeans",
@@ -44,15 +59,22 @@ _HOMES = {
 }
 
 __all__ = [
+    "GMMHMM",
     "PLSA",
+    "BernoulliHMM",
     "BernoulliMixture",
+    "BinomialHMM",
     "BinomialMixture",
+    "CategoricalHMM",
     "CategoricalMixture",
+    "GaussianHMM",
     "GaussianLDA",
     "GaussianMixture",
     "KMeans",
     "LatentDirichletAllocation",
+    "MultinomialHMM",
     "MultinomialMixture",
+    "PoissonHMM",
     "PoissonMixture",
     "__version__",
     "em",

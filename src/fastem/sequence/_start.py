@@ -1,0 +1,167 @@
+"""How hidden Markov models begin: which transitions are free, and first values by hmmlearn's draws."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.utils import check_random_state
+
+from fastem.sequence._reading import check_distribution, topology_mask
+
+__all__ = ["ChainStart", "centers_of", "covariance_of", "filled", "random_rows", "restart_seeds"]
+
+
+class ChainStart:
+    """First probabilities of states and transitions, and those that a fit leaves alone.
+
+    Parameters
+    ----------
+    n_components : int
+    topology : str, ndarray of bool or None
+        As the estimators have it.
+    transmat_fixed : array-like or None
+        As the estimators have it.
+    startprob, transmat : array-like or None
+        Values that are given, or None where they are to be drawn.
+    held : array-like or None
+        The attribute `transmat_`, whence a boolean `transmat_fixed` has its values.
+
+    Attributes
+    ----------
+    start_fixed, trans_fixed : ndarray of shape (K,) and (K, K), or None
+        Probabilities that a fit leaves alone; NaN where it is free.
+    """
+
+    def __init__(self, n_components, topology, transmat_fixed, startprob, transmat, held):
+        k = self.n_components = n_components
+        fixed = _fixed_values(transmat_fixed, held, k)
+        allowed = topology_mask(topology, k)
+        if allowed is not None:
+            wrong = ~allowed & (fixed > 0)
+            if wrong.any():
+                i, j = np.argwhere(wrong)[0]
+                raise ValueError(
+                    f"transmat_fixed holds {fixed[i, j]:.6g} at [{i}, {j}], which topology forbids"
+                )
+            fixed[~allowed] = 0
+        _check_rows_can_sum_to_1(fixed)
+        start = np.full(k, np.nan)
+        if startprob is not None:
+            startprob = check_distribution("startprob_", startprob, (k,))
+            start[startprob == 0] = 0
+        elif isinstance(topology, str) and topology in ("left-right", "linear"):
+            start[:] = 0
+            start[0] = 1  # a chain that never goes back begins where it can see every state
+        if transmat is not None:
+            transmat = check_distribution("transmat_", transmat, (k, k))
+            there = ~np.isnan(fixed)
+            wrong = there & (np.abs(transmat - np.where(there, fixed, 0)) > 1e-8)
+            if wrong.any():
+                i, j = np.argwhere(wrong)[0]
+                raise ValueError(
+                    f"transmat_ has {transmat[i, j]:.6g} at [{i}, {j}], where topology and "
+                    f"transmat_fixed demand {fixed[i, j]:.6g}"
+                )
+            fixed[transmat == 0] = 0
+        self.startprob, self.transmat = startprob, transmat
+        self.start_fixed = None if np.isnan(start).all() else start
+        self.trans_fixed = None if np.isnan(fixed).all() else fixed
+
+    def draw(self, seed):
+        """Return startprob_ and transmat_: those given, or drawn as hmmlearn draws them."""
+        random_state = check_random_state(seed)
+        k = self.n_components
+        shares = np.full(k, 1 / k)
+        start, trans = self.startprob, self.transmat
+        if start is None:
+            start = _respecting(random_state.dirichlet(shares), self.start_fixed)
+        if trans is None:
+            trans = _respecting(random_state.dirichlet(shares, size=k), self.trans_fixed)
+        return {"startprob_": start, "transmat_": trans}
+
+
+def _fixed_values(transmat_fixed, held, k):
+    """Return the transitions that are held at a value, NaN where they are free."""
+    if transmat_fixed is None:
+        return np.full((k, k), np.nan)
+    fixed = np.asarray(transmat_fixed)
+    if fixed.shape != (k, k) or fixed.dtype.kind not in "biuf":
+        raise ValueError(
+            f"transmat_fixed must be of shape {(k, k)}: booleans, or probabilities with NaN where "
+            f"a transition is free, got {fixed.dtype} of shape {fixed.shape}"
+        )
+    if fixed.dtype.kind == "b":
+        if held is None:
+            raise ValueError(
+                "transmat_fixed of booleans holds transitions at their value in transmat_, which "
+                "is not set: set it, or pass the values, with NaN where a transition is free"
+            )
+        return np.where(fixed, check_distribution("transmat_", held, (k, k)), np.nan)
+    if np.any((fixed < 0) | (fixed > 1)):
+        bad = fixed[(fixed < 0) | (fixed > 1)][0]
+        raise ValueError(f"transmat_fixed must hold probabilities or NaN, got {bad:.6g}")
+    return fixed.astype(np.float64)
+
+
+def _check_rows_can_sum_to_1(fixed):
+    sums, full = np.nansum(fixed, axis=1), ~np.isnan(fixed).any(axis=1)
+    wrong = (sums > 1 + 1e-8) | (full & (sums < 1 - 1e-8))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"transitions from state {row} that are fixed must leave the row a sum of 1, got "
+            f"{sums[row]:.6g}" + (" and no free one" if full[row] else "")
+        )
+
+
+def _respecting(drawn, fixed):
+    """Return drawn distributions with the fixed probabilities in their places."""
+    if fixed is None:
+        return drawn
+    free = np.isnan(fixed)
+    share = np.where(free, drawn, 0)
+    total = share.sum(axis=-1, keepdims=True)
+    equal = free / np.maximum(free.sum(axis=-1, keepdims=True), 1)
+    share = np.where(total > 0, share / np.where(total > 0, total, 1), equal)
+    left = 1 - np.where(free, 0, fixed).sum(axis=-1, keepdims=True)
+    return np.where(free, share * np.maximum(left, 0), fixed)
+
+
+def restart_seeds(random_state, n_init):
+    """Return a seed for each restart; the first is the user's own, so that it is hmmlearn's start."""
+    if random_state is None or not isinstance(random_state, (int, np.integer)):
+        return [random_state] * n_init  # a stream that goes on
+    others = np.random.RandomState(random_state).randint(2**31 - 1, size=n_init - 1)
+    return [random_state, *others.tolist()]
+
+
+def random_rows(seed, shape):
+    """Return uniform random numbers, each row over its sum."""
+    values = check_random_state(seed).rand(*shape)
+    return values / values.sum(axis=-1, keepdims=True)
+
+
+def filled(X):
+    """Return X with the mean of its feature, over the rows that have it, for what is missing."""
+    missing = np.isnan(X)
+    if not missing.any():
+        return X
+    known = ~missing
+    means = np.where(missing, 0, X).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(missing, means, X)
+
+
+def centers_of(X, n_clusters, seed, sample_weight=None, n_init=10):
+    """Return the centers and labels that scikit-learn's k-means finds, as hmmlearn calls it."""
+    kmeans = KMeans(n_clusters=n_clusters, random_state=seed, n_init=n_init)
+    labels = kmeans.fit_predict(X, sample_weight=sample_weight)
+    return kmeans.cluster_centers_.astype(np.float64), labels
+
+
+def covariance_of(X, min_covar, sample_weight=None):
+    """Return the covariance (D, D) of all rows, with min_covar on the diagonal."""
+    d = X.shape[1]
+    if len(X) < 2:
+        return np.eye(d) * max(min_covar, 1e-3)
+    covariance = np.cov(X.T.astype(np.float64), aweights=sample_weight)
+    return covariance.reshape(d, d) + min_covar * np.eye(d)
