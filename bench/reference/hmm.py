@@ -140,7 +140,7 @@ def viterbi(startprob, transmat, log_b):
 
 
 def every_path(startprob, transmat, log_b):
-    """Return log p(X), gamma, sum xi, the best path's log-probability and it, over all K^T paths."""
+    """Return log p(X), gamma, sum xi, the best path's log-probability and it, over all paths."""
     n_steps, n_states = log_b.shape
     paths = np.array(list(itertools.product(range(n_states), repeat=n_steps)))
     log_prob = log(startprob)[paths[:, 0]] + log_b[np.arange(n_steps), paths].sum(axis=1)

@@ -18,14 +18,10 @@ if TYPE_CHECKING:
         PoissonMixture,
     )
     from fastem.mixture.gaussian import GaussianMixture
-    from fastem.sequence.discrete import (
-        BernoulliHMM,
-        BinomialHMM,
-        CategoricalHMM,
-        MultinomialHMM,
-        PoissonHMM,
-    )
-    from fastem.sequence.gaussian import GMMHMM, GaussianHMM
+    from fastem.sequence.discrete import CategoricalHMM, MultinomialHMM, PoissonHMM
+    from fastem.sequence.gaussian import GaussianHMM
+    from fastem.sequence.gaussian_mixture import GMMHMM
+    from fastem.sequence.trials import BernoulliHMM, BinomialHMM
     from fastem.topics.gaussian_lda import GaussianLDA
     from fastem.topics.lda import LatentDirichletAllocation
     from fastem.topics.plsa import PLSA
@@ -38,10 +34,10 @@ _HOMES = {
     "CategoricalMixture": "fastem.mixture.discrete",
     "MultinomialMixture": "fastem.mixture.discrete",
     "PoissonMixture": "fastem.mixture.discrete",
-    "BernoulliHMM": "fastem.sequence.discrete",
-    "BinomialHMM": "fastem.sequence.discrete",
+    "BernoulliHMM": "fastem.sequence.trials",
+    "BinomialHMM": "fastem.sequence.trials",
     "CategoricalHMM": "fastem.sequence.discrete",
-    "GMMHMM": "fastem.sequence.gaussian",
+    "GMMHMM": "fastem.sequence.gaussian_mixture",
     "GaussianHMM": "fastem.sequence.gaussian",
     "MultinomialHMM": "fastem.sequence.discrete",
     "PoissonHMM": "fastem.sequence.discrete",

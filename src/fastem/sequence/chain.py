@@ -36,8 +36,9 @@ class Sequences(NamedTuple):
 
     @property
     def total_weight(self):
-        """What the log-likelihood is divided by to be reported: 1, as it is a total."""
-        return 1.0
+        """Number of rows, each with the weight of its sequence."""
+        lengths = np.diff(self.begin)
+        return float(lengths.sum() if self.weight is None else self.weight @ lengths)
 
 
 class ChainEM:

@@ -175,15 +175,19 @@ def _means(moments, prior):
     return np.divide(sums, total, out=moments.mean.copy(), where=total > 0)
 
 
-def _estimate(moments, kind, prior, min_covar, learn, held):
-    """Return the Gaussians that moments and a prior give."""
+def _estimate(moments, kind, prior, min_covar, learn, held, center=None):
+    """Return the Gaussians that moments and a prior give, covariances about `center` (K, D).
+
+    None: about the new means.
+    """
     weight, d = moments.weight, moments.mean.shape[1]
     tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), weight.shape)
     means = _means(moments, prior) if "means" in learn else held.means
     if "covars" not in learn:
         return held._replace(means=means)
-    scatter = moments.scatter_about(means)
-    add_scatter_of(scatter, means - prior.mean, tau, kind)
+    center = means if center is None else center
+    scatter = moments.scatter_about(center)
+    add_scatter_of(scatter, center - prior.mean, tau, kind)
     scatter += prior.scale
     count = np.broadcast_to(np.asarray(prior.count, dtype=np.float64), weight.shape)
     divisor = weight + count if kind != "tied" else weight.sum() + np.asarray(prior.count)
@@ -207,21 +211,27 @@ def _ratio(scatter, divisor):
 
 
 def _raise_to(least, covariances, kind):
-    """Raise variances along every direction to the least one allowed, in place.
+    """Raise variances along every direction to the least ones allowed, in place.
 
-    This is the largest likelihood among the covariances allowed, so that the bound still rises.
+    `least` is a number, or one for each feature. This is the largest likelihood among the
+    covariances allowed, so that the bound still rises.
     """
     if kind in ("diag", "spherical"):
         np.maximum(covariances, least, out=covariances)
         return
     d = covariances.shape[-1]
+    root = np.sqrt(np.broadcast_to(least, d))
+    if not root.all():
+        return
+    unit = np.outer(root, root)
     for matrix in covariances.reshape(-1, d, d):
-        if least > 0 and np.isfinite(matrix).all():
+        if np.isfinite(matrix).all():
+            scaled = matrix / unit
             try:
-                np.linalg.cholesky(matrix - least * np.eye(d))
+                np.linalg.cholesky(scaled - np.eye(d))
             except np.linalg.LinAlgError:
-                values, vectors = np.linalg.eigh(matrix)
-                matrix[:] = (vectors * np.maximum(values, least)) @ vectors.T
+                values, vectors = np.linalg.eigh(scaled)
+                matrix[:] = (vectors * np.maximum(values, 1)) @ vectors.T * unit
 
 
 def _log_densities(params, kind, X):
@@ -324,11 +334,24 @@ class MixtureEmissions:
             share = np.exp(components - logsumexp(components, axis=2, keepdims=True))
         share = np.where(np.isfinite(share), share, 0) * responsibilities[:, :, None]
         inner = GaussianEmissions(self._inner, n_threads=self.n_threads)
-        return inner.statistics(params.gaussians, block, share.reshape(len(share), -1))
+        statistics = inner.statistics(params.gaussians, block, share.reshape(len(share), -1))
+        moments = statistics.moments
+        moved = moments.weight[:, None] * (moments.mean - params.gaussians.means)
+        return Statistics(bound=0.0, weight=0.0, moments=moments, moved=moved)
 
     def estimate(self, statistics):
-        """Return the parameters with the largest expected log-posterior."""
+        """Return parameters with a larger expected log-posterior.
+
+        The covariances are those about the means of the E-step, and the means follow: two steps up,
+        one after the other (Meng & Rubin 1993, *Maximum likelihood estimation via the ECM
+        algorithm*, Biometrika 80:267). hmmlearn does so, and fits are to be the same.
+        """
         moments, held, m = statistics.moments, self.held, self.n_mix
+        there = moments.weight[:, None] > 0
+        way = np.divide(
+            statistics.moved, moments.weight[:, None], where=there, out=0 * moments.mean
+        )
+        center = moments.mean - way
         if not self.learn:
             return held
         if "weights" in self.learn:
@@ -338,18 +361,20 @@ class MixtureEmissions:
             weights = held.weights
         before = None if held is None else held.gaussians
         if self.kind == "tied" and "covars" in self.learn:
-            return MixtureParams(weights, self._estimate_tied(moments, before))
-        gaussians = _estimate(moments, self._inner, self.prior, self.min_covar, self.learn, before)
+            return MixtureParams(weights, self._estimate_tied(moments, before, center))
+        gaussians = _estimate(
+            moments, self._inner, self.prior, self.min_covar, self.learn, before, center
+        )
         return MixtureParams(weights, gaussians)
 
-    def _estimate_tied(self, moments, held):
+    def _estimate_tied(self, moments, held, center):
         """Return the Gaussians, those of a state with one covariance."""
         m, prior = self.n_mix, self.prior
         means = _means(moments, prior) if "means" in self.learn else held.means
         d = means.shape[1]
-        scatter = moments.scatter_about(means)
+        scatter = moments.scatter_about(center)
         tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), len(means))
-        add_scatter_of(scatter, means - prior.mean, tau, "full")
+        add_scatter_of(scatter, center - prior.mean, tau, "full")
         scatter = scatter.reshape(-1, m, d, d).sum(axis=1) + prior.scale
         covariances = _ratio(scatter, moments.weight.reshape(-1, m).sum(axis=1) + prior.count)
         _raise_to(self.min_covar, covariances, "full")

@@ -1,4 +1,4 @@
-"""Hidden Markov models whose states emit symbols, counts, or successes in trials."""
+"""Hidden Markov models whose states emit symbols or counts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from fastem import _discrete
-from fastem._discrete_estimator import two_priors, whole_numbers
-from fastem.sequence._documented import documented
-from fastem.sequence._reading import broadcast_prior, check_distribution
-from fastem.sequence._start import filled, random_rows
+from fastem.components import discrete
+from fastem.sequence.decoding import draw_index
+from fastem.sequence.documented import documented
 from fastem.sequence.emissions import DiscreteEmissions
-from fastem.sequence.hmm import HMM, draw_index
+from fastem.sequence.hmm import HMM
+from fastem.sequence.reading import broadcast_prior, check_distribution
+from fastem.sequence.start import random_rows
 
-__all__ = ["BernoulliHMM", "BinomialHMM", "CategoricalHMM", "MultinomialHMM", "PoissonHMM"]
+__all__ = ["CategoricalHMM", "DiscreteHMM", "MultinomialHMM", "PoissonHMM", "refuse_but_counts"]
 
 _NUMBER = [Interval(Real, 0, None, closed="left"), "array-like"]
 _MOST_SYMBOLS = 1 << 24
@@ -39,7 +39,7 @@ class DiscreteHMM(HMM):
 
     @abstractmethod
     def _distributions(self, values) -> Any:
-        """Return the family, of module _discrete, and parameters (K, D) as it has them."""
+        """Return the family, of module discrete, and parameters (K, D) as it has them."""
 
     def _values(self, emission):
         values = emission.values
@@ -88,22 +88,14 @@ def refuse_but_counts(X, expected, most=np.inf, remedy=""):
         )
 
 
-def _probabilities(name, values):
-    if not np.all(np.isfinite(values)) or np.any(values < 0) or np.any(values > 1):
-        raise ValueError(
-            f"{name} must be in [0, 1], got values from {values.min():.6g} to {values.max():.6g}"
-        )
-    return values
-
-
 @documented
 class CategoricalHMM(DiscreteHMM):
     r"""Hidden Markov model whose states emit symbols.
 
     A state :math:`k` emits symbol :math:`v` with probability :math:`b_k(v)` (Rabiner 1989, *A
     tutorial on hidden Markov models*, Proceedings of the IEEE 77:257). X is one column of symbols
-    0, 1, ..., n_features - 1. Parameters, attributes and results are those of hmmlearn's class; what
-    follows `implementation` is an addition.
+    0, 1, ..., n_features - 1. Parameters, attributes and results are those of hmmlearn's class;
+    what follows `implementation` is an addition.
 
     Parameters
     ----------
@@ -228,7 +220,7 @@ class CategoricalHMM(DiscreteHMM):
 
     def _distributions(self, values):
         prior = broadcast_prior("emissionprob_prior", self.emissionprob_prior, values.shape)
-        return _discrete.Categorical([values.shape[1]], prior - 1), values[:, None]
+        return discrete.Categorical([values.shape[1]], prior - 1), values[:, None]
 
     def _n_emission_parameters(self, n_features):
         n_symbols = self.n_features
@@ -244,8 +236,8 @@ class MultinomialHMM(DiscreteHMM):
     r"""Hidden Markov model whose states emit counts of some categories, of a given total.
 
     A state :math:`k` emits a row :math:`x` with probability :math:`n! \prod_j p_{kj}^{x_j} / x_j!`,
-    :math:`n` being its total. Parameters, attributes and results are those of hmmlearn's class; what
-    follows `implementation` is an addition, and so is `emissionprob_prior`.
+    :math:`n` being its total. Parameters, attributes and results are those of hmmlearn's class;
+    what follows `implementation` is an addition.
 
     Parameters
     ----------
@@ -348,7 +340,7 @@ class MultinomialHMM(DiscreteHMM):
 
     def _distributions(self, values):
         prior = broadcast_prior("emissionprob_prior", self.emissionprob_prior, values.shape)
-        return _discrete.Multinomial(values.shape[1], prior - 1), values
+        return discrete.Multinomial(values.shape[1], prior - 1), values
 
     def _n_emission_parameters(self, n_features):
         return {"e": super()._n_emission_parameters(n_features)["e"] - self.n_components}
@@ -396,8 +388,8 @@ class PoissonHMM(DiscreteHMM):
 
     Notes
     -----
-    Unlike hmmlearn, a prior is weighed against the rows of its state, not against all. A state whose
-    counts are all 0 has rate 0 and stays finite.
+    Unlike hmmlearn, a prior is weighed against the rows of its state, not against all. A state
+    whose counts are all 0 has rate 0 and stays finite.
 
     Examples
     --------
@@ -467,186 +459,7 @@ class PoissonHMM(DiscreteHMM):
             broadcast_prior(name, getattr(self, name), values.shape)
             for name in ("lambdas_prior", "lambdas_weight")
         )
-        return _discrete.Poisson(values.shape[1], prior), values
+        return discrete.Poisson(values.shape[1], prior), values
 
     def _drawer(self, values):
         return lambda state, rng: rng.poisson(values["lambdas_"][state])
-
-
-class _Trials(DiscreteHMM):
-    """What Bernoulli and binomial emissions share."""
-
-    def _trials(self, n_features):
-        """Return the number of trials of each feature, (D,)."""
-        return np.ones(n_features, dtype=np.int64)
-
-    def _check_values(self, values, n_features):
-        own = self._check_width(values["emissionprob_"], n_features)
-        return {"emissionprob_": _probabilities("emissionprob_", own)}
-
-    def _start_emission(self, X, weight, seed, init):
-        # About the mean of all rows: each state somewhere between it and chance.
-        mean = np.average(filled(X), axis=0, weights=weight) / self._trials(X.shape[1])
-        nearness = check_random_state(seed).uniform(0.25, 0.75, (self.n_components, X.shape[1]))
-        chance = check_random_state(seed).uniform(0.1, 0.9, (self.n_components, X.shape[1]))
-        return {"emissionprob_": mean * nearness + chance * (1 - nearness)}
-
-    def _distributions(self, values):
-        prior = two_priors(
-            "emissionprob_prior", self.emissionprob_prior, "two, (successes, failures)"
-        )
-        pseudo = tuple(number - 1 for number in prior)
-        return _discrete.Binomial(self._trials(values.shape[1]), pseudo), values
-
-    def _drawer(self, values):
-        trials = self._trials(values["emissionprob_"].shape[1])
-        return lambda state, rng: rng.binomial(trials, values["emissionprob_"][state])
-
-
-@documented
-class BernoulliHMM(_Trials):
-    r"""Hidden Markov model whose states emit binary values.
-
-    A state :math:`k` emits :math:`x_j = 1` with probability :math:`p_{kj}`, independently of the
-    other features. hmmlearn has no such class; its conventions hold.
-
-    Parameters
-    ----------
-    n_components : int, default=1
-        Number of states.
-    {chain_priors}
-    emissionprob_prior : float or (float, float), default=1.0
-        Parameters of the Beta priors: pseudo-counts of the ones and of the zeros, plus 1.
-    {course}
-
-    Attributes
-    ----------
-    {chain}
-    emissionprob_ : ndarray of shape (n_components, n_features)
-        Probability of a 1 in each state.
-    {fitted}
-
-    See Also
-    --------
-    BinomialHMM : Several trials.
-    fastem.BernoulliMixture : Rows that do not depend on those before them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastem import BernoulliHMM
-    >>> X = np.array([[1, 1], [1, 1], [1, 0], [0, 0], [0, 0], [0, 0], [1, 1], [1, 1]])
-    >>> model = BernoulliHMM(2, n_iter=100, random_state=0).fit(X)
-    >>> states = model.predict(X)
-    >>> (states == states[0]).tolist()
-    [True, True, True, False, False, False, True, True]
-    """
-
-    _parameter_constraints: ClassVar[dict] = {
-        **HMM._parameter_constraints,
-        "emissionprob_prior": _NUMBER,
-    }
-
-    def __init__(
-        self,
-        n_components=1,
-        startprob_prior=1.0,
-        transmat_prior=1.0,
-        emissionprob_prior=1.0,
-        algorithm="viterbi",
-        random_state=None,
-        n_iter=10,
-        tol=1e-2,
-        verbose=False,
-        params="ste",
-        init_params="ste",
-        implementation="log",
-        *,
-        n_init=1,
-        topology=None,
-        transmat_fixed=None,
-        n_jobs=None,
-    ):
-        self._keep(locals())
-
-    def _check_rows(self, X, fresh):
-        refuse_but_counts(X, "0, 1 or NaN", 1, ": see BinomialHMM and PoissonHMM for counts")
-
-
-@documented
-class BinomialHMM(_Trials):
-    r"""Hidden Markov model whose states emit successes in a known number of trials.
-
-    A state :math:`k` emits :math:`x_j` successes in :math:`n_j` trials with probability
-    :math:`p_{kj}` each, independently of the other features. hmmlearn has no such class; its
-    conventions hold.
-
-    Parameters
-    ----------
-    n_components : int, default=1
-        Number of states.
-    n_trials : int or array-like of shape (n_features,), default=1
-        Number of trials n: the largest value that a feature can have.
-    {chain_priors}
-    emissionprob_prior : float or (float, float), default=1.0
-        Parameters of the Beta priors: pseudo-counts of successes and of failures, plus 1.
-    {course}
-
-    Attributes
-    ----------
-    {chain}
-    emissionprob_ : ndarray of shape (n_components, n_features)
-        Probability of a success in each state.
-    {fitted}
-
-    See Also
-    --------
-    BernoulliHMM : One trial.
-    fastem.BinomialMixture : Rows that do not depend on those before them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastem import BinomialHMM
-    >>> heads = np.array([9, 8, 9, 2, 1, 3, 2, 9, 10, 8])[:, None]
-    >>> model = BinomialHMM(2, n_trials=10, n_iter=100, random_state=0).fit(heads)
-    >>> np.sort(model.emissionprob_.ravel()).round(2)
-    array([0.2 , 0.88])
-    """
-
-    _parameter_constraints: ClassVar[dict] = {
-        **HMM._parameter_constraints,
-        "emissionprob_prior": _NUMBER,
-        "n_trials": [Interval(Integral, 1, None, closed="left"), "array-like"],
-    }
-
-    def __init__(
-        self,
-        n_components=1,
-        n_trials=1,
-        startprob_prior=1.0,
-        transmat_prior=1.0,
-        emissionprob_prior=1.0,
-        algorithm="viterbi",
-        random_state=None,
-        n_iter=10,
-        tol=1e-2,
-        verbose=False,
-        params="ste",
-        init_params="ste",
-        implementation="log",
-        *,
-        n_init=1,
-        topology=None,
-        transmat_fixed=None,
-        n_jobs=None,
-    ):
-        self._keep(locals())
-
-    def _trials(self, n_features):
-        return whole_numbers("n_trials", self.n_trials, n_features)
-
-    def _check_rows(self, X, fresh):
-        trials = self._trials(X.shape[1])
-        expected = f"successes in n_trials={self.n_trials!r} trials: integers, or NaN"
-        refuse_but_counts(X, expected, trials, ": pass a larger n_trials")

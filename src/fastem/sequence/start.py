@@ -1,4 +1,4 @@
-"""How hidden Markov models begin: which transitions are free, and first values by hmmlearn's draws."""
+"""How hidden Markov models begin: which transitions are free, first values by hmmlearn's draws."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.utils import check_random_state
 
-from fastem.sequence._reading import check_distribution, topology_mask
+from fastem.sequence.reading import check_distribution, topology_mask
 
 __all__ = ["ChainStart", "centers_of", "covariance_of", "filled", "random_rows", "restart_seeds"]
 
@@ -128,7 +128,7 @@ def _respecting(drawn, fixed):
 
 
 def restart_seeds(random_state, n_init):
-    """Return a seed for each restart; the first is the user's own, so that it is hmmlearn's start."""
+    """Return a seed for each restart; the first is the user's own, for hmmlearn's start."""
     if random_state is None or not isinstance(random_state, (int, np.integer)):
         return [random_state] * n_init  # a stream that goes on
     others = np.random.RandomState(random_state).randint(2**31 - 1, size=n_init - 1)

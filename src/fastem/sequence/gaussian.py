@@ -1,0 +1,264 @@
+"""Hidden Markov models whose states emit Gaussian rows."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from fastem.components import gaussian
+from fastem.sequence.covariances import (
+    check_covars,
+    compact_covars,
+    dense_covars,
+    floor_of,
+    normal_drawer,
+    spread_covariance,
+)
+from fastem.sequence.documented import documented
+from fastem.sequence.emissions import (
+    GaussianEmissions,
+    GaussianPrior,
+    gaussian_params,
+)
+from fastem.sequence.hmm import HMM
+from fastem.sequence.reading import broadcast_prior
+from fastem.sequence.start import centers_of, covariance_of, filled
+
+__all__ = ["GaussianHMM", "check_means"]
+
+_NUMBER = [Interval(Real, 0, None, closed="left"), "array-like"]
+
+
+def check_means(means, n_features, shape):
+    """Return means of a shape that ends in the number of features, as float64."""
+    means = np.array(means, dtype=np.float64)
+    expected = (*shape, n_features if n_features is not None else "n_features")
+    if means.ndim != len(expected) or means.shape[:-1] != shape or means.shape[-1] == 0:
+        raise ValueError(f"means_ must have shape {expected}, got {means.shape}")
+    if n_features is not None and means.shape[-1] != n_features:
+        raise ValueError(
+            f"X has {n_features} features, but means_ has {means.shape[-1]}: give X the features "
+            "that the model has, or let the means begin anew ('m' in init_params)"
+        )
+    if not np.all(np.isfinite(means)):
+        raise ValueError("means_ must be finite, got NaN or infinity")
+    return means
+
+
+@documented
+class GaussianHMM(HMM):
+    r"""Hidden Markov model with a Gaussian for each state.
+
+    A chain of states :math:`z_1, z_2, \ldots` begins with probabilities :math:`\pi` and goes on
+    with those of a matrix :math:`A`; a state :math:`k` emits a row :math:`x_t \sim
+    \mathcal{N}(\mu_k, \Sigma_k)`. The E-step is the forward-backward algorithm, the M-step
+    averages (Rabiner 1989, *A tutorial on hidden Markov models*, Proceedings of the IEEE 77:257;
+    Bishop 2006, *Pattern Recognition and Machine Learning*, section 13.2). Parameters, attributes
+    and results are those of hmmlearn's class; what follows `implementation` is an addition.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of states.
+    covariance_type : {'diag', 'full', 'tied', 'spherical'}, default='diag'
+        Each state has its own diagonal covariance matrix; its own full one; all share a full one;
+        each has its own single variance.
+    min_covar : float, default=1e-3
+        Added to the variances of the start, and the least variance that a state may have: in
+        squared units of X or, where a feature's variance over all rows is less than 1, as a part of
+        that. 0 leaves a state that shrinks to a point an error.
+    {chain_priors}
+    means_prior : float or array-like of shape (n_components, n_features), default=0
+        Means of the normal priors of `means_`.
+    means_weight : float or array-like of shape (n_components,), default=0
+        How many rows at `means_prior` each state has beside its own.
+    covars_prior : float or array-like, default=1e-2
+        What is added to each state's sum of squares about its mean: of the shape of `covars_`, or
+        one number for all entries of the matrices, as in hmmlearn.
+    covars_weight : float or array-like of shape (n_components,), default=1
+        What is added to the number of rows that the sum is divided by, plus 1, for 'full' and
+        'tied' plus n_features: an inverse gamma or inverse Wishart prior.
+    {course}
+
+    Attributes
+    ----------
+    {chain}
+    means_ : ndarray of shape (n_components, n_features)
+        Means of the states.
+    covars_ : ndarray of shape (n_components, n_features, n_features)
+        Covariances of the states. To be set in the shape of `covariance_type`: (n_components,
+        n_features) for 'diag', (n_components, n_features, n_features) for 'full', (n_features,
+        n_features) for 'tied', (n_components,) for 'spherical'; or as it is read.
+    {fitted}
+
+    See Also
+    --------
+    GMMHMM : A mixture of Gaussians for each state.
+    fastem.GaussianMixture : Rows that do not depend on those before them.
+
+    Notes
+    -----
+    Unlike hmmlearn: a state that nobody visits keeps its values; no likelihood underflows, however
+    many the features; variances are summed about the new means, so that data far from zero lose no
+    digits; NaN is a value that is missing at random.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import GaussianHMM
+    >>> X = np.array([0.1, -0.2, 0.0, 5.1, 4.9, 5.2, 0.2, -0.1])[:, None]
+    >>> model = GaussianHMM(2, random_state=0).fit(X)
+    >>> states = model.predict(X)
+    >>> (states == states[0]).tolist()
+    [True, True, True, False, False, False, True, True]
+    >>> np.sort(model.means_.ravel()).round(2)
+    array([0.  , 5.07])
+    """
+
+    _letters: ClassVar[dict] = {"m": "means_", "c": "_covars_"}
+
+    _parameter_constraints: ClassVar[dict] = {
+        **HMM._parameter_constraints,
+        "covariance_type": [StrOptions(set(gaussian.KINDS))],
+        "min_covar": [Interval(Real, 0, None, closed="left")],
+        "means_prior": [Real, "array-like"],
+        "means_weight": _NUMBER,
+        "covars_prior": _NUMBER,
+        "covars_weight": _NUMBER,
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        covariance_type="diag",
+        min_covar=1e-3,
+        startprob_prior=1.0,
+        transmat_prior=1.0,
+        means_prior=0,
+        means_weight=0,
+        covars_prior=1e-2,
+        covars_weight=1,
+        algorithm="viterbi",
+        random_state=None,
+        n_iter=10,
+        tol=1e-2,
+        verbose=False,
+        params="stmc",
+        init_params="stmc",
+        implementation="log",
+        *,
+        n_init=1,
+        topology=None,
+        transmat_fixed=None,
+        n_jobs=None,
+    ):
+        self._keep(locals())
+
+    @property
+    def n_features(self):
+        """Number of features: that of `means_`, or what was set."""
+        if hasattr(self, "means_"):
+            return np.shape(self.means_)[1]
+        if hasattr(self, "_n_features"):
+            return self._n_features
+        raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
+
+    @n_features.setter
+    def n_features(self, value):
+        self._n_features = value
+
+    @property
+    def covars_(self):
+        """Covariances of the states, (n_components, n_features, n_features)."""
+        if not hasattr(self, "_covars_"):
+            raise AttributeError(f"this {type(self).__name__} has no covars_ before fit")
+        covars = self._covars_
+        known = self.covariance_type == "spherical" and hasattr(self, "n_features")
+        n_features = self.n_features if known else covars.shape[-1] if covars.ndim > 1 else 1
+        return dense_covars(covars, self.covariance_type, self.n_components, n_features)
+
+    @covars_.setter
+    def covars_(self, covars):
+        self._covars_ = compact_covars(covars, self.covariance_type, self.n_components)
+
+    def _check_rows(self, X, fresh):
+        """Any finite numbers will do."""
+
+    def _check_values(self, values, n_features):
+        k, kind = self.n_components, self.covariance_type
+        means = check_means(values["means_"], n_features, (k,))
+        covars = check_covars(values["_covars_"], kind, gaussian.shape_of(kind, k, means.shape[1]))
+        return {"means_": means, "_covars_": covars}
+
+    def _start_emission(self, X, weight, seed, init):
+        X = filled(X)
+        means, _ = centers_of(X, self.n_components, seed, weight, 10 if init == 0 else 1)
+        covariance = covariance_of(X, self.min_covar, weight)
+        shape = () if self.covariance_type == "tied" else (self.n_components,)
+        covars = spread_covariance(covariance, self.covariance_type, shape)
+        return {"means_": means, "_covars_": covars}
+
+    def _family(self, values, learn, n_threads, X):
+        kind = self.covariance_type
+        params = gaussian_params(values["means_"], values["_covars_"], kind)
+        settings = {}
+        if X is not None:
+            settings = {
+                "prior": self._prior(params.means.shape[1]),
+                "min_covar": floor_of(X, self.min_covar, values["_covars_"], kind),
+            }
+        names = {"m": "means", "c": "covars"}
+        family = GaussianEmissions(
+            kind,
+            learn=frozenset(names[letter] for letter in learn),
+            held=params,
+            n_threads=n_threads,
+            **settings,
+        )
+        return family, params
+
+    def _prior(self, d):
+        """Return the prior in the family's terms."""
+        k, kind = self.n_components, self.covariance_type
+        means = np.asarray(self.means_prior, dtype=np.float64)
+        if not np.all(np.isfinite(means)) or means.shape not in ((), (d,), (k, 1), (k, d)):
+            raise ValueError(
+                f"means_prior must be finite and a number or of shape {(k, d)}, got shape "
+                f"{means.shape}"
+            )
+        strength = broadcast_prior("means_weight", np.squeeze(self.means_weight), (k,))
+        count = broadcast_prior("covars_weight", self.covars_weight, (k,))
+        scale = broadcast_prior("covars_prior", self.covars_prior, _prior_shape(kind, k, d))
+        if kind == "spherical":
+            scale = scale.sum(axis=1)
+        count = np.maximum(count - (d if kind in ("full", "tied") else 1), 0)
+        if kind == "tied":
+            count = count.max()
+        return GaussianPrior(np.broadcast_to(means, (k, d)), strength, scale, count)
+
+    def _values(self, emission):
+        covars = gaussian.covariances_of(emission, self.covariance_type)
+        return {"means_": emission.means, "_covars_": covars}
+
+    def _drawer(self, values):
+        k, d = values["means_"].shape
+        covars = dense_covars(values["_covars_"], self.covariance_type, k, d)
+        return normal_drawer(values["means_"], covars)
+
+    def _expectation(self, values):
+        return values["means_"]
+
+    def _n_emission_parameters(self, n_features):
+        k, kind = self.n_components, self.covariance_type
+        d = self.n_features if n_features is None else n_features
+        covars = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2}
+        covars |= {"diag": k * d, "spherical": k}
+        return {"m": k * d, "c": covars[kind]}
+
+
+def _prior_shape(kind, k, d):
+    """Return the shape that covars_prior is broadcast to."""
+    return {"full": (k, d, d), "tied": (d, d)}.get(kind, (k, d))

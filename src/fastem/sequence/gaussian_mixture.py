@@ -1,0 +1,277 @@
+"""Hidden Markov models whose states emit rows of a mixture of Gaussians."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from fastem.components import gaussian
+from fastem.sequence.covariances import (
+    check_covars,
+    dense_covars,
+    floor_of,
+    normal_drawer,
+    spread_covariance,
+)
+from fastem.sequence.documented import documented
+from fastem.sequence.emissions import (
+    GaussianPrior,
+    MixtureEmissions,
+)
+from fastem.sequence.gaussian import check_means
+from fastem.sequence.hmm import HMM
+from fastem.sequence.reading import broadcast_prior, check_distribution
+from fastem.sequence.start import centers_of, covariance_of, filled
+
+__all__ = ["GMMHMM"]
+
+_NUMBER = [Interval(Real, 0, None, closed="left"), "array-like"]
+
+
+@documented
+class GMMHMM(HMM):
+    r"""Hidden Markov model with a mixture of Gaussians for each state.
+
+    A state :math:`k` emits a row of density :math:`\sum_m w_{km} \mathcal{N}(x \mid \mu_{km},
+    \Sigma_{km})` (Rabiner 1989, *A tutorial on hidden Markov models*, Proceedings of the IEEE
+    77:257, equations 49-54). Parameters, attributes and results are those of hmmlearn's class; what
+    follows `implementation` is an addition.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of states.
+    n_mix : int, default=1
+        Number of Gaussians of each state.
+    min_covar : float, default=1e-3
+        Added to the variances of the start, and the least variance that a Gaussian may have: in
+        squared units of X or, where a feature's variance over all rows is less than 1, as a part of
+        that.
+    {chain_priors}
+    weights_prior : float or array-like of shape (n_components, n_mix), default=1.0
+        Parameters of the Dirichlet priors of `weights_`: pseudo-counts plus 1.
+    means_prior : float or array-like of shape (n_components, n_mix, n_features), default=0.0
+        Means of the normal priors of `means_`.
+    means_weight : float or array-like of shape (n_components, n_mix), default=0.0
+        How many rows at `means_prior` each Gaussian has beside its own.
+    covars_prior, covars_weight : float or array-like, default=None
+        For 'diag' and 'spherical' shape alpha and scale beta of inverse gamma priors of the
+        variances; for 'full' and 'tied' scale matrix and degrees of freedom of inverse Wishart
+        priors. None: no prior, maximum likelihood.
+    {course}
+    covariance_type : {'diag', 'full', 'tied', 'spherical'}, default='diag'
+        Each Gaussian has its own diagonal covariance matrix; its own full one; those of a state
+        share a full one; each has its own single variance.
+
+    Attributes
+    ----------
+    {chain}
+    weights_ : ndarray of shape (n_components, n_mix)
+        Weights of the Gaussians of each state; rows sum to 1.
+    means_ : ndarray of shape (n_components, n_mix, n_features)
+        Their means.
+    covars_ : ndarray
+        Their covariances, of shape (n_components, n_mix, n_features) for 'diag', (n_components,
+        n_mix, n_features, n_features) for 'full', (n_components, n_features, n_features) for
+        'tied', (n_components, n_mix) for 'spherical'.
+    {fitted}
+
+    See Also
+    --------
+    GaussianHMM : One Gaussian for each state; begin with that.
+
+    Notes
+    -----
+    An iteration fits the covariances about the means that it found, and then the means, as
+    hmmlearn does: the bound rises all the same. Unlike hmmlearn, 'spherical' without a prior is
+    maximum likelihood whatever the number of features, and `aic` and `bic` count the weights of
+    every state.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import GMMHMM
+    >>> X = np.array([0.0, 9.1, 0.2, 8.9, 4.0, 4.1, 3.9, 4.2, 9.0, 0.1, 9.2, 0.0])[:, None]
+    >>> model = GMMHMM(2, n_mix=2, n_iter=50, random_state=1).fit(X)
+    >>> model.weights_.sum(axis=1)
+    array([1., 1.])
+    """
+
+    _letters: ClassVar[dict] = {"w": "weights_", "m": "means_", "c": "covars_"}
+
+    _parameter_constraints: ClassVar[dict] = {
+        **HMM._parameter_constraints,
+        "n_mix": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(gaussian.KINDS))],
+        "min_covar": [Interval(Real, 0, None, closed="left")],
+        "weights_prior": _NUMBER,
+        "means_prior": [Real, "array-like"],
+        "means_weight": _NUMBER,
+        "covars_prior": [Real, "array-like", None],
+        "covars_weight": [Real, "array-like", None],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        n_mix=1,
+        min_covar=1e-3,
+        startprob_prior=1.0,
+        transmat_prior=1.0,
+        weights_prior=1.0,
+        means_prior=0.0,
+        means_weight=0.0,
+        covars_prior=None,
+        covars_weight=None,
+        algorithm="viterbi",
+        covariance_type="diag",
+        random_state=None,
+        n_iter=10,
+        tol=1e-2,
+        verbose=False,
+        params="stmcw",
+        init_params="stmcw",
+        implementation="log",
+        *,
+        n_init=1,
+        topology=None,
+        transmat_fixed=None,
+        n_jobs=None,
+    ):
+        self._keep(locals())
+
+    @property
+    def n_features(self):
+        """Number of features: that of `means_`."""
+        if hasattr(self, "means_"):
+            return np.shape(self.means_)[-1]
+        raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
+
+    def _check_rows(self, X, fresh):
+        """Any finite numbers will do."""
+
+    def _check_values(self, values, n_features):
+        k, m, kind = self.n_components, self.n_mix, self.covariance_type
+        means = check_means(values["means_"], n_features, (k, m))
+        d = means.shape[-1]
+        shape = {"full": (k, m, d, d), "tied": (k, d, d), "diag": (k, m, d), "spherical": (k, m)}
+        covars = check_covars(values["covars_"], kind, shape[kind])
+        weights = check_distribution("weights_", values["weights_"], (k, m))
+        return {"weights_": weights, "means_": means, "covars_": covars}
+
+    def _start_emission(self, X, weight, seed, init):
+        k, m = self.n_components, self.n_mix
+        X, n_init = filled(X), 10 if init == 0 else 1
+        covariance = covariance_of(X, self.min_covar, weight)
+        centers, labels = centers_of(X, k, seed, weight, n_init)
+        means = np.empty((k, m, X.shape[1]))
+        for state in range(k):
+            rows = labels == state
+            if rows.sum() >= m:
+                own = None if weight is None else weight[rows]
+                means[state] = centers_of(X[rows], m, seed, own, n_init)[0]
+            else:  # too few for as many clusters
+                means[state] = check_random_state(seed).multivariate_normal(
+                    centers.mean(axis=0), covariance, size=m
+                )
+        shape = (k,) if self.covariance_type == "tied" else (k, m)
+        covars = spread_covariance(covariance, self.covariance_type, shape)
+        return {"weights_": np.full((k, m), 1 / m), "means_": means, "covars_": covars}
+
+    def _family(self, values, learn, n_threads, X):
+        kind, (k, m, d) = self.covariance_type, values["means_"].shape
+        settings = {}
+        if X is not None:
+            weights_prior = np.asarray(self.weights_prior, dtype=np.float64)
+            if weights_prior.shape == (m,):
+                weights_prior = np.tile(weights_prior, (k, 1))
+            settings = {
+                "prior": self._prior(d),
+                "weights_prior": broadcast_prior("weights_prior", weights_prior, (k, m)),
+                "min_covar": floor_of(X, self.min_covar, values["covars_"], kind),
+            }
+        names = {"w": "weights", "m": "means", "c": "covars"}
+        family = MixtureEmissions(
+            kind,
+            m,
+            learn=frozenset(names[letter] for letter in learn),
+            n_threads=n_threads,
+            **settings,
+        )
+        params = family.params(values["weights_"], values["means_"], values["covars_"])
+        family.held = params
+        return family, params
+
+    def _prior(self, d):
+        """Return the prior of all Gaussians, state after state, in the family's terms."""
+        k, m, kind = self.n_components, self.n_mix, self.covariance_type
+        least, shape = -np.inf, (k, m)  # type: float, tuple[int, ...]
+        prior, weight = self.covars_prior, self.covars_weight
+        if kind in ("diag", "spherical"):
+            none = -1.5 if kind == "diag" else -(d + 2) / 2
+            alpha, beta = none if prior is None else prior, 0.0 if weight is None else weight
+            width = d if kind == "spherical" else 1
+            count = 1 + 2 * (_per_gaussian("covars_prior", alpha, shape) + 1) / width
+            scale = 2 * broadcast_prior(
+                "covars_weight", beta, (k, m, d) if kind == "diag" else shape
+            )
+        else:
+            shared = kind == "tied"
+            shape, offset = ((k,), m + d + 1) if shared else ((k, m), d + 2)
+            nu = -float(offset) if weight is None else weight
+            count = offset + broadcast_prior("covars_weight", nu, shape, least=least)
+            scale = broadcast_prior(
+                "covars_prior", 0.0 if prior is None else prior, (*shape, d, d), least=least
+            )
+        if np.any(count < -1e-9):
+            raise ValueError(
+                "covars_prior or covars_weight make the prior of the covariances take away rows "
+                f"({count.min():.6g} of them): make it larger, or leave it at None"
+            )
+        mean = broadcast_prior("means_prior", self.means_prior, (k, m, d), least=least)
+        strength = broadcast_prior("means_weight", self.means_weight, (k, m))
+        flat = count.ndim + (kind == "tied")  # the axes of scale that number the Gaussians
+        scale = scale if kind == "tied" else scale.reshape(-1, *scale.shape[flat:])
+        return GaussianPrior(
+            mean.reshape(-1, d), strength.reshape(-1), scale, np.maximum(count, 0).reshape(-1)
+        )
+
+    def _values(self, emission):
+        family = MixtureEmissions(self.covariance_type, self.n_mix)
+        return {
+            "weights_": emission.weights,
+            "means_": emission.gaussians.means.reshape(*emission.weights.shape, -1),
+            "covars_": family.covariances(emission),
+        }
+
+    def _drawer(self, values):
+        k, m, d = values["means_"].shape
+        kind, covars = self.covariance_type, values["covars_"]
+        if kind == "tied":
+            covars = np.repeat(covars[:, None], m, axis=1)
+        inner = "full" if kind == "tied" else kind
+        covars = dense_covars(covars.reshape(k * m, *covars.shape[2:]), inner, k * m, d)
+        draw, weights = normal_drawer(values["means_"].reshape(-1, d), covars), values["weights_"]
+        return lambda state, rng: draw(state * m + rng.choice(m, p=weights[state]), rng)
+
+    def _expectation(self, values):
+        return np.einsum("km,kmd->kd", values["weights_"], values["means_"])
+
+    def _n_emission_parameters(self, n_features):
+        k, m, kind = self.n_components, self.n_mix, self.covariance_type
+        d = self.n_features if n_features is None else n_features
+        covars = {"full": k * m * d * (d + 1) // 2, "tied": k * d * (d + 1) // 2}
+        covars |= {"diag": k * m * d, "spherical": k * m}
+        return {"w": k * (m - 1), "m": k * m * d, "c": covars[kind]}
+
+
+def _per_gaussian(name, value, shape):
+    """Return a prior's parameter, one number for each Gaussian; it may come for each feature."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim == len(shape) + 1 and np.all(array == array[..., :1]):
+        array = array[..., 0]
+    return broadcast_prior(name, array, shape, least=-np.inf)
