@@ -249,7 +249,8 @@ class Decoder(EMEstimator):
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}")
         k = self.n_components
-        if not (currstate is None or (isinstance(currstate, Integral) and 0 <= currstate < k)):
+        whole = isinstance(currstate, int | np.integer)
+        if currstate is not None and not (whole and 0 <= currstate < k):
             raise ValueError(
                 f"currstate must be from 0 to n_components - 1 = {k - 1}, got {currstate!r}"
             )
@@ -261,7 +262,7 @@ class Decoder(EMEstimator):
         draw = self._drawer(values)
         states = [int(currstate)]
         rows = [draw(states[0], random_state)]
-        for _ in range(n_samples - 1):
+        for _ in range(int(n_samples) - 1):
             states.append(draw_index(steps[states[-1]], random_state))
             rows.append(draw(states[-1], random_state))
         return np.array(rows), np.array(states, dtype=np.int64)
