@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from cases import CASES, LARGE
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
@@ -83,6 +83,7 @@ def test_statistics_of_blocks_add(case):
 
 @every_double
 @given(cuts=st.lists(st.floats(0, 1), max_size=4))
+@example(cuts=[0.203125, 0.2109375])  # a block of one document, which may be empty
 def test_any_blocks_give_the_same_m_step(case, cuts):
     """Parameters do not depend on how the rows are cut into blocks."""
     X = case.data(min(case.n_samples, 200))

@@ -88,7 +88,10 @@ class Block:
         nowhere, first = np.zeros((1, X.shape[1])), np.zeros(n, np.int32)
         job = kernel.Job(X, nowhere, nowhere[0], 1.0, sample_weight)
         self.squares = kernel.distances(job, first, n_threads, squares)
-        self.mean_square, self.length = float(squares.mean()), float(np.sqrt(squares.max()))
+        self.mean_square, self.length = (
+            float(squares.sum() / max(1, n)),
+            float(np.sqrt(squares.max(initial=0.0))),
+        )
         self.scale = 2.0 ** -np.frexp(self.length)[1] if np.isfinite(self.length) else 1.0
         self.reset()
 

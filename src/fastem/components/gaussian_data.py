@@ -49,6 +49,8 @@ class Scaling(NamedTuple):
         """Return the scaling of some data, from at most some thousand rows."""
         rows = X[:: max(1, len(X) // _SAMPLED)]
         d = rows.shape[1]
+        if len(rows) == 0:  # a block of documents without words
+            return cls._of(np.zeros(d), np.zeros(d), X.dtype)
         mean, std = np.empty(d), np.empty(d)
         columns = max(1, (1 << 20) // (8 * len(rows)))  # of wide data not all at once
         for first in range(0, d, columns):

@@ -431,14 +431,16 @@ cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
     """Run all lanes; return their sums, (n_lanes, size)."""
     cdef gaussian_job *c = &job.c
     cdef const gaussian_ops *ops = job.ops
-    cdef Py_ssize_t rows = ops.chunk_rows(c), n_chunks = _up(c.n_samples, rows) // rows
+    # A block may have no rows: then there is one chunk, of none.
+    cdef Py_ssize_t rows = ops.chunk_rows(c), n_chunks = max(1, _up(c.n_samples, rows) // rows)
     cdef Py_ssize_t lane
     cdef double clock = omp_get_wtime()
     cdef int64_t stop = 0
     n_lanes = max(1, min(n_lanes, n_chunks))
     n_threads = max(1, min(n_threads, n_lanes))
     # The same number of chunks in every lane: with few, one more would be waited for.
-    rows = min(rows, _up(_up(c.n_samples, _up(n_chunks, n_lanes)) // _up(n_chunks, n_lanes), 64))
+    rows = min(rows, _up(_up(max(1, c.n_samples), _up(n_chunks, n_lanes)) // _up(n_chunks, n_lanes),
+                         64))
     n_chunks = _up(c.n_samples, rows) // rows
     sums = np.zeros((n_lanes, size))
     cdef double[:, ::1] lanes = sums
@@ -490,7 +492,7 @@ cdef _run_in_turn(Job job, int n_threads, Py_ssize_t size):
     cdef int64_t stop = 0, next_chunk = 0
     # An even number, which two threads or more share out better: of few, one more is waited for.
     n_chunks = _up(n_chunks, 2) if n_chunks > 1 else 1
-    rows = min(rows, _up(_up(c.n_samples, n_chunks) // n_chunks, 64))
+    rows = min(rows, _up(_up(max(1, c.n_samples), n_chunks) // n_chunks, 64))
     n_chunks = _up(c.n_samples, rows) // rows
     cdef int thread
     cdef int dense[TURN_LANES]
