@@ -197,3 +197,14 @@ def test_a_fit_takes_one_copy_of_x_or_none(init, copy_x, most, dtype):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < most * X.nbytes + 2e6
+
+
+def test_64_bit_indices_are_accepted_where_32_are_enough():
+    """scikit-learn refuses them all."""
+    X = sp.csr_array(np.where(data() > 0.5, data(), 0))
+    expected = KMeans(K, random_state=0).fit(X).inertia_
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    assert KMeans(K, random_state=0).fit(X).inertia_ == expected
+    wide = sp.csr_array((X.data, X.indices, X.indptr), shape=(N, 2**40))
+    with pytest.raises(ValueError, match="Only sparse matrices with 32-bit integer indices"):
+        KMeans(K).fit(wide)

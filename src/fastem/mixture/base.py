@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -54,8 +53,8 @@ def check_weights(weights, n_components):
 
 
 def check_count(name, value):
-    """Raise TypeError unless a number of things is an integer."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    """Raise TypeError unless a number of things is a number; fractions are cut off, as ever."""
+    if np.ndim(value) or np.asarray(value).dtype.kind not in "biuf":
         raise TypeError(f"{name} must be an integer of at least 1, got {value!r}")
 
 

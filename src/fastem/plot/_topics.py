@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from fastem._engine.sparse import canonical_csr
 from fastem.plot._style import INK, axes_or_new, palette
 
 __all__ = ["TopicsDisplay", "grid_of", "prepare_topics"]
@@ -219,7 +220,7 @@ def prepare_topics(estimator, X, vocabulary=None):
     if len(vocabulary) != n_words:
         raise ValueError(f"vocabulary must have {n_words} entries, got {len(vocabulary)}")
     doc_topic = np.asarray(estimator.transform(X), dtype=np.float64)
-    counts = check_array(X, accept_sparse="csr")
+    counts = check_array(canonical_csr(X), accept_sparse="csr")
     lengths = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     frequency = np.asarray(counts.sum(axis=0, dtype=np.float64)).ravel()
     documents, words = np.flatnonzero(lengths), np.flatnonzero(frequency)
