@@ -68,6 +68,7 @@ def race(X, case, seed, passes, rounds):
     from sklearn.decomposition import LatentDirichletAllocation as Peer
 
     from fastem import LatentDirichletAllocation as Ours
+    from fastem import em
 
     n_components = case.n_components
     judge = Ours(n_components, n_jobs=1, max_iter=0, random_state=0).fit(X)
@@ -87,8 +88,8 @@ def race(X, case, seed, passes, rounds):
             n_components, learning_method="incremental", batch_size=case.batch_size,
             max_iter=max_iter, n_jobs=1, random_state=seed,
         )  # fmt: skip
-        ours._em_callbacks = watchers
-        ours.fit(X)
+        with em.watch(*watchers):
+            ours.fit(X)
 
     fit([], 2)  # warm
     for _ in range(rounds):

@@ -82,7 +82,7 @@ TOMOTOPY_SETTINGS = [{"alpha": 0.1, "eta": eta} for eta in (0.01, 0.05)]
 
 def run_ours(case, data, options, seed, passes=OURS_PASSES, **settings):
     """Curve of fastem, at the end of every pass."""
-    from fastem import LatentDirichletAllocation
+    from fastem import LatentDirichletAllocation, em
 
     X, validation, test = data
     curve, off = [], 0.0
@@ -99,9 +99,9 @@ def run_ours(case, data, options, seed, passes=OURS_PASSES, **settings):
         case.n_components, learning_method=case.method, max_iter=passes, random_state=seed,
         n_jobs=options.threads, **settings,
     )  # fmt: skip
-    model._em_callbacks = [watch]
     begin = time.perf_counter()
-    model.fit(X)
+    with em.watch(watch):
+        model.fit(X)
     return curve
 
 

@@ -90,7 +90,7 @@ def _measure(case, iterations, seeds, rounds, options):
 
 def _fit(X, case, algorithm, seed, max_iter, options, enough=math.inf):
     """Seconds from the call to the end of each iteration, and the bounds of the iterations."""
-    from fastem import PLSA
+    from fastem import PLSA, em
 
     ends, bounds = [], []
 
@@ -101,8 +101,7 @@ def _fit(X, case, algorithm, seed, max_iter, options, enough=math.inf):
 
     settings = {"max_iter": max_iter, "tol": 0, "n_jobs": options.threads}
     model = PLSA(case.n_components, algorithm=algorithm, random_state=seed, **settings)
-    model._em_callbacks = [watch]
-    with _topics.no_convergence_warnings():
+    with em.watch(watch), _topics.no_convergence_warnings():
         begin = time.perf_counter()
         model.fit(X)
     return ends, bounds

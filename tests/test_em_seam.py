@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem import em
+from fastem import GaussianMixture, em
 
 
 class Mean:
@@ -281,3 +281,28 @@ def test_an_error_in_a_worker_is_raised_here():
 
     with ThreadPoolExecutor(2) as pool, pytest.raises(ZeroDivisionError, match="block of 43"):
         em.fit(Fails(), BLOCKS, 0.0, executor=pool)
+
+
+# ---- who watches -------------------------------------------------------------------------------
+
+
+def test_watch_sees_fits_of_estimators_and_of_own_models():
+    """Every fit within the block, inner ones before outer ones' end; none after it."""
+    seen = []
+    with em.watch(lambda state: seen.append(("outer", state.iteration)) or None):
+        with em.watch(lambda state: seen.append(("inner", state.iteration)) or None):
+            em.fit(Mean(), BLOCKS[:2], 0.0, max_iter=1, tol=0)
+        GaussianMixture(1, max_iter=5).fit(BLOCKS[0][:, None])
+    GaussianMixture(1, max_iter=5).fit(BLOCKS[0][:, None])
+    assert seen == [("outer", 1), ("inner", 1), ("outer", 1), ("outer", 2)]
+
+
+def test_watch_can_end_a_fit_and_leaves_nothing_behind_an_error():
+    def broken(state):
+        raise RuntimeError("seen")
+
+    with em.watch(lambda state: state.iteration == 2):
+        assert em.fit(Mean(), BLOCKS[:2], 0.0, max_iter=9, tol=0).n_iter == 2
+    with pytest.raises(RuntimeError, match="seen"), em.watch(broken):
+        em.fit(Mean(), BLOCKS[:2], 0.0, max_iter=9, tol=0)
+    assert em.fit(Mean(), BLOCKS[:2], 0.0, max_iter=3, tol=0).n_iter == 3

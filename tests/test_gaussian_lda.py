@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastem import GaussianLDA
+from fastem import GaussianLDA, em
 from fastem.topics import gaussian_lda_em
 from fastem.topics.gaussian_lda_em import GaussianLDAEM, GaussianTopics, VectorDocuments
 
@@ -352,8 +352,7 @@ def test_interrupt_leaves_the_last_whole_pass():
 
     X, lengths, *_ = sample()
     lda = GaussianLDA(K, random_state=0, tol=0, max_iter=9)
-    lda._em_callbacks = [interrupt]
-    with pytest.raises(KeyboardInterrupt):
+    with em.watch(interrupt), pytest.raises(KeyboardInterrupt):
         lda.fit(X, lengths=lengths)
     expected = GaussianLDA(K, random_state=0, tol=0, max_iter=3).fit(X, lengths=lengths)
     assert_array_equal(lda.means_, expected.means_)

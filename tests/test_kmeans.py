@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastem
-from fastem import KMeans
+from fastem import KMeans, em
 from fastem._kernels import kmeans as kernel
 from fastem.cluster import lloyd
 from fastem.cluster.lloyd import Block, Bounds, KMeansEM, KMeansParams
@@ -378,8 +378,7 @@ def test_an_interrupted_fit_is_at_its_last_whole_iteration():
         if state.iteration == 3:
             raise KeyboardInterrupt
 
-    model._em_callbacks = [interrupt]
-    with pytest.raises(KeyboardInterrupt):
+    with em.watch(interrupt), pytest.raises(KeyboardInterrupt):
         model.fit(X)
     expected = KMeans(5, random_state=0, tol=0, max_iter=3).fit(X)
     assert model.n_iter_ == 3

@@ -8,7 +8,7 @@ from scipy.special import psi
 from sklearn.decomposition import LatentDirichletAllocation as Peer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastem import LatentDirichletAllocation
+from fastem import LatentDirichletAllocation, em
 from fastem._kernels import runtime
 from fastem._kernels import topics as kernel
 
@@ -316,8 +316,7 @@ def test_interrupt_leaves_the_last_whole_pass():
     for method in ("batch", "online", "incremental"):
         settings = {"random_state": 0, "learning_method": method, "batch_size": 30}
         lda = LatentDirichletAllocation(K, max_iter=9, **settings).fit(X)
-        lda._em_callbacks = [interrupt]
-        with pytest.raises(KeyboardInterrupt):
+        with em.watch(interrupt), pytest.raises(KeyboardInterrupt):
             lda.fit(X)
         expected = LatentDirichletAllocation(K, max_iter=3, **settings).fit(X)
         assert_array_equal(lda.components_, expected.components_)

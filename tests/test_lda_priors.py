@@ -8,7 +8,7 @@ from scipy.special import gammaln, psi
 from sklearn.decomposition import LatentDirichletAllocation as ScikitLearns
 from test_lda import K, X, corpus, oracle, start
 
-from fastem import LatentDirichletAllocation
+from fastem import LatentDirichletAllocation, em
 from fastem.topics.dirichlet import LARGEST, SMALLEST, dirichlet_bound, fit_dirichlet, polya_growth
 from fastem.topics.documents import Topics, padded
 from fastem.topics.variational import LDAEM, expected_topics
@@ -179,8 +179,7 @@ def test_interrupted_fit_has_the_priors_of_its_last_pass():
 
     settings = {"doc_topic_prior": "auto", "topic_word_prior": "auto", "random_state": 0}
     lda = LatentDirichletAllocation(K, max_iter=9, **settings)
-    lda._em_callbacks = [interrupt]
-    with pytest.raises(KeyboardInterrupt):
+    with em.watch(interrupt), pytest.raises(KeyboardInterrupt):
         lda.fit(X)
     expected = LatentDirichletAllocation(K, max_iter=3, **settings).fit(X)
     assert_array_equal(lda.doc_topic_prior_, expected.doc_topic_prior_)

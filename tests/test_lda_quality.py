@@ -276,8 +276,7 @@ def test_interrupt_leaves_the_last_whole_pass(method):
 
     settings = {"random_state": 0, "learning_method": method}
     lda = LatentDirichletAllocation(5, max_iter=9, **settings).fit(X)
-    lda._em_callbacks = [interrupt]
-    with pytest.raises(KeyboardInterrupt):
+    with em.watch(interrupt), pytest.raises(KeyboardInterrupt):
         lda.fit(X)
     expected = LatentDirichletAllocation(5, max_iter=3, **settings).fit(X)
     assert_array_equal(lda.components_, expected.components_)
@@ -303,8 +302,7 @@ def test_ctrl_c_within_a_pass(method):
         lda = LatentDirichletAllocation(
             200, learning_method=method, max_iter=100_000, random_state=0, n_jobs=2
         )
-        lda._em_callbacks = [watch]
-        with pytest.raises(KeyboardInterrupt):
+        with em.watch(watch), pytest.raises(KeyboardInterrupt):
             lda.fit(many)
         if lda.n_iter_ == max(seen):
             break

@@ -322,8 +322,7 @@ def test_interrupt_leaves_the_last_whole_iteration():
     for algorithm in ("batch", "incremental"):
         settings = {"algorithm": algorithm, "batch_size": 10, "init": start(), "tol": 0}
         plsa = PLSA(K, max_iter=9, **settings)
-        plsa._em_callbacks = [interrupt]
-        with pytest.raises(KeyboardInterrupt):
+        with em.watch(interrupt), pytest.raises(KeyboardInterrupt):
             plsa.fit(X)
         expected = PLSA(K, max_iter=5, **settings).fit(X)
         assert_array_equal(plsa.components_, expected.components_)

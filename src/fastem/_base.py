@@ -168,7 +168,7 @@ class _OtherVersionWarning(InconsistentVersionWarning):
 
 #: What belongs to a fit that is running, and not to what it finds. (Callbacks that the user gave
 #: by set_callbacks stay, as in scikit-learn: joblib's workers get estimators as pickles.)
-_RUNNING = ("_em_callbacks", "_callback_fit_ctx", "_skl_callbacks_to_teardown")
+_RUNNING = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
 class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
@@ -197,7 +197,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         sample_weight=None,
     ) -> em.Result:
         """Run the driver and set the fitted attributes; on Ctrl-C, those of the best so far."""
-        callbacks = [*callbacks, *getattr(self, "_em_callbacks", ())]
+        callbacks = list(callbacks)
         bridge = None
         if hasattr(self, "_init_callback_context"):
             bridge = _ScikitLearnCallbacks(self, n_init, X, y, sample_weight)

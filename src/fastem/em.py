@@ -63,6 +63,8 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent import futures
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import numpy as np
@@ -105,7 +107,11 @@ __all__ = [
     "Stopping",
     "fit",
     "tree_sum",
+    "watch",
 ]
+
+#: Who watches the fits that begin in this context: see :func:`watch`.
+_WATCHERS: ContextVar[tuple[Any, ...]] = ContextVar("fastem_watchers", default=())
 
 # What rounding may take off a bound: sums of some million terms in double.
 _ROUNDING = 1e-9
@@ -213,6 +219,39 @@ def fit(
     return result
 
 
+@contextmanager
+def watch(*callbacks: Callback | Callable[[State], bool | None]) -> Iterator[None]:
+    """Let callbacks watch every fit that begins within a ``with`` block, of any estimator.
+
+    Parameters
+    ----------
+    *callbacks : Callback or callable
+        See :class:`Callback`; a function is called at the end of each iteration, and ends the
+        restart where it returns True. They come after those of the enclosing block.
+
+    Notes
+    -----
+    A fit in another thread or process, such as joblib's, is not watched, and neither is one that a
+    watched fit makes for its own start.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import GaussianMixture, em
+    >>> X = np.array([[0.0], [1.0], [10.0], [11.0]])
+    >>> bounds = []
+    >>> with em.watch(lambda state: bounds.append(state.lower_bound)):
+    ...     mixture = GaussianMixture(2, random_state=0).fit(X)
+    >>> bounds == mixture.lower_bounds_
+    True
+    """
+    outside = _WATCHERS.set((*_WATCHERS.get(), *callbacks))
+    try:
+        yield
+    finally:
+        _WATCHERS.reset(outside)
+
+
 def run(
     model: Any,
     blocks: Any,
@@ -230,10 +269,12 @@ def run(
     executor: Any = None,
 ) -> Result:
     """Do what :func:`fit` does with checked arguments; who calls says that it did not converge."""
+    callbacks = [*callbacks, *_WATCHERS.get()]
     watchers = [c if isinstance(c, Callback) else FunctionCallback(c) for c in callbacks]
     if verbose:
         watchers.append(Printer(verbose, verbose_interval))
     executor = as_executor(executor)
+    outside = _WATCHERS.set(())  # fits within this one, such as for its start, are its own affair
     ending = _Ending(model, schedule, tol)
     best = current = None
     try:
@@ -258,6 +299,8 @@ def run(
             best = _better(best, current)
         interrupt.result = best  # type: ignore[attr-defined]
         raise
+    finally:
+        _WATCHERS.reset(outside)
     assert best is not None
     return best
 

@@ -51,7 +51,7 @@ def _fit(args, X):
 
     from sklearn.exceptions import ConvergenceWarning
 
-    from fastem import KMeans
+    from fastem import KMeans, em
     from fastem._cli.fitting import ProgressBar
 
     kmeans = KMeans(
@@ -64,13 +64,11 @@ def _fit(args, X):
     )
     with ProgressBar(args.n_init, args.max_iter) as progress:
         progress.announce(f"K = {kmeans.n_clusters}")
-        kmeans._em_callbacks = [progress]
         start = perf_counter()
-        with warnings.catch_warnings():
+        with em.watch(progress), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the report shows empty clusters
             kmeans.fit(X)
         elapsed = perf_counter() - start
-        del kmeans._em_callbacks
     return kmeans, elapsed
 
 

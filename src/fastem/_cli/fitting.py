@@ -35,14 +35,12 @@ def fit_each(X, components, **settings):
         for n_components in components:
             progress.announce(f"K = {n_components}")
             mixture = GaussianMixture(n_components, **settings)
-            mixture._em_callbacks = [progress]
             start = perf_counter()
-            with warnings.catch_warnings():
+            with em.watch(progress), warnings.catch_warnings():
                 # The report says it, with the remedy.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 mixture.fit(X)
             elapsed = perf_counter() - start
-            del mixture._em_callbacks
             fits.append(Fit(mixture, float(mixture.bic(X)), elapsed))
     return fits
 

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem import PLSA, GaussianLDA, LatentDirichletAllocation
+from fastem import PLSA, GaussianLDA, LatentDirichletAllocation, em
 from fastem._cli.fitting import ProgressBar
 
 
@@ -135,10 +135,9 @@ def fit_topics(X, n_components, *, model="plsa", held_out=0.1, smoothing=0.0, **
     with ProgressBar(1, model.max_iter) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it
         progress.announce(f"{n_components} topics")
-        model._em_callbacks = [progress]
-        model.fit(train)
+        with em.watch(progress):
+            model.fit(train)
     elapsed = perf_counter() - start
-    del model._em_callbacks
     doc_topic = model.transform(X)
     shares = X.sum(axis=1, dtype=np.float64) @ doc_topic
     shares /= shares.sum()

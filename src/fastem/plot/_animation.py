@@ -171,13 +171,9 @@ def _watch(estimator, X):
     """Fit a clone; return it, and the fitted attributes at the start and after each iteration."""
     fitted = clone(estimator)
     recorder = _Recorder(fitted)
-    fitted._em_callbacks = [recorder]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the last frame says it
-            fitted.fit(X)
-    finally:
-        del fitted._em_callbacks
+    with em.watch(recorder), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the last frame says it
+        fitted.fit(X)
     runs = [frames for bounds, frames in recorder.runs if bounds == fitted.lower_bounds_]
     return fitted, runs[0]
 
