@@ -132,6 +132,7 @@ setup(
             kernel("topics"),
             kernel("discrete"),
             kernel("tokens"),
+            kernel("chain"),
         ],
         include_path=["src"],
         build_dir="build/cython-debug" if debug else "build/cython",

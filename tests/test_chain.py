@@ -224,3 +224,172 @@ def test_a_state_that_nobody_visits_leaves_finite_parameters():
         new = model.m_step(model.e_step(params, block))
         assert_allclose(new.transmat.sum(axis=1), 1)
         assert np.isfinite(model.scores(new, block)).all(), name
+
+
+def log_space(params, logb):
+    """Return log p, the posteriors (T, K) and the expected transitions, all in log space."""
+    with np.errstate(divide="ignore"):
+        start, trans = np.log(params.startprob), np.log(params.transmat)
+    alpha, beta = np.empty(logb.shape), np.zeros(logb.shape)
+    alpha[0] = start + logb[0]
+    for t in range(1, len(logb)):
+        alpha[t] = logsumexp(alpha[t - 1][:, None] + trans, axis=0) + logb[t]
+    for t in range(len(logb) - 2, -1, -1):
+        beta[t] = logsumexp(trans + logb[t + 1] + beta[t + 1], axis=1)
+    total = logsumexp(alpha[-1])
+    joint = alpha[:-1, :, None] + trans + (logb + beta)[1:, None] - total
+    return total, np.exp(alpha + beta - total), np.exp(joint).sum(axis=0)
+
+
+def assert_is_log_space(family, params, block, rtol=1e-9):
+    """Compare an E-step, the posteriors and the scores with log space."""
+    logb = family.log_prob(params.emission, block.emission)
+    model = ChainEM(family)
+    scores, posteriors = model.posteriors(params, block)
+    statistics = model.e_step(params, block)
+    assert_allclose(model.scores(params, block), scores, rtol=1e-12)
+    start, pairs, total = 0.0, 0.0, 0.0
+    for s, (first, last) in enumerate(itertools.pairwise(block.begin)):
+        score, gamma, joint = log_space(params, logb[first:last])
+        assert_allclose(scores[s], score, rtol=rtol)
+        assert_allclose(posteriors[first:last], gamma, atol=1e-9)
+        start, pairs, total = start + gamma[0], pairs + joint, total + score
+    assert_allclose(statistics.bound, total, rtol=rtol)
+    assert_allclose(statistics.start, start, atol=1e-9)
+    assert_allclose(statistics.transitions, pairs, rtol=1e-7, atol=1e-8)
+    given = family.statistics(params.emission, block.emission, posteriors)
+    assert_same_sums(statistics, given, rtol=1e-7)
+
+
+@pytest.mark.parametrize("n_states", [1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 70])
+def test_every_width_and_many_blocks(n_states):
+    rng = np.random.default_rng(n_states)
+    family, emission, X = make("diag", n_states, 1400, rng)
+    params = chain_params(emission, n_states, rng)
+    assert_is_log_space(family, params, sequences(family, X, [1, 3, 1100, 2, 200, 94]))
+
+
+def gaussians(means, deviation=1.0):
+    """Return a family of one feature and its parameters."""
+    means = np.asarray(means, dtype=np.float64)[:, None]
+    return GaussianEmissions("diag"), gaussian_params(
+        means, np.full(means.shape, deviation**2), "diag"
+    )
+
+
+def test_outliers_of_sixty_deviations_do_not_underflow():
+    rng = np.random.default_rng(5)
+    family, emission = gaussians([0, 10, 20])
+    X = rng.normal(size=(700, 1)) + 10 * rng.integers(0, 3, (700, 1))
+    X[100], X[600] = 60, -1000
+    assert_is_log_space(family, chain_params(emission, 3, rng), sequences(family, X, [700]))
+
+
+def left_to_right(n_states, stay=0.9):
+    """Return a chain in which states are visited in order."""
+    trans = np.diag(np.full(n_states, stay)) + np.diag(np.full(n_states - 1, 1 - stay), 1)
+    trans[-1, -1] = 1
+    return np.eye(n_states)[0], trans
+
+
+@pytest.mark.parametrize("n_rows", [60, 1300])
+def test_a_reachable_state_far_below_an_unreachable_one(n_rows):
+    family, emission = gaussians([0, 50, 100, 150])
+    X = np.random.default_rng(6).normal(size=(n_rows, 1))
+    X[10] = 100  # only state 2 likes it, and it cannot be reached so soon
+    X[11:] += np.where(np.arange(n_rows - 11) < 20, 0, 50)[:, None]
+    params = ChainParams(*left_to_right(4), emission)
+    assert_is_log_space(family, params, sequences(family, X, [n_rows]))
+
+
+@pytest.mark.parametrize("n_rows", [80, 1500])
+def test_a_state_that_underflows_slowly_and_wins_in_the_end(n_rows):
+    """Two chains that do not meet: the first is better by 800 nats, and then worse by 1600."""
+    family, emission = gaussians([0, 4])
+    X = np.zeros((n_rows, 1))
+    X[100:] = 4
+    if n_rows < 100:
+        X[:30], X[30:], emission = 0, 8, gaussians([0, 8])[1]
+    params = ChainParams(np.array([0.5, 0.5]), np.eye(2), emission)
+    assert_is_log_space(family, params, sequences(family, X, [n_rows]))
+
+
+def test_eight_hundred_features():
+    rng = np.random.default_rng(7)
+    family, emission, X = make("spherical", 3, 40, rng, n_features=800)
+    assert_is_log_space(family, chain_params(emission, 3, rng), sequences(family, X, [25, 15]))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_same_bits_for_every_number_of_threads(name):
+    rng = np.random.default_rng(8)
+    family, emission, X = make(name, 3, 60_000, rng)
+    params, block = chain_params(emission, 3, rng), sequences(family, X, [20, 1, 579] * 100)
+    results = []
+    for n_threads in (1, 2, 4):
+        model = ChainEM(family, n_threads=n_threads)
+        results.append((model.e_step(params, block), *model.posteriors(params, block)))
+        results[-1] += model.viterbi(params, block)
+    for other in results[1:]:
+        assert results[0][0].bound == other[0].bound
+        assert_array_equal(results[0][0].transitions, other[0].transitions)
+        assert_same_sums(results[0][0], other[0], rtol=0)
+        for one, two in zip(results[0][1:], other[1:], strict=True):
+            assert_array_equal(one, two)
+
+
+def test_weights_are_repetitions():
+    rng = np.random.default_rng(9)
+    family, emission, X = make("full", 3, 30, rng)
+    params, model = chain_params(emission, 3, rng), ChainEM(family)
+    weighted = model.e_step(params, sequences(family, X, [10, 20], np.array([2.0, 0.0])))
+    twice = model.e_step(params, sequences(family, np.tile(X[:10], (2, 1)), [10, 10]))
+    assert_allclose(weighted.bound, twice.bound)
+    assert_allclose(weighted.transitions, twice.transitions)
+    assert_same_sums(weighted, twice)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("offset", [1e6, 1e8])
+def test_digits_survive_far_from_zero_and_when_means_move_far(kind, offset):
+    rng = np.random.default_rng(10)
+    family, emission, X = make(kind, 2, 400, rng)
+    X[::2] += 10
+    moved = emission._replace(means=emission.means + offset)
+    params, model = chain_params(moved, 2, rng), ChainEM(family)
+    X = np.round(X * 64) / 64  # so that offsets are exact
+    emission_far = family.block(X + offset)
+    statistics = model.e_step(params, Sequences(emission_far, np.array([0, 400])))
+    near = model.e_step(params._replace(emission=emission), sequences(family, X, [400]))
+    assert_allclose(statistics.moments.scatter, near.moments.scatter, rtol=1e-6)
+    # Means that come from very far: the scatter is that about where they arrive.
+    far = ChainParams(
+        np.array([1.0, 0.0]), np.array([[0.0, 1.0], [1.0, 0.0]]),
+        emission._replace(means=emission.means - offset),
+    )  # fmt: skip
+    statistics = model.e_step(far, sequences(family, X, [400]))
+    parts = [X[k::2] - X[k::2].mean(axis=0) for k in (0, 1)]
+    full = np.array([part.T @ part for part in parts])
+    diagonal = full.diagonal(axis1=1, axis2=2)
+    expected = {
+        "full": full, "tied": full.sum(axis=0), "diag": diagonal, "spherical": diagonal.sum(axis=1)
+    }[kind]  # fmt: skip
+    assert_allclose(statistics.moments.scatter, expected, rtol=1e-9)
+
+
+def test_of_equally_good_paths_the_first_is_taken():
+    family = DiscreteEmissions(discrete.Categorical([2]), 3)
+    emission = family.params(np.full((3, 1, 2), 0.5))
+    params = ChainParams(np.full(3, 1 / 3), np.full((3, 3), 1 / 3), emission)
+    states = ChainEM(family).viterbi(params, sequences(family, np.zeros((1200, 1)), [1200]))[1]
+    assert_array_equal(states, 0)
+
+
+def test_a_block_without_sequences_adds_nothing():
+    family, emission = gaussians([0, 4])
+    params = chain_params(emission, 2, np.random.default_rng(11))
+    block = sequences(family, np.empty((0, 1)), [])
+    statistics = ChainEM(family).e_step(params, block)
+    assert statistics.bound == 0
+    assert not statistics.transitions.any()
+    assert not statistics.moments.weight.any()

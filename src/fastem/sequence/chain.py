@@ -5,13 +5,13 @@ The chain knows nothing of what its states emit, and the emissions nothing of th
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp, xlogy
+from scipy.special import xlogy
 
 from fastem._engine.statistics import Statistics
+from fastem._kernels import chain as kernel
 
 __all__ = ["ChainEM", "ChainParams", "Sequences"]
 
@@ -78,27 +78,25 @@ class ChainEM:
 
     def e_step(self, params: ChainParams, block: Sequences) -> Statistics:
         """Return the total log-likelihood, expected starts and transitions, and the emissions'."""
-        logb = self._log_prob(params, block)
-        k = len(params.startprob)
-        gamma, start, transitions = np.zeros(logb.shape), np.zeros(k), np.zeros((k, k))
-        bound, log_trans = 0.0, _log(params.transmat)
-        for s, (first, last) in enumerate(_pairs(block.begin)):
-            weight = 1.0 if block.weight is None else block.weight[s]
-            if weight == 0:
-                continue
-            here = logb[first:last]
-            alpha, beta, log_p = _forward_backward(params, here)
-            bound += weight * log_p
-            if log_p == -np.inf:
-                continue
-            gamma[first:last] = weight * np.exp(alpha + beta - log_p)
-            start += gamma[first]
-            joint = (alpha[:-1, :, None] + (here + beta)[1:, None] + log_trans) - log_p
-            transitions += weight * np.exp(joint).sum(axis=0)
-        own = vars(self.family.statistics(params.emission, block.emission, gamma))
-        own = {name: value for name, value in own.items() if name not in ("bound", "weight")}
+        scores = np.empty(len(block.begin) - 1)
+        chain: list[np.ndarray] = []
+
+        def own_sums(emission):
+            job = self._job(params, block, emission)
+            chain[:] = kernel.sums(job, scores, self.n_threads)
+            return chain.pop()
+
+        sums = self.family.collect(own_sums, params.emission, block.emission)
+        start, transitions = chain
+        if block.weight is not None:
+            counts = block.weight > 0
+            scores = scores[counts] * block.weight[counts]
         return Statistics(
-            bound=bound, weight=block.total_weight, start=start, transitions=transitions, **own
+            bound=float(scores.sum()),
+            weight=block.total_weight,
+            start=start,
+            transitions=transitions,
+            **sums,
         )
 
     def m_step(self, statistics: Statistics) -> ChainParams:
@@ -130,72 +128,39 @@ class ChainEM:
 
     def scores(self, params: ChainParams, block: Sequences):
         """Return the log-likelihood of each sequence; -inf where it is impossible."""
-        logb = self._log_prob(params, block)
-        parts = [_forward_backward(params, logb[a:b])[2] for a, b in _pairs(block.begin)]
-        return np.array(parts)
+        scores = np.empty(len(block.begin) - 1)
+        kernel.rows(self._job(params, block), scores, None, self.n_threads)
+        return scores
 
     def posteriors(self, params: ChainParams, block: Sequences):
         """Return the log-likelihood of each sequence, and p(state at t | sequence), (T, K).
 
         Those of an impossible sequence are all NaN.
         """
-        logb = self._log_prob(params, block)
-        scores, gamma = np.empty(len(block.begin) - 1), np.full(logb.shape, np.nan)
-        for s, (first, last) in enumerate(_pairs(block.begin)):
-            alpha, beta, scores[s] = _forward_backward(params, logb[first:last])
-            if scores[s] > -np.inf:
-                gamma[first:last] = np.exp(alpha + beta - scores[s])
-        return scores, gamma
+        scores = np.empty(len(block.begin) - 1)
+        posteriors = np.empty((block.begin[-1], len(params.startprob)))
+        kernel.rows(self._job(params, block), scores, posteriors, self.n_threads)
+        for s in np.flatnonzero(np.isneginf(scores)):
+            posteriors[block.begin[s] : block.begin[s + 1]] = np.nan
+        return scores, posteriors
 
     def viterbi(self, params: ChainParams, block: Sequences):
         """Return the log-probability of each sequence with its best path, and the paths, (T,).
 
         Of states that are equally good the first is taken, as np.argmax does.
         """
-        logb, log_trans = self._log_prob(params, block), _log(params.transmat)
-        scores, states = np.empty(len(block.begin) - 1), np.empty(len(logb), dtype=np.int64)
-        for s, (first, last) in enumerate(_pairs(block.begin)):
-            value = _log(params.startprob) + logb[first]
-            back = np.empty((last - first, len(value)), dtype=np.int64)
-            for t in range(first + 1, last):
-                whole = value[:, None] + log_trans
-                back[t - first] = whole.argmax(axis=0)
-                value = whole.max(axis=0) + logb[t]
-            states[last - 1] = value.argmax()
-            scores[s] = value.max()
-            for t in range(last - 1, first, -1):
-                states[t - 1] = back[t - first, states[t]]
+        scores = np.empty(len(block.begin) - 1)
+        states = np.empty(block.begin[-1], dtype=np.int64)
+        kernel.best(self._job(params, block), scores, states, self.n_threads)
         return scores, states
 
-    def _log_prob(self, params, block):
-        """Return the log-densities (T, K), -inf for what is known not to be the state."""
-        logb = self.family.log_prob(params.emission, block.emission)
-        if block.known is not None:
-            told = block.known >= 0
-            other = told[:, None] & (block.known[:, None] != np.arange(logb.shape[1]))
-            logb = np.where(other, -np.inf, logb)
-        return logb
-
-
-def _pairs(begin):
-    return pairwise(begin.tolist())
-
-
-def _log(values):
-    with np.errstate(divide="ignore"):
-        return np.log(values)
-
-
-def _forward_backward(params, logb):
-    """Return log alpha, log beta and the log-likelihood of one sequence."""
-    log_trans = _log(params.transmat)
-    alpha, beta = np.empty(logb.shape), np.zeros(logb.shape)
-    alpha[0] = _log(params.startprob) + logb[0]
-    for t in range(1, len(logb)):
-        alpha[t] = logsumexp(alpha[t - 1][:, None] + log_trans, axis=0) + logb[t]
-    for t in range(len(logb) - 2, -1, -1):
-        beta[t] = logsumexp(log_trans + logb[t + 1] + beta[t + 1], axis=1)
-    return alpha, beta, logsumexp(alpha[-1])
+    def _job(self, params, block, emission=None):
+        """Return the kernel's job."""
+        if emission is None:
+            emission = self.family.emission(params.emission, block.emission)
+        trans = np.asarray(params.transmat, dtype=np.float64)
+        start = np.asarray(params.startprob, dtype=np.float64)
+        return kernel.Job(emission, start, trans, block.begin, block.weight, block.known)
 
 
 def _free(prior, values, fixed):

@@ -7,13 +7,13 @@ the chain.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp, xlogy
+from scipy.special import xlogy
 
-from fastem._engine.statistics import Statistics, add_scatter_of
+from fastem._engine.statistics import Moments, Statistics, add_scatter_of
+from fastem._kernels import chain
 from fastem._kernels import gaussian as kernel
 from fastem.components import discrete as discrete
 from fastem.components import gaussian as gaussian
@@ -25,6 +25,12 @@ __all__ = [
     "MixtureEmissions",
     "MixtureParams",
 ]
+
+
+#: Moments about the old means are kept where correcting them for the new ones took away at most so
+#: many times what is left.
+_MOST_LOST = 30
+_MOST_PASSES = 4  # about new means: each leaves a mean at most 1e-16 of the way that it came
 
 
 class GaussianPrior(NamedTuple):
@@ -103,7 +109,39 @@ def _singular(what):
     )
 
 
-class GaussianEmissions:
+class _Family:
+    """What all families do with the kernel's emission."""
+
+    emission: Any  # (params, block, center) -> the kernel's emission
+    sums: Any  # (emission, own, params, block, center) -> statistics by name, and whether they lost
+    n_rows: Any  # (block) -> the number of its rows
+
+    def log_prob(self, params, block):
+        """Return the log-density of each row under each state, (T, K)."""
+        emission = self.emission(params, block)
+        out = np.empty((self.n_rows(block), emission.n_states))
+        chain.log_prob(emission, out)
+        return out
+
+    def statistics(self, params, block, responsibilities):
+        """Return the statistics that given (T, K) responsibilities have; their bound is 0."""
+        given = np.ascontiguousarray(responsibilities, dtype=np.float64)
+        sums = self.collect(lambda emission: chain.given(emission, given), params, block)
+        return Statistics(bound=0.0, weight=0.0, **sums)
+
+    def collect(self, own_sums, params, block):
+        """Return the statistics, by name, that own_sums(emission) are, with all their digits."""
+        center = None
+        for _ in range(_MOST_PASSES):
+            emission = self.emission(params, block, center)
+            sums, lost = self.sums(emission, own_sums(emission), params, block, center)
+            if not lost:
+                break
+            center = sums["moments"].mean  # some mean has moved far: once more, about the new ones
+        return sums
+
+
+class GaussianEmissions(_Family):
     """One Gaussian a state.
 
     Parameters
@@ -132,25 +170,22 @@ class GaussianEmissions:
 
     @staticmethod
     def block(X):
-        """Return the block of validated samples."""
-        return gaussian.Block.of(X, None)
+        """Return the block of validated samples, in float64 whatever they come in."""
+        return gaussian.Block.of(np.asarray(X, dtype=np.float64), None)
 
     @staticmethod
     def n_rows(block):
         """Return the number of samples of a block."""
         return len(block.X)
 
-    def log_prob(self, params, block):
-        """Return the log-density of each row under each state, (T, K)."""
-        return _log_densities(params, self.kind, block.X)
+    def emission(self, params, block, center=None):
+        """Return the kernel's emission; its sums are about `center`, or else about the means."""
+        return _emission(params, self.kind, block, 1, center)
 
-    def statistics(self, params, block, responsibilities):
-        """Return the moments under given (T, K) responsibilities."""
-        model = gaussian.GaussianEM(self.kind, 0.0, block.X.dtype, self.n_threads)
-        moments = model.given_moments(responsibilities, block)
-        empty = moments.weight == 0
-        moments.mean[empty] = params.means[empty]  # a state that nobody visits stays there
-        return Statistics(bound=0.0, weight=0.0, moments=moments)
+    def sums(self, emission, own, params, block, center=None):
+        """Return the statistics that the emission's sums are, and whether digits were lost."""
+        moments, lost = _moments(emission, own, params, self.kind, block, center)
+        return {"moments": moments}, lost
 
     def estimate(self, statistics):
         """Return the parameters with the largest expected log-posterior."""
@@ -234,22 +269,58 @@ def _raise_to(least, covariances, kind):
                 matrix[:] = (vectors * np.maximum(values, 1)) @ vectors.T * unit
 
 
-def _log_densities(params, kind, X):
-    """Return the log-density of each row under each Gaussian, with its weight, (n, K)."""
+def _emission(params, kind, block, n_mix, center):
+    """Return the kernel's emission of K * n_mix Gaussians; all kinds are full or diagonal there."""
     k, d = params.means.shape
-    out = np.empty((len(X), k))
-    for j in range(k):
-        z = X - params.means[j]
+    chol = params.precisions_cholesky
+    if kind == "tied":
+        chol = np.broadcast_to(chol, (k, d, d))
+    elif kind == "spherical":
+        chol = np.broadcast_to(chol[:, None], (k, d))
+    inner = _inner(kind)
+    params = params._replace(precisions_cholesky=chol)
+    density = block.scaling.job(block.X, params, inner)
+    if center is None:
+        return kernel.Emission(density, density, n_mix)
+    moments = block.scaling.job(block.X, params._replace(means=center), inner)
+    return kernel.Emission(density, moments, n_mix)
+
+
+def _inner(kind):
+    """Return the kind that has a covariance for each Gaussian and no more constraints."""
+    return "full" if kind in ("full", "tied") else "diag"
+
+
+def _moments(emission, own, params, kind, block, center):
+    """Return the moments that the kernel's sums are, and whether they lost digits.
+
+    They do where a mean has moved far: then most of what was summed about `center` is taken off.
+    """
+    center = params.means if center is None else center
+    weight, first, second = emission.unpack(own)
+    share = first / np.where(weight > 0, weight, 1)[:, None]
+    shift, scale = block.scaling.shift, block.scaling.scale
+    if _inner(kind) == "full":
+        moved = share / scale
+        scatter = second - (weight[:, None] * share)[:, :, None] * share[:, None]
+        scatter /= scale[:, None] * scale
+        left = scatter.diagonal(axis1=1, axis2=2)
+    else:
         chol = params.precisions_cholesky
-        if kind in ("full", "tied"):
-            own = chol[j] if kind == "full" else chol
-            log_det, y = np.log(own.diagonal()).sum(), z @ own
-        else:
-            own = np.broadcast_to(chol[j], d)
-            log_det, y = np.log(own).sum(), z * own
-        out[:, j] = log_det - 0.5 * (y**2).sum(axis=1) - d / 2 * math.log(2 * math.pi)
-    with np.errstate(divide="ignore"):
-        return out + np.log(params.weights)
+        chol = chol if kind == "diag" else chol[:, None]
+        moved = share / chol
+        scatter = np.maximum(second / chol**2 - weight[:, None] * moved**2, 0)
+        left = scatter
+    mean = center + moved
+    # Where the data are constant, a mean moves by rounding.
+    rounding = 64 * np.finfo(np.float64).eps * np.maximum(abs(mean - shift), abs(center - shift))
+    added = weight[:, None] * moved**2
+    lost = (added > _MOST_LOST * left) & (abs(moved) > rounding)
+    if kind == "tied":
+        scatter = scatter.sum(axis=0)
+    elif kind == "spherical":
+        scatter = scatter.sum(axis=1)
+    return Moments(weight, mean, scatter, kind), bool(lost.any())
 
 
 # ---- mixtures of Gaussians -------------------------------------------------------------------
@@ -262,7 +333,7 @@ class MixtureParams(NamedTuple):
     gaussians: gaussian.GaussianParams  # K * M of them, state after state; tied: as full
 
 
-class MixtureEmissions:
+class MixtureEmissions(_Family):
     """A mixture of Gaussians a state.
 
     Parameters
@@ -318,26 +389,16 @@ class MixtureEmissions:
         covariances = covariances.reshape(*params.weights.shape, *covariances.shape[1:])
         return covariances[:, 0].copy() if self.kind == "tied" else covariances
 
-    def _components(self, params, block):
-        """Return the log-density of each row in each Gaussian, with its weight, (T, K, M)."""
+    def emission(self, params, block, center=None):
+        """Return the kernel's emission; its sums are about `center`, or else about the means."""
         flat = params.gaussians._replace(weights=params.weights.reshape(-1))
-        return _log_densities(flat, self._inner, block.X).reshape(-1, *params.weights.shape)
+        return _emission(flat, self._inner, block, self.n_mix, center)
 
-    def log_prob(self, params, block):
-        """Return the log-density of each row under each state, (T, K)."""
-        return logsumexp(self._components(params, block), axis=2)
-
-    def statistics(self, params, block, responsibilities):
-        """Return the moments of the Gaussians under given (T, K) responsibilities of states."""
-        components = self._components(params, block)
-        with np.errstate(invalid="ignore"):
-            share = np.exp(components - logsumexp(components, axis=2, keepdims=True))
-        share = np.where(np.isfinite(share), share, 0) * responsibilities[:, :, None]
-        inner = GaussianEmissions(self._inner, n_threads=self.n_threads)
-        statistics = inner.statistics(params.gaussians, block, share.reshape(len(share), -1))
-        moments = statistics.moments
+    def sums(self, emission, own, params, block, center=None):
+        """Return the statistics that the emission's sums are, and whether digits were lost."""
+        moments, lost = _moments(emission, own, params.gaussians, self._inner, block, center)
         moved = moments.weight[:, None] * (moments.mean - params.gaussians.means)
-        return Statistics(bound=0.0, weight=0.0, moments=moments, moved=moved)
+        return {"moments": moments, "moved": moved}, lost
 
     def estimate(self, statistics):
         """Return parameters with a larger expected log-posterior.
@@ -411,7 +472,7 @@ def _rows_of(sums):
 # ---- discrete families -----------------------------------------------------------------------
 
 
-class DiscreteEmissions:
+class DiscreteEmissions(_Family):
     """A family of discrete distributions of :mod:`fastem.components.discrete`, with its prior.
 
     Parameters
@@ -440,23 +501,14 @@ class DiscreteEmissions:
         """Return the number of samples of a block."""
         return block.n_samples
 
-    def log_prob(self, params, block):
-        """Return the log-probability of each row under each state, (T, K)."""
-        table, bias = block.table(params)
-        entries, never = block.matrix(), np.isneginf(table)
-        out = entries @ np.where(never, 0, table) + bias
-        out[entries @ never.astype(float) > 0] = -np.inf
-        return out if block.offset is None else out + block.offset[:, None]
+    def emission(self, params, block, center=None):
+        """Return the kernel's emission; `center` is for families whose moments have one."""
+        return discrete.kernel.Emission(block.job(params))
 
-    def statistics(self, params, block, responsibilities):
-        """Return the summed terms under given (T, K) responsibilities."""
-        sums = block.matrix().T @ responsibilities
-        return Statistics(
-            bound=0.0,
-            weight=0.0,
-            resp=responsibilities.sum(axis=0),
-            terms=block.term_sums(np.asarray(sums)),
-        )
+    def sums(self, emission, own, params, block, center=None):
+        """Return the statistics that the emission's sums are; no digits are lost."""
+        resp, sums = emission.unpack(own)
+        return {"resp": resp, "terms": block.term_sums(sums)}, False
 
     def estimate(self, statistics):
         """Return the parameters with the largest expected log-posterior."""

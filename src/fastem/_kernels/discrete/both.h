@@ -5,4 +5,5 @@
 #include "discrete/leaf.h"
 
 FASTEM_TABLE = {{FASTEM_STRING(SUFFIX), VEC_BYTES ? VEC_BYTES / sizeof(double) : 1,
-                 FASTEM_CAT(chunk, f64, SUFFIX)}};
+                 FASTEM_CAT(chunk, f64, SUFFIX), FASTEM_CAT(emission_log_prob, f64, SUFFIX),
+                 FASTEM_CAT(emission_add, f64, SUFFIX)}};

@@ -6,6 +6,7 @@ not depend on the threads.
 """
 
 from cython.parallel cimport prange
+from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
@@ -19,8 +20,19 @@ from fastem._kernels.omp cimport (
 )
 
 
+cdef extern from "shared/emission.h":
+    const char *FASTEM_EMISSION
+
+    ctypedef struct fastem_emission:
+        const void *job
+        Py_ssize_t n_states, n_rows, most_rows, column, scratch_bytes, sums_size
+        const double *(*log_prob)(const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
+        void (*add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
+                    double *) noexcept nogil
+
+
 cdef extern from "discrete/job.h":
-    Py_ssize_t DISCRETE_CHUNK
+    Py_ssize_t DISCRETE_CHUNK, EMISSION_ROWS, EMISSION_COLUMN
 
     ctypedef struct discrete_job:
         const int64_t *begin
@@ -41,6 +53,10 @@ cdef extern from "discrete/job.h":
         Py_ssize_t lanes
         void (*chunk)(const discrete_job *, Py_ssize_t, Py_ssize_t, double *,
                       double *) noexcept nogil
+        const double *(*emission_log_prob)(const void *, Py_ssize_t, Py_ssize_t,
+                                           void *) noexcept nogil
+        void (*emission_add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
+                             double *) noexcept nogil
 
     const discrete_ops *fastem_discrete_ops(int level, int is_double) noexcept nogil
 
@@ -124,6 +140,40 @@ cdef class Job:
         cdef const double[::1] flat = np.ascontiguousarray(array, dtype=np.float64).reshape(-1)
         self.held.append(flat)
         return &flat[0] if flat.shape[0] else NULL
+
+
+cdef class Emission:
+    """Discrete components beneath a structure that makes the responsibilities."""
+
+    cdef fastem_emission c
+    cdef readonly object capsule
+    cdef Job job
+
+    def __cinit__(self, Job job):
+        self.job = job
+        self.c.job = &job.c
+        self.c.n_states, self.c.n_rows = job.c.n_components, job.c.n_samples
+        self.c.most_rows, self.c.column = EMISSION_ROWS, EMISSION_COLUMN
+        self.c.scratch_bytes = 8 * job.c.width * (job.ops.lanes + EMISSION_COLUMN)
+        self.c.sums_size = (job.c.n_rows + 1) * job.c.width
+        self.c.log_prob, self.c.add = job.ops.emission_log_prob, job.ops.emission_add
+        self.capsule = PyCapsule_New(&self.c, FASTEM_EMISSION, NULL)
+
+    @property
+    def n_states(self):
+        """Number of states."""
+        return self.c.n_states
+
+    @property
+    def sums_size(self):
+        """Number of doubles that unpack() takes."""
+        return self.c.sums_size
+
+    def unpack(self, sums):
+        """Return resp and sums of :func:`sums`."""
+        table = sums[: self.c.sums_size].reshape(-1, self.job.c.width)
+        table = table[:, : self.job.c.n_components]
+        return table[self.job.c.n_rows].copy(), table[: self.job.c.n_rows]
 
 
 def sums(Job job, sample_weight, int n_threads):

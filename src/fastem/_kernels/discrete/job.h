@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shared/emission.h"
+
 /* K components, n samples, each with a few entries that point to rows of a table; rows are `width`
  * long: K rounded up to whole vectors. Sample i has under component k the log-probability
  *
@@ -30,6 +32,9 @@ typedef struct {
 
 #define DISCRETE_CHUNK 256 /* samples that chunk() takes at most; a multiple of all vectors */
 
+#define EMISSION_ROWS 512
+#define EMISSION_COLUMN (EMISSION_ROWS + 8) /* columns must not all fall into the same cache sets */
+
 typedef struct {
     const char *name;
     ptrdiff_t lanes; /* doubles in a vector */
@@ -37,6 +42,11 @@ typedef struct {
      * then (width,) the responsibilities, then the bound. `scratch` is (2, lanes, width). */
     void (*chunk)(const discrete_job *, ptrdiff_t begin, ptrdiff_t end, double *scratch,
                   double *sums);
+    /* What a fastem_emission has; its scratch is (lanes, width), then (width, EMISSION_COLUMN), of
+     * at most EMISSION_ROWS rows. */
+    const double *(*emission_log_prob)(const void *, ptrdiff_t begin, ptrdiff_t n, void *scratch);
+    void (*emission_add)(const void *, ptrdiff_t begin, ptrdiff_t n, void *scratch, const double *r,
+                         double *sums);
 } discrete_ops;
 
 const discrete_ops *fastem_discrete_ops(int level, int is_double);

@@ -189,4 +189,5 @@ static void FN(chunk)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t end, d
         if (weight[i] > 0) /* 0 * -inf is no number */
             sums[(job->n_rows + 1) * width] += weight[i] * log_prob[i];
 }
+#include "discrete/emission.h"
 #undef BLOCK_CASES

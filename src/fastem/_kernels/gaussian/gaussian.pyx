@@ -7,6 +7,7 @@ What happens within a chunk is in gaussian/leaf.h, compiled for several instruct
 """
 
 from cython.parallel cimport prange
+from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
@@ -32,6 +33,17 @@ cdef extern from "shared/turns.h":
     int64_t FASTEM_NEXT(int64_t *) noexcept nogil
 
 
+cdef extern from "shared/emission.h":
+    const char *FASTEM_EMISSION
+
+    ctypedef struct fastem_emission:
+        const void *job
+        Py_ssize_t n_states, n_rows, most_rows, column, scratch_bytes, sums_size
+        const double *(*log_prob)(const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
+        void (*add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
+                    double *) noexcept nogil
+
+
 cdef extern from "gaussian/job.h":
     ctypedef struct gaussian_job:
         const char *x
@@ -52,6 +64,11 @@ cdef extern from "gaussian/job.h":
         int64_t *labels
         const void *tables
 
+    ctypedef struct gaussian_emission:
+        const gaussian_job *density
+        const gaussian_job *moments
+        Py_ssize_t n_mix
+
     ctypedef struct gaussian_ops:
         const char *name
         Py_ssize_t (*tables_bytes)(const gaussian_job *) noexcept nogil
@@ -65,6 +82,12 @@ cdef extern from "gaussian/job.h":
         Py_ssize_t (*factor_bytes)(Py_ssize_t) noexcept nogil
         int (*factor)(double *, Py_ssize_t, void *) noexcept nogil
         void (*covariance)(const double *, Py_ssize_t, void *, double *) noexcept nogil
+        Py_ssize_t (*emission_bytes)(const gaussian_emission *) noexcept nogil
+        Py_ssize_t (*emission_column)(const gaussian_emission *) noexcept nogil
+        const double *(*emission_log_prob)(const void *, Py_ssize_t, Py_ssize_t,
+                                           void *) noexcept nogil
+        void (*emission_add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
+                             double *) noexcept nogil
 
     const gaussian_ops *fastem_gaussian_ops(int level, int is_double) noexcept nogil
 
@@ -123,6 +146,59 @@ cdef class Job:
     cdef void *output(self, array):
         self.held.append(array)
         return <void *> <uintptr_t> array.__array_interface__["data"][0]
+
+
+cdef class Emission:
+    """Gaussians beneath a structure that makes the responsibilities: see shared/emission.h."""
+
+    cdef gaussian_emission own
+    cdef fastem_emission c
+    cdef readonly object capsule
+    cdef Job density, moments
+    cdef list held
+
+    def __cinit__(
+        self,
+        Job density,            # float64, full or diag
+        Job moments,            # the same, but for the means that moments are taken about
+        Py_ssize_t n_mix,       # so many components in turn are a state
+    ):
+        self.density, self.moments = density, moments
+        self.held = [_Buffers(job, 1) for job in {density, moments}]
+        self.own.density, self.own.moments, self.own.n_mix = &density.c, &moments.c, n_mix
+        self.c.job = &self.own
+        self.c.n_states, self.c.n_rows = density.c.n_components // n_mix, density.c.n_samples
+        self.c.column = density.ops.emission_column(&self.own)
+        self.c.most_rows = density.ops.chunk_rows(&density.c)
+        self.c.scratch_bytes = density.ops.emission_bytes(&self.own)
+        self.c.sums_size = density.ops.sums_size(&density.c)
+        self.c.log_prob, self.c.add = density.ops.emission_log_prob, density.ops.emission_add
+        self.capsule = PyCapsule_New(&self.c, FASTEM_EMISSION, NULL)
+
+    @property
+    def n_states(self):
+        """Number of states."""
+        return self.c.n_states
+
+    @property
+    def sums_size(self):
+        """Number of doubles that unpack() takes."""
+        return self.c.sums_size
+
+    def unpack(self, double[::1] sums):
+        """Return weight, first and second of :func:`moments`, about the means of the job."""
+        cdef Py_ssize_t d = self.density.c.n_features, d4 = _up(d, 4), k
+        cdef Py_ssize_t n = self.density.c.n_components, size = _component_size(self.density)
+        cdef double[:, :, ::1] full
+        table = np.asarray(sums)[: n * size].reshape(n, size)
+        if self.density.c.kind == 0:
+            second = np.empty((n, d, d))
+            full = second
+            for k in range(n):
+                _unpack_full(&sums[k * size], d, NULL, &full[k, 0, 0])
+        else:
+            second = table[:, 1 + d4 : 1 + d4 + d].copy()
+        return table[:, 0].copy(), table[:, 1 : 1 + d].copy(), second
 
 
 def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shared/emission.h"
 #include "shared/turns.h"
 
 enum gaussian_kind { GAUSSIAN_FULL, GAUSSIAN_TIED, GAUSSIAN_DIAG, GAUSSIAN_SPHERICAL };
@@ -35,6 +36,12 @@ typedef struct {
     const void *tables;
 } gaussian_job;
 
+/* Gaussians of which each n_mix in turn are a state: see shared/emission.h. */
+typedef struct {
+    const gaussian_job *density, *moments; /* the second one's means are what moments are about */
+    ptrdiff_t n_mix;
+} gaussian_emission;
+
 /* The leaf functions for one dtype and one instruction set. */
 typedef struct {
     const char *name;
@@ -54,6 +61,12 @@ typedef struct {
     ptrdiff_t (*factor_bytes)(ptrdiff_t d);
     int (*factor)(double *matrix, ptrdiff_t d, void *memory);
     void (*covariance)(const double *upper, ptrdiff_t d, void *memory, double *covariance);
+    /* What a fastem_emission has, in double for both dtypes; full and diag alone. */
+    ptrdiff_t (*emission_bytes)(const gaussian_emission *);
+    ptrdiff_t (*emission_column)(const gaussian_emission *);
+    const double *(*emission_log_prob)(const void *, ptrdiff_t begin, ptrdiff_t n, void *scratch);
+    void (*emission_add)(const void *, ptrdiff_t begin, ptrdiff_t n, void *scratch, const double *r,
+                         double *sums);
 } gaussian_ops;
 
 /* ops[0]: float, ops[1]: double. */

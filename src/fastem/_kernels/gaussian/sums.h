@@ -73,7 +73,7 @@ static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scra
     ptrdiff_t d4 = FN(up)(job->n_features, 4);
     /* With few features, x and z of half a tile fit into the first cache together. */
     ptrdiff_t most = (d4 <= 32 ? TILE / 2 : TILE) / VL;
-    REAL threshold = job->given ? 0 : (REAL)1e-17;
+    REAL threshold = job->prune ? (REAL)1e-17 : 0;
     int32_t list[TILE + 1];
     for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
         const REAL *r = s->r + k * s->cap;

@@ -1,0 +1,80 @@
+/* One pass over sequences, as chain.pyx hands it to the leaf functions. */
+#ifndef FASTEM_CHAIN_JOB_H
+#define FASTEM_CHAIN_JOB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shared/emission.h"
+
+/* K states, padded with states of probability 0 to `width`, W for short: 1, 2 or 4 whole vectors, or a
+ * multiple of 4. A block is at most `rows` rows, of one sequence or of several whole ones.
+ *
+ * Frames are shifted: b_t(k) = p(x_t | k) / max_k p(x_t | k), so that no density is too small or too
+ * large to be represented. With a_t what the forward variables sum to, and s_t the power of 2 that
+ * takes a_t to [1, 2),
+ *
+ *     alpha_t = (alpha_{t-1} A) * w_t,    w_t = b_t s_{t-1}
+ *     beta_{t-1} = A (w_t * beta_t),      beta_T = weight / a_T
+ *
+ * and then alpha_t * beta_t are the posteriors of the states at t, times the sequence's weight, and
+ * alpha_{t-1}(i) A(i, j) w_t(j) beta_t(j) those of the transitions. Nothing is divided, and s_t costs
+ * no time, as it is known before the product is. */
+typedef struct {
+    ptrdiff_t n_states, width, rows;
+    const double *start;                 /* (W,) */
+    const double *trans, *turned;        /* (W, W) from, to; and to, from */
+    const double *log_start, *log_trans, *log_turned; /* CHAIN_NEVER for 0 */
+    const int32_t *known;                /* (n,) the state that is known, or -1; or NULL */
+    fastem_emission emission;
+} chain_job;
+
+/* What stands for the logarithm of 0: sums of it are no NaN. */
+#define CHAIN_NEVER -1e300
+
+/* One thread's buffers for a block. Row t of the forward variables stands at t + 1: row 0 is what
+ * came before the block. */
+typedef struct {
+    double *w;        /* (rows, W) b_t, then w_t, then w_t * beta_t; or log-densities */
+    double *alpha;    /* (rows + 1, W) */
+    double *gamma;    /* (rows, W) posteriors */
+    double *columns;  /* (W up to 8, column) the same, as emissions take them */
+    double *shift;    /* (rows,) what was taken off the log-densities */
+    double *beta;     /* (W,) of the row that comes next in the backward pass */
+    double *pairs;    /* (W, W) to, from: sums of w_t(j) beta_t(j) alpha_{t-1}(i) */
+    double *joint;    /* (W, W) from, to: posteriors of transitions that log space gave */
+    void *scratch;    /* of the emission */
+    const double *lp; /* the block's log-densities, in that scratch */
+    double *spare;    /* a vector's lanes */
+    double least;     /* the smallest a_t, each after an alpha that summed to [1, 2) */
+    double most;      /* the largest beta_t(k) */
+    double mass;      /* sum of the posteriors */
+    double log_scale; /* in log space: what was taken off the forward variables */
+    int64_t exponent; /* sum of the logarithms of 1 / s_t, base 2 */
+} chain_work;
+
+typedef struct {
+    const char *name;
+    ptrdiff_t lanes; /* doubles in a vector */
+    /* The block's n rows, from row `first` of the data: lp, w = b, shift. */
+    void (*frames)(const chain_job *, chain_work *, ptrdiff_t first, ptrdiff_t n);
+    /* Rows [at, at + n) of the block, all of one sequence, which begins there or goes on. */
+    void (*forward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins);
+    void (*backward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins);
+    /* Adds the block's pairs, unless backward() has done it. */
+    void (*add_pairs)(const chain_job *, chain_work *, ptrdiff_t n);
+    void (*to_columns)(const chain_job *, chain_work *, ptrdiff_t n);
+    /* The same in log space: w = log-densities, alpha and beta logarithms, gamma and joint not. */
+    void (*log_frames)(const chain_job *, chain_work *, ptrdiff_t first, ptrdiff_t at, ptrdiff_t n,
+                       int shifted);
+    void (*log_forward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins);
+    void (*log_backward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins,
+                         double weight);
+    /* Viterbi: alpha = the log-probability of the best path that ends in each state. */
+    void (*best_forward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins);
+} chain_ops;
+
+/* ops[0]: double. */
+const chain_ops *fastem_chain_ops(int level, int is_double);
+
+#endif
