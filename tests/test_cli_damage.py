@@ -109,6 +109,17 @@ def test_headers_that_claim_too_much_are_one_line(shape, message, folder, capsys
     assert fails(capsys, "cluster", "x.npy", "-k", "2").startswith(message)
 
 
+def test_a_header_that_is_no_python_is_one_line(folder, capsys):
+    """NumPy's parser raises errors of the tokenizer."""
+    content = claim((10, 10)).replace(b"(10, 10)", b"((0, 10)")
+    (folder / "x.npy").write_bytes(content)
+    assert fails(capsys, "cluster", "x.npy", "-k", "2").startswith("x.npy: not a .npy file of num")
+    (folder / "m.npz").write_bytes(archive("csr"))
+    options = ["--model", "gaussian-lda", "--vectors", "x.npy", "-k", "2"]
+    line = fails(capsys, "topics", "m.npz", *options)
+    assert line == "x.npy: is not an array that numpy.save wrote"
+
+
 def test_vectors_in_an_archive_are_one_line(folder, capsys):
     (folder / "m.npz").write_bytes(archive("csr"))
     np.savez("v.npz", np.eye(4))

@@ -178,7 +178,7 @@ def _read_matrix(path, vocab):
     """Read a matrix, documents × words, that scipy.sparse.save_npz wrote, and its words."""
     try:
         X = sp.load_npz(path)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # SciPy's reader trusts the file: damaged ones raise anything
         raise CommandError(

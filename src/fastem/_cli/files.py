@@ -51,7 +51,9 @@ def _read_npy(path, columns):
         # Mapped: a header that claims more than the file holds is found out before any memory is
         # asked for.
         X = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OverflowError, TypeError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # NumPy parses the header as Python: a damaged one raises anything
         raise CommandError(f"{path}: not a .npy file of numbers ({one_line(error)})") from error
     if not isinstance(X, np.ndarray):
         raise CommandError(f"{path}: is an .npz archive; save one array with numpy.save")

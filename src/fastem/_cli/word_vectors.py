@@ -53,7 +53,9 @@ def _read_array(path, vocabulary):
     """Return the vectors of a .npy array by word."""
     try:
         array = np.load(path, mmap_mode="r")
-    except (ValueError, OverflowError, TypeError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # NumPy parses the header as Python: a damaged one raises anything
         raise CommandError(f"{path}: is not an array that numpy.save wrote") from error
     if not isinstance(array, np.ndarray):
         raise CommandError(f"{path}: is an .npz archive; save one array with numpy.save")
