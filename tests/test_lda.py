@@ -1,5 +1,7 @@
 """Latent Dirichlet allocation: against the textbook and against scikit-learn's."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -323,3 +325,24 @@ def test_interrupt_leaves_the_last_whole_pass():
         assert lda.n_iter_ == 3
         assert lda.n_batch_iter_ == expected.n_batch_iter_
         assert np.isnan(lda.bound_)
+
+
+@pytest.mark.parametrize(("method", "most"), [("batch", 3.5), ("online", 4.0)])
+def test_few_arrays_as_large_as_the_topics(method, most):
+    """A fit has two, its end three: the sums and both attributes. An online step has three."""
+    rng, (n_docs, n_words, k) = np.random.default_rng(0), (60, 8000, 104)
+    counts = sp.csr_array(rng.poisson(0.1, (n_docs, n_words)).astype(float))
+    lda = LatentDirichletAllocation(k, learning_method=method, max_iter=2, random_state=0, n_jobs=1)
+    peaks = {}
+    tracemalloc.start()
+    try:
+        for name, call in (("fit", lda.fit), ("transform", lda.transform), ("score", lda.score)):
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            call(counts)
+            peaks[name] = (tracemalloc.get_traced_memory()[1] - before) / lda.components_.nbytes
+    finally:
+        tracemalloc.stop()
+    assert peaks["fit"] < most
+    assert peaks["transform"] < 1.5
+    assert peaks["score"] < 1.5

@@ -9,7 +9,14 @@ from sklearn.decomposition import LatentDirichletAllocation as ScikitLearns
 from test_lda import K, X, corpus, oracle, start
 
 from fastem import LatentDirichletAllocation, em
-from fastem.topics.dirichlet import LARGEST, SMALLEST, dirichlet_bound, fit_dirichlet, polya_growth
+from fastem.topics.dirichlet import (
+    LARGEST,
+    SMALLEST,
+    dirichlet_bound,
+    fit_dirichlet,
+    information,
+    polya_growth,
+)
 from fastem.topics.documents import Topics, padded
 from fastem.topics.variational import LDAEM, expected_topics
 
@@ -113,6 +120,36 @@ def test_eta_is_what_made_the_topics(eta):
     assert_allclose(lda.topic_word_prior_, eta, rtol=0.15)
 
 
+def alike_at_first(seed, eta):
+    """Documents of three topics that a fit tells apart late."""
+    rng = np.random.default_rng(seed)
+    theta, phi = rng.dirichlet([3, 1, 0.3], 800), rng.dirichlet(np.full(60, eta), 3)
+    return np.stack([rng.multinomial(200, t @ phi) for t in theta]).astype(float)
+
+
+@pytest.mark.parametrize(("seed", "eta"), [(20, 0.2), (21, 1.0), (25, 0.1), (37, 0.05)])
+def test_alpha_does_not_run_away_while_topics_are_alike(seed, eta):
+    """It did, to 1000: topics that all documents have in the same share stay alike for ever."""
+    counts = alike_at_first(seed, eta)
+    settings = {"n_components": 3, "random_state": seed, "max_iter": 40}
+    fixed = LatentDirichletAllocation(**settings).fit(counts)
+    learned = LatentDirichletAllocation(doc_topic_prior="auto", **settings).fit(counts)
+    assert learned.elbo(counts) > fixed.elbo(counts)
+    assert learned.doc_topic_prior_.max() < 20
+
+
+def test_information_by_hand():
+    joint = np.array([[4.0, 0], [1, 3], [0, 0]])
+    p = joint / 8
+    wanted = sum(
+        p[i, k] * np.log(p[i, k] / p[i].sum() / p[:, k].sum())
+        for i in range(2) for k in range(2) if p[i, k]
+    )  # fmt: skip
+    assert_allclose(information(padded(joint, 2, np.float64), 2), wanted, rtol=1e-14)
+    assert information(np.outer([1.0, 2, 3], [5.0, 1]), 2) < 1e-15
+    assert information(np.zeros((3, 2)), 2) == 0
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("which", ["alpha", "eta", "both"])
 def test_learned_priors_raise_the_bound(which, dtype):
@@ -133,8 +170,8 @@ def test_bound_has_the_learned_priors():
     """The reported ELBO is the oracle's at the priors that the pass began with."""
     settings = {"doc_topic_prior": "auto", "topic_word_prior": "auto", "components_init": start()}
     settings |= EXACT
-    before = LatentDirichletAllocation(K, max_iter=4, **settings).fit(X)
-    after = LatentDirichletAllocation(K, max_iter=5, **settings).fit(X)
+    before = LatentDirichletAllocation(K, max_iter=20, **settings).fit(X)
+    after = LatentDirichletAllocation(K, max_iter=21, **settings).fit(X)
     lam, alpha, eta = before.components_, before.doc_topic_prior_, before.topic_word_prior_
     assert np.ptp(alpha) > 0.01
     gamma = oracle.update_gamma(X, np.ones((len(X), K)), lam, alpha, 3000, 1e-9)

@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import gammaln, polygamma, psi
+from scipy.special import gammaln, polygamma, psi, xlogy
 from sklearn.utils import check_array
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "check_topic_word_prior",
     "dirichlet_bound",
     "fit_dirichlet",
+    "information",
     "polya_growth",
 ]
 
@@ -150,6 +151,25 @@ def _inverse_psi(y):
     for _ in range(5):
         x -= (psi(x) - y) / polygamma(1, x)
     return x
+
+
+def information(sums, n_topics):
+    """Return the mutual information of a word and its topic, in nats, from their expected counts.
+
+    `sums` has shape (V, width). 0: the topics are alike.
+    """
+    value, totals = 0.0, np.zeros(n_topics)
+    for begin in range(0, len(sums), _ROWS):
+        counts = np.maximum(sums[begin : begin + _ROWS, :n_topics], 0).astype(np.float64)
+        value += float(xlogy(counts, counts).sum())
+        of_words = counts.sum(axis=1)
+        value -= float(xlogy(of_words, of_words).sum())
+        totals += counts.sum(axis=0)
+    total = totals.sum()
+    if total == 0:
+        return 0.0
+    value -= float(xlogy(totals, totals).sum())
+    return max(0.0, value / total + float(np.log(total)))
 
 
 def polya_growth(eta, sums, n_topics, less=0.0):

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 _MOST_COUNTS = 2**31 - 1  # in one block, whose counts have int32 positions
+_ROWS = 2048  # words that are taken at a time
 _MOST_TOTAL = {np.float32: 1e15, np.float64: 1e100}  # of all counts, which are multiplied
 
 
@@ -53,6 +54,15 @@ class TopicSums:
         values = arrays.zeros((self.n_words, self.values.shape[1]), self.values.dtype)
         values[self.word_id] = self.values
         return values
+
+    def block(self, begin, end):
+        """Return the sums of the words [begin, end), (end - begin, width)."""
+        if self.word_id is None:
+            return self.values[begin:end]
+        rows = np.zeros((end - begin, self.values.shape[1]), self.values.dtype)
+        first, last = np.searchsorted(self.word_id, (begin, end))
+        rows[self.word_id[first:last] - begin] = self.values[first:last]
+        return rows
 
     def copy(self):
         """Return sums of all words that may be changed without changing these."""
@@ -103,7 +113,13 @@ class Topics(NamedTuple):
 
     def components(self):
         """Return sums + prior, by topic, (K, V)."""
-        return np.ascontiguousarray(self.counts()[:, : len(self.totals)].T)
+        n_words, k, whole = len(self.sums), len(self.totals), np.ndim(self.prior) == 0
+        components = np.empty((k, n_words), self.sums.dtype)
+        for begin in range(0, n_words, _ROWS):  # no second array of their size
+            rows = slice(begin, begin + _ROWS)
+            prior = np.asarray(self.prior if whole else self.prior[rows, :k], self.sums.dtype)
+            components[:, rows] = (self.sums[rows, :k] + prior).T
+        return components
 
     def probabilities(self):
         """Return p(w|z), (V, K); a topic without any word has equal ones."""

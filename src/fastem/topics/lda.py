@@ -23,7 +23,7 @@ from fastem.topics.documents import Documents, check_total
 from fastem.topics.gammas import fill_gammas
 from fastem.topics.reading import LDAReading
 from fastem.topics.tokens import TOKEN_METHODS, token_model
-from fastem.topics.variational import LDAEM, expected_topics
+from fastem.topics.variational import LDAEM, expected_components
 
 __all__ = ["LatentDirichletAllocation"]
 
@@ -54,7 +54,8 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         Alpha, of a document's topics, above 0; None: 1 / n_components, or for 'stochastic' learned.
         'auto': one for each topic, learned (Minka 2000, *Estimating a Dirichlet distribution*)
         after each pass, or a bit at each online step, from 1 / n_components on and within [0.001,
-        1000]; not for 'cvb0'.
+        1000]; not for 'cvb0'. Passes over all documents begin with it when the topics differ and
+        hardly change: before, it would keep them alike. That may take more than ten.
     topic_word_prior : float, 'auto' or array-like, default=None
         Eta, of a topic's words; None: 1 / n_components, or for 'stochastic' 0.05. 'auto': one
         number, learned likewise. An array, of shape (n_features,) or (n_components, n_features),
@@ -259,42 +260,27 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             sample_weight = check_sample_weight(sample_weight, X)
             if sample_weight is not None:
                 check_total(X, sample_weight)
-            method = self.learning_method
-            self._begin(X.shape[1], X.dtype)
-            if method in TOKEN_METHODS:
-                blocks: list[Any] = []  # made with the model, when the random numbers are there
-            elif method == "online":
-                blocks = self._batches(X, sample_weight)
-            else:
-                blocks, _ = Documents.blocks(
-                    X, sample_weight, self.batch_size if method == "incremental" else None
-                )
-            incremental = method == "incremental"
-            if method in TOKEN_METHODS:
-                model, blocks, start = token_model(self, X, sample_weight)
-            else:
-                model = self._model(n_samples=X.shape[0], incremental=incremental)
-                start = self._topics(X.dtype)
+            model, blocks, start = self._prepare(X, sample_weight)
             evaluate = self.evaluate_every > 0
             monitor = _Perplexity(self, X, sample_weight)
             self.bound_ = np.nan  # what an interrupt leaves
             try:
-                result = self._fit_em(
+                n_iter = self._fit_em(
                     model,
                     blocks,
                     start,
-                    schedule=_SCHEDULES[method],
+                    schedule=_SCHEDULES[self.learning_method],
                     check_every=self.evaluate_every if evaluate else max(1, self.max_iter),
                     tol=0.0,
                     verbose=0,
                     callbacks=(monitor,),
                     X=X,
                     sample_weight=sample_weight,
-                )
+                ).n_iter
             finally:  # of an interrupted fit too: partial_fit goes on from here
                 self.n_batch_iter_ = 1 + self.n_iter_ * len(blocks)
-            self.n_iter_ = result.n_iter - monitor.stopped  # the last pass is not counted there
-            if (incremental or method in TOKEN_METHODS) and self.max_iter > 0:
+            self.n_iter_ = n_iter - monitor.stopped  # the last pass is not counted there
+            if self.learning_method in ("incremental", *TOKEN_METHODS) and self.max_iter > 0:
                 self.bound_ = float(np.exp(-self.lower_bound_))
             else:
                 self.bound_ = self._perplexity(X, sample_weight)
@@ -331,6 +317,26 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             self._set_fitted(self._attributes(topics))
             self.n_batch_iter_ = model.n_steps
         return self
+
+    def _prepare(self, X, sample_weight):
+        """Return the model, its blocks, and a function that gives the first topics once.
+
+        Nobody else has these, nor `components_`: topics are large, and few should be there.
+        """
+        method = self.learning_method
+        self._begin(X.shape[1], X.dtype)
+        if method in TOKEN_METHODS:
+            model, blocks, start = token_model(self, X, sample_weight)
+        else:
+            if method == "online":
+                blocks = self._batches(X, sample_weight)
+            else:
+                size = self.batch_size if method == "incremental" else None
+                blocks, _ = Documents.blocks(X, sample_weight, size)
+            model = self._model(n_samples=X.shape[0], incremental=method == "incremental")
+            start = self._topics(X.dtype)
+        del self.components_
+        return model, blocks, start if callable(start) else partial(list.pop, [start])
 
     def _batches(self, X, sample_weight):
         """Return the documents in batches, in random order unless that is not wanted."""
@@ -374,20 +380,20 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         )
 
     def _attributes(self, params) -> dict[str, Any]:
-        k, learned = len(params.totals), getattr(params, "priors", None)
+        learned = getattr(params, "priors", None)
         priors = {}
         if isinstance(self.doc_topic_prior, str) and learned is not None:
             priors["doc_topic_prior_"] = learned.doc_topic
         if isinstance(self.topic_word_prior, str) and learned is not None:
             priors["topic_word_prior_"] = learned.topic_word
         point = np.ndim(self.topic_word_prior_) == 0 and self.topic_word_prior_ == 0
-        expected, scale = expected_topics(params, effective_n_jobs(self.n_jobs), point)
         components = params.components()
         if not point:  # an eta too small for float32 is not 0, whose logarithm is infinite
             np.maximum(components, np.finfo(components.dtype).tiny, out=components)
+        expected = expected_components(params, components, effective_n_jobs(self.n_jobs), point)
         return {
             "components_": components,
-            "exp_dirichlet_component_": np.ascontiguousarray((expected * scale)[:, :k].T),
+            "exp_dirichlet_component_": expected,
             **priors,
             **getattr(params, "learned", {}),
         }

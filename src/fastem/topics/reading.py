@@ -56,10 +56,15 @@ class LDAReading(TopicModel):
             "set the attribute"
         )
 
-    def _documents(self, X, sample_weight=None):
-        """Return (model, topics, documents) after the E-step of validated documents."""
-        model, topics = self._model(random=False), self._topics(X.dtype)
+    def _documents(self, X, sample_weight=None, model=None):
+        """Return (model, topics, documents) after the E-step of validated documents.
+
+        The topics' sums are lost, lest two arrays of their size be there.
+        """
+        model = model or self._model(random=False)
+        topics = self._topics(X.dtype)
         documents = Documents(X, sample_weight)
+        model.expect_in_place(topics)
         model.infer(topics, documents, None)
         return model, topics, documents
 
@@ -176,13 +181,12 @@ class LDAReading(TopicModel):
         """
         self._check_fitted()
         X = self._validated(X, "elbo", reset=False, dtype=np.float64)
-        documents = Documents(X, check_sample_weight(sample_weight, X))
-        model, topics = self._model(random=False), self._topics(X.dtype)
+        sample_weight = check_sample_weight(sample_weight, X)
+        n_tokens = _n_tokens(X, sample_weight)
+        check_tokens(n_tokens, "X", "ELBO per token")
+        model = self._model(random=False)
         model.max_sweeps, model.tol = _EXACT_SWEEPS, _EXACT_TOL
-        model.infer(topics, documents, None)
-        check_tokens(documents.total_weight, "X", "ELBO per token")
-        elbo = model.bound(topics, documents) + model.log_prior(topics)
-        return elbo / documents.total_weight
+        return self._elbo(X, sample_weight, model=model) / n_tokens
 
     def token_topics(self, X):
         """Return which topics the tokens of documents have, q: the posterior of each nonzero.
@@ -205,11 +209,12 @@ class LDAReading(TopicModel):
         model, topics, documents = self._documents(X)
         k = len(self.components_)
         words, column = np.unique(X.indices, return_inverse=True)
+        of_words = self.components_[:, words].T
         with np.errstate(divide="ignore"):
             if model.priors.point_topics:
-                log_topics = np.log(topics.sums[words, :k] * topics.scale[:k].astype(np.float64))
+                log_topics = np.log(of_words * topics.scale[:k].astype(np.float64))
             else:
-                log_topics = psi(topics.sums[words, :k].astype(np.float64)) - psi(topics.totals)
+                log_topics = psi(of_words.astype(np.float64)) - psi(topics.totals)
         document = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
         token_topic = np.empty((X.nnz, k), X.dtype)
         for begin in range(0, X.nnz, _ROWS):
@@ -220,15 +225,16 @@ class LDAReading(TopicModel):
             token_topic[rows] = _softmax(psi(gamma)[here] + log_topics[column[rows]], gamma[here])
         return token_topic
 
-    def _elbo(self, X, sample_weight=None, ratio=1.0):
-        model, topics, documents = self._documents(X, sample_weight)
-        return ratio * model.bound(topics, documents) + model.log_prior(topics)
+    def _elbo(self, X, sample_weight=None, ratio=1.0, model=None):
+        model = model or self._model(random=False)
+        of_topics = model.log_prior(self._topics(X.dtype))
+        _, topics, documents = self._documents(X, sample_weight, model)
+        return ratio * model.bound(topics, documents) + of_topics
 
     def _perplexity(self, X, sample_weight=None, ratio=1.0):
-        weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
-        n_tokens = float(weights @ X.sum(axis=1, dtype=np.float64))
+        n_tokens = _n_tokens(X, sample_weight)
         if n_tokens == 0:
-            return np.nan  # the perplexity of no words is not defined
+            return np.nan  # of a fit to no words, as scikit-learn allows it
         return float(np.exp(-self._elbo(X, sample_weight, ratio) / (ratio * n_tokens)))
 
     def _perplexity_precomp_distr(self, X, doc_topic_distr=None, sub_sampling=False):
@@ -284,6 +290,11 @@ class LDAReading(TopicModel):
             k, 0.0, 0.0, effective_n_jobs(self.n_jobs),
         )  # fmt: skip
         return float(log_likelihood.sum() / n_tokens)
+
+
+def _n_tokens(X, sample_weight):
+    tokens = X.sum(axis=1, dtype=np.float64)
+    return float(tokens.sum() if sample_weight is None else sample_weight @ tokens)
 
 
 def _softmax(logits, otherwise):

@@ -10,11 +10,17 @@ from scipy.special import psi
 from fastem._engine import arrays
 from fastem._engine.statistics import Statistics
 from fastem._kernels import topics as kernel
-from fastem.topics.dirichlet import Priors, dirichlet_bound, fit_dirichlet, polya_growth
+from fastem.topics.dirichlet import (
+    Priors,
+    dirichlet_bound,
+    fit_dirichlet,
+    information,
+    polya_growth,
+)
 from fastem.topics.documents import Documents, Topics, TopicSums, padded
 from fastem.topics.gammas import gamma_stream
 
-__all__ = ["LDAEM", "document_statistics", "expected_topics"]
+__all__ = ["LDAEM", "document_statistics", "expected_components", "expected_topics"]
 
 # The incremental method: a document's gamma begins anew at its first visits, lest it stay in the
 # optimum of topics that were hardly any; then it goes on from its last, and a few updates suffice.
@@ -22,34 +28,52 @@ __all__ = ["LDAEM", "document_statistics", "expected_topics"]
 _COLD_VISITS, _COLD_SWEEPS, _WARM_SWEEPS = 4, 14, 5
 
 _ETA_EVERY = 8  # online steps from one look at eta to the next: it costs as much as some steps
-_ROWS = 2048  # documents that are read at a time
+_ROWS = 2048  # documents, or words, that are read at a time
+
+# Alpha is learned once words tell more than this share of what could be known of their topics, and
+# a pass no longer raises it by more than a twentieth.
+_LEAST_INFORMATION, _STEADY = 0.02, 1.05
 _LEAST_TOTAL = 1 / 16  # of a topic's lambda, whose exp(digamma) is far from underflow
 
 
-def expected_topics(topics, n_threads, point_topics=False):
+def expected_topics(topics, n_threads, point_topics=False, out=None):
     """Return exp(digamma(lambda)), (V, width), and 1 / exp(digamma(its sums over words)), (width,).
 
-    Their product is exp(E[log beta]); for point estimates, beta itself.
+    Their product is exp(E[log beta]); for point estimates, beta itself. `out` may be the sums, if
+    these are needed no more.
     """
     if point_topics:
         return topics.sums, topics.scale
-    expected = arrays.empty(topics.sums.shape, topics.sums.dtype)
+    expected = arrays.empty(topics.sums.shape, topics.sums.dtype) if out is None else out
     sums, prior = (
         (topics.sums, topics.prior) if np.ndim(topics.prior) == 0 else (topics.counts(), 0)
     )
+    scale, small = _scale(topics)
     kernel.exp_digamma(sums, prior, expected, n_threads)
-    return expected, _scale(topics, expected)
+    _set_columns(expected, small)
+    return expected, scale
 
 
-def _scale(topics, expected, rows=slice(None)):
+def expected_components(topics, components, n_threads, point_topics):
+    """Return exp(E[log beta]) by topic, (K, V), of topics and their `components()`."""
+    if point_topics:
+        return components * topics.scale[: len(components), None]
+    expected = np.empty_like(components)
+    scale, small = _scale(topics)
+    kernel.exp_digamma(components, 0.0, expected, n_threads)
+    _set_columns(expected.T, small)
+    expected *= scale[: len(components), None]
+    return expected
+
+
+def _scale(topics, rows=slice(None)):
     """Return 1 / exp(digamma(the totals)), (width,); 0 past K, whatever stands there.
 
     exp(digamma) of a topic without counts is 0 for its words and for its total, where priors are
-    small, though their ratio need not be. It is then formed in logarithms, and takes the place of
-    the `expected` rows.
+    small, though their ratio need not be. That is then formed in logarithms: a dict of such topics
+    and their rows, which are already scaled, is returned, too.
     """
-    scale = np.zeros(topics.sums.shape[1])
-    totals = topics.totals
+    scale, small, totals = np.zeros(topics.sums.shape[1]), {}, topics.totals
     scale[: len(totals)] = np.exp(-psi(np.maximum(totals, _LEAST_TOTAL)))
     for k in np.flatnonzero(totals < _LEAST_TOTAL):
         prior = topics.prior if np.ndim(topics.prior) == 0 else topics.prior[rows, k]
@@ -58,9 +82,14 @@ def _scale(topics, expected, rows=slice(None)):
         # Of the words alone: totals that follow changes of float32 sums have their rounding.
         psi_total = psi(max(top, totals[k])) if top > 0 else np.inf
         scale[k] = 0.0
-        if psi(top) - psi_total > np.log(np.finfo(expected.dtype).tiny):
-            expected[rows, k], scale[k] = np.exp(psi(lam) - psi_total), 1.0
-    return scale.astype(topics.sums.dtype)
+        if psi(top) - psi_total > np.log(np.finfo(topics.sums.dtype).tiny):
+            small[k], scale[k] = (rows, np.exp(psi(lam) - psi_total)), 1.0
+    return scale.astype(topics.sums.dtype), small
+
+
+def _set_columns(expected, columns):
+    for k, (rows, values) in columns.items():
+        expected[rows, k] = values
 
 
 def document_statistics(alpha, block, *, bound, learn) -> dict[str, Any]:
@@ -126,6 +155,7 @@ class LDAEM:
         self.incremental = incremental
         self.learn_doc_topic, self.learn_topic_word = learn_doc_topic, learn_topic_word
         self._visited = 0.0  # tokens, since priors were last learned
+        self._information = 0.0  # of words about topics, when alpha was last looked at
         self._expected: tuple[Topics, Any] | None = None
         self._seen: np.ndarray | None = None  # exp(digamma), row by row as `replace` needs them
         self._guide: np.ndarray | None = None  # a prior for each word and topic, (V, width)
@@ -141,7 +171,7 @@ class LDAEM:
 
     def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:
         """Return the expected counts of words in topics."""
-        sums = block.empty_sums(topics.sums)
+        sums = self._room(topics, block)
         totals = self.infer(topics, block, sums.values)
         weight = block.total_weight or 1.0  # documents may all be empty
         if not self.incremental:  # whose first visits are to topics that are hardly any
@@ -149,6 +179,17 @@ class LDAEM:
         return Statistics(
             weight=weight, word_topic=sums, totals=totals, **self._read(topics, block, bound)
         )
+
+    def _room(self, topics, block):
+        """Return what the sums are written to: the expected topics, if they are as large.
+
+        A pass over the words reads of each its expected topics, and then writes its sums: they need
+        no other memory, and new pages cost time. The next E-step computes the former anew.
+        """
+        word_id, n_words = block.counts.word_id, len(topics.sums)
+        if self.priors.point_topics or 2 * len(word_id) < n_words:
+            return block.empty_sums(topics.sums)
+        return TopicSums(self.expected(topics)[0], None, n_words)
 
     def replace(self, topics, block, old, total, *, bound=True) -> Statistics:
         """Replace a block's old statistics in the total; its documents go on from their gamma."""
@@ -192,14 +233,24 @@ class LDAEM:
         k = self.n_topics
         prior = padded(self.priors_of(topics).doc_topic[None], k, block.doc_topic.dtype)[0]
         phi, scale = expected
+        if sums is phi:
+            self._expected, absent = None, np.ones(len(sums), bool)
+            absent[block.counts.word_id] = False
+            sums[absent] = 0
         return kernel.dirichlet_e_step(
             block.counts, block.doc_topic, prior, phi, scale, block.spare, block.log_likelihood,
             sums, k, self.n_threads, max_sweeps, self.tol, total, first=stream,
         )  # fmt: skip
 
+    def expect_in_place(self, topics):
+        """Make the expected topics in the place of the sums, which are lost: only to read."""
+        point = self.priors.point_topics
+        self._expected = topics, expected_topics(topics, self.n_threads, point, topics.sums)
+
     def expected(self, topics):
         """Return the expected topics, which a batch pass asks for once a block."""
         if self._expected is None or self._expected[0] is not topics:
+            self._expected = None  # not two at a time
             point = self.priors.point_topics
             self._expected = topics, expected_topics(topics, self.n_threads, point)
         return self._expected[1]
@@ -216,7 +267,9 @@ class LDAEM:
             some = values[rows] + topics.prior[rows]
             kernel.exp_digamma(some, 0.0, some, self.n_threads)
             self._seen[rows] = some
-        return self._seen, _scale(topics, self._seen, rows)
+        scale, small = _scale(topics, rows)
+        _set_columns(self._seen, small)
+        return self._seen, scale
 
     def priors_of(self, topics) -> Priors:
         """Return the priors that go with some topics."""
@@ -254,9 +307,22 @@ class LDAEM:
         sums = statistics.word_topic.dense()
         if 0 < 0.999 * statistics.weight <= self._visited:  # gone through once more
             self._visited = 0.0
-            self._learn_alpha(statistics)
+            if self._topics_differ(sums):
+                self._learn_alpha(statistics)
             self._learn_eta(sums)
         return self._topics(sums, statistics.totals)
+
+    def _topics_differ(self, sums):
+        """Return whether alpha can be learned from how documents share the topics.
+
+        While these are alike, so are the documents, whose alpha is without limit; and topics of
+        which all documents have the same share stay alike.
+        """
+        if not self.learn_doc_topic:
+            return False
+        before, self._information = self._information, information(sums, self.n_topics)
+        least = _LEAST_INFORMATION * np.log(self.n_topics)
+        return least <= self._information <= _STEADY * before
 
     def _learn_alpha(self, statistics, rho=1.0):
         """Set alpha, which stands for the mean of E[log theta] that it fits."""
@@ -292,18 +358,20 @@ class LDAEM:
 
     def step(self, topics, statistics, block) -> Topics:
         """Return lambda after a step towards a block's M-step (Hoffman et al. 2010, equation 7)."""
-        rho = float(self.step_size(self.n_steps))
-        statistics = statistics * (self.n_samples / block.n_docs)
-        target = self._topics(statistics.word_topic.dense(), statistics.totals)
-        sums = (1 - rho) * topics.sums
-        sums[:, : self.n_topics] += rho * target.counts()[:, : self.n_topics]
-        self._learn_alpha(statistics, rho)
+        rho, factor = float(self.step_size(self.n_steps)), self.n_samples / block.n_docs
+        word_topic, n_words = statistics.word_topic, len(topics.sums)
+        rest = {k: factor * v for k, v in vars(statistics).items() if k != "word_topic"}
+        target = self._topics(topics.sums, rest["totals"])  # of its own sums, block by block:
+        sums, k = arrays.empty(topics.sums.shape, topics.sums.dtype), self.n_topics
+        for begin in range(0, n_words, _ROWS):
+            rows = slice(begin, min(begin + _ROWS, n_words))
+            counts = word_topic.block(rows.start, rows.stop) * sums.dtype.type(factor)
+            counts += target.prior if np.ndim(target.prior) == 0 else target.prior[rows]
+            sums[rows] = (1 - rho) * topics.sums[rows]
+            sums[rows, :k] += rho * counts[:, :k]
+        self._learn_alpha(Statistics(**rest), rho)
         if self.n_steps % _ETA_EVERY == 0 and statistics.totals.any():
             self._learn_eta(sums, rho, self.priors.topic_word)
         self.n_steps += 1
-        return Topics(
-            sums.astype(topics.sums.dtype, copy=False),
-            (1 - rho) * topics.totals + rho * target.totals,
-            0.0,
-            priors=self._learned,
-        )
+        totals = (1 - rho) * topics.totals + rho * target.totals
+        return Topics(sums, totals, 0.0, priors=self._learned)
