@@ -10,7 +10,8 @@ from sklearn.decomposition import non_negative_factorization
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastem import PLSA, em
+from fastem import PLSA
+from fastem._engine.passes import Incremental
 from fastem.topics.documents import Documents, Topics, padded
 from fastem.topics.plsa_em import PLSAEM
 
@@ -304,7 +305,7 @@ def test_incremental_total_is_the_sum_of_its_blocks():
     for block, some in zip(blocks, rows, strict=True):
         block.set_topics(padded(doc_topic[some], K, X.dtype))
     model = PLSAEM(K, 0.0, 0.0, 1, relax=2.5, momentum=1.5)
-    one_pass = em._Incremental(model, blocks)
+    one_pass = Incremental(model, blocks)
     params = Topics(padded(topic_word.T, K, X.dtype), np.ones(K), 0.0)
     for _ in range(12):
         _, params = one_pass(params, True)
