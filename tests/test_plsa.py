@@ -10,7 +10,7 @@ from sklearn.decomposition import non_negative_factorization
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastem import PLSA
+from fastem import PLSA, em
 from fastem._engine.passes import Incremental
 from fastem.topics.documents import Documents, Topics, padded
 from fastem.topics.plsa_em import PLSAEM
