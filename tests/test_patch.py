@@ -424,7 +424,7 @@ def library(monkeypatch):
     module = types.ModuleType("a_library")
     module.GaussianMixture, GaussianMixture.__module__ = GaussianMixture, "a_library"
     monkeypatch.setitem(sys.modules, "a_library", module)
-    rows = (*_patch.TABLE, ("a_library", "GaussianMixture", "GaussianMixture"))
+    rows = (*_patch.TABLE, _patch.Entry("a_library", "GaussianMixture", "GaussianMixture"))
     monkeypatch.setattr(_patch, "TABLE", rows)
     return module
 
@@ -444,10 +444,12 @@ def test_another_library_is_one_row_away(library, caplog):
 
 
 def test_a_library_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(_patch, "TABLE", (("no_such.library", "A", "PLSA"), *_patch.TABLE))
+    absent = _patch.Entry("no_such.library", "A", "PLSA")
+    monkeypatch.setattr(_patch, "TABLE", (absent, *_patch.TABLE))
     with fastem.patched():
         assert isinstance(GaussianMixture(), fastem.GaussianMixture)
-    monkeypatch.setattr(_patch, "TABLE", (*_patch.TABLE, ("sklearn.nowhere", "A", "PLSA")))
-    with pytest.raises(ModuleNotFoundError, match=r"sklearn\.nowhere"):
+    missing = _patch.Entry("sklearn.mixture", "A", "PLSA")
+    monkeypatch.setattr(_patch, "TABLE", (*_patch.TABLE, missing))
+    with pytest.raises(AttributeError, match=r"sklearn\.mixture"):
         fastem.patch()
     assert not fastem.is_patched()

@@ -11,11 +11,10 @@ class PatchTable(SphinxDirective):
     def run(self):
         """Return the table."""
         lines = ["| From | Class | Methods that fastem runs |", "| --- | --- | --- |"]
-        for original, ours in _patch._classes():
-            home = next(m for m, name, _ in _patch.TABLE if name == original.__name__)
-            methods = ", ".join(f"`{name}`" for name in _patch._Row(original, ours).exchanged)
-            link = f"{{py:obj}}`{original.__name__} <fastem.{ours.__name__}>`"
-            lines.append(f"| `{home}` | {link} | {methods} |")
+        for entry in _patch.TABLE:
+            methods = ", ".join(f"`{name}`" for name in _patch.row_of(entry).exchanged)
+            link = f"{{py:obj}}`{entry.name} <fastem.{entry.ours}>`"
+            lines.append(f"| `{entry.module}` | {link} | {methods} |")
         return self.parse_text_to_nodes("\n".join(lines))
 
 

@@ -29,11 +29,14 @@ def one_line(error):
 
 
 def split_program(argv):
-    """Split ``run [-m] PROGRAM ARG...`` before the arguments, which belong to the program.
+    """Split ``run [--no-children] [-m] PROGRAM ARG...`` before the program's own arguments.
 
     Any other command line is returned whole, with an empty list.
     """
     end = len(argv)
     if argv[:1] == ["run"]:
-        end = 3 if argv[1:2] == ["-m"] else 2
+        end = 1
+        while argv[end : end + 1] == ["--no-children"]:
+            end += 1
+        end += 2 if argv[end : end + 1] == ["-m"] else 1
     return argv[:end], argv[end:]

@@ -20,12 +20,17 @@ def add_parser(subparsers):
     parser = subparsers.add_parser(
         "run",
         help="run a program that uses scikit-learn, with its mixtures, k-means and LDA by fastem",
-        usage="python -m fastem run [-h] (SCRIPT | -m MODULE) [ARG ...]",
+        usage="python -m fastem run [-h] [--no-children] (SCRIPT | -m MODULE) [ARG ...]",
         description="Run a program as `python SCRIPT ARG ...` or `python -m MODULE ARG ...` does, "
         "after fastem.patch(): scikit-learn's GaussianMixture, KMeans and "
         "LatentDirichletAllocation run on fastem. What fastem cannot do the same stays "
         "scikit-learn's, and a line on stderr says so. FASTEM_VERBOSE=1 in the environment shows "
-        "what was replaced.",
+        "what was replaced. Python processes that the program starts are patched, too.",
+    )
+    parser.add_argument(
+        "--no-children",
+        action="store_true",
+        help="leave Python processes that the program starts as they are",
     )
     parser.add_argument("script", nargs="?", metavar="SCRIPT", help="a file, or a folder or zip")
     parser.add_argument("-m", dest="module", metavar="MODULE", help="a module instead of a file")
@@ -39,10 +44,13 @@ def main(args):
         raise CommandError("run needs a script or -m MODULE (try 'python -m fastem run --help')")
     if args.script is not None and not os.path.exists(args.script):
         raise CommandError(f"cannot run {args.script}: there is no such file")
+    from fastem._children import include_children
     from fastem._patch import patch
 
     program = ModuleType("__main__")
     patch()
+    if not args.no_children:
+        include_children()
     sys.modules["__main__"] = program
     try:
         load = _load_script if args.module is None else _load_module

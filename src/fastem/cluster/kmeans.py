@@ -231,7 +231,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         """Fit centered data; return the fitted attributes of the best start."""
         n_threads = useful_threads(effective_n_jobs(self.n_jobs), X.shape, self.n_clusters)
         block = Block(X, sample_weight, n_threads)
-        model = KMeansEM(self.tol * _mean_variance(X, block), X.dtype, n_threads)
+        self._tol = self.tol * _mean_variance(X, block)
+        model = KMeansEM(self._tol, X.dtype, n_threads)
         restarts = Restarts(self, block, model, mean)
         random_state = check_random_state(self.random_state)
 
