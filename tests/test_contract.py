@@ -258,6 +258,15 @@ def test_layout_of_x_does_not_matter(case, layout, tmp_path):
 
 
 @every_case
+@pytest.mark.parametrize("layout", ["unaligned", "swapped bytes"])
+def test_bytes_of_x_change_no_bit(case, layout, tmp_path):
+    """Data that C cannot read as they lie are fitted in their own precision, float32 as float32."""
+    X = case.data()
+    same = LAYOUTS[layout](X, tmp_path)
+    assert_same_fit(case.estimator(X).fit(same), case.estimator(X).fit(X))
+
+
+@every_case
 def test_clone_fits_the_same(case):
     """A clone of a fitted estimator is unfitted, and fits to the same bits."""
     X = case.data()

@@ -13,6 +13,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import _check_sample_weight
 
 from fastem import em
+from fastem._engine.arrays import native
 from fastem._engine.threads import single_threaded_blas
 from fastem._version import __version__
 
@@ -50,7 +51,7 @@ def check_sample_weight(sample_weight, X):
         total = sample_weight.sum()
     if not 1e-200 < total < 1e200:  # times data and squares it must stay a normal number
         raise ValueError(f"sample_weight must sum to between 1e-200 and 1e200, got {total:.6g}")
-    return None if np.all(sample_weight == 1) else sample_weight
+    return None if np.all(sample_weight == 1) else native(sample_weight)
 
 
 def check_fitted_array(estimator, name, shape, *, nonnegative=False, at_most=np.inf):
@@ -111,25 +112,22 @@ def unchanged_on_error(estimator):
 
     An interrupt that carries a result (see :func:`fastem.em.fit`) leaves that result instead.
     """
-    before = _fitted(estimator)
+    before = _attributes_of(estimator)
     try:
         yield
     except BaseException as error:
         if getattr(error, "keep_fitted", False):
             raise
-        for name in _fitted(estimator):
+        for name in _attributes_of(estimator):
             delattr(estimator, name)
         for name, value in before.items():
             setattr(estimator, name, value)
         raise
 
 
-def _fitted(estimator) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in vars(estimator).items()
-        if name.endswith("_") and not name.startswith("_")
-    }
+def _attributes_of(estimator) -> dict[str, Any]:
+    """Return what a fit may set, private attributes included."""
+    return {name: value for name, value in vars(estimator).items() if name not in _RUNNING}
 
 
 def _ending(estimator):

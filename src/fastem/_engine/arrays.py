@@ -1,16 +1,38 @@
-"""Arrays that begin where a line of the cache does, as NumPy's need not.
+"""Arrays as kernels read them: what users pass, made so, and places for results.
 
-A row of whole vectors then has no vector in two lines, which would have to be read one after the
-other: topics are up to a third faster for it.
+Places begin where a line of the cache does, as NumPy's need not. A row of whole vectors then has no
+vector in two lines, which would have to be read one after the other: topics are up to a third
+faster for it.
 """
 
 import math
 
 import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.validation import validate_data
 
-__all__ = ["copy", "empty", "zeros"]
+__all__ = ["copy", "empty", "native", "validate", "zeros"]
 
 _LINE = 64  # bytes
+
+
+def native(X):
+    """Return an array, aligned and in the machine's byte order; anything else as it is."""
+    if not isinstance(X, np.ndarray) or X.dtype.hasobject:
+        return X
+    if X.flags.aligned and X.dtype.isnative:
+        return X
+    return X.astype(X.dtype.newbyteorder("="))
+
+
+def validate(estimator, X, **settings):
+    """Return X as :func:`sklearn.utils.validation.validate_data` does, but native.
+
+    scikit-learn makes float64 of float32 in another byte order, and leaves unaligned data as they
+    are, which C must not read.
+    """
+    X = validate_data(estimator, native(X), **settings)
+    return X if sp.issparse(X) else native(X)
 
 
 def empty(shape, dtype):

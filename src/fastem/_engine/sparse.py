@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.validation import validate_data
+
+from fastem._engine.arrays import validate
 
 __all__ = ["canonical_csr", "refuse_corpus", "validate_sparse"]
 
@@ -24,7 +25,7 @@ def validate_sparse(estimator, X, **settings):
     refuse_corpus(X)
     given = X
     with np.errstate(invalid="ignore"):  # scikit-learn's sum of huge values of both signs
-        X = validate_data(estimator, canonical_csr(X), accept_sparse="csr", **settings)
+        X = validate(estimator, canonical_csr(X), accept_sparse="csr", **settings)
     # A DataFrame of sparse columns only becomes sparse within.
     return X if sp.issparse(given) else canonical_csr(X)
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fastem._base import check_fitted_array
+from fastem._engine.arrays import validate
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs
 from fastem.components import discrete
@@ -140,7 +141,7 @@ class DiscreteMixture(Mixture):
     # ---- fitting ---------------------------------------------------------------------------
 
     def _read(self, X, *, reset=True, dtype=(np.float64, np.float32)):
-        read = validate_sparse if self._sparse else validate_data
+        read = validate_sparse if self._sparse else validate
         finite = "allow-nan" if self._allow_nan else True
         return read(self, X, reset=reset, dtype=list(dtype), ensure_all_finite=finite)
 

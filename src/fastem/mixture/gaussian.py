@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem.components import gaussian
 from fastem.components.gaussian import GaussianEM, GaussianParams
@@ -176,7 +177,7 @@ class GaussianMixture(Mixture):
     # ---- fitting ---------------------------------------------------------------------------
 
     def _read(self, X):
-        return validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        return validate(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
 
     def _problem(self, X, sample_weight):
         given = self._check_start(X.shape[1])
@@ -277,7 +278,7 @@ class GaussianMixture(Mixture):
         check_is_fitted(self)
         # As NumPy promotes: float32 only where both the model and X are.
         wide = np.asarray(self.means_).dtype == np.float64
-        return validate_data(
+        return validate(
             self, X, reset=False, dtype=np.float64 if wide else [np.float64, np.float32]
         )
 

@@ -12,9 +12,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
+from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem.components.gaussian_data import Block
 from fastem.topics.dirichlet import check_doc_topic_prior
@@ -327,7 +328,7 @@ class GaussianLDA(TopicModel, EMEstimator):
     def _data(self, X, lengths, *, reset):
         """Return X, the lengths (None for counts), and the words' vectors (None without)."""
         if self.vectors is None:
-            X = validate_data(
+            X = validate(
                 self, X, reset=reset, dtype=[np.float64, np.float32], accept_large_sparse=False
             )
             return X, _check_lengths(lengths, len(X)), None
