@@ -358,15 +358,16 @@ def test_a_failed_fit_puts_everything_back():
     """X that is centered in place, and the attributes of the last fit."""
     X = data(n=50)
     model = KMeans(3, random_state=0, copy_x=False).fit(X)
-    before, centers = X.copy(), model.cluster_centers_
+    before, centers, attributes = X.copy(), model.cluster_centers_, dict(vars(model))
 
     def fail(X, n_clusters, random_state):
         raise RuntimeError("no start")
 
     with pytest.raises(RuntimeError, match="no start"):
-        model.set_params(init=fail).fit(X)
+        model.set_params(init=fail, n_init=2).fit(X)
     assert_allclose(X, before, rtol=1e-12)
     assert model.cluster_centers_ is centers
+    assert vars(model) == attributes | {"init": fail, "n_init": 2}
 
 
 def test_an_interrupted_fit_is_at_its_last_whole_iteration():
