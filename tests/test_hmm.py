@@ -139,8 +139,6 @@ def lose(X, rng, share):
 def test_what_is_read_equals_every_path(case, n_steps, share):
     """Score, posteriors and the best path are those over all K^T paths; NaN is marginalised."""
     model, log_b, draw = case
-    if share and isinstance(model, fastem.GaussianHMM | fastem.GMMHMM):
-        pytest.skip("Gaussians do not know NaN yet")
     rng = np.random.default_rng(n_steps)
     for _ in range(5):
         X = lose(draw(rng, n_steps), rng, share) if share else draw(rng, n_steps)

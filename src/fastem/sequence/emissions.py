@@ -67,6 +67,27 @@ class GaussianPrior(NamedTuple):
         return float(-0.5 * np.sum(self.count * log_det + distance))
 
 
+class Rows(NamedTuple):
+    """Samples beneath a chain."""
+
+    X: np.ndarray  # (T, D) float64
+    scaling: Any  # coordinates in which they are of order 1
+    missing: bool  # whether some values are NaN
+
+    @classmethod
+    def of(cls, X):
+        """Return the block of validated samples."""
+        missing = bool(np.isnan(X.sum()) and np.isnan(X).any())
+        if not missing:
+            return cls(X, gaussian.Block.of(X, None).scaling, False)
+        whole = X[~np.isnan(X).any(axis=1)]
+        if len(whole) < 2:  # the scaling needs but the order of size: expectations are in its place
+            there = ~np.isnan(X)
+            mean = np.where(there, X, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+            whole = np.where(there, X, mean)
+        return cls(X, gaussian.Block.of(whole, None).scaling, True)
+
+
 def gaussian_params(means, covariances, kind):
     """Return the parameters of K Gaussians as a family takes them; covariances as `kind` says.
 
@@ -170,8 +191,8 @@ class GaussianEmissions(_Family):
 
     @staticmethod
     def block(X):
-        """Return the block of validated samples, in float64 whatever they come in."""
-        return gaussian.Block.of(np.asarray(X, dtype=np.float64), None)
+        """Return the block of validated samples, in float64 whatever they come in; NaN: missing."""
+        return Rows.of(np.require(X, dtype=np.float64, requirements="A"))
 
     @staticmethod
     def n_rows(block):
@@ -279,11 +300,13 @@ def _emission(params, kind, block, n_mix, center):
         chol = np.broadcast_to(chol[:, None], (k, d))
     inner = _inner(kind)
     params = params._replace(precisions_cholesky=chol)
-    density = block.scaling.job(block.X, params, inner)
-    if center is None:
-        return kernel.Emission(density, density, n_mix)
-    moments = block.scaling.job(block.X, params._replace(means=center), inner)
-    return kernel.Emission(density, moments, n_mix)
+    density = moments = block.scaling.job(block.X, params, inner)
+    if center is not None:
+        moments = block.scaling.job(block.X, params._replace(means=center), inner)
+    if not block.missing:
+        return kernel.Emission(density, moments, n_mix)
+    covariances = gaussian.covariances_of(params._replace(covariances=None), inner)
+    return kernel.Emission(density, moments, n_mix, covariances, params.weights)
 
 
 def _inner(kind):

@@ -1,13 +1,19 @@
 /* Gaussians, or mixtures of them, beneath a structure that makes the responsibilities: see
  * shared/emission.h. In double only. A template: see vec.h. */
 
-/* The scratch, and after it the log-densities of states that are mixtures, (n_states, cap). */
-static REAL *FN(lay_emission)(const gaussian_emission *e, void *memory, FN(scratch) *s, int *dense)
+#include "gaussian/missing.h"
+
+/* The scratch, and after it the log-densities of states that are mixtures, (n_states, cap), and what
+ * missing values need. */
+static REAL *FN(lay_emission)(const gaussian_emission *e, void *memory, FN(scratch) *s, int *dense,
+                              void **partial)
 {
+    ptrdiff_t states = e->n_mix > 1 ? e->density->n_components / e->n_mix : 0;
     ptrdiff_t bytes = FN(lay_scratch)(e->density, memory, s);
     s->sorted = 0;
     s->dense = dense;
     *dense = 0;
+    *partial = (char *)memory + FN(up)(bytes, 64) + states * s->cap * (ptrdiff_t)sizeof(REAL);
     return (REAL *)((char *)memory + FN(up)(bytes, 64));
 }
 
@@ -16,7 +22,8 @@ static ptrdiff_t FN(emission_bytes)(const gaussian_emission *e)
     FN(scratch) s;
     ptrdiff_t bytes = FN(up)(FN(lay_scratch)(e->density, NULL, &s), 64);
     ptrdiff_t states = e->n_mix > 1 ? e->density->n_components / e->n_mix : 0;
-    return bytes + states * s.cap * (ptrdiff_t)sizeof(REAL);
+    bytes += states * s.cap * (ptrdiff_t)sizeof(REAL);
+    return bytes + (e->covariances ? FN(lay_partial)(e->density->n_features, NULL, NULL) : 0);
 }
 
 static ptrdiff_t FN(emission_column)(const gaussian_emission *e)
@@ -63,9 +70,14 @@ static const REAL *FN(emission_log_prob)(const void *emission, ptrdiff_t begin, 
     ptrdiff_t padded = FN(up)(n, 64);
     FN(scratch) s;
     int dense;
-    REAL *states = FN(lay_emission)(e, memory, &s, &dense);
+    void *partial;
+    REAL *states = FN(lay_emission)(e, memory, &s, &dense, &partial);
     FN(pack)(job, job->tables, begin, NULL, n, padded, job->n_features, &s);
+    if (e->covariances)
+        FN(set_apart)(e, n, &s);
     FN(log_prob)(job, job->tables, &s, begin, n, padded);
+    if (e->covariances)
+        FN(marginal_log_prob)(e, begin, n, partial, &s);
     if (e->n_mix == 1)
         return s.lp;
     FN(join_mixtures)(e, &s, padded, states);
@@ -80,17 +92,21 @@ static void FN(emission_add)(const void *emission, ptrdiff_t begin, ptrdiff_t n,
     ptrdiff_t padded = FN(up)(n, 64), d = job->n_features;
     const FN(tables) *t = job->tables;
     FN(scratch) s;
+    ptrdiff_t size = FN(sums_size)(job);
     int dense;
-    (void)begin;
-    FN(lay_emission)(e, memory, &s, &dense);
-    if (e->n_mix == 1)
+    void *partial;
+    FN(lay_emission)(e, memory, &s, &dense, &partial);
+    if (e->n_mix == 1 && !e->covariances)
         s.r = (REAL *)r; /* read only */
     else
         for (ptrdiff_t k = 0; k < job->n_components; k++)
             for (ptrdiff_t row = 0; row < padded; row += VL) {
                 REAL *own = s.r + k * s.cap + row;
-                FN(store)(own, FN(load)(own) * FN(load)(r + k / e->n_mix * s.cap + row));
+                vec share = e->n_mix > 1 ? FN(load)(own) : FN(fill)(1);
+                FN(store)(own, share * FN(load)(r + k / e->n_mix * s.cap + row));
             }
+    if (e->covariances)
+        FN(add_expected)(e, begin, n, partial, &s, sums + size);
     if (FN(is_small)(job))
         FN(small_sums)(d, s.x, s.cap, padded, job->n_components, t->means, s.r, sums);
     else if (job->kind == GAUSSIAN_FULL)

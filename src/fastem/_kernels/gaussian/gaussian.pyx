@@ -68,6 +68,8 @@ cdef extern from "gaussian/job.h":
         const gaussian_job *density
         const gaussian_job *moments
         Py_ssize_t n_mix
+        const double *covariances
+        const double *log_weight
 
     ctypedef struct gaussian_ops:
         const char *name
@@ -107,7 +109,7 @@ cdef class Job:
 
     cdef gaussian_job c
     cdef const gaussian_ops *ops
-    cdef object scale
+    cdef object scale, chol
     cdef list held
 
     def __cinit__(
@@ -122,7 +124,7 @@ cdef class Job:
     ):
         """Hold a job; arrays must have been validated."""
         memset(&self.c, 0, sizeof(gaussian_job))
-        self.held, self.scale = [X], scale
+        self.held, self.scale, self.chol = [X], scale, precisions_chol
         self.ops = fastem_gaussian_ops(runtime.level(), X.dtype == np.float64)
         self.c.x = <const char *> <uintptr_t> X.__array_interface__["data"][0]
         self.c.x_row, self.c.x_column = X.strides
@@ -156,22 +158,34 @@ cdef class Emission:
     cdef readonly object capsule
     cdef Job density, moments
     cdef list held
+    cdef Py_ssize_t further             # sums of a component for rows with missing values
 
     def __cinit__(
         self,
         Job density,            # float64, full or diag
         Job moments,            # the same, but for the means that moments are taken about
         Py_ssize_t n_mix,       # so many components in turn are a state
+        covariances=None,       # (K, D, D) or (K, D) of the data where some rows have NaN
+        weights=None,           # (K,), then too
     ):
         self.density, self.moments = density, moments
         self.held = [_Buffers(job, 1) for job in {density, moments}]
         self.own.density, self.own.moments, self.own.n_mix = &density.c, &moments.c, n_mix
+        if covariances is not None:
+            unit = density.scale if covariances.ndim == 3 else density.scale**2
+            scaled = covariances * unit * (unit[:, None] if covariances.ndim == 3 else 1)
+            self.own.covariances = density.doubles(scaled)
+            with np.errstate(divide="ignore"):
+                self.own.log_weight = density.doubles(np.log(weights))
+            d = density.c.n_features
+            self.further = 1 + d + (d * d if covariances.ndim == 3 else d)
         self.c.job = &self.own
         self.c.n_states, self.c.n_rows = density.c.n_components // n_mix, density.c.n_samples
         self.c.column = density.ops.emission_column(&self.own)
         self.c.most_rows = density.ops.chunk_rows(&density.c)
         self.c.scratch_bytes = density.ops.emission_bytes(&self.own)
         self.c.sums_size = density.ops.sums_size(&density.c)
+        self.c.sums_size += self.further * density.c.n_components
         self.c.log_prob, self.c.add = density.ops.emission_log_prob, density.ops.emission_add
         self.capsule = PyCapsule_New(&self.c, FASTEM_EMISSION, NULL)
 
@@ -198,7 +212,20 @@ cdef class Emission:
                 _unpack_full(&sums[k * size], d, NULL, &full[k, 0, 0])
         else:
             second = table[:, 1 + d4 : 1 + d4 + d].copy()
-        return table[:, 0].copy(), table[:, 1 : 1 + d].copy(), second
+        weight, first = table[:, 0].copy(), table[:, 1 : 1 + d].copy()
+        if self.further:
+            begin = self.density.ops.sums_size(&self.density.c)
+            table = np.asarray(sums)[begin : begin + n * self.further].reshape(n, -1)
+            weight += table[:, 0]
+            if self.density.c.kind == 0:
+                lower = np.tril(table[:, 1 + d :].reshape(n, d, d))
+                first += table[:, 1 : 1 + d]
+                second += lower + np.tril(lower, -1).swapaxes(1, 2)
+            else:
+                unit = self.density.chol / self.density.scale
+                first += table[:, 1 : 1 + d] * unit
+                second += table[:, 1 + d :] * unit**2
+        return weight, first, second
 
 
 def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):

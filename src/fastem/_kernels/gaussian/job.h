@@ -40,6 +40,9 @@ typedef struct {
 typedef struct {
     const gaussian_job *density, *moments; /* the second one's means are what moments are about */
     ptrdiff_t n_mix;
+    /* Where rows have missing values, else NULL: see missing.h. */
+    const double *covariances; /* full (K, D, D), diag (K, D), in the coordinates of the means */
+    const double *log_weight;  /* (K,) */
 } gaussian_emission;
 
 /* The leaf functions for one dtype and one instruction set. */
