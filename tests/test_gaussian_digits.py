@@ -1,11 +1,14 @@
 """Gaussian components keep their digits: far starts, far rows, float32, fill values, overflow."""
 
+import copy
+import tracemalloc
+
 import numpy as np
 import pytest
 from case_mixtures import KINDS, gaussian_oracle
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastem import GaussianLDA, GaussianMixture
+from fastem import GaussianLDA, GaussianMixture, PoissonMixture
 from fastem.components import gaussian
 from fastem.components.gaussian_data import Block
 
@@ -277,3 +280,118 @@ def test_weights_too_large_for_the_sums_are_refused():
         GaussianMixture(2, random_state=0, init_params="random").fit(
             X, sample_weight=np.full(len(X), 1e200)
         )
+
+
+# ---- fitted attributes, and documents without words ----------------------------------------------
+
+
+@every_kind
+def test_altered_attributes_of_a_mixture_are_named(kind):
+    """NaN, infinity, other shapes and impossible values: every method names the attribute."""
+    X = groups(3)
+    model = GaussianMixture(2, covariance_type=kind, random_state=0).fit(X)
+    chol = model.precisions_cholesky_
+    altered = [
+        ("means_", np.full((2, 3), np.nan)),
+        ("means_", np.full((0, 3), 1.0)),
+        ("means_", np.zeros(3)),
+        ("means_", np.zeros((2, 4))),
+        ("weights_", np.array([np.nan, 1])),
+        ("weights_", np.array([1.5, -0.5])),
+        ("weights_", np.zeros(2)),
+        ("weights_", np.ones(3) / 3),
+        ("covariances_", model.covariances_[..., None]),
+        ("covariances_", model.covariances_ * np.inf),
+        ("covariances_", -model.covariances_),
+        ("precisions_cholesky_", chol * np.nan),
+        ("precisions_cholesky_", chol[:1]),
+        ("precisions_cholesky_", chol * 0),
+    ]
+    for name, value in altered:
+        broken = copy.deepcopy(model)
+        setattr(broken, name, value)
+        for method in ("predict", "predict_proba", "score_samples", "score", "bic"):
+            with pytest.raises(ValueError, match=f"{name}.*: fit again, or set the attribute"):
+                getattr(broken, method)(X)
+        with pytest.raises(ValueError, match=f"{name}.*: fit again, or set the attribute"):
+            broken.sample(3)
+    huge = copy.deepcopy(model)
+    huge.means_ = model.means_ + np.array([[0], [1e300]])  # finite, and without a density here
+    assert_array_equal(huge.predict(X), 0)
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_altered_attributes_of_topics_are_named(stacked):
+    """GaussianLDA: the same, in transform and score."""
+    X, counts = groups(3)[:20], np.ones((2, 20))
+    if stacked:
+        data, lda = X, GaussianLDA(2, random_state=0).fit(X)
+    else:
+        data, lda = counts, GaussianLDA(2, vectors=X, random_state=0).fit(counts)
+    altered = [
+        ("means_", lda.means_ * np.nan),
+        ("means_", lda.means_[:0]),
+        ("covariances_", -lda.covariances_),
+        ("covariances_", lda.covariances_[:, :2]),
+        ("doc_topic_prior_", lda.doc_topic_prior_ * 0),
+        ("doc_topic_prior_", lda.doc_topic_prior_[:1]),
+    ]
+    for name, value in altered:
+        broken = copy.deepcopy(lda)
+        setattr(broken, name, value)
+        for method in ("transform", "score"):
+            with pytest.raises(ValueError, match=f"{name}.*: fit again, or set the attribute"):
+                getattr(broken, method)(data)
+
+
+def test_vectors_that_cannot_be_squared_are_refused():
+    """GaussianLDA: vectors of words, and stacked ones, in fit and afterwards."""
+    X, counts = groups(3)[:20], np.ones((2, 20))
+    bad = X.copy()
+    bad[5, 2] = -1e300
+    with pytest.raises(ValueError, match=r"vectors has values up to 1e\+300 in feature 2"):
+        GaussianLDA(2, vectors=bad).fit(counts)
+    with pytest.raises(ValueError, match=r"X has values up to 1e\+300 in feature 2"):
+        GaussianLDA(2).fit(bad)
+    with pytest.raises(ValueError, match=r"X has values up to 1e\+300 in feature 2"):
+        GaussianLDA(2, random_state=0).fit(X).transform(bad)
+
+
+def test_the_bound_of_no_words_is_not_defined():
+    """GaussianLDA.score of documents without words: as the other topic models say it."""
+    X = groups(3)[:20]
+    lda = GaussianLDA(2, vectors=X, random_state=0).fit(np.ones((2, 20)))
+    with pytest.raises(ValueError, match="no count above 0: the ELBO per vector of no words"):
+        lda.score(np.zeros((3, 20)))
+    assert_allclose(lda.transform(np.zeros((3, 20))), 0.5)
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+@both_dtypes
+def test_a_look_at_wide_data_takes_no_memory(dtype):
+    """The coordinates and checks of a block hold some MiB, however wide X is."""
+    X = np.random.default_rng(0).random((2000, 4096), dtype=np.float32).astype(dtype)
+    tracemalloc.start()
+    try:
+        block = Block.of(X, None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 << 20
+    exponent = np.frexp(X.std(axis=0, dtype=float))[1]
+    assert_array_equal(block.scaling.scale, np.ldexp(1.0, -exponent))
+    assert not block.scaling.shift.any()
+
+
+# ---- no floor elsewhere --------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("every_instruction_set")
+def test_probabilities_below_any_floor_of_discrete_mixtures():
+    """Counts that give log-probabilities below -1e300: the likelier component has the sample."""
+    mixture = PoissonMixture(2).fit([[1.0], [1.0], [9.0], [9.0]])
+    mixture.weights_, mixture.rates_ = np.full(2, 0.5), np.array([[1e-150], [1e-140]])
+    proba = mixture.predict_proba([[1e300]])
+    assert_allclose(proba, [[0, 1]])

@@ -29,7 +29,6 @@ __all__ = [
     "Block",
     "GaussianEM",
     "GaussianParams",
-    "check_params",
     "covariances_of",
     "fits",
     "precisions_cholesky_of",
@@ -96,49 +95,6 @@ def shape_of(kind, n_components, n_features):
     """Return the shape of the covariances, and of all that is shaped like them."""
     k, d = n_components, n_features
     return {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
-
-
-def check_params(params, kind):
-    """Raise ValueError unless fitted attributes fit each other and have possible values.
-
-    Kernels do not look. The attribute is named, for it may have been set by hand or come from a
-    file that was altered.
-    """
-    means, chol = params.means, params.precisions_cholesky
-    if means.ndim != 2 or 0 in means.shape:
-        raise ValueError(
-            f"means_ must have shape (n_components, n_features), got {means.shape}: fit again, or "
-            "set the attribute"
-        )
-    k, d = means.shape
-    shape = shape_of(kind, k, d)
-    expected = {"weights_": (params.weights, (k,)), "means_": (means, (k, d))}
-    expected["precisions_cholesky_"] = chol, shape
-    if params.covariances is not None:
-        expected["covariances_"] = params.covariances, shape
-    for name, (value, wanted) in expected.items():
-        if value.shape != wanted:
-            raise ValueError(
-                f"{name} is {value.shape}, but means_ of shape {(k, d)} and covariance_type="
-                f"{kind!r} need {wanted}: fit again, or set the attribute"
-            )
-        if not (np.isfinite(value.sum()) or np.isfinite(value).all()):
-            raise ValueError(
-                f"{name} must be finite, got NaN or infinity: fit again, or set the attribute"
-            )
-    if params.weights.min() < 0 or not params.weights.any():
-        raise ValueError(
-            f"weights_ must be >= 0 and not all 0, got {params.weights}: fit again, or set the "
-            "attribute"
-        )
-    for name in ("precisions_cholesky_", "covariances_"):
-        value = expected[name][0] if name in expected else chol
-        diagonal = value.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else value
-        if not diagonal.min() > 0:
-            raise ValueError(
-                f"{name} must be positive on the diagonal, got {diagonal.min():.3g}: fit again, or "
-                "set the attribute"
-            )
 
 
 class GaussianEM:

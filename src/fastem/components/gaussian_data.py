@@ -67,8 +67,9 @@ class Scaling(NamedTuple):
             covariances = covariances.diagonal(axis1=-2, axis2=-1)
         elif kind == "spherical":
             covariances = covariances[:, None]
-        mean = (weights * params.means).sum(axis=0)
-        variance = (weights * (covariances + (params.means - mean) ** 2)).sum(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):  # means may be anything finite
+            mean = (weights * params.means).sum(axis=0)
+            variance = (weights * (covariances + (params.means - mean) ** 2)).sum(axis=0)
         return cls._of(mean, np.sqrt(variance), dtype)
 
     @classmethod
@@ -87,7 +88,10 @@ class Scaling(NamedTuple):
         """Return the kernel's job for these parameters, with or without their log-norms."""
         chol, d = params.precisions_cholesky, X.shape[1]
         if d != params.means.shape[1]:  # the kernel would read what is not there
-            raise ValueError(f"n_features of X is {d}, but means_ has {params.means.shape[1]}")
+            raise ValueError(
+                f"n_features of X is {d}, but means_ has {params.means.shape[1]}: fit again, "
+                "or set the attribute"
+            )
         if kind == "spherical":
             chol = np.repeat(chol[:, None], d, axis=1)
         diagonal = chol.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else chol

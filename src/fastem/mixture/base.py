@@ -298,6 +298,7 @@ class Mixture(DensityMixin, EMEstimator):
     def _sample(self, n_samples, **settings):
         check_is_fitted(self)
         check_count("n_samples", n_samples)
+        self._params()  # says so if an attribute was altered
         if n_samples < 1:
             raise ValueError(
                 f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "

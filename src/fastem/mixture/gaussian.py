@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from fastem._base import check_fitted_array
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem.components import gaussian
@@ -243,13 +244,25 @@ class GaussianMixture(Mixture):
         }
 
     def _params(self):
-        """Return the fitted parameters in the driver's form."""
-        covariances = getattr(self, "covariances_", None)  # not there if set by hand
-        params = GaussianParams.of(
-            self.weights_, self.means_, covariances, self.precisions_cholesky_
-        )
-        gaussian.check_params(params, self.covariance_type)
-        return params
+        """Return the fitted parameters in the driver's form, checked."""
+        kind = self.covariance_type
+        n_features = getattr(self, "n_features_in_", None)  # None: attributes were set by hand
+        k, d = check_fitted_array(self, "means_", (None, n_features)).shape
+        if not check_fitted_array(self, "weights_", (k,), nonnegative=True).any():
+            raise ValueError("weights_ must not all be 0: fit again, or set the attribute")
+        parts = ["precisions_cholesky_"]
+        if hasattr(self, "covariances_"):  # not there if the others were set by hand
+            parts.append("covariances_")
+        for name in parts:
+            value = check_fitted_array(self, name, gaussian.shape_of(kind, k, d))
+            own = value.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else value
+            if not own.min() > 0:
+                raise ValueError(
+                    f"{name} must be positive on the diagonal, got {own.min():.6g}: fit again, or "
+                    "set the attribute"
+                )
+        covariances = getattr(self, "covariances_", None)
+        return GaussianParams.of(self.weights_, self.means_, covariances, self.precisions_cholesky_)
 
     def _check_start(self, n_features):
         """Return the given start (weights, means, precisions), validated; None where not given."""
@@ -287,7 +300,6 @@ class GaussianMixture(Mixture):
         return gaussian.rows(X, self._params(), self.covariance_type, output, self._n_threads(X))
 
     def _draw(self, counts, random_state, **settings):
-        self._params()  # checks them
         d, kind = self.means_.shape[1], self.covariance_type
         parts = []
         for k, count in enumerate(counts):

@@ -14,12 +14,17 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
+from fastem._base import (
+    EMEstimator,
+    check_fitted_array,
+    check_sample_weight,
+    unchanged_on_error,
+)
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem.components.gaussian_data import Block
 from fastem.topics.dirichlet import check_doc_topic_prior
-from fastem.topics.documents import TopicModel
+from fastem.topics.documents import TopicModel, check_attribute, check_tokens
 from fastem.topics.gaussian_lda_em import GaussianLDAEM, GaussianTopics, VectorDocuments
 
 __all__ = ["GaussianLDA"]
@@ -353,7 +358,7 @@ class GaussianLDA(TopicModel, EMEstimator):
                 f"vectors must have a row for each of the {X.shape[1]} columns of X, got "
                 f"{len(vectors)} rows"
             )
-        return X, None, Block.of(vectors, None)
+        return X, None, Block.of(vectors, None, "vectors")
 
     # ---- documents -------------------------------------------------------------------------
 
@@ -391,14 +396,24 @@ class GaussianLDA(TopicModel, EMEstimator):
         -------
         bound : float
             Higher is better.
+
+        Raises
+        ------
+        ValueError
+            If no document has a vector.
         """
         model, topics, blocks = self._read(X, lengths)
         statistics = [model.e_step(topics, block) for block in blocks]
-        return float(sum(s.bound for s in statistics) / sum(s.weight for s in statistics))
+        total = sum(s.weight for s in statistics)
+        check_tokens(total, "X", "ELBO per vector")
+        return float(sum(s.bound for s in statistics) / total)
 
     def _read(self, X, lengths):
         """Return the fitted model, its topics and blocks of new documents."""
         check_is_fitted(self)
+        k, d = check_fitted_array(self, "means_", (None, None)).shape
+        check_attribute(self, "covariances_", (k, d), "n_components, n_dimensions", positive=True)
+        check_attribute(self, "doc_topic_prior_", (k,), "n_components", positive=True)
         X, lengths, vectors = self._data(X, lengths, reset=False)
         topics = GaussianTopics.of(self.means_, self.covariances_, self.doc_topic_prior_)
         return self._model(topics.doc_topic_prior, X, vectors), topics, self._blocks(X, lengths)
