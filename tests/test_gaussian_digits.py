@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from case_mixtures import KINDS, gaussian_oracle
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import mixture as sklearn_mixture
 
 from fastem import GaussianLDA, GaussianMixture, PoissonMixture
 from fastem.components import gaussian
@@ -395,3 +396,52 @@ def test_probabilities_below_any_floor_of_discrete_mixtures():
     mixture.weights_, mixture.rates_ = np.full(2, 0.5), np.array([[1e-150], [1e-140]])
     proba = mixture.predict_proba([[1e300]])
     assert_allclose(proba, [[0, 1]])
+
+
+# ---- what scikit-learn does --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["tied", "diag", "spherical"])
+@pytest.mark.parametrize("init_params", ["random_from_data", "k-means++"])
+def test_components_may_begin_as_single_samples(kind, init_params):
+    """Without reg_covar: their variance is what scikit-learn's guard leaves, and EM goes on."""
+    X = groups(3)
+    parameters = {"reg_covar": 0, "init_params": init_params, "covariance_type": kind}
+    start = GaussianMixture(2, max_iter=0, random_state=0, **parameters).fit(X)
+    theirs = sklearn_mixture.GaussianMixture(2, random_state=0, **parameters)
+    theirs._initialize_parameters(X, np.random.RandomState(0))
+    if kind == "tied":  # of all samples
+        assert_allclose(start.covariances_, theirs.covariances_, rtol=1e-9)
+    else:  # scikit-learn's has been rounded
+        assert_allclose(start.covariances_, theirs.covariances_, rtol=0.7)
+    assert start.covariances_.min() > 0 or kind == "tied"
+    fitted = GaussianMixture(2, random_state=0, **parameters).fit(X)
+    theirs.fit(X)
+    assert_allclose(np.sort(fitted.means_[:, 0]), np.sort(theirs.means_[:, 0]), atol=0.1)
+
+
+@pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
+def test_equal_samples_without_a_variance(kind):
+    """At 0 the guard leaves nothing: refused, as in scikit-learn; elsewhere diag is accepted."""
+    X = np.zeros((20, 2))
+    with pytest.raises(ValueError, match="ill-defined"):
+        sklearn_mixture.GaussianMixture(covariance_type=kind, reg_covar=0).fit(X)
+    with pytest.raises(ValueError, match="ill-defined"):
+        GaussianMixture(covariance_type=kind, reg_covar=0).fit(X)
+    if kind == "full":  # singular whatever the guard leaves
+        with pytest.raises(ValueError, match="ill-defined"):
+            GaussianMixture(covariance_type=kind, reg_covar=0).fit(X + 1)
+    else:
+        found = GaussianMixture(covariance_type=kind, reg_covar=0).fit(X + 1).covariances_
+        assert_allclose(found, 10 * np.finfo(float).eps / 20, rtol=1e-9)
+
+
+def test_samples_of_equal_covariances_are_equal():
+    """Of singular covariances, too: they are scikit-learn's, bit for bit, from its attributes."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 5)) @ rng.normal(size=(5, 12))
+    theirs = sklearn_mixture.GaussianMixture(6, random_state=0).fit(X)
+    ours = GaussianMixture(6, random_state=0)
+    for name in ("weights_", "means_", "covariances_", "precisions_cholesky_", "n_features_in_"):
+        setattr(ours, name, getattr(theirs, name))
+    assert_array_equal(ours.sample(200)[0], theirs.sample(200)[0])

@@ -155,8 +155,21 @@ class GaussianEM:
         variances = moments.scatter_about(means)
         variances /= weights[:, None] if self.kind == "diag" else weights * means.shape[1]
         variances += self.reg_covar
+        none = variances <= _SMALLEST
+        if none.any():
+            squares = self._guard_of_squares(moments, weights)[:, None] * moments.mean**2
+            squares = squares if self.kind == "diag" else squares.mean(axis=1)
+            variances = np.where(none, squares, variances)
         roots = precisions_cholesky_of(variances, self.kind)
         return GaussianParams(weights, means, variances, roots, self.dtype)
+
+    def _guard_of_squares(self, moments, weights):
+        """Return what scikit-learn's guard leaves of squared means in a variance; it sums about 0.
+
+        Of equal samples, such as the one that a component may begin with, and without reg_covar,
+        this is all the variance there is, and scikit-learn goes on with it.
+        """
+        return moments.weight * _NO_WEIGHT / weights**2
 
     def _precisions_cholesky(self, moments, weights, means):
         """Return U, upper triangular with U U^T = inverse(covariance); full and tied."""
@@ -167,9 +180,19 @@ class GaussianEM:
             sums = scatter, np.zeros((1, means.shape[1])), np.zeros(1), weights.sum(keepdims=True)
         # The covariances are never there all at once: a (K, D, D) array may be most of the memory.
         upper, failed = kernel.precisions_cholesky(*sums, self.reg_covar, self.n_threads)
+        if failed >= 0 and self.reg_covar == 0:
+            again = self._with_guard(sums, moments, weights)
+            upper, failed = kernel.precisions_cholesky(*again, 0.0, self.n_threads)
         if failed >= 0:
             raise ValueError(_singular(failed, np.triu(upper[failed]), self.kind))
         return upper if self.kind == "full" else upper[0]
+
+    def _with_guard(self, sums, moments, weights):
+        """Return the sums of covariances with what the guard leaves: see _guard_of_squares."""
+        if self.kind == "full":  # about means that the guard has moved
+            return sums[0], moments.mean * (_NO_WEIGHT / weights)[:, None], *sums[2:]
+        share = self._guard_of_squares(moments, weights) * weights
+        return sums[0] + (share[:, None] * moments.mean).T @ moments.mean, *sums[1:]
 
     def given_moments(self, responsibilities, block: Block) -> Moments:
         """Return the moments that given (n, K) responsibilities have, about their own means."""
