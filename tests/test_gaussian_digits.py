@@ -274,13 +274,23 @@ def test_what_float64_cannot_square_is_refused(kind):
     assert np.isfinite(fitted.score_samples([[1e153, -1e153]])).all()
 
 
-def test_weights_too_large_for_the_sums_are_refused():
-    """Squares of 1e100 with weights of 1e200 have no sum."""
-    X = groups(2) * 1e100
-    with pytest.raises(ValueError, match="sums that overflow"):
-        GaussianMixture(2, random_state=0, init_params="random").fit(
-            X, sample_weight=np.full(len(X), 1e200)
-        )
+@every_kind
+def test_the_unit_of_weights_does_not_matter(kind):
+    """Weights of 1e-150 or 1e180, of values up to 1e100 too: the same mixture to the last bit."""
+    X = groups(2)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    for size in (1.0, 1e100):
+        start = {"means_init": [[0.0, 0], [8 * size, 8 * size]], "weights_init": [0.5, 0.5]}
+        start["precisions_init"] = unit(kind, 2, 2) / size**2
+        fits = [
+            GaussianMixture(2, covariance_type=kind, max_iter=5, **start).fit(
+                X * size, sample_weight=np.ldexp(weight, exponent)
+            )
+            for exponent in (30, -500, 600)
+        ]
+        for other in fits[1:]:
+            assert other.lower_bound_ == fits[0].lower_bound_
+            assert_array_equal(other.covariances_, fits[0].covariances_)
 
 
 # ---- fitted attributes, and documents without words ----------------------------------------------

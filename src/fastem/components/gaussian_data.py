@@ -30,7 +30,6 @@ _SAMPLED = 4096  # rows, or up to twice as many, that tell how data are scaled
 #: A mean this many of its standard deviations from the origin of the coordinates loses so much in
 #: float32: then float64 takes its place.
 _FAR_FOR_FLOAT32 = 256
-_LARGE_WEIGHT = 1e100  # from which on sums may overflow
 _LARGEST_IN_FLOAT32 = 1e15  # mean, or precision, in the kernel's coordinates: squares are 1e30
 
 
@@ -130,11 +129,6 @@ class Block(NamedTuple):
         """Return the block of validated samples, whose squares must be finite."""
         X = np.require(X, requirements="A")
         check_squares(X, name)
-        if sample_weight is not None and sample_weight.max() > _LARGE_WEIGHT:
-            with np.errstate(over="ignore"):
-                squares = sample_weight.sum() * _largest(X) ** 2
-            if not np.isfinite(squares):
-                raise overflow(X, sample_weight, name)
         total = float(len(X)) if sample_weight is None else float(sample_weight.sum())
         return cls(X, sample_weight, total, Scaling.of_data(X))
 

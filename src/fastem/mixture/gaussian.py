@@ -182,7 +182,7 @@ class GaussianMixture(Mixture):
 
     def _problem(self, X, sample_weight):
         given = self._check_start(X.shape[1])
-        block = gaussian.Block.of(X, sample_weight)
+        block = gaussian.Block.of(X, _near_one(sample_weight))
         model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, self._n_threads(X))
         if self.covariance_type == "full":
             gaussian.keep_freed_memory(self.n_components, X.shape[1])
@@ -332,3 +332,9 @@ class GaussianMixture(Mixture):
     def _set_parameters(self, params):
         """Set weights, means, covariances and precisions_cholesky."""
         self._set_fitted(self._attributes(GaussianParams.of(*params)))
+
+
+def _near_one(sample_weight):
+    """Return weights, times a power of 2 if they are far from 1, where a count of 1e-15 is none."""
+    exponent = 0 if sample_weight is None else np.frexp(sample_weight.mean())[1]
+    return np.ldexp(sample_weight, -exponent) if abs(exponent) > 20 else sample_weight
