@@ -9,7 +9,7 @@ from case_mixtures import KINDS, gaussian_oracle
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import mixture as sklearn_mixture
 
-from fastem import GaussianLDA, GaussianMixture, PoissonMixture
+from fastem import GaussianLDA, GaussianMixture
 from fastem.components import gaussian
 from fastem.components.gaussian_data import Block
 
@@ -394,18 +394,6 @@ def test_a_look_at_wide_data_takes_no_memory(dtype):
     exponent = np.frexp(X.std(axis=0, dtype=float))[1]
     assert_array_equal(block.scaling.scale, np.ldexp(1.0, -exponent))
     assert not block.scaling.shift.any()
-
-
-# ---- no floor elsewhere --------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("every_instruction_set")
-def test_probabilities_below_any_floor_of_discrete_mixtures():
-    """Counts that give log-probabilities below -1e300: the likelier component has the sample."""
-    mixture = PoissonMixture(2).fit([[1.0], [1.0], [9.0], [9.0]])
-    mixture.weights_, mixture.rates_ = np.full(2, 0.5), np.array([[1e-150], [1e-140]])
-    proba = mixture.predict_proba([[1e300]])
-    assert_allclose(proba, [[0, 1]])
 
 
 # ---- what scikit-learn does --------------------------------------------------------------------
