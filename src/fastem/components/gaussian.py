@@ -166,10 +166,11 @@ class GaussianEM:
     def _guard_of_squares(self, moments, weights):
         """Return what scikit-learn's guard leaves of squared means in a variance; it sums about 0.
 
-        Of equal samples, such as the one that a component may begin with, and without reg_covar,
-        this is all the variance there is, and scikit-learn goes on with it.
+        Of a single sample, with which a component may begin, and without reg_covar, this is all the
+        variance there is, and scikit-learn goes on with it. Of 10 equal ones and more it is less
+        than the last bit of the squares.
         """
-        return moments.weight * _NO_WEIGHT / weights**2
+        return np.where(weights < 10, moments.weight * _NO_WEIGHT / weights**2, 0)
 
     def _precisions_cholesky(self, moments, weights, means):
         """Return U, upper triangular with U U^T = inverse(covariance); full and tied."""
@@ -180,7 +181,7 @@ class GaussianEM:
             sums = scatter, np.zeros((1, means.shape[1])), np.zeros(1), weights.sum(keepdims=True)
         # The covariances are never there all at once: a (K, D, D) array may be most of the memory.
         upper, failed = kernel.precisions_cholesky(*sums, self.reg_covar, self.n_threads)
-        if failed >= 0 and self.reg_covar == 0:
+        if failed >= 0 and self.reg_covar == 0 and (self.kind == "tied" or means.shape[1] == 1):
             again = self._with_guard(sums, moments, weights)
             upper, failed = kernel.precisions_cholesky(*again, 0.0, self.n_threads)
         if failed >= 0:
@@ -189,9 +190,9 @@ class GaussianEM:
 
     def _with_guard(self, sums, moments, weights):
         """Return the sums of covariances with what the guard leaves: see _guard_of_squares."""
-        if self.kind == "full":  # about means that the guard has moved
-            return sums[0], moments.mean * (_NO_WEIGHT / weights)[:, None], *sums[2:]
         share = self._guard_of_squares(moments, weights) * weights
+        if self.kind == "full":  # of one feature: about means that the guard has moved
+            return sums[0], moments.mean * share[:, None], *sums[2:]
         return sums[0] + (share[:, None] * moments.mean).T @ moments.mean, *sums[1:]
 
     def given_moments(self, responsibilities, block: Block) -> Moments:
