@@ -206,7 +206,11 @@ BROKEN = {
     "lil float": ("lil", lambda X: X.rows[0].__setitem__(0, 0.5), "indices must be integers, got"),
     "lil length": ("lil", lambda X: X.data[0].append(1.0), "each list of rows must be as long as"),
     "lil rows": ("lil", lambda X: setattr(X, "rows", X.rows[:2]), "must have 4 lists, got 2, 4"),
-    "dok far": ("dok", lambda X: X._dict.__setitem__((0, 50), 1.0), r"must be in \[0, 4\), got 50"),
+    "dok far": (
+        "dok",
+        lambda X: dict.__setitem__(getattr(X, "_dict", X), (0, 50), 1.0),
+        r"must be in \[0, 4\), got 50",
+    ),
 }
 
 
