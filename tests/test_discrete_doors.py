@@ -16,6 +16,7 @@ from fastem import (
     MultinomialMixture,
     PoissonMixture,
 )
+from fastem.components.discrete import Binomial, DiscreteEM, Poisson
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -126,6 +127,20 @@ def test_rare_successes_in_as_many_trials_as_can_be(turn):
     few = np.array([[2.0, 15.0]])
     expected = stats.poisson.logpmf(few, [3, 12]).sum()  # its limit; the error is of order 1 / n
     assert_allclose(one.score_samples(few), expected, rtol=1e-7)
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_rounding_of_large_counts_is_no_fall():
+    """The bound of such data stops to the digits that it has, without a warning."""
+    n = 10**9
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        rates = n + rng.normal(size=(3, 4)) * 2 * n**0.5
+        X = np.floor(rng.normal(rates[rng.integers(3, size=200)], n**0.5))
+        PoissonMixture(3, random_state=seed).fit(X)
+        BinomialMixture(3, n_trials=2 * n, random_state=seed).fit(X)
+    assert not DiscreteEM(Poisson(4), most=1000).bound_may_fall
+    assert DiscreteEM(Binomial([10**9])).bound_may_fall
 
 
 @every_family

@@ -452,11 +452,25 @@ class DiscreteEM:
     n_threads : int
     dtype : dtype, default=float64
         Of the data; parameters are float64.
+    most : float, default=0.0
+        The largest count of the data.
     """
 
-    def __init__(self, family, weight_prior=0.0, fixed_weights=None, n_threads=1, dtype=np.float64):
+    def __init__(
+        self,
+        family,
+        weight_prior=0.0,
+        fixed_weights=None,
+        n_threads=1,
+        dtype=np.float64,
+        most=0.0,
+    ):
         self.family, self.weight_prior, self.dtype = family, weight_prior, np.dtype(dtype)
         self.fixed_weights, self.n_threads = fixed_weights, n_threads
+        most = max(most, family.n_trials.max() if isinstance(family, Binomial) else 0.0)
+        # Log-probabilities are small differences of terms as large as the counts times their
+        # logarithms: of large ones, what rounding leaves is more than the driver allows for.
+        self.bound_may_fall = bool(most > 1e6)
 
     def e_step(self, params: DiscreteParams, block: Block) -> Statistics:
         """Return the bound, the components' total responsibilities and their summed terms."""

@@ -165,7 +165,14 @@ class DiscreteMixture(Mixture):
                 fixed = self._params().weights
         one_prior("weight_prior", self.weight_prior)
         block = Block.of(family, X, sample_weight, k, contents)
-        model = DiscreteEM(family, self.weight_prior, fixed, effective_n_jobs(self.n_jobs), X.dtype)
+        model = DiscreteEM(
+            family,
+            self.weight_prior,
+            fixed,
+            effective_n_jobs(self.n_jobs),
+            X.dtype,
+            contents.highest.max(),
+        )
         random_state = check_random_state(self.random_state)
 
         def start():
