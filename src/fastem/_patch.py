@@ -9,7 +9,8 @@ the names that both libraries use, so either reads what the other fitted.
 Four things were decided here:
 
 - *What fastem cannot do the same, the original does*, call by call, and says so (`Row.why_not`).
-  A method of the original that is private is never exchanged.
+  That includes refusing: where ours raises a ValueError or TypeError, the original is asked. A
+  method of the original that is private is never exchanged.
 - *On import.* A library that the program has not imported is not imported here, either: its classes
   are replaced when it is loaded, before anyone can have them.
 - *Idempotent.* ``patch()`` twice is ``patch()`` once, and one ``unpatch()`` ends it.

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn import get_config
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 
-from fastem._base import STAND_INS
+from fastem._base import STAND_INS, unchanged_on_error
 from fastem._engine.threads import effective_n_jobs
 
 if TYPE_CHECKING:
@@ -118,20 +118,39 @@ class Row:
                 level = logging.INFO if reason is _REFUSED else logging.WARNING
                 self.say_once(level, f"{self.name} runs its own code: {reason}")
                 return original(estimator, *args, **kwargs)
-            self.say_once(logging.INFO, f"{self.name}.{name} was run by fastem")
-            runner = object.__new__(self.runner)
-            runner.__dict__ = estimator.__dict__  # the same one: what it sets is set
+            random_state = getattr(estimator, "random_state", None)
+            drawn = random_state if isinstance(random_state, np.random.RandomState) else None
+            before = drawn.get_state() if drawn else None
             _, *arguments = bound.arguments.items()
             try:
-                result = ours(runner, **dict(arguments))
-            finally:
-                if name.startswith(_FITS):
-                    self.finish(estimator)
-            if type(result) is float and name in self.entry.numpy_floats:
-                return np.float64(result)
-            return estimator if result is runner else result
+                return self.run(estimator, name, ours, dict(arguments))
+            except (ValueError, TypeError) as error:
+                refusal = error
+            # The original says what is wrong in its own words, or takes what we do not.
+            if drawn:
+                drawn.set_state(before)
+            with unchanged_on_error(estimator):
+                result = original(estimator, *args, **kwargs)
+            self.say_once(
+                logging.WARNING, f"{self.name} runs its own code: fastem refuses: {refusal}"
+            )
+            return result
 
         return method
+
+    def run(self, estimator: Any, name: str, ours: Any, arguments: dict[str, Any]) -> Any:
+        """Run a method of ours on the attributes of an estimator of the original."""
+        self.say_once(logging.INFO, f"{self.name}.{name} was run by fastem")
+        runner = object.__new__(self.runner)
+        runner.__dict__ = estimator.__dict__  # the same one: what it sets is set
+        try:
+            result = ours(runner, **arguments)
+        finally:
+            if name.startswith(_FITS):
+                self.finish(estimator)
+        if type(result) is float and name in self.entry.numpy_floats:
+            return np.float64(result)
+        return estimator if result is runner else result
 
     def finish(self, estimator: Any) -> None:
         """Let the original's own code go on with what a fit of ours left."""
