@@ -9,7 +9,7 @@ from case_mixtures import KINDS, gaussian_oracle
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import mixture as sklearn_mixture
 
-from fastem import GaussianLDA, GaussianMixture
+from fastem import GaussianLDA, GaussianMixture, em
 from fastem.components import gaussian
 from fastem.components.gaussian_data import Block
 
@@ -117,6 +117,22 @@ def test_blocks_add_up_from_a_far_start(kind, dtype):
     tolerance = 1e-11 if dtype == np.float64 else 1e-4
     assert_allclose(total.moments.scatter, whole.scatter, rtol=tolerance, atol=tolerance * 1e4)
     assert_allclose(total.moments.mean, whole.mean, rtol=tolerance)
+
+
+@pytest.mark.parametrize("kind", ["tied", "diag", "spherical"])
+def test_incremental_steps_forget_a_far_start(kind):
+    """Blocks that replace their statistics of 1e8 deviations away end where batch passes end."""
+    X = np.random.default_rng(0).permutation(groups(2))
+    model = gaussian.GaussianEM(kind, 1e-6, np.float64, 1)
+    params = gaussian.GaussianParams.from_precisions(
+        np.full(2, 0.5), far_means(2, 1e8), unit(kind, 2, 2) / 1e16, kind, np.dtype(float)
+    )
+    blocks = [Block.of(rows, None) for rows in np.array_split(X, 5)]
+    ends = [
+        em.fit(model, blocks, params, schedule=schedule, tol=1e-11, max_iter=300).lower_bound
+        for schedule in ("batch", "incremental")
+    ]
+    assert ends[1] == pytest.approx(ends[0], rel=1e-9)
 
 
 @both_dtypes
