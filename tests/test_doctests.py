@@ -25,7 +25,9 @@ def test_docstrings(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize("name", ["em", "gaussian_mixture", "discrete_mixture", "_statistics"])
+@pytest.mark.parametrize(
+    "name", ["em", "mixture.gaussian", "mixture.discrete", "_engine.statistics"]
+)
 def test_docstrings_have_examples(name):
     """The examples are found at all."""
     assert doctest.testmod(importlib.import_module(f"fastem.{name}")).attempted > 0
