@@ -7,12 +7,14 @@ bench/reference. Data are tiny unless a test asks for many rows.
 import numpy as np
 from case_base import Case
 from case_mixtures import DISCRETE_SIZES, KINDS, DiscreteCase, GaussianCase, KMeansCase
+from case_sequences import ChainCase
 from case_topics import GaussianLDACase, LDACase, PLSACase
 
 __all__ = [
     "CASES",
     "LARGE",
     "Case",
+    "ChainCase",
     "DiscreteCase",
     "GaussianCase",
     "GaussianLDACase",
@@ -49,6 +51,18 @@ CASES: list[Case] = [
         for family, sizes in DISCRETE_SIZES.items()
         for size in sizes
         for dtype in (np.float64, np.float32)
+    ),
+    *(
+        ChainCase(np.float64, *size)
+        for size in [
+            ("full", 2, 3, 203),
+            ("full", 9, 2, 150),
+            ("tied", 3, 5, 150),
+            ("diag", 4, 8, 203),
+            ("spherical", 1, 17, 150),
+            ("categorical", 1, 5, 203),
+            ("poisson", 3, 4, 150),
+        ]
     ),
     *(
         KMeansCase(dtype, *size, bounded)

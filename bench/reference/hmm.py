@@ -55,6 +55,16 @@ def log_gaussian(X, means, covariances):
     return result
 
 
+def log_whole_gaussian(X, means, covariances):
+    """The same for rows without NaN, all at once."""
+    result = np.empty((len(X), len(means)))
+    for k, (mean, covariance) in enumerate(zip(means, covariances, strict=True)):
+        white = np.linalg.solve(np.linalg.cholesky(covariance), (X - mean).T)
+        log_det = np.linalg.slogdet(2 * np.pi * covariance)[1]
+        result[:, k] = -0.5 * (log_det + (white**2).sum(axis=0))
+    return result
+
+
 def log_gaussian_mixture(X, weights, means, covariances):
     """Mixtures of M Gaussians: weights (K, M), means (K, M, D), covariances (K, M, D, D)."""
     states = zip(weights, means, covariances, strict=True)
@@ -109,20 +119,26 @@ def _factors(X, values, log_factor):
 
 
 def forward_backward(startprob, transmat, log_b):
-    """Return log p(X), gamma (T, K) and sum_t xi_t (K, K) of one sequence."""
-    n_steps, n_states = log_b.shape
-    log_a, log_z = np.empty((n_steps, n_states)), np.zeros((n_steps, n_states))
+    """Return log p(X), gamma (T, K) and sum_t xi_t (K, K) of one sequence.
+
+    Of several sequences of equal lengths, `log_b` (S, T, K), everything has S in front.
+    """
+    n_steps = log_b.shape[-2]
+    log_a, log_z = np.empty(log_b.shape), np.zeros(log_b.shape)
     log_trans = log(transmat)
-    log_a[0] = log(startprob) + log_b[0]
+    log_a[..., 0, :] = log(startprob) + log_b[..., 0, :]
     for t in range(1, n_steps):
-        log_a[t] = sum_exp(log_a[t - 1][:, None] + log_trans, axis=0) + log_b[t]
+        before = log_a[..., t - 1, :, None]
+        log_a[..., t, :] = sum_exp(before + log_trans, axis=-2) + log_b[..., t, :]
     for t in range(n_steps - 2, -1, -1):
-        log_z[t] = sum_exp(log_trans + log_b[t + 1] + log_z[t + 1], axis=1)
-    total = sum_exp(log_a[-1])
-    xi = np.zeros((n_states, n_states))
+        after = (log_b + log_z)[..., t + 1, None, :]
+        log_z[..., t, :] = sum_exp(log_trans + after, axis=-1)
+    total = sum_exp(log_a[..., -1, :], axis=-1)
+    xi = np.zeros((*log_b.shape[:-2], *transmat.shape))
     for t in range(n_steps - 1):
-        xi += np.exp(log_a[t][:, None] + log_trans + log_b[t + 1] + log_z[t + 1] - total)
-    return total, np.exp(log_a + log_z - total), xi
+        joint = log_a[..., t, :, None] + log_trans + (log_b + log_z)[..., t + 1, None, :]
+        xi += np.exp(joint - np.expand_dims(total, (-2, -1)))
+    return total, np.exp(log_a + log_z - np.expand_dims(total, (-2, -1))), xi
 
 
 def viterbi(startprob, transmat, log_b):
@@ -179,6 +195,22 @@ def e_step(log_b, lengths, params, sequence_weight=None):
         "start": start,  # (K,) sum_s w_s gamma_1
         "transitions": transitions,  # (K, K) sum_s w_s sum_t xi_t
         "gamma": np.concatenate(gammas),  # (n, K) w_s gamma_t
+    }
+
+
+def e_step_of_equal_lengths(log_b, n_steps, params, sequence_weight=None):
+    """The same of sequences that all have `n_steps` rows, at once."""
+    n_states = log_b.shape[1]
+    log_b = log_b.reshape(-1, n_steps, n_states)
+    weight = np.ones(len(log_b)) if sequence_weight is None else sequence_weight
+    total, gamma, xi = forward_backward(params.startprob, params.transmat, log_b)
+    gamma *= weight[:, None, None]
+    return {
+        "bound": weight @ total,
+        "weight": weight.sum() * n_steps,
+        "start": gamma[:, 0].sum(axis=0),
+        "transitions": np.tensordot(weight, xi, 1),
+        "gamma": gamma.reshape(-1, n_states),
     }
 
 

@@ -70,7 +70,7 @@ class Decoder(EMEstimator):
         X, begin = read_sequences(self, X, lengths, reset=False, dtype=self._dtype)
         self._check_values(values, X.shape[1])
         self._check_rows(X, False)
-        family, emission = self._family(values, frozenset(), n_threads, None)
+        family, emission = self._family(values, None, n_threads, X)
         params = ChainParams(values["startprob_"], values["transmat_"], emission)
         model = ChainEM(family, learn=(), held=params, n_threads=n_threads)
         return model, params, Sequences(family.block(self._rows(X)), begin)

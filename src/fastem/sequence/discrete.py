@@ -398,7 +398,7 @@ class PoissonHMM(DiscreteHMM):
     >>> quakes = np.array([13, 14, 8, 10, 16, 26, 32, 27, 18, 32, 36, 24])[:, None]
     >>> model = PoissonHMM(2, n_iter=50, random_state=0).fit(quakes)
     >>> np.sort(model.lambdas_.ravel()).round(1)
-    array([12.2, 27.9])
+    array([12.1, 27.7])
     """
 
     _values_name: ClassVar[str] = "lambdas_"

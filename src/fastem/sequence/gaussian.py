@@ -205,7 +205,7 @@ class GaussianHMM(HMM):
         kind = self.covariance_type
         params = gaussian_params(values["means_"], values["_covars_"], kind)
         settings = {}
-        if X is not None:
+        if learn is not None:
             settings = {
                 "prior": self._prior(params.means.shape[1]),
                 "min_covar": floor_of(X, self.min_covar, values["_covars_"], kind),
@@ -213,7 +213,7 @@ class GaussianHMM(HMM):
         names = {"m": "means", "c": "covars"}
         family = GaussianEmissions(
             kind,
-            learn=frozenset(names[letter] for letter in learn),
+            learn=frozenset(names[letter] for letter in learn or ()),
             held=params,
             n_threads=n_threads,
             **settings,

@@ -185,7 +185,7 @@ class GMMHMM(HMM):
     def _family(self, values, learn, n_threads, X):
         kind, (k, m, d) = self.covariance_type, values["means_"].shape
         settings = {}
-        if X is not None:
+        if learn is not None:
             weights_prior = np.asarray(self.weights_prior, dtype=np.float64)
             if weights_prior.shape == (m,):
                 weights_prior = np.tile(weights_prior, (k, 1))
@@ -198,7 +198,7 @@ class GMMHMM(HMM):
         family = MixtureEmissions(
             kind,
             m,
-            learn=frozenset(names[letter] for letter in learn),
+            learn=frozenset(names[letter] for letter in learn or ()),
             n_threads=n_threads,
             **settings,
         )

@@ -43,8 +43,8 @@ class HMM(Decoder):
     - ``_check_rows(X, fresh)``: raises ValueError unless the rows are the family's;
     - ``_check_values(values, n_features)``: the emission attributes, validated;
     - ``_start_emission(X, weight, seed, init)``: the first emission attributes;
-    - ``_family(values, learn, n_threads, X)``: the family, and its parameters for these values; X
-      is None where nothing will be learnt;
+    - ``_family(values, learn, n_threads, X)``: the family, which learns what has these letters, and
+      its parameters for these values; `learn` is None where the model is only read;
     - ``_values(emission)``: the attributes of the family's parameters;
     - ``_drawer(values)``: a function of a state and a RandomState that draws one row;
     - ``_expectation(values)``: the mean of each state's rows, or the probabilities in them;
