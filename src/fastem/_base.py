@@ -10,20 +10,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.utils.validation import _check_sample_weight
 
 from fastem import em
+from fastem._compat import CallbackSupportMixin, check_any_sample_weight, visual_block
 from fastem._engine.arrays import native
 from fastem._engine.threads import single_threaded_blas
 from fastem._version import __version__
-
-try:
-    from sklearn.callback import CallbackSupportMixin
-except ImportError:  # scikit-learn < 1.9 has no callbacks
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in for scikit-learn's class, without set_callbacks."""
-
 
 __all__ = [
     "STAND_INS",
@@ -42,7 +34,7 @@ def check_sample_weight(sample_weight, X):
     """Return sample weights as float64 of shape (n_samples,), or None if they are all alike 1."""
     if sample_weight is None:
         return None
-    sample_weight = _check_sample_weight(
+    sample_weight = check_any_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True
     )
     if not sample_weight.any():
@@ -262,14 +254,9 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     def _sk_visual_block_(self):
         """Return what notebooks show: scikit-learn's block with a line on how the fit ended.
 
-        Raises what the imports raise where scikit-learn has moved them: it then shows its own block
-        and nothing is lost but the line.
+        Raises ImportError where scikit-learn has moved it: nothing is lost then but the line.
         """
-        try:
-            from sklearn.utils._repr_html.estimator import _VisualBlock
-        except ImportError:  # scikit-learn < 1.8
-            from sklearn.utils._estimator_html_repr import _VisualBlock
-        return _VisualBlock(
+        return visual_block(
             "single",
             self,
             names=type(self).__name__,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn import get_config
-from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 
 from fastem._base import STAND_INS, unchanged_on_error
+from fastem._compat import InvalidParameterError, validate_parameter_constraints
 from fastem._engine.threads import effective_n_jobs
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from sklearn.cluster import kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.sparsefuncs import mean_variance_axis
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from fastem._base import EMEstimator, check_fitted_array, squarable, unchanged_on_error
+from fastem._compat import Interval, StrOptions, check_any_sample_weight
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs
 from fastem.cluster.lloyd import (
@@ -471,7 +471,7 @@ def _check_weights(sample_weight, X):
     """
     if sample_weight is None:
         return None
-    sample_weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+    sample_weight = check_any_sample_weight(sample_weight, X, dtype=X.dtype)
     if not sample_weight.any():  # which older versions of scikit-learn let pass
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return None if np.all(sample_weight == 1) else sample_weight.astype(np.float64)

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
-from sklearn.base import DensityMixin, _fit_context
+from sklearn.base import DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -19,6 +19,7 @@ from fastem._base import (
     check_sample_weight,
     unchanged_on_error,
 )
+from fastem._compat import fit_context
 from fastem._engine.threads import effective_n_jobs
 
 __all__ = ["Mixture", "check_count", "check_start", "check_weights"]
@@ -76,7 +77,7 @@ class Mixture(DensityMixin, EMEstimator):
 
     # ---- fitting ---------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Fit the mixture.
 
@@ -109,7 +110,7 @@ class Mixture(DensityMixin, EMEstimator):
         self._fit(X, y, sample_weight)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit the mixture and return the most probable component of each sample.
 

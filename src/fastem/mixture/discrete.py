@@ -10,9 +10,9 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
-from sklearn.utils._param_validation import Interval
 
 from fastem._base import check_fitted_array
+from fastem._compat import Interval
 from fastem.components import discrete
 from fastem.mixture.base import check_count
 from fastem.mixture.discrete_base import (

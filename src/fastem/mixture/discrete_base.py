@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from fastem._base import check_fitted_array
+from fastem._compat import Interval, StrOptions
 from fastem._engine.arrays import validate
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs

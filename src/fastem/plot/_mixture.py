@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_array, resample
-from sklearn.utils.validation import _get_feature_names, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
+from fastem._compat import get_feature_names
 from fastem.plot._style import INK, axes_or_new, palette, tidy
 
 __all__ = ["MixtureDisplay", "check_features", "check_mixture", "check_n_std", "geometry"]
@@ -240,7 +241,7 @@ def check_features(estimator, X, features):
             f"X must have shape (n_samples, n_features) with 2 features at least to be drawn, got "
             f"{shape}; for one feature use a histogram"
         )
-    names = _get_feature_names(X)
+    names = get_feature_names(X)
     if names is None:
         names = getattr(estimator, "feature_names_in_", None)
     known = [f"feature {j}" for j in range(shape[1])] if names is None else list(map(str, names))

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 
+from fastem._compat import Interval
 from fastem.components import discrete
 from fastem.sequence.decoding import draw_index
 from fastem.sequence.documented import documented

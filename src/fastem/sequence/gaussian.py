@@ -6,8 +6,8 @@ from numbers import Real
 from typing import ClassVar
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from fastem._compat import Interval, StrOptions
 from fastem.components import gaussian
 from fastem.sequence.covariances import (
     check_covars,

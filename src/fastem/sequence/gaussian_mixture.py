@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from fastem._compat import Interval, StrOptions
 from fastem.components import gaussian
 from fastem.sequence.covariances import (
     check_covars,

@@ -8,10 +8,9 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastem._base import unchanged_on_error
+from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.threads import effective_n_jobs
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
 from fastem.sequence.decoding import Decoder, quiet, which_sequence
@@ -105,7 +104,7 @@ class HMM(Decoder):
             raise AttributeError(f"this {type(self).__name__} has no stop_reason_ before fit")
         return self._stop_reason
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @quiet
     def fit(self, X, lengths=None, *, sample_weight=None, states=None):
         """Fit the model to one sequence or several.

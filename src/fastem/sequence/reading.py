@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.utils.validation import _num_samples, validate_data
+from sklearn.utils.validation import validate_data
+
+from fastem._compat import num_samples
 
 __all__ = [
     "broadcast_prior",
@@ -43,7 +45,7 @@ def read_sequences(estimator, X, lengths, *, reset, dtype):
         raise ValueError(
             "lengths must be None where X is a list of sequences, each of which has its own"
         )
-    lengths = np.array([_num_samples(x) for x in X])
+    lengths = np.array([num_samples(x) for x in X])
     if not lengths.all():
         raise ValueError(f"X must have no empty sequence, got sequence {np.argmin(lengths)} of 0")
     if all(isinstance(x, np.ndarray) for x in X):  # one look at all of them: there may be many

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 
+from fastem._compat import Interval
 from fastem.components import discrete
 from fastem.mixture.discrete_base import two_priors, whole_numbers
 from fastem.sequence.discrete import DiscreteHMM, refuse_but_counts

@@ -7,10 +7,8 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,6 +18,7 @@ from fastem._base import (
     check_sample_weight,
     unchanged_on_error,
 )
+from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem.components.gaussian_data import Block
@@ -201,7 +200,7 @@ class GaussianLDA(TopicModel, EMEstimator):
 
     # ---- fitting ---------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, lengths=None, sample_weight=None):
         """Fit the topics.
 

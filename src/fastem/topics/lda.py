@@ -7,12 +7,11 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastem import em
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
+from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.threads import effective_n_jobs
 from fastem.topics.dirichlet import (
     check_components_init,
@@ -232,7 +231,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
 
     # ---- fitting ---------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Fit the topics.
 
@@ -286,7 +285,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
                 self.bound_ = self._perplexity(X, sample_weight)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """Take online steps with some documents.
 

@@ -9,12 +9,11 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
+from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.threads import effective_n_jobs
 from fastem.topics.documents import Documents, TopicModel, Topics, check_tokens, check_total, padded
 from fastem.topics.plsa_em import PLSAEM, random_start
@@ -199,7 +198,7 @@ class PLSA(TopicModel, EMEstimator):
 
     # ---- fitting ---------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Fit the topics.
 
@@ -230,7 +229,7 @@ class PLSA(TopicModel, EMEstimator):
         self._fit(X, sample_weight)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X, y=None, sample_weight=None):
         """Fit the topics and return the documents' topic probabilities.
 

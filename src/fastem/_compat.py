@@ -1,0 +1,49 @@
+"""Every name of scikit-learn's that is not public and that fastem uses, in one place.
+
+They are what its own estimators are written with, and have been stable since 1.6; what moves is
+mended here.
+"""
+
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.validation import _check_sample_weight as check_any_sample_weight
+from sklearn.utils.validation import _get_feature_names as get_feature_names
+from sklearn.utils.validation import _num_samples as num_samples
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn < 1.9 has no callbacks
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in for scikit-learn's class, without set_callbacks."""
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "Interval",
+    "InvalidParameterError",
+    "StrOptions",
+    "check_any_sample_weight",
+    "fit_context",
+    "get_feature_names",
+    "num_samples",
+    "validate_parameter_constraints",
+    "visual_block",
+]
+
+
+def visual_block(*args, **kwargs):
+    """Return scikit-learn's block of a notebook's diagram.
+
+    Raises ImportError where scikit-learn has moved it: it then shows its own block.
+    """
+    try:
+        from sklearn.utils._repr_html.estimator import _VisualBlock
+    except ImportError:  # scikit-learn < 1.8
+        from sklearn.utils._estimator_html_repr import _VisualBlock
+    return _VisualBlock(*args, **kwargs)
