@@ -317,7 +317,9 @@ class Mixture(DensityMixin, EMEstimator):
     def _fitted_weights(self):
         """Return weights_, checked."""
         weights = check_fitted_array(self, "weights_", (None,), nonnegative=True, at_most=1.0)
-        if abs(weights.sum(dtype=np.float64) - 1) > 1e-3:
+        # Starts from single samples weigh these alone, as in scikit-learn, until an M-step.
+        begun = getattr(self, "n_iter_", 1) > 0
+        if begun and abs(weights.sum(dtype=np.float64) - 1) > 1e-3:
             raise ValueError(
                 f"weights_ must sum to 1, got {weights.sum():.6g}: fit again, or set the attribute"
             )
