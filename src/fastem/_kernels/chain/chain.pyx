@@ -35,6 +35,10 @@ cdef extern from "shared/emission.h":
         const double *(*log_prob)(const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
         void (*add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
                     double *) noexcept nogil
+        const int32_t *codes
+        const double *table
+        const double *bias
+        Py_ssize_t n_codes, table_width
 
 
 cdef extern from "chain/job.h":
@@ -50,6 +54,10 @@ cdef extern from "chain/job.h":
         const double *log_turned
         const int32_t *known
         fastem_emission emission
+        const int32_t *codes
+        const double *likelihoods
+        const double *logs
+        const double *shifts
 
     ctypedef struct chain_work:
         double *w
@@ -76,6 +84,8 @@ cdef extern from "chain/job.h":
                          int) noexcept nogil
         void (*add_pairs)(const chain_job *, chain_work *, Py_ssize_t) noexcept nogil
         void (*to_columns)(const chain_job *, chain_work *, Py_ssize_t) noexcept nogil
+        void (*add_codes)(const chain_job *, const chain_work *, Py_ssize_t, Py_ssize_t,
+                          double *) noexcept nogil
         void (*log_frames)(const chain_job *, chain_work *, Py_ssize_t, Py_ssize_t,
                            Py_ssize_t, int) noexcept nogil
         void (*log_forward)(const chain_job *, chain_work *, Py_ssize_t, Py_ssize_t,
@@ -156,15 +166,44 @@ cdef class Job:
         self.c.log_trans = self.padded(log_trans, CHAIN_NEVER)
         self.c.log_turned = self.padded(log_trans.T, CHAIN_NEVER)
 
+        if own.codes != NULL:
+            self.take_codes(own)
+
+    cdef take_codes(self, const fastem_emission *own):
+        """Make the tables of codes."""
+        cdef Py_ssize_t code, state
+        cdef double[:, ::1] logs = np.empty((own.n_codes, self.c.n_states))
+        for code in range(own.n_codes):
+            for state in range(self.c.n_states):
+                logs[code, state] = own.table[code * own.table_width + state] + own.bias[state]
+        shifts = np.maximum(np.max(logs, axis=1), CHAIN_NEVER)
+        self.c.codes = own.codes
+        self.c.shifts = self.flat(shifts)
+        self.c.likelihoods = self.wide(np.exp(np.asarray(logs) - shifts[:, None]), 0)
+        self.c.logs = self.wide(np.maximum(logs, CHAIN_NEVER), CHAIN_NEVER)
+
+    cdef Py_ssize_t own_size(self):
+        """Return the number of sums of the emission."""
+        cdef Py_ssize_t n_codes = self.c.emission.n_codes
+        return n_codes * self.c.width if self.c.codes != NULL else self.c.emission.sums_size
+
+    cdef const double *flat(self, array) except NULL:
+        cdef const double[::1] flat = np.ascontiguousarray(array, dtype=np.float64).reshape(-1)
+        self.held.append(flat)
+        return &flat[0]
+
+    cdef const double *wide(self, array, double fill) except NULL:
+        """Return rows of K states with W in place of K."""
+        rows = np.full((len(array), self.c.width), fill)
+        rows[:, : self.c.n_states] = array
+        return self.flat(rows)
+
     cdef const double *padded(self, array, double fill) except NULL:
         """Return an array of K or K x K with W in place of K; at least `fill`."""
-        cdef const double[::1] flat
         cdef Py_ssize_t k = self.c.n_states, width = self.c.width
         wide = np.full((width,) * array.ndim, fill)
         wide[(slice(k),) * array.ndim] = np.maximum(array, fill)
-        flat = wide.reshape(-1)
-        self.held.append(flat)
-        return &flat[0]
+        return self.flat(wide)
 
 
 # ---- passes ----------------------------------------------------------------------------------
@@ -193,7 +232,10 @@ def sums(Job job, scores, int n_threads):
     pairs = total[width : width + square].reshape(width, width)[:k, :k]
     joint = total[width + square : width + 2 * square].reshape(width, width)[:k, :k]
     trans = np.asarray(<double[:square]> <double *> job.c.trans).reshape(width, width)[:k, :k]
-    return start, trans * pairs.T + joint, total[width + 2 * square :]
+    own = total[width + 2 * square :]
+    if job.c.codes != NULL:
+        own = own[: job.own_size()].reshape(-1, width)[:, :k].copy()
+    return start, trans * pairs.T + joint, own
 
 
 def rows(Job job, scores, posteriors, int n_threads):
@@ -220,7 +262,7 @@ cdef _run(Job job, double[::1] scores, double[:, ::1] posteriors, int64_t[::1] s
     """Run all lanes; return the sum of their sums, added in order."""
     cdef const chain_job *c = &job.c
     cdef Py_ssize_t n_rows = job.begin[job.n_sequences], width = c.width, lane
-    cdef Py_ssize_t size = width + 2 * width * width + c.emission.sums_size
+    cdef Py_ssize_t size = width + 2 * width * width + job.own_size()
     cdef Py_ssize_t bytes, checkpoints = (job.most_blocks + 1) * width
     cdef Py_ssize_t n_lanes = min(MOST_LANES, n_rows // LANE_ROWS)
     cdef outputs out
@@ -362,6 +404,9 @@ cdef inline void _add_emission(const chain_job *c, const chain_ops *ops, chain_w
                                Py_ssize_t first, Py_ssize_t n, double *sums) noexcept nogil:
     cdef Py_ssize_t width = c.width
     ops.add_pairs(c, work, n)
+    if c.codes != NULL:
+        ops.add_codes(c, work, first, n, sums + width + 2 * width * width)
+        return
     ops.to_columns(c, work, n)
     c.emission.add(c.emission.job, first, n, work.scratch, work.columns,
                    sums + width + 2 * width * width)
@@ -601,7 +646,8 @@ cdef void _best_of_short(
     Py_ssize_t first, Py_ssize_t last, outputs *out,
 ) noexcept nogil:
     cdef Py_ssize_t s, at, n, origin = begin[first], whole = begin[last] - origin
-    work.lp = c.emission.log_prob(c.emission.job, origin, whole, work.scratch)
+    if c.codes == NULL:
+        work.lp = c.emission.log_prob(c.emission.job, origin, whole, work.scratch)
     ops.log_frames(c, work, origin, 0, whole, 0)
     for s in range(first, last):
         at, n = begin[s] - origin, begin[s + 1] - begin[s]
@@ -627,8 +673,9 @@ cdef void _best_of_long(
                 memcpy(work.alpha, kept + block * width, 8 * width)
             n = min(rows, begin[s + 1] - first - block * rows)
             if way == 0 or turn:  # the last block is still there
-                work.lp = c.emission.log_prob(c.emission.job, first + block * rows, n,
-                                              work.scratch)
+                if c.codes == NULL:
+                    work.lp = c.emission.log_prob(c.emission.job, first + block * rows, n,
+                                                  work.scratch)
                 ops.log_frames(c, work, first + block * rows, 0, n, 0)
                 ops.best_forward(c, work, 0, n, block == 0)
             if way == 1:

@@ -27,6 +27,9 @@ typedef struct {
     const double *log_start, *log_trans, *log_turned; /* CHAIN_NEVER for 0 */
     const int32_t *known;                /* (n,) the state that is known, or -1; or NULL */
     fastem_emission emission;
+    /* Where the emission has codes, or NULL: b, log-densities and shifts of each of them. */
+    const int32_t *codes;
+    const double *likelihoods, *logs, *shifts; /* (n_codes, W), (n_codes, W), (n_codes,) */
 } chain_job;
 
 /* What stands for the logarithm of 0: sums of it are no NaN. */
@@ -64,6 +67,9 @@ typedef struct {
     /* Adds the block's pairs, unless backward() has done it. */
     void (*add_pairs)(const chain_job *, chain_work *, ptrdiff_t n);
     void (*to_columns)(const chain_job *, chain_work *, ptrdiff_t n);
+    /* Where there are codes: adds the block's posteriors to sums, (n_codes, W). */
+    void (*add_codes)(const chain_job *, const chain_work *, ptrdiff_t first, ptrdiff_t n,
+                      double *sums);
     /* The same in log space: w = log-densities, alpha and beta logarithms, gamma and joint not. */
     void (*log_frames)(const chain_job *, chain_work *, ptrdiff_t first, ptrdiff_t at, ptrdiff_t n,
                        int shifted);

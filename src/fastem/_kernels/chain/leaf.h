@@ -29,6 +29,30 @@ static void FN(apply_known)(const chain_job *job, ptrdiff_t first, ptrdiff_t n, 
     }
 }
 
+/* Rows of w from a table with a row for each code. */
+static void FN(look_up)(const chain_job *job, const REAL *table, ptrdiff_t first, ptrdiff_t n,
+                        REAL *w)
+{
+    ptrdiff_t width = job->width;
+    for (ptrdiff_t t = 0; t < n; t++, w += width) {
+        const REAL *row = table + job->codes[first + t] * width;
+        for (ptrdiff_t k = 0; k < width; k += VL)
+            FN(store)(w + k, FN(load)(row + k));
+    }
+}
+
+static void FN(add_codes)(const chain_job *job, const chain_work *work, ptrdiff_t first,
+                          ptrdiff_t n, double *sums)
+{
+    ptrdiff_t width = job->width;
+    const REAL *gamma = work->gamma;
+    for (ptrdiff_t t = 0; t < n; t++, gamma += width) {
+        double *row = sums + job->codes[first + t] * width;
+        for (ptrdiff_t k = 0; k < width; k += VL)
+            FN(store)(row + k, FN(load)(row + k) + FN(load)(gamma + k));
+    }
+}
+
 /* VL rows of lp, which are lanes there, to rows of w, through f(lp, base). */
 #define FRAMES(f)                                                                                 \
     for (ptrdiff_t k0 = 0; k0 < width; k0 += VL) {                                                \
@@ -45,9 +69,17 @@ static void FN(apply_known)(const chain_job *job, ptrdiff_t first, ptrdiff_t n, 
 static void FN(frames)(const chain_job *job, chain_work *work, ptrdiff_t first, ptrdiff_t n)
 {
     ptrdiff_t n_states = job->n_states, width = job->width, column = job->emission.column;
-    const REAL *lp = work->lp = job->emission.log_prob(job->emission.job, first, n, work->scratch);
+    const REAL *lp;
     REAL *w = work->w;
     vec padding = FN(fill)(0);
+    if (job->codes) {
+        FN(look_up)(job, job->likelihoods, first, n, w);
+        for (ptrdiff_t t = 0; t < n; t++)
+            work->shift[t] = job->shifts[job->codes[first + t]];
+        FN(apply_known)(job, first, n, 0, w);
+        return;
+    }
+    lp = work->lp = job->emission.log_prob(job->emission.job, first, n, work->scratch);
     for (ptrdiff_t row = 0; row < n; row += VL, lp += VL, w += VL * width) {
         vec base = FN(fill)((REAL)CHAIN_NEVER); /* -inf - this is -inf, and not nan */
         for (ptrdiff_t k = 0; k < n_states; k++)

@@ -9,7 +9,11 @@ static void FN(log_frames)(const chain_job *job, chain_work *work, ptrdiff_t fir
     ptrdiff_t width = job->width, column = job->emission.column;
     for (ptrdiff_t t = at; t < at + n; t++)
         for (ptrdiff_t k = 0; k < width; k++) {
-            REAL lp = k < job->n_states ? work->lp[k * column + t] : (REAL)CHAIN_NEVER;
+            REAL lp = (REAL)CHAIN_NEVER;
+            if (job->codes)
+                lp = job->logs[job->codes[first + t] * width + k];
+            else if (k < job->n_states)
+                lp = work->lp[k * column + t];
             if (shifted && work->shift[t] > (REAL)CHAIN_NEVER)
                 lp -= work->shift[t];
             work->w[t * width + k] = lp > (REAL)CHAIN_NEVER ? lp : (REAL)CHAIN_NEVER;

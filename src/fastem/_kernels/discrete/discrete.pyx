@@ -29,6 +29,10 @@ cdef extern from "shared/emission.h":
         const double *(*log_prob)(const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
         void (*add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
                     double *) noexcept nogil
+        const int32_t *codes
+        const double *table
+        const double *bias
+        Py_ssize_t n_codes, table_width
 
 
 cdef extern from "discrete/job.h":
@@ -65,6 +69,7 @@ ctypedef fused real:
     double
 
 cdef Py_ssize_t MOST_LANES = 64, LEAST_LANES = 4, LANE_BYTES = 6 << 20
+cdef Py_ssize_t MOST_CODED = 32 << 10   # entries of a table that may be kept as exponentials, too
 cdef double LEAST_WORK = 3e5            # multiply-adds, a tenth of a millisecond: see topics.pyx
 
 
@@ -157,6 +162,10 @@ cdef class Emission:
         self.c.scratch_bytes = 8 * job.c.width * (job.ops.lanes + EMISSION_COLUMN)
         self.c.sums_size = (job.c.n_rows + 1) * job.c.width
         self.c.log_prob, self.c.add = job.ops.emission_log_prob, job.ops.emission_add
+        if job.c.begin == NULL and job.c.n_entries == 1 and job.c.value == NULL:
+            if job.c.offset == NULL and job.c.n_rows * job.c.width <= MOST_CODED:
+                self.c.codes, self.c.table, self.c.bias = job.c.index, job.c.table, job.c.bias
+                self.c.n_codes, self.c.table_width = job.c.n_rows, job.c.width
         self.capsule = PyCapsule_New(&self.c, FASTEM_EMISSION, NULL)
 
     @property
@@ -170,7 +179,9 @@ cdef class Emission:
         return self.c.sums_size
 
     def unpack(self, sums):
-        """Return resp and sums of :func:`sums`."""
+        """Return resp and sums of :func:`sums`; from those of codes, (n_codes, K), as well."""
+        if sums.ndim == 2:
+            return sums.sum(axis=0), sums
         table = sums[: self.c.sums_size].reshape(-1, self.job.c.width)
         table = table[:, : self.job.c.n_components]
         return table[self.job.c.n_rows].copy(), table[: self.job.c.n_rows]

@@ -4,6 +4,7 @@
 #define FASTEM_EMISSION_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define FASTEM_EMISSION "fastem.emission" /* name of the capsule */
 
@@ -20,6 +21,12 @@ typedef struct {
      * 0 after n rows up to a multiple of 64; r has columns of zeros up to a multiple of 8. */
     void (*add)(const void *job, ptrdiff_t begin, ptrdiff_t n, void *scratch, const double *r,
                 double *sums);
+    /* Or, of families whose rows have few different values, the row's value and what each value's
+     * log-densities are, (n_codes, table_width), and `bias` beside; then sums may be (n_codes, ...)
+     * responsibilities of values, without log_prob() and add(). NULL elsewhere. */
+    const int32_t *codes;
+    const double *table, *bias;
+    ptrdiff_t n_codes, table_width;
 } fastem_emission;
 
 #endif
