@@ -7,7 +7,8 @@ the tables; METHOD is formatted with threads and rounds), PEERS (whose versions 
     summary(row) -> str, one line for the progress
     tables(rows, peak, options) -> list of (header, lines); `peak` is dtype -> flops/s of gemm
 
-It may have MEMORY, the names of the contenders whose memory is measured, and
+It may have MEMORY, the names of the contenders whose memory is measured, REFERENCE, the one whose
+objective the others' are compared with in place of the baseline's, and
 supplement(cases, options) -> str, a further part of the report.
 """
 
@@ -120,6 +121,7 @@ def run(family, options):
             results = measure(family.contenders(case, options), options.rounds)
             names = getattr(family, "MEMORY", (OURS, PEER))
             row = Row(case, results, memory(case, results, names, options))
+            row.reference = getattr(family, "REFERENCE", row.reference)
         except Exception as error:
             progress(f"  FAILED: {type(error).__name__}: {error}")
             failed = True
@@ -294,6 +296,7 @@ class Row:
     case: object
     results: list
     memory: dict
+    reference: str = BASELINE  # whose objective the others' are compared with, but for the peer's
 
     def __getitem__(self, key):
         """Result of (name, dtype) at its better setting, or None."""
@@ -301,8 +304,8 @@ class Row:
         return min(found, key=lambda r: r.fastest, default=None)
 
     def gap(self, result):
-        """Relative difference of a result's objective from the peer's, or else the baseline's."""
-        expected = self[PEER, "float64"] or self[BASELINE, "float64"]
+        """Relative difference of a result's objective from the peer's, or else the reference's."""
+        expected = self[PEER, "float64"] or self[self.reference, "float64"]
         return difference(result.bounds, expected.bounds)
 
     def disagreements(self):

@@ -37,8 +37,9 @@ class Sequences(NamedTuple):
     @property
     def total_weight(self):
         """Number of rows, each with the weight of its sequence."""
-        lengths = np.diff(self.begin)
-        return float(lengths.sum() if self.weight is None else self.weight @ lengths)
+        if self.weight is None:
+            return float(self.begin[-1])
+        return float(self.weight @ np.diff(self.begin))
 
 
 class ChainEM:
@@ -163,16 +164,23 @@ class ChainEM:
         return kernel.Job(emission, start, trans, block.begin, block.weight, block.known)
 
 
-def _free(prior, values, fixed):
-    """Return which probabilities are learnt, and their pseudo-counts; 0 for the others."""
-    free = np.ones(values.shape, dtype=bool) if fixed is None else np.isnan(fixed)
-    return free, np.where(free, np.asarray(prior, dtype=np.float64) - 1, 0)
+def _pseudo_counts(prior):
+    """Return the pseudo-counts of a Dirichlet prior, or None where they are 0."""
+    counts = np.asarray(prior, dtype=np.float64) - 1
+    return counts if counts.any() else None
 
 
 def _distribution(counts, prior, fixed):
     """Return the most probable distributions along the last axis; equal shares for no counts."""
-    free, pseudo = _free(prior, counts, fixed)
-    counts = np.where(free, np.maximum(counts + pseudo, 0), 0)
+    pseudo = _pseudo_counts(prior)
+    if pseudo is not None:
+        counts = np.maximum(counts + pseudo, 0)
+    if fixed is None:
+        total = counts.sum(axis=-1, keepdims=True)
+        if total.all():
+            return counts / total
+    free = np.ones(counts.shape, dtype=bool) if fixed is None else np.isnan(fixed)
+    counts = np.where(free, counts, 0)
     total = counts.sum(axis=-1, keepdims=True)
     equal = free / np.maximum(free.sum(axis=-1, keepdims=True), 1)
     share = np.divide(counts, total, out=equal, where=total > 0)
@@ -183,4 +191,10 @@ def _distribution(counts, prior, fixed):
 
 
 def _log_dirichlet(prior, values, fixed):
-    return float(xlogy(_free(prior, values, fixed)[1], values).sum())
+    pseudo = _pseudo_counts(prior)
+    if pseudo is None:
+        return 0.0
+    pseudo = np.broadcast_to(pseudo, values.shape)
+    if fixed is not None:
+        pseudo = np.where(np.isnan(fixed), pseudo, 0)
+    return float(xlogy(pseudo, values).sum())

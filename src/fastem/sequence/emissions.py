@@ -49,13 +49,16 @@ class GaussianPrior(NamedTuple):
     scale: Any = 0.0  # broadcast to the shape of the covariances; spherical: sum over features
     count: Any = 0.0  # broadcast to (K,); tied: to ()
 
-    def log_density(self, means, covariances, chol, kind):
+    def log_density(self, means, chol, kind):
         """Return the logarithm of the density, up to a constant."""
         k, d = means.shape
-        tau = np.broadcast_to(np.asarray(self.mean_weight, dtype=np.float64), k)
-        gap = np.zeros_like(covariances)
-        add_scatter_of(gap, means - self.mean, tau, kind)
-        gap = gap + self.scale
+        gap = np.zeros(chol.shape)
+        if np.any(self.mean_weight):
+            tau = np.broadcast_to(np.asarray(self.mean_weight, dtype=np.float64), k)
+            add_scatter_of(gap, means - self.mean, tau, kind)
+        gap += self.scale
+        if not np.any(self.count) and not gap.any():
+            return 0.0
         if kind in ("full", "tied"):
             log_det = -2 * np.log(chol.diagonal(axis1=-2, axis2=-1)).sum(axis=-1)
             distance = np.einsum("...ij,...il,...jl->...", gap, chol, chol)
@@ -218,13 +221,14 @@ class GaussianEmissions(_Family):
 
     def log_prior(self, params):
         """Return the logarithm of the prior density, up to a constant."""
-        covariances = np.empty(gaussian.shape_of(self.kind, *params.means.shape))
         chol = params.precisions_cholesky
-        return self.prior.log_density(params.means, covariances, chol, self.kind)
+        return self.prior.log_density(params.means, chol, self.kind)
 
 
 def _means(moments, prior):
     """Return the means that moments and a prior give."""
+    if not np.any(prior.mean_weight):
+        return moments.mean.copy()
     weight = moments.weight[:, None]
     tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), len(weight))[:, None]
     sums, total = weight * moments.mean + tau * prior.mean, weight + tau
@@ -243,9 +247,10 @@ def _estimate(moments, kind, prior, min_covar, learn, held, center=None):
         return held._replace(means=means)
     center = means if center is None else center
     scatter = moments.scatter_about(center)
-    add_scatter_of(scatter, center - prior.mean, tau, kind)
+    if np.any(tau):
+        add_scatter_of(scatter, center - prior.mean, tau, kind)
     scatter += prior.scale
-    count = np.broadcast_to(np.asarray(prior.count, dtype=np.float64), weight.shape)
+    count = np.asarray(prior.count, dtype=np.float64)
     divisor = weight + count if kind != "tied" else weight.sum() + np.asarray(prior.count)
     covariances = _ratio(scatter, divisor * d if kind == "spherical" else divisor)
     _raise_to(min_covar, covariances, kind)
@@ -470,18 +475,15 @@ class MixtureEmissions(_Family):
         m = self.n_mix
         gaussians, prior = params.gaussians, self.prior
         chol = gaussians.precisions_cholesky
-        covariances = np.empty(chol.shape)
         weights = xlogy(np.asarray(self.weights_prior) - 1.0, params.weights).sum()
         if self.kind != "tied":
-            return float(weights) + prior.log_density(
-                gaussians.means, covariances, chol, self._inner
-            )
+            return float(weights) + prior.log_density(gaussians.means, chol, self._inner)
         means_only = prior._replace(scale=0.0, count=0.0)
         shared = GaussianPrior(scale=prior.scale, count=prior.count)
         return (
             float(weights)
-            + means_only.log_density(gaussians.means, covariances, chol, "full")
-            + shared.log_density(gaussians.means[::m], covariances[::m], chol[::m], "full")
+            + means_only.log_density(gaussians.means, chol, "full")
+            + shared.log_density(gaussians.means[::m], chol[::m], "full")
         )
 
 

@@ -99,7 +99,7 @@ cdef extern from "chain/job.h":
 
 cdef Py_ssize_t MOST_LANES = 64, MOST_ROWS = 512, LANE_ROWS = 2048, LANE_BYTES = 4 << 20
 cdef double LEAST_WORK = 3e6            # multiply-adds, a millisecond: see topics.pyx
-cdef double TINY = 1e-280, HUGE_BETA = 1e280, LN2 = 0.693147180559945309417
+cdef double POSITIVE = 1e-100, TINY = 1e-280, HUGE_BETA = 1e280, LN2 = 0.693147180559945309417
 # A sum of posteriors may differ from 1 by the rounding of a block, and by no more.
 cdef double DRIFT = 1e-9, DRIFT_PER_ROW = 1e-11
 
@@ -135,37 +135,31 @@ cdef class Job:
     def __cinit__(
         self,
         emission,                       # IN  the Emission of a family's kernel
-        start,                          # IN  (K,)
-        trans,                          # IN  (K, K)
+        const double[:] start,          # IN  (K,)
+        const double[:, :] trans,       # IN  (K, K)
         const int64_t[::1] begin,       # IN  (n_sequences + 1,) rows; none is empty
         const double[::1] weight,       # IN  (n_sequences,) or None
         const int32_t[::1] known,       # IN  (T,) or None
     ):
         """Hold a job; arrays must have been validated."""
         cdef fastem_emission *own
+        cdef Py_ssize_t longest = 1, s
         memset(&self.c, 0, sizeof(chain_job))
         own = <fastem_emission *> PyCapsule_GetPointer(emission.capsule, FASTEM_EMISSION)
         self.held = [emission, known]
         self.c.emission = own[0]
-        self.c.n_states = len(start)
+        self.c.n_states = start.shape[0]
         self.ops = choose(self.c.n_states)
         self.c.width = _width(self.c.n_states, self.ops.lanes)
         self.c.rows = min(MOST_ROWS, own.most_rows)
         self.begin, self.weight = begin, weight
         self.n_sequences = begin.shape[0] - 1
-        self.positive = bool(np.min(trans) > 1e-100)
-        longest = int(np.diff(begin).max(initial=1))
+        self.take_chain(start, trans)
+        for s in range(self.n_sequences):
+            longest = max(longest, begin[s + 1] - begin[s])
         self.most_blocks = _up(longest, self.c.rows) // self.c.rows
         if known is not None and known.shape[0]:
             self.c.known = &known[0]
-        with np.errstate(divide="ignore"):
-            log_start, log_trans = np.log(start), np.log(trans)
-        self.c.start = self.padded(start, 0)
-        self.c.trans, self.c.turned = self.padded(trans, 0), self.padded(trans.T, 0)
-        self.c.log_start = self.padded(log_start, CHAIN_NEVER)
-        self.c.log_trans = self.padded(log_trans, CHAIN_NEVER)
-        self.c.log_turned = self.padded(log_trans.T, CHAIN_NEVER)
-
         if own.codes != NULL:
             self.take_codes(own)
 
@@ -198,12 +192,27 @@ cdef class Job:
         rows[:, : self.c.n_states] = array
         return self.flat(rows)
 
-    cdef const double *padded(self, array, double fill) except NULL:
-        """Return an array of K or K x K with W in place of K; at least `fill`."""
-        cdef Py_ssize_t k = self.c.n_states, width = self.c.width
-        wide = np.full((width,) * array.ndim, fill)
-        wide[(slice(k),) * array.ndim] = np.maximum(array, fill)
-        return self.flat(wide)
+    cdef take_chain(self, const double[:] start, const double[:, :] trans):
+        """Lay out the chain's parameters, their logarithms too, with W in place of K."""
+        cdef Py_ssize_t k = self.c.n_states, width = self.c.width, square = width * width, i, j
+        cdef double[::1] all = np.zeros(2 * width + 4 * square)
+        cdef double *logs = &all[width + 2 * square]
+        self.held.append(all)
+        self.c.start, self.c.trans = &all[0], &all[width]
+        self.c.turned = &all[width + square]
+        self.c.log_start, self.c.log_trans = logs, logs + width
+        self.c.log_turned = logs + width + square
+        self.positive = True
+        for i in range(width + 2 * square):
+            logs[i] = CHAIN_NEVER
+        for i in range(k):
+            all[i] = start[i]
+            logs[i] = max(log(start[i]), CHAIN_NEVER)
+            for j in range(k):
+                all[width + i * width + j] = all[width + square + j * width + i] = trans[i, j]
+                logs[width + i * width + j] = max(log(trans[i, j]), CHAIN_NEVER)
+                logs[width + square + j * width + i] = logs[width + i * width + j]
+                self.positive = self.positive and trans[i, j] > POSITIVE
 
 
 # ---- passes ----------------------------------------------------------------------------------
