@@ -25,6 +25,7 @@ from fastem._base import EMEstimator, check_fitted_array, squarable, unchanged_o
 from fastem._compat import Interval, StrOptions, check_any_sample_weight
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs
+from fastem._onnx import ToOnnx, kmeans_nodes
 from fastem.cluster.lloyd import (
     Block,
     KMeansEM,
@@ -41,7 +42,7 @@ __all__ = ["KMeans"]
 _MOST_SQUARES = float(np.finfo(np.float64).max) / 64  # that can still be summed in some ways
 
 
-class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EMEstimator):
+class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EMEstimator):
     r"""K-means clustering.
 
     Minimises the inertia :math:`\sum_j w_j \min_k \|x_j - \mu_k\|^2`. The E-step assigns every
@@ -446,6 +447,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         n_threads = effective_n_jobs(self.n_jobs)
         labels = labels_of(X, centers, n_threads)
         return -inertia_of(X, centers, labels, sample_weight, n_threads)
+
+    _onnx_scores = "scores", "cluster_centers_"  # skl2onnx's name of distances
+
+    def _onnx_nodes(self, X, dtype, names, opset):
+        centers = check_fitted_array(self, "cluster_centers_", (None, None))
+        return kmeans_nodes(centers.astype(np.float64), X, dtype, names, opset)
 
     # ---- what scikit-learn's own tests reach for -------------------------------------------
 

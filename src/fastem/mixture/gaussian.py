@@ -13,6 +13,7 @@ from fastem._base import check_fitted_array
 from fastem._compat import Interval, StrOptions
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
+from fastem._onnx import ToOnnx, gaussian_mixture_nodes
 from fastem.components import gaussian
 from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_start import check_precisions, initial_responsibilities, moments_of
@@ -21,7 +22,7 @@ from fastem.mixture.base import Mixture, check_start, check_weights
 __all__ = ["GaussianMixture"]
 
 
-class GaussianMixture(Mixture):
+class GaussianMixture(ToOnnx, Mixture):
     r"""Gaussian mixture fitted by expectation-maximisation.
 
     The density is :math:`p(x) = \sum_k \alpha_k \, \mathcal{N}(x \mid \mu_k, \Sigma_k)`. The
@@ -311,6 +312,19 @@ class GaussianMixture(Mixture):
                 noise = random_state.standard_normal(size=(count, d))
                 parts.append(mean + noise * np.sqrt(covariance))
         return np.vstack(parts)
+
+    _onnx_scores = "probabilities", "means_"
+
+    def _onnx_nodes(self, X, dtype, names, opset):
+        params = self._params()
+        means, chol = params.means, params.precisions_cholesky
+        if self.covariance_type == "tied":
+            chol = np.broadcast_to(chol, (len(means), *chol.shape))
+        elif self.covariance_type == "spherical":
+            chol = chol[:, np.newaxis]
+        with np.errstate(divide="ignore"):  # a weight may be 0
+            log_weights = np.log(params.weights)
+        return gaussian_mixture_nodes(log_weights, means, chol, X, dtype, names, opset)
 
     # ---- what scikit-learn's own tests reach for -------------------------------------------
 
