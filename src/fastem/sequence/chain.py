@@ -71,7 +71,8 @@ class ChainEM:
         trans_fixed=None,
         n_threads=1,
     ):
-        self.family, self.start_prior, self.trans_prior = family, start_prior, trans_prior
+        self.family = family
+        self._start, self._trans = _pseudo_counts(start_prior), _pseudo_counts(trans_prior)
         self.learn, self.held, self.n_threads = frozenset(learn), held, n_threads
         self.start_fixed, self.trans_fixed = start_fixed, trans_fixed
 
@@ -103,11 +104,11 @@ class ChainEM:
     def m_step(self, statistics: Statistics) -> ChainParams:
         """Return the parameters with the largest expected log-posterior (Rabiner 40a-40c)."""
         if "startprob" in self.learn:
-            start = _distribution(statistics.start, self.start_prior, self.start_fixed)
+            start = _distribution(statistics.start, self._start, self.start_fixed)
         else:
             start = self.held.startprob
         if "transmat" in self.learn:
-            trans = _distribution(statistics.transitions, self.trans_prior, self.trans_fixed)
+            trans = _distribution(statistics.transitions, self._trans, self.trans_fixed)
         else:
             trans = self.held.transmat
         learns = "emission" in self.learn
@@ -118,9 +119,9 @@ class ChainEM:
         """Return the logarithm of the prior density, up to a constant; 0 without a prior."""
         value = 0.0
         if "startprob" in self.learn:
-            value += _log_dirichlet(self.start_prior, params.startprob, self.start_fixed)
+            value += _log_dirichlet(self._start, params.startprob, self.start_fixed)
         if "transmat" in self.learn:
-            value += _log_dirichlet(self.trans_prior, params.transmat, self.trans_fixed)
+            value += _log_dirichlet(self._trans, params.transmat, self.trans_fixed)
         if "emission" in self.learn:
             value += self.family.log_prior(params.emission)
         return value
@@ -170,9 +171,8 @@ def _pseudo_counts(prior):
     return counts if counts.any() else None
 
 
-def _distribution(counts, prior, fixed):
+def _distribution(counts, pseudo, fixed):
     """Return the most probable distributions along the last axis; equal shares for no counts."""
-    pseudo = _pseudo_counts(prior)
     if pseudo is not None:
         counts = np.maximum(counts + pseudo, 0)
     if fixed is None:
@@ -190,8 +190,7 @@ def _distribution(counts, prior, fixed):
     return np.where(free, share * left, fixed)
 
 
-def _log_dirichlet(prior, values, fixed):
-    pseudo = _pseudo_counts(prior)
+def _log_dirichlet(pseudo, values, fixed):
     if pseudo is None:
         return 0.0
     pseudo = np.broadcast_to(pseudo, values.shape)

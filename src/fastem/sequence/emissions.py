@@ -30,6 +30,7 @@ __all__ = [
 #: Moments about the old means are kept where correcting them for the new ones took away at most so
 #: many times what is left.
 _MOST_LOST = 30
+_EPS = np.finfo(np.float64).eps
 _MOST_PASSES = 4  # about new means: each leaves a mean at most 1e-16 of the way that it came
 
 
@@ -52,22 +53,25 @@ class GaussianPrior(NamedTuple):
     def log_density(self, means, chol, kind):
         """Return the logarithm of the density, up to a constant."""
         k, d = means.shape
-        gap = np.zeros(chol.shape)
+        gap = self.scale
         if np.any(self.mean_weight):
             tau = np.broadcast_to(np.asarray(self.mean_weight, dtype=np.float64), k)
+            gap = np.zeros(chol.shape)
             add_scatter_of(gap, means - self.mean, tau, kind)
-        gap += self.scale
-        if not np.any(self.count) and not gap.any():
-            return 0.0
-        if kind in ("full", "tied"):
-            log_det = -2 * np.log(chol.diagonal(axis1=-2, axis2=-1)).sum(axis=-1)
-            distance = np.einsum("...ij,...il,...jl->...", gap, chol, chol)
-        elif kind == "diag":
-            log_det = -2 * np.log(chol).sum(axis=-1)
-            distance = (gap * chol**2).sum(axis=-1)
-        else:
-            log_det, distance = -2 * d * np.log(chol), gap * chol**2
-        return float(-0.5 * np.sum(self.count * log_det + distance))
+            gap += self.scale
+        log_det, distance = 0.0, 0.0
+        if np.any(gap) and kind in ("full", "tied"):
+            gap = np.broadcast_to(gap, chol.shape)
+            distance = np.einsum("...ij,...il,...jl->...", gap, chol, chol).sum()
+        elif np.any(gap):
+            distance = (gap * chol**2).sum()
+        if np.any(self.count):
+            own = chol.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else chol
+            log_det = -2 * np.log(own) * (d if kind == "spherical" else 1)
+            log_det = np.sum(
+                self.count * (log_det if kind == "spherical" else log_det.sum(axis=-1))
+            )
+        return float(-0.5 * (log_det + distance))
 
 
 class Rows(NamedTuple):
@@ -340,10 +344,10 @@ def _moments(emission, own, params, kind, block, center):
         scatter = np.maximum(second / chol**2 - weight[:, None] * moved**2, 0)
         left = scatter
     mean = center + moved
-    # Where the data are constant, a mean moves by rounding.
-    rounding = 64 * np.finfo(np.float64).eps * np.maximum(abs(mean - shift), abs(center - shift))
-    added = weight[:, None] * moved**2
-    lost = (added > _MOST_LOST * left) & (abs(moved) > rounding)
+    lost = weight[:, None] * moved**2 > _MOST_LOST * left
+    if lost.any():  # where the data are constant, a mean moves by rounding
+        rounding = 64 * _EPS * np.maximum(abs(mean - shift), abs(center - shift))
+        lost &= abs(moved) > rounding
     if kind == "tied":
         scatter = scatter.sum(axis=0)
     elif kind == "spherical":

@@ -151,7 +151,7 @@ cdef class Job:
         self.c.n_states = start.shape[0]
         self.ops = choose(self.c.n_states)
         self.c.width = _width(self.c.n_states, self.ops.lanes)
-        self.c.rows = min(MOST_ROWS, own.most_rows)
+        self.c.rows = min(MOST_ROWS, own.most_rows, _up(max(own.n_rows, 1), 64))
         self.begin, self.weight = begin, weight
         self.n_sequences = begin.shape[0] - 1
         self.take_chain(start, trans)

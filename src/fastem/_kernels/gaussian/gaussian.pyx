@@ -169,7 +169,7 @@ cdef class Emission:
         weights=None,           # (K,), then too
     ):
         self.density, self.moments = density, moments
-        self.held = [_Buffers(job, 1) for job in {density, moments}]
+        self.held = [_Buffers(job, 0) for job in {density, moments}]  # the tables alone
         self.own.density, self.own.moments, self.own.n_mix = &density.c, &moments.c, n_mix
         if covariances is not None:
             unit = density.scale if covariances.ndim == 3 else density.scale**2
