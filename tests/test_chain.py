@@ -2,6 +2,8 @@
 
 import itertools
 import pickle
+import signal
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 
 from fastem import em
+from fastem._kernels import chain as kernel
 from fastem.components import discrete, gaussian
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
 from fastem.sequence.emissions import (
@@ -262,7 +265,7 @@ def assert_is_log_space(family, params, block, rtol=1e-9):
 
 
 @pytest.mark.parametrize("n_states", [1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 70])
-def test_every_width_and_many_blocks(n_states):
+def test_every_width_and_many_blocks(n_states, every_instruction_set):
     rng = np.random.default_rng(n_states)
     family, emission, X = make("diag", n_states, 1400, rng)
     params = chain_params(emission, n_states, rng)
@@ -493,3 +496,40 @@ class Gathered:
     def scatter(self):
         """Return the scatter about the mean."""
         return self.second - np.outer(self.first, self.first) / self.weight
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no timer signal")
+def test_one_long_sequence_is_interrupted_before_its_end():
+    """The kernel looks for signals between blocks, not only when it is done."""
+    n, family = 4_000_000, DiscreteEmissions(discrete.Categorical([2]), 2)
+    emission = family.params(np.full((2, 1, 2), 0.5))
+    params = ChainParams(np.full(2, 0.5), np.full((2, 2), 0.5), emission)
+    job = ChainEM(family)._job(params, sequences(family, np.zeros((n, 1)), [n]))
+    posteriors = np.full((n, 2), np.nan)
+
+    def stop(number, frame):
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        with pytest.raises(InterruptedError):
+            kernel.rows(job, np.empty(1), posteriors, 1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert np.isnan(posteriors[0]).all()
+
+
+def test_a_long_sequence_needs_no_array_of_rows_by_states():
+    """What an E-step allocates beside its data does not grow with them, but for checkpoints."""
+    family, emission = gaussians([0, 4, 8, 12, 16, 20, 24, 28])
+    rng = np.random.default_rng(13)
+    params, peaks = chain_params(emission, 8, rng), []
+    for n in (100_000, 400_000):
+        block = sequences(family, rng.normal(size=(n, 1)), [n])
+        tracemalloc.start()
+        ChainEM(family).e_step(params, block)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 4096
