@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import eigh
 
+from fastem.components.gaussian_data import parts
+
 __all__ = [
     "check_covars",
     "compact_covars",
@@ -121,10 +123,10 @@ def floor_of(X, min_covar, begun, kind):
     """
     if min_covar == 0:
         return 0.0
-    known = ~np.isnan(X)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, X, 0).sum(axis=0, dtype=np.float64) / count
-    variance = (np.where(known, X - mean, 0) ** 2).sum(axis=0, dtype=np.float64) / count
+    count, mean = _sums(X, 0.0)
+    count = np.maximum(count, 1)
+    mean = mean / count
+    variance = _sums(X, mean, power=2)[1] / count
     floor = min_covar * np.where(variance > 0, np.minimum(variance, 1), 1)
     if kind == "spherical":
         floor = floor.mean()
@@ -133,6 +135,16 @@ def floor_of(X, min_covar, begun, kind):
     d = len(floor)
     smallest = [eigh(c, np.diag(floor), eigvals_only=True)[0] for c in begun.reshape(-1, d, d)]
     return floor * min(1.0, *smallest)
+
+
+def _sums(X, center, power=1):
+    """Return how many values each feature has, and the sums of (value - center) ** power."""
+    count, sums = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for part in parts(*X.shape):
+        known = ~np.isnan(X[part])
+        count += known.sum(axis=0)
+        sums += (np.where(known, X[part] - center, 0) ** power).sum(axis=0, dtype=np.float64)
+    return count, sums
 
 
 def normal_drawer(means, covars):

@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 
 from fastem._compat import Interval
 from fastem.components import discrete
+from fastem.components.gaussian_data import parts
 from fastem.sequence.decoding import draw_index
 from fastem.sequence.documented import documented
 from fastem.sequence.emissions import DiscreteEmissions
@@ -76,16 +77,15 @@ class DiscreteHMM(HMM):
 
 def refuse_but_counts(X, expected, most=np.inf, remedy=""):
     """Raise ValueError unless all values are integers from 0 to `most`, or missing."""
-    if X.dtype.kind == "f":
-        bad = (X < 0) | (most < X) | (np.floor(X) != X) & ~np.isnan(X)
-    else:
-        bad = (X < 0) | (most < X)
-    if np.any(bad):
-        row, feature = np.argwhere(bad)[0]
-        raise ValueError(
-            f"X must hold {expected}, got {X[row, feature]:.6g} at row {row}, feature {feature}"
-            f"{remedy}"
-        )
+    for part in parts(*X.shape):
+        here = X[part]
+        bad = (here < 0) | (most < here) | (np.floor(here) != here) & ~np.isnan(here)
+        if np.any(bad):
+            row, feature = np.argwhere(bad)[0]
+            raise ValueError(
+                f"X must hold {expected}, got {here[row, feature]:.6g} at row {part.start + row}, "
+                f"feature {feature}{remedy}"
+            )
 
 
 @documented

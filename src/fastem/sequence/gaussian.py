@@ -9,6 +9,7 @@ import numpy as np
 
 from fastem._compat import Interval, StrOptions
 from fastem.components import gaussian
+from fastem.components.gaussian_data import check_squares
 from fastem.sequence.covariances import (
     check_covars,
     compact_covars,
@@ -27,9 +28,16 @@ from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import broadcast_prior
 from fastem.sequence.start import centers_of, covariance_of, filled
 
-__all__ = ["GaussianHMM", "check_means"]
+__all__ = ["GaussianHMM", "check_means", "check_reals"]
 
 _NUMBER = [Interval(Real, 0, None, closed="left"), "array-like"]
+
+
+def check_reals(X):
+    """Raise ValueError where squares overflow."""
+    if np.isnan(X).any():
+        X = np.where(np.isnan(X), 0, X)
+    check_squares(X, "X")
 
 
 def check_means(means, n_features, shape):
@@ -185,7 +193,7 @@ class GaussianHMM(HMM):
         self._covars_ = compact_covars(covars, self.covariance_type, self.n_components)
 
     def _check_rows(self, X, fresh):
-        """Any finite numbers will do."""
+        check_reals(X)
 
     def _check_values(self, values, n_features):
         k, kind = self.n_components, self.covariance_type
@@ -200,6 +208,9 @@ class GaussianHMM(HMM):
         shape = () if self.covariance_type == "tied" else (self.n_components,)
         covars = spread_covariance(covariance, self.covariance_type, shape)
         return {"means_": means, "_covars_": covars}
+
+    def _shared(self):
+        return ("_covars_",) if self.covariance_type == "tied" else ()
 
     def _family(self, values, learn, n_threads, X):
         kind = self.covariance_type

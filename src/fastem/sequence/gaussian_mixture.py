@@ -22,7 +22,7 @@ from fastem.sequence.emissions import (
     GaussianPrior,
     MixtureEmissions,
 )
-from fastem.sequence.gaussian import check_means
+from fastem.sequence.gaussian import check_means, check_reals
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import broadcast_prior, check_distribution
 from fastem.sequence.start import centers_of, covariance_of, filled
@@ -152,7 +152,7 @@ class GMMHMM(HMM):
         raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
 
     def _check_rows(self, X, fresh):
-        """Any finite numbers will do."""
+        check_reals(X)
 
     def _check_values(self, values, n_features):
         k, m, kind = self.n_components, self.n_mix, self.covariance_type

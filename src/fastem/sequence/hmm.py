@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from fastem._base import unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
@@ -158,7 +159,7 @@ class HMM(Decoder):
             getattr(self, "transmat_", None),
         )
         seeds = restart_seeds(self.random_state, self.n_init)
-        first = self._start(chain, X, row_weight, seeds[0], 0)
+        first = self._start(chain, X, row_weight, known, seeds[0], 0)
         self._tell_what_is_lost(X)
         family, emission = self._family(first, self._learnt_letters(), n_threads, X)
         params = ChainParams(first["startprob_"], first["transmat_"], emission)
@@ -168,7 +169,7 @@ class HMM(Decoder):
         def start(init):
             if init == 0:
                 return params
-            values = self._start(chain, X, row_weight, seeds[init], init)
+            values = self._start(chain, X, row_weight, known, seeds[init], init)
             values.update(
                 {name: first[name] for c, name in self._all_letters() if c not in self.params}
             )
@@ -231,14 +232,29 @@ class HMM(Decoder):
             n_threads=n_threads,
         )
 
-    def _start(self, chain, X, row_weight, seed, init):
+    def _start(self, chain, X, row_weight, known, seed, init):
         """Return the first values of all parameters, by attribute: given ones, or drawn ones."""
         values = chain.draw(seed)
         given = {name: self._given(letter, name) for letter, name in self._letters.items()}
         if any(value is None for value in given.values()):
             drawn = self._start_emission(X, row_weight, seed, init)
+            if known is not None and all(value is None for value in given.values()):
+                drawn = self._aligned(self._check_values(drawn, X.shape[1]), X, known)
             given = {n: drawn[n] if value is None else value for n, value in given.items()}
         return values | self._check_values(given, X.shape[1])
+
+    def _aligned(self, values, X, known):
+        """Return drawn emissions, numbered so that they suit the rows whose states are known."""
+        X, states = X[known >= 0], known[known >= 0]
+        family, emission = self._family(values, None, 1, X)
+        log_prob = family.log_prob(emission, family.block(self._rows(X)))
+        suits = [log_prob[states == state].sum(axis=0) for state in range(self.n_components)]
+        order = linear_sum_assignment(np.maximum(suits, -1e300), maximize=True)[1]
+        return {n: v if n in self._shared() else v[order] for n, v in values.items()}
+
+    def _shared(self):
+        """Return the attributes that all states share, which have no state's number."""
+        return ()
 
     def _given(self, letter, name):
         """Return what the user has set for a fit to begin with, or None."""
