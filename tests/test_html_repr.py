@@ -8,7 +8,15 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastem import PLSA, BernoulliMixture, GaussianMixture, KMeans, LatentDirichletAllocation
+from fastem import (
+    PLSA,
+    BernoulliMixture,
+    GaussianHMM,
+    GaussianMixture,
+    KMeans,
+    LatentDirichletAllocation,
+    PoissonHMM,
+)
 
 X = np.random.default_rng(0).integers(0, 2, (60, 4)).astype(float) + 0.0
 
@@ -27,6 +35,8 @@ def captions(estimator):
         BernoulliMixture(2, random_state=0),
         PLSA(2, random_state=0),
         LatentDirichletAllocation(2, random_state=0),
+        GaussianHMM(2, random_state=0),
+        PoissonHMM(2, random_state=0, n_iter=1),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )

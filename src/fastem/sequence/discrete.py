@@ -31,6 +31,19 @@ class DiscreteHMM(HMM):
     _values_name: ClassVar[str] = "emissionprob_"
     _letters: ClassVar[dict] = {"e": "emissionprob_"}
 
+    @property
+    def n_features(self):
+        """Number of features: that of the emissions' parameters, or what was set."""
+        if self._is_set(self._values_name):
+            return np.shape(vars(self)[self._values_name])[-1]
+        if hasattr(self, "_n_features"):
+            return self._n_features
+        raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
+
+    @n_features.setter
+    def n_features(self, value):
+        self._n_features = value
+
     def _family(self, values, learn, n_threads, X):
         distributions, own = self._distributions(values[self._values_name])
         family = DiscreteEmissions(distributions, len(own), learn=bool(learn))
@@ -255,6 +268,8 @@ class MultinomialHMM(DiscreteHMM):
     {chain}
     emissionprob_ : ndarray of shape (n_components, n_features)
         Probability of each category in each state; rows sum to 1.
+    n_trials_ : ndarray of int64
+        The totals that rows had in `fit`, each once; `sample` needs there to be one.
     {fitted}
 
     See Also
@@ -310,9 +325,11 @@ class MultinomialHMM(DiscreteHMM):
         refuse_but_counts(X, "counts 0, 1, 2, ... or NaN")
 
     def _check_fit(self, X):
+        totals = X.sum(axis=1)
+        self.n_trials_ = np.unique(totals[~np.isnan(totals)]).astype(np.int64)
         if self.n_trials is None:
             return
-        totals, trials = X.sum(axis=1), np.asarray(self.n_trials)
+        trials = np.asarray(self.n_trials)
         if trials.shape not in ((), (1,), (len(X),)):
             raise ValueError(
                 f"n_trials must be a number or one for each of the {len(X)} rows, got shape "
@@ -346,10 +363,12 @@ class MultinomialHMM(DiscreteHMM):
         return {"e": super()._n_emission_parameters(n_features)["e"] - self.n_components}
 
     def _drawer(self, values):
-        trials = np.unique([] if self.n_trials is None else self.n_trials)
+        seen = getattr(self, "n_trials_", [])
+        trials = np.unique(seen if self.n_trials is None else self.n_trials)
         if len(trials) != 1:
             raise ValueError(
-                f"n_trials must be one number for a sample to be drawn, got {self.n_trials!r}"
+                "n_trials must be one number for a sample to be drawn, got "
+                f"{self.n_trials!r}" + (f" and totals {seen} in fit" if len(seen) else "")
             )
         probabilities = values["emissionprob_"].copy()
         probabilities[:, -1] = np.maximum(1 - probabilities[:, :-1].sum(axis=1), 0)

@@ -6,6 +6,7 @@ import logging
 import math
 from numbers import Integral, Real
 from typing import Any, ClassVar
+from zlib import crc32
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -81,9 +82,8 @@ class HMM(Decoder):
         """The course of the fit; set one of your own before `fit` to decide when it stops."""
         if getattr(self, "_own_monitor", None) is not None:
             return self._own_monitor
-        if not hasattr(self, "_monitor"):
-            self._monitor = ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
-        return self._monitor
+        monitor = ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
+        return monitor.told(getattr(self, "_history", []))
 
     @monitor_.setter
     def monitor_(self, monitor):
@@ -199,20 +199,19 @@ class HMM(Decoder):
             )
         except BaseException as error:
             if getattr(error, "keep_fitted", False):
-                self._monitor, self._stop_reason = monitor, "interrupted"
+                self._history, self._stop_reason = list(monitor.history), "interrupted"
                 raise
             watcher.restore()
             if isinstance(error, ValueError):
                 self._refuse_the_impossible(model, start(0), block)
             raise
         self.converged_ = watcher.finish(result)
-        if own is None:
-            self._monitor = monitor
+        self._history = list(monitor.history)
         if self.converged_:
             self._stop_reason = "converged"
         else:
             self._stop_reason = "n_iter" if result.n_iter == self.n_iter else "callback"
-        self._from_fit = {name: vars(self)[name] for _, name in self._all_letters()}
+        self._from_fit = {name: _sum_of(vars(self)[name]) for _, name in self._all_letters()}
 
     def _model(self, family, params, chain, n_threads):
         """Return the model, which learns what `params` has the letters of."""
@@ -263,7 +262,7 @@ class HMM(Decoder):
         value = vars(self)[name]
         if letter not in self.init_params:
             return value
-        if getattr(self, "_from_fit", {}).get(name) is not value:
+        if getattr(self, "_from_fit", {}).get(name) != _sum_of(value):
             _log.warning(
                 "%s_ is set, but will be overwritten: init_params=%r has %r. Leave that out to "
                 "begin with the value.", name.strip("_"), self.init_params, letter,
@@ -335,3 +334,8 @@ class HMM(Decoder):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _sum_of(value):
+    """Return a sum over the bytes of an array, by which it is known again."""
+    return crc32(np.ascontiguousarray(value, dtype=np.float64).tobytes())

@@ -46,6 +46,23 @@ class ConvergenceMonitor:
             f"verbose={self.verbose!r}, iter={self.iter}, history={list(self.history)})"
         )
 
+    def told(self, history):
+        """Return the monitor, which takes down the log-likelihoods of a fit that is over.
+
+        Parameters
+        ----------
+        history : iterable of float
+            Log-likelihood of each iteration.
+
+        Returns
+        -------
+        self : object
+            The monitor.
+        """
+        self.history.extend(history)
+        self.iter = len(self.history)
+        return self
+
     def _reset(self):
         self.history.clear()
         self.iter = 0

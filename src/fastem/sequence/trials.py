@@ -91,7 +91,7 @@ class BernoulliHMM(_Trials):
     --------
     >>> import numpy as np
     >>> from fastem import BernoulliHMM
-    >>> X = np.array([[1, 1], [1, 1], [1, 0], [0, 0], [0, 0], [0, 0], [1, 1], [1, 1]])
+    >>> X = np.array([[1, 1], [1, 1], [1, 1], [0, 0], [0, 0], [0, 0], [1, 1], [1, 1]])
     >>> model = BernoulliHMM(2, n_iter=100, random_state=0).fit(X)
     >>> states = model.predict(X)
     >>> (states == states[0]).tolist()
