@@ -92,7 +92,7 @@ class BernoulliHMM(_Trials):
     >>> import numpy as np
     >>> from fastem import BernoulliHMM
     >>> X = np.array([[1, 1], [1, 1], [1, 1], [0, 0], [0, 0], [0, 0], [1, 1], [1, 1]])
-    >>> model = BernoulliHMM(2, n_iter=100, random_state=0).fit(X)
+    >>> model = BernoulliHMM(2, n_iter=100, n_init=5, random_state=0).fit(X)
     >>> states = model.predict(X)
     >>> (states == states[0]).tolist()
     [True, True, True, False, False, False, True, True]
