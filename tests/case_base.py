@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastem import em
+
 
 @dataclass(frozen=True)
 class Case(ABC):
@@ -52,7 +54,22 @@ class Case(ABC):
     def estimator(self, X, **parameters) -> Any:
         """Return the public estimator that starts from `start(X)` and takes three iterations."""
 
+    def first_state(self, model, params, block) -> Any:
+        """Return the state of a block's rows before their first E-step; None of a model without."""
+        return model.first_state(params, block) if isinstance(model, em.RowState) else None
+
+    def statistics(self, model, params, block) -> em.Statistics:
+        """Return the statistics of a block's first E-step."""
+        return call_e_step(model, params, block, self.first_state(model, params, block))[0]
+
     def e_step(self, X, params, sample_weight=None, n_threads=1):
         """Return the sums of one E-step of fastem."""
         model = self.model(n_threads=n_threads)
-        return self.sums(model.e_step(params, self.block(X, sample_weight)))
+        return self.sums(self.statistics(model, params, self.block(X, sample_weight)))
+
+
+def call_e_step(model, params, block, state):
+    """Return the statistics and the rows' next state, which is None of a model without."""
+    if isinstance(model, em.RowState):
+        return model.e_step(params, block, state)
+    return model.e_step(params, block), None

@@ -204,7 +204,7 @@ class GaussianLDACase(PLSACase):
             case = replace(self, dtype=X.dtype.type)
             return case.e_step(X, case.start(X), sample_weight, n_threads)
         model = self.model(n_threads=n_threads)
-        first, *others = (model.e_step(params, b) for b in self._blocks(X, sample_weight))
+        first, *others = (self.statistics(model, params, b) for b in self._blocks(X, sample_weight))
         return self.sums(sum(others, first))
 
     def _blocks(self, X, sample_weight):
