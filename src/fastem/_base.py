@@ -6,10 +6,12 @@ import warnings
 from abc import ABCMeta
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.utils.validation import check_is_fitted
 
 from fastem import em
 from fastem._compat import CallbackSupportMixin, check_any_sample_weight, visual_block
@@ -161,6 +163,10 @@ class _OtherVersionWarning(InconsistentVersionWarning):
 _RUNNING = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
+#: What is known of fitted estimators until they change: no attributes of theirs, and not saved.
+_KNOWN: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+
+
 class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     """Base of the estimators that :mod:`fastem.em` fits.
 
@@ -168,6 +174,30 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     to ``_fit_em``, and a method ``_attributes(params)`` that returns the fitted attributes of some
     parameters as a dict.
     """
+
+    def __setattr__(self, name, value):
+        _KNOWN.pop(self, None)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name):
+        _KNOWN.pop(self, None)
+        object.__delattr__(self, name)
+
+    def _once(self, name, make):
+        """Return what reading a fitted estimator needs, made once; a change of it drops all.
+
+        An array that is changed in place is not noticed: what is made must not be copies of
+        values, but what is known of them.
+        """
+        known = _KNOWN.setdefault(self, {})
+        if name not in known:
+            known[name] = make()
+        return known[name]
+
+    def _check_is_fitted(self, attribute):
+        """Raise scikit-learn's NotFittedError unless the attribute is there."""
+        if attribute not in vars(self):
+            check_is_fitted(self)
 
     def _fit_em(
         self,

@@ -14,7 +14,12 @@ from threadpoolctl import ThreadpoolController
 
 from fastem._kernels import runtime
 
-__all__ = ["effective_n_jobs", "single_threaded_blas"]
+__all__ = ["effective_n_jobs", "single_threaded_blas", "useful_n_jobs"]
+
+
+def useful_n_jobs(n_jobs: int | None, enough: bool) -> int:
+    """Return :func:`effective_n_jobs`, or 1 at once where there is not enough work for a thread."""
+    return effective_n_jobs(n_jobs) if enough or n_jobs == 0 else 1
 
 
 def effective_n_jobs(n_jobs: int | None = None) -> int:

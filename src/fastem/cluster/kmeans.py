@@ -19,7 +19,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.sparsefuncs import mean_variance_axis
-from sklearn.utils.validation import check_is_fitted
 
 from fastem._base import EMEstimator, check_fitted_array, squarable, unchanged_on_error
 from fastem._compat import Interval, StrOptions, check_any_sample_weight
@@ -39,6 +38,7 @@ from fastem.cluster.watch import Printer, Restarts
 
 __all__ = ["KMeans"]
 
+_FEW_DIFFERENCES = 20_000  # of a row and a center, feature by feature: taken one by one
 _MOST_SQUARES = float(np.finfo(np.float64).max) / 64  # that can still be summed in some ways
 
 
@@ -230,7 +230,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def _fit(self, X, mean, sample_weight, init):
         """Fit centered data; return the fitted attributes of the best start."""
-        n_threads = useful_threads(effective_n_jobs(self.n_jobs), X.shape, self.n_clusters)
+        n_threads = useful_threads(self.n_jobs, X.shape, self.n_clusters)
         block = Block(X, sample_weight, n_threads)
         self._tol = self.tol * _mean_variance(X, block)
         model = KMeansEM(self._tol, X.dtype, n_threads)
@@ -373,7 +373,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def _validated(self, X):
         """Return X and the centers, validated."""
-        check_is_fitted(self)
+        self._check_is_fitted("cluster_centers_")
         # As NumPy promotes: float32 only where both the centers and X are.
         narrow = np.asarray(self.cluster_centers_).dtype == np.float32
         X = validate_sparse(
@@ -384,10 +384,13 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             order="C",
             accept_large_sparse=False,
         )
-        centers = check_fitted_array(self, "cluster_centers_", (None, X.shape[1]))
+        self._once(f"checked {X.shape[1]}", lambda: self._check_fitted_centers(X.shape[1]))
         _refuse_overflow("X", X)
+        return X, np.asarray(self.cluster_centers_)
+
+    def _check_fitted_centers(self, n_features):
+        centers = check_fitted_array(self, "cluster_centers_", (None, n_features))
         _refuse_overflow("cluster_centers_", centers)
-        return X, centers
 
     def predict(self, X):
         """Return the nearest center of each sample.
@@ -403,7 +406,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             Numbers of the clusters.
         """
         X, centers = self._validated(X)
-        return labels_of(X, centers, effective_n_jobs(self.n_jobs))
+        return labels_of(X, centers, self.n_jobs)
 
     def transform(self, X):
         """Return the distance of each sample to each center.
@@ -419,6 +422,10 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             Euclidean distances.
         """
         X, centers = self._validated(X)
+        if not sp.issparse(X) and X.shape[0] * centers.size < _FEW_DIFFERENCES:
+            # scikit-learn's checks of its arguments would take ten times as long.
+            gaps = X[:, None].astype(np.float64) - centers
+            return np.sqrt(np.einsum("nkd,nkd->nk", gaps, gaps)).astype(X.dtype, copy=False)
         scale = X.dtype.type(scale_of(X, centers))
         if scale == 1:
             return euclidean_distances(X, centers)

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastem._engine.statistics import Statistics
+from fastem._engine.threads import useful_n_jobs
 from fastem._kernels import kmeans as kernel
 
 __all__ = [
@@ -286,10 +287,10 @@ def shift(before, after):
     return float(np.vdot(moved, moved))
 
 
-def useful_threads(n_threads, shape, n_clusters):
-    """Return n_threads, or 1 where an E-step takes less than about a tenth of a millisecond."""
+def useful_threads(n_jobs, shape, n_clusters):
+    """Return how many threads `n_jobs` means, or 1 where an E-step takes under 0.1 ms or so."""
     n_samples, n_features = shape
-    return n_threads if n_samples * n_clusters * (n_features + 4) > 3e6 else 1
+    return useful_n_jobs(n_jobs, n_samples * n_clusters * (n_features + 4) > 3e6)
 
 
 def scale_of(X, centers):

@@ -34,6 +34,7 @@ __all__ = [
 _TABLE_BYTES = 16 << 10  # a table of codes and its sums together fill the first-level cache
 _LARGEST_TABLE = 1 << 20  # with more, a sample's terms are listed one by one
 _LARGEST_LEVEL = 255
+_FEW_ROWS = 64  # whose terms are listed sooner than a table is made
 _CHUNK_BYTES = 2 << 20  # responsibilities that are made at once
 
 
@@ -270,7 +271,8 @@ class Block(NamedTuple):
         """Return the block of validated samples, dense or CSR."""
         contents = Contents.of(X) if contents is None else contents
         total = float(X.shape[0] if sample_weight is None else sample_weight.sum())
-        codes = None if sp.issparse(X) else _Codes.of(contents, n_components)
+        few = X.shape[0] < _FEW_ROWS
+        codes = None if few or sp.issparse(X) else _Codes.of(contents, n_components)
         if codes is not None:
             terms, constant = codes.table(family)
             entries = (None, codes.of_rows(X).reshape(-1), None)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem._engine.statistics import Moments, Statistics
+from fastem._engine.threads import useful_n_jobs
 from fastem._kernels import gaussian as kernel
 from fastem.components.gaussian_data import (
     Block,
@@ -383,24 +384,24 @@ def second_moment(block, center, given, n_threads):
     return total
 
 
-def useful_threads(n_threads, n_samples, n_features, n_components, kind):
-    """Return n_threads, or 1 where an E-step takes less than about a millisecond.
+def useful_threads(n_jobs, n_samples, n_features, n_components, kind):
+    """Return how many threads `n_jobs` means, or 1 where an E-step takes under a millisecond.
 
     On a machine that is busy with other work, waiting for a second thread to be scheduled takes
     longer than that.
     """
     flops = n_features**2 if kind == "full" else 4 * n_features
-    return n_threads if n_samples * n_components * (flops + 32) > 3e7 else 1
+    return useful_n_jobs(n_jobs, n_samples * n_components * (flops + 32) > 3e7)
 
 
-def rows(X, params, kind, output, n_threads):
+def rows(X, params, kind, output, n_threads, scaling=None):
     """Return 'labels', 'log_prob' or 'responsibilities' of each sample."""
     shape = (len(X), len(params.means)) if output == "responsibilities" else (len(X),)
     X = np.require(X, requirements="A")
     outputs = {}
     if output != "log_prob":
         outputs[output] = np.empty(shape, dtype=np.int64 if output == "labels" else X.dtype)
-    scaling = Scaling.of_params(params, kind, X.dtype)
+    scaling = scaling or Scaling.of_params(params, kind, X.dtype)
     log_prob = evaluate(X, scaling, params, kind, n_threads, **outputs)
     lost = ~np.isfinite(log_prob)
     if lost.any():

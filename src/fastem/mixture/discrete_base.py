@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from fastem._base import check_fitted_array
 from fastem._compat import Interval, StrOptions
 from fastem._engine.arrays import validate
 from fastem._engine.sparse import validate_sparse
-from fastem._engine.threads import effective_n_jobs
+from fastem._engine.threads import effective_n_jobs, useful_n_jobs
 from fastem.components import discrete
 from fastem.components.discrete import Block, Contents, DiscreteEM, DiscreteParams
 from fastem.mixture.base import Mixture, check_start, check_weights
@@ -210,21 +209,25 @@ class DiscreteMixture(Mixture):
         }
 
     def _params(self):
-        weights = self._fitted_weights()
-        values = check_fitted_array(
+        self._once("checked", self._check_attributes)
+        weights, values = np.asarray(self.weights_), np.asarray(getattr(self, f"{self._values}_"))
+        wide = weights.astype(np.float64, copy=False), values.astype(np.float64, copy=False)
+        return DiscreteParams(*wide, weights.dtype)
+
+    def _check_attributes(self):
+        """Raise ValueError if a fitted attribute is not what kernels and formulas may read."""
+        check_fitted_array(
             self,
             f"{self._values}_",
-            (len(weights), *self._family().shape),
+            (len(self._fitted_weights()), *self._family().shape),
             nonnegative=True,
             at_most=MOST_PRIOR if self._values == "rates" else 1.0,
         )
-        wide = weights.astype(np.float64, copy=False), values.astype(np.float64, copy=False)
-        return DiscreteParams(*wide, weights.dtype)
 
     # ---- reading ---------------------------------------------------------------------------
 
     def _validated(self, X):
-        check_is_fitted(self)
+        self._check_is_fitted("weights_")
         # As NumPy promotes: float32 only where both the model and X are.
         wide = np.asarray(self.weights_).dtype == np.float64
         return self._read(X, reset=False, dtype=[np.float64] if wide else [np.float64, np.float32])
@@ -233,8 +236,10 @@ class DiscreteMixture(Mixture):
         params = self._params()
         contents = Contents.of(X)
         self._check(contents)
-        block = Block.of(self._family(), X, None, len(params.weights), contents)
-        rows = discrete.rows(params, block, output, effective_n_jobs(self.n_jobs))
+        family = self._once("family", self._family)
+        block = Block.of(family, X, None, len(params.weights), contents)
+        enough = X.shape[0] * params.values.size > 3e4
+        rows = discrete.rows(params, block, output, useful_n_jobs(self.n_jobs, enough))
         return rows if output == "labels" else rows.astype(X.dtype, copy=False)
 
     def _draw(self, counts, random_state, **settings):

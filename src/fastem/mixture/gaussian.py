@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from fastem._base import check_fitted_array
 from fastem._compat import Interval, StrOptions
@@ -245,7 +244,13 @@ class GaussianMixture(ToOnnx, Mixture):
         }
 
     def _params(self):
-        """Return the fitted parameters in the driver's form, checked."""
+        """Return the fitted parameters in the driver's form, checked once."""
+        self._once("checked", self._check_attributes)
+        covariances = getattr(self, "covariances_", None)  # not there if the others were set
+        return GaussianParams.of(self.weights_, self.means_, covariances, self.precisions_cholesky_)
+
+    def _check_attributes(self):
+        """Raise ValueError if a fitted attribute is not what kernels and formulas may read."""
         kind = self.covariance_type
         n_features = getattr(self, "n_features_in_", None)  # None: attributes were set by hand
         k, d = check_fitted_array(self, "means_", (None, n_features)).shape
@@ -262,8 +267,6 @@ class GaussianMixture(ToOnnx, Mixture):
                     f"{name} must be positive on the diagonal, got {own.min():.6g}: fit again, or "
                     "set the attribute"
                 )
-        covariances = getattr(self, "covariances_", None)
-        return GaussianParams.of(self.weights_, self.means_, covariances, self.precisions_cholesky_)
 
     def _check_start(self, n_features):
         """Return the given start (weights, means, precisions), validated; None where not given."""
@@ -279,7 +282,7 @@ class GaussianMixture(ToOnnx, Mixture):
     def _n_threads(self, X):
         n_samples, n_features = X.shape
         return gaussian.useful_threads(
-            effective_n_jobs(self.n_jobs),
+            self.n_jobs,
             n_samples,
             n_features,
             self.n_components,
@@ -289,7 +292,7 @@ class GaussianMixture(ToOnnx, Mixture):
     # ---- reading ---------------------------------------------------------------------------
 
     def _validated(self, X):
-        check_is_fitted(self)
+        self._check_is_fitted("means_")
         # As NumPy promotes: float32 only where both the model and X are.
         wide = np.asarray(self.means_).dtype == np.float64
         return validate(
@@ -298,7 +301,11 @@ class GaussianMixture(ToOnnx, Mixture):
 
     def _rows(self, X, output):
         """Return 'labels', 'log_prob' or 'responsibilities' of validated samples."""
-        return gaussian.rows(X, self._params(), self.covariance_type, output, self._n_threads(X))
+        params, kind = self._params(), self.covariance_type
+        scaling = self._once(
+            f"scaling {X.dtype}", lambda: gaussian.Scaling.of_params(params, kind, X.dtype)
+        )
+        return gaussian.rows(X, params, kind, output, self._n_threads(X), scaling)
 
     def _draw(self, counts, random_state, **settings):
         d, kind = self.means_.shape[1], self.covariance_type
