@@ -45,6 +45,8 @@ def run_case(seed, number, say=lambda line: None):
 
 def work(seed, numbers, limit):
     """Run cases in this process; what is printed is read by `supervise`."""
+    import fuzz_checks  # noqa: F401  (takes its time, which is no case's)
+
     out = os.fdopen(os.dup(1), "w", buffering=1)  # the command line has sys.stdout for itself
     if "asan" not in os.environ.get("LD_PRELOAD", ""):
         faulthandler.enable()

@@ -241,7 +241,9 @@ class Mixture(DensityMixin, EMEstimator):
         log_prob = self._rows(X, "log_prob")
         if sample_weight is None:
             return float(np.mean(log_prob, dtype=np.float64)), X.shape[0]
-        return float(np.average(log_prob, weights=sample_weight)), sample_weight.sum()
+        there = sample_weight > 0  # the others may be impossible, and 0 times -inf is NaN
+        mean = np.average(log_prob[there], weights=sample_weight[there])
+        return float(mean), sample_weight.sum()
 
     def bic(self, X, sample_weight=None):
         """Return the Bayesian information criterion (Schwarz 1978) on X; lower is better.
