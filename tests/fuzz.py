@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def run_case(seed, number, say=lambda line: None):
                 return f"{case.name}: {fault}"
     except Fault as fault:
         return str(fault)
+    except Exception:
+        return f"the fuzz itself fails: {traceback.format_exc()}"
     return None
 
 

@@ -22,8 +22,8 @@ from sklearn.base import BaseEstimator
 
 import fastem
 
-KIND = {"BernoulliMixture": "bits", "CategoricalMixture": "codes", "BinomialMixture": "bits"}
-REALS = ("GaussianMixture", "KMeans", "GaussianLDA", "GaussianHMM", "GMMHMM")
+KIND = {"Bernoulli": "bits", "Categorical": "codes", "Binomial": "bits"}
+REALS = ("Gaussian", "KMeans", "GMM")
 ESTIMATORS = [
     value
     for name in sorted(fastem.__all__)
@@ -154,7 +154,9 @@ class Case:
     def __init__(self, rng, say=lambda line: None):
         self.rng, self.say = rng, say
         cls = pick(rng, ESTIMATORS)
-        self.kind = KIND.get(cls.__name__, "reals" if cls.__name__ in REALS else "counts")
+        self.reals = cls.__name__.startswith(REALS)
+        family = cls.__name__.removesuffix("Mixture").removesuffix("HMM")
+        self.kind = "reals" if self.reals else KIND.get(family, "counts")
         large = chance(rng, 0.08)
         self.n = int(rng.integers(1500, 4000)) if large else int(rng.integers(2, 60))
         self.d = int(rng.integers(8, 30)) if large else int(rng.integers(1, 13))
@@ -274,13 +276,13 @@ class Case:
             return
         if name in ("aic", "bic", "perplexity"):
             result = np.asarray(-np.asarray(result, dtype=float))
-            may_be_minus_infinity = self.kind != "reals"
-        if name in MAY_BE_NAN and np.isnan(result):
+            may_be_minus_infinity = not self.reals
+        if name in MAY_BE_NAN and np.isnan(result).any():
             return
-        check_finite(name, result, may_be_minus_infinity and self.name not in REALS)
+        check_finite(name, result, may_be_minus_infinity and not self.reals)
         if name == "predict_proba":
             # Rows of zeros are samples that are impossible in all components.
-            sums = result.sum(1)[result.any(1) | (self.name in REALS)]
+            sums = result.sum(1)[result.any(1) | self.reals]
             if len(sums) and abs(sums - 1).max() > 1e-4:
                 raise Fault(f"predict_proba sums to {sums.min()}")
         if name in ("predict", "fit_predict") and len(result) and result.min() < 0:

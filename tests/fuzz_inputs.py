@@ -230,6 +230,8 @@ BAD = [None, "a", -1, 0, 2.5, np.nan, np.inf, -np.inf, [], [[]], [1.0, -1.0], {}
 LEFT_OUT = ("verbose", "n_jobs", "random_state", "copy_x")
 SMALL = {
     "max_iter": [1, 2, 5, 20],
+    "n_iter": [1, 2, 5, 20],
+    "n_mix": [1, 2, 3],
     "n_components": [1, 2, 3, 5],
     "n_clusters": [1, 2, 3, 5],
     "n_init": [1, 2],
@@ -262,9 +264,10 @@ def _allowed(rng, name, constraint, X):
 
 def draw_parameters(rng, cls, shape):
     """Return parameters of an estimator, most of them good."""
-    constraints = cls._parameter_constraints
+    names = cls._get_param_names()
+    constraints = {n: c for n, c in cls._parameter_constraints.items() if n in names}
     parameters = {"random_state": int(rng.integers(1000))} if "random_state" in constraints else {}
-    for name in ("n_components", "n_clusters", "max_iter"):
+    for name in ("n_components", "n_clusters", "max_iter", "n_iter"):
         if name in constraints:
             parameters[name] = pick(rng, SMALL[name])
     for name, options in constraints.items():
@@ -272,8 +275,9 @@ def draw_parameters(rng, cls, shape):
             parameters[name] = _allowed(rng, name, pick(rng, options), shape)
     if chance(rng, 0.1):
         parameters[pick(rng, [n for n in constraints if n not in LEFT_OUT])] = pick(rng, BAD)
-    if parameters.get("max_iter") in (10**12, None):
-        parameters["max_iter"] = 5
+    for name in ("max_iter", "n_iter", "n_init", "n_mix", "max_doc_update_iter"):
+        if parameters.get(name) == 10**12:
+            parameters[name] = 5
     return parameters
 
 

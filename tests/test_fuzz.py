@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from fuzz import fuzz, run_case
 from fuzz_checks import ESTIMATORS, Case, Fault
+from sklearn.utils import check_array
 
 import fastem
 
@@ -25,15 +26,9 @@ def test_a_case_is_the_same_each_time():
     assert len(steps[0]) > 2
 
 
-def _kills(self, X, y=None, sample_weight=None):
-    import os
-
-    os.abort()
-
-
 def _forgets(self, X, y=None, sample_weight=None):
     self.means_ = None
-    raise ValueError("after the fact")
+    check_array([[np.nan]])
 
 
 def _is_nan(self, X, y=None, sample_weight=None):
@@ -68,6 +63,35 @@ def test_it_sees_faults(monkeypatch, fit, fault):
     monkeypatch.setattr(fastem.GaussianMixture, "fit", fit)
     with pytest.raises(Fault, match=fault):
         case.call("fit", np.ones((3, 2)), None)
+
+
+# ---- what it found, and no other test has ------------------------------------------------------
+
+
+def test_a_score_leaves_out_what_has_no_weight():
+    """A row without weight may be impossible in the fit: 0 times -inf is not the score."""
+    X = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    weight = np.array([1.0, 2.0, 0.0, 0.0])
+    model = fastem.BernoulliMixture(1).fit(X, sample_weight=weight)
+    assert model.score_samples(X)[2] == -np.inf
+    expected = (2 * np.log(2 / 3) + np.log(1 / 3)) / 3
+    assert model.score(X, sample_weight=weight) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_samples", [np.nan, np.inf])
+def test_a_number_of_samples_is_a_number(n_samples):
+    model = fastem.GaussianMixture().fit(np.arange(6.0)[:, None])
+    with pytest.raises(TypeError, match="n_samples must be an integer of at least 1, got"):
+        model.sample(n_samples)
+
+
+@pytest.mark.parametrize("weight", ["a", 2.0, {}])
+def test_weights_of_sequences_are_numbers_of_each(weight):
+    with pytest.raises((TypeError, ValueError), match="sample_weight must"):
+        fastem.CategoricalHMM(2).fit([[0], [1], [0]], sample_weight=weight)
+
+
+# ---- what runs the cases -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

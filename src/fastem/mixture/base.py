@@ -55,7 +55,8 @@ def check_weights(weights, n_components):
 
 def check_count(name, value):
     """Raise TypeError unless a number of things is a number; fractions are cut off, as ever."""
-    if np.ndim(value) or np.asarray(value).dtype.kind not in "biuf":
+    number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf"
+    if not number or not np.isfinite(value):
         raise TypeError(f"{name} must be an integer of at least 1, got {value!r}")
 
 

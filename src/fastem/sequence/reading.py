@@ -102,11 +102,13 @@ def read_sequence_weight(sample_weight, begin):
     if sample_weight is None:
         return None
     n = len(begin) - 1
-    weight = np.asarray(sample_weight, dtype=np.float64)
+    try:
+        weight = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"sample_weight must be numbers, got {sample_weight!r}") from error
     if weight.shape != (n,):
-        hint = (
-            ": a sequence has one weight, not one for each row" if len(weight) == begin[-1] else ""
-        )
+        rows = weight.shape[:1] == (begin[-1],)
+        hint = ": a sequence has one weight, not one for each row" if rows else ""
         raise ValueError(
             f"sample_weight must have one weight for each of the {n} sequences, got shape "
             f"{weight.shape}{hint}"
