@@ -116,7 +116,7 @@ LAYOUTS = [
     _misaligned,
     _misaligned,
     _read_only,
-    lambda X: X[::-1],
+    lambda X: X[::-1] if X.ndim else X,
     lambda X: X.astype(X.dtype.newbyteorder()),
     lambda X: X.tolist(),
     lambda X: np.ma.masked_array(X),

@@ -103,7 +103,8 @@ def timing_rows(
     n_samples, n_features = shape
     ours = timings[0]
     slowest = max(timing.seconds for timing in timings)
-    spread = max(abs(timing.bound - ours.bound) for timing in timings) / abs(ours.bound)
+    spread = max(abs(timing.bound - ours.bound) for timing in timings)
+    spread /= abs(ours.bound) or 1.0  # the bound of one word is 0
     agree = f"{objective} agree to {spread:.0e}" if spread else f"{objective} agree exactly"
     if spread > tolerance:
         agree = f"{objective.upper()} DIFFER by {spread:.0e}: this is not equal work"

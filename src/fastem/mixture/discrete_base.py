@@ -286,7 +286,10 @@ def refuse_fractions(contents, expected, remedy=""):
 
 def two_priors(name, prior, meaning):
     """Return a prior of two pseudo-counts, given as two numbers or as one for both."""
-    pair = np.asarray(prior, dtype=np.float64)
+    try:
+        pair = np.asarray(prior, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a number or {meaning}, got {prior!r}") from error
     if pair.shape not in ((), (2,)) or not np.all((pair >= 0) & (pair <= MOST_PRIOR)):
         raise ValueError(
             f"{name} must be a number or {meaning}, at least 0, at most {MOST_PRIOR}, got {prior!r}"

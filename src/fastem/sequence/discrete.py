@@ -71,7 +71,10 @@ class DiscreteHMM(HMM):
     def _check_width(self, values, n_features):
         """Return parameters (K, D) as float64, for data of so many features."""
         name, k = self._values_name, self.n_components
-        values = np.array(values, dtype=np.float64)
+        try:
+            values = np.array(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} must be numbers, got {values!r}") from error
         if values.ndim != 2 or len(values) != k or values.shape[1] == 0:
             raise ValueError(f"{name} must have shape ({k}, n_features), got {values.shape}")
         if n_features is not None and values.shape[1] != n_features:
