@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 import fastem
 
 FOLDER = str(Path(fastem.__file__).parent / "_children")
+#: A line for each way to start processes that is named: whether they are patched.
 PROGRAM = """
-import sys, multiprocessing
+import multiprocessing, sys
 import numpy as np
 from sklearn.cluster import KMeans
 X = np.random.default_rng(0).normal(size=(60, 2))
@@ -35,10 +37,10 @@ def by_dask():
         return client.gather(client.map(work, range(2)))
 
 if __name__ == "__main__":
-    way = sys.argv[1]
-    there = {"loky": by_loky, "dask": by_dask}.get(way, lambda: by_start(way))()
     here = [work(seed) for seed in range(2)]
-    print(here == there, {result[:1] for result in there}, sys.argv[1:])
+    for way in sys.argv[1:]:
+        there = {"loky": by_loky, "dask": by_dask}.get(way, lambda: by_start(way))()
+        print(way, here == there, *{result[0] for result in there}, flush=True)
 """
 
 
@@ -53,58 +55,74 @@ def run(*args, **environment):
 
 
 @pytest.fixture
-def program(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "program.py").write_text(PROGRAM)
     return tmp_path
 
 
 WAYS = ["spawn", "loky", "dask"] + ["forkserver"] * (sys.platform not in ("win32", "darwin"))
 
 
+@pytest.fixture(scope="module")
+def every_way(tmp_path_factory):
+    """Run the program once for all ways: the interpreters that it starts are what takes time."""
+    ways = [way for way in WAYS if way != "dask" or find_spec("distributed")]
+    file = tmp_path_factory.mktemp("program") / "program.py"
+    file.write_text(PROGRAM)
+    return run("-m", "fastem", "run", str(file), *ways)
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_processes_that_start_afresh_are_patched(way, program):
+def test_processes_that_start_afresh_are_patched(way, every_way):
     if way == "dask":
         pytest.importorskip("distributed")
-    result = run("-m", "fastem", "run", "program.py", way)
-    assert result.stdout == f"True {{(True,)}} {[way]}\n", result.stderr
+    assert f"{way} True True" in every_way.stdout.splitlines(), every_way.stderr
 
 
-def test_tests_in_several_processes_are_patched(program):
+def test_tests_in_several_processes_are_patched(folder):
     pytest.importorskip("xdist")
-    (program / "test_it.py").write_text(
-        "import fastem\ndef test(): assert fastem.is_patched()\ndef test_2(): test()\n"
+    (folder / "test_it.py").write_text(
+        "import fastem, os, pytest\n"
+        "def test():\n"
+        "    assert 'PYTEST_XDIST_WORKER' in os.environ\n"
+        "    assert fastem.is_patched()\n"
     )
-    args = ["-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "test_it.py"]
-    assert run("-m", "fastem", "run", *args).returncode == 0
-    assert run(*args).returncode == 1
+    args = ["-m", "pytest", "-q", "-p", "xdist", "-n", "1", "-p", "no:cacheprovider", "test_it.py"]
+    result = run("-m", "fastem", "run", *args, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    assert result.returncode == 0, result.stdout
 
 
-def test_children_are_left_by_request(program):
-    command = ["run", "--no-children", "program.py", "spawn"]
-    assert run("-m", "fastem", *command).stdout.endswith("{(False,)} ['spawn']\n")
+def test_children_are_left_by_request(folder):
+    (folder / "program.py").write_text(
+        "import fastem, multiprocessing\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(fastem.is_patched(), pool.apply(fastem.is_patched))\n"
+    )
+    assert run("-m", "fastem", "run", "program.py").stdout == "True True\n"
+    assert run("-m", "fastem", "run", "--no-children", "program.py").stdout == "True False\n"
 
 
-def test_an_interpreter_that_ignores_the_environment_is_told(program):
+def test_an_interpreter_that_ignores_the_environment_is_told(folder):
     folders = [path for path in sys.path if path]
     code = (
         f"import sys; sys.path[:0] = {folders!r}; sys.argv[1:] = ['run', 'empty.py'];"
         "from fastem.__main__ import main; main()"
     )
-    (program / "empty.py").touch()
+    (folder / "empty.py").touch()
     result = run("-I", "-c", code)
     assert result.returncode == 0
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("fastem: processes that this program starts afresh run")
 
 
-def test_another_interpreter_without_fastem_is_told(program):
+def test_another_interpreter_without_fastem_is_told(folder):
     """As one has it whose packages are others, with scikit-learn and without."""
-    (program / "sklearn.py").touch()
+    (folder / "sklearn.py").touch()
     plain = run("-s", "-c", "import sitecustomize", PYTHONPATH=FOLDER)
     assert (plain.returncode, plain.stderr) == (0, "")
     block = "import sys; sys.modules['fastem'] = None\n"
-    (program / "block.py").write_text(
+    (folder / "block.py").write_text(
         block + f"import runpy; runpy.run_path({FOLDER + '/sitecustomize.py'!r})\n"
     )
     told = run("block.py", FASTEM_PATCH="1")
@@ -113,20 +131,20 @@ def test_another_interpreter_without_fastem_is_told(program):
     assert "runs scikit-learn's own code: fastem is not installed there" in told.stderr
 
 
-def test_the_program_s_own_sitecustomize_and_path_are_kept(program):
-    (program / "sitecustomize.py").write_text("import builtins\nbuiltins.MINE = __file__\n")
+def test_the_program_s_own_sitecustomize_and_path_are_kept(folder):
+    (folder / "sitecustomize.py").write_text("import builtins\nbuiltins.MINE = __file__\n")
     code = "import sys; print(MINE, [p for p in sys.path if '_children' in p])"
-    (program / "child.py").write_text(
+    (folder / "child.py").write_text(
         f"import subprocess, sys\nprint(subprocess.check_output([sys.executable, '-c', {code!r}],"
         " text=True))"
     )
-    paths = os.pathsep.join([str(program), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    paths = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     result = run("-m", "fastem", "run", "child.py", PYTHONPATH=paths)
-    assert result.stdout.split() == [str(program / "sitecustomize.py"), "[]"], result.stderr
+    assert result.stdout.split() == [str(folder / "sitecustomize.py"), "[]"], result.stderr
 
 
-def test_unpatch_leaves_the_children(program):
-    (program / "leaves.py").write_text(
+def test_unpatch_leaves_the_children(folder):
+    (folder / "leaves.py").write_text(
         "import fastem, os\nfastem.unpatch()\nprint(os.environ.get('FASTEM_PATCH'))\n"
     )
     assert run("-m", "fastem", "run", "leaves.py").stdout == "None\n"
@@ -135,37 +153,64 @@ def test_unpatch_leaves_the_children(program):
 # ---- on import ---------------------------------------------------------------------------------
 
 
-def test_a_program_without_scikit_learn_does_not_load_it(program):
-    (program / "plain.py").write_text(
+def test_a_program_without_scikit_learn_does_not_load_it(folder):
+    (folder / "plain.py").write_text(
         "import sys, fastem\n"
         "print([m for m in ('sklearn', 'numpy', 'scipy') if m in sys.modules], fastem.is_patched())"
     )
     assert run("-m", "fastem", "run", "plain.py").stdout == "[] True\n"
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        "from sklearn.cluster import KMeans",
-        "import sklearn.cluster; KMeans = sklearn.cluster.KMeans",
-        "import sklearn.cluster._kmeans as m; KMeans = m.KMeans",
-        "from sklearn.cluster._kmeans import KMeans",
-        "import importlib; KMeans = importlib.import_module('sklearn.cluster').KMeans",
-        "import pickle; KMeans = pickle.loads(b'csklearn.cluster._kmeans\\nKMeans\\n.')",
-        "import sklearn.mixture; from sklearn.cluster import KMeans",
-    ],
-)
-@pytest.mark.parametrize("before", [True, False])
-def test_every_way_to_a_class_leads_to_ours(lines, before, run_python):
-    order = [lines, "import fastem; fastem.patch()"]
-    code = "\n".join(order if before else order[::-1])
-    code += """
-import sys, fastem, sklearn.cluster, inspect
+#: Ways to have scikit-learn's KMeans.
+TO_KMEANS = [
+    "from sklearn.cluster import KMeans",
+    "import sklearn.cluster; KMeans = sklearn.cluster.KMeans",
+    "import sklearn.cluster._kmeans as m; KMeans = m.KMeans",
+    "from sklearn.cluster._kmeans import KMeans",
+    "import importlib; KMeans = importlib.import_module('sklearn.cluster').KMeans",
+    "import pickle; KMeans = pickle.loads(b'csklearn.cluster._kmeans\\nKMeans\\n.')",
+    "import sklearn.mixture; from sklearn.cluster import KMeans",
+]
+IS_OURS = """
+import sys
 assert isinstance(KMeans(), fastem.KMeans)
+import sklearn.cluster
 spec = sklearn.cluster.__spec__
-print(type(spec.loader).__name__, sklearn.cluster.__loader__ is spec.loader)
+assert type(spec.loader).__name__ == "SourceFileLoader", spec.loader
+assert sklearn.cluster.__loader__ is spec.loader
 fastem.unpatch()
 assert not isinstance(KMeans(), fastem.KMeans)
 assert not [f for f in sys.meta_path if type(f).__module__.startswith("fastem")]
 """
-    assert run_python(code) == "SourceFileLoader True"
+
+
+def test_a_class_that_is_there_already_becomes_ours(run_python):
+    """It is one object, whatever way a program has come to it."""
+    ways = "\n".join(f"{line}\nfound.add(KMeans)" for line in TO_KMEANS)
+    code = f"import fastem\nfound = set()\n{ways}\nfastem.patch()\n(KMeans,) = found{IS_OURS}"
+    run_python(code)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_every_way_to_a_class_leads_to_ours(run_python):
+    """Each in a child that has scikit-learn's basis, but not yet the module of the class."""
+    code = f"""
+import os, sys, warnings
+import sklearn.base, sklearn.metrics.pairwise, sklearn.utils
+import fastem
+assert "sklearn.cluster" not in sys.modules
+fastem.patch()
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside OpenBLAS's threads
+for line in {TO_KMEANS!r}:
+    child = os.fork()
+    if child == 0:
+        exec(line)
+        exec({IS_OURS!r})
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, line
+"""
+    run_python(code)
+
+
+def test_the_first_import_of_scikit_learn_leads_to_ours(run_python):
+    run_python(f"import fastem\nfastem.patch()\n{TO_KMEANS[0]}\n{IS_OURS}")
