@@ -180,7 +180,7 @@ def test_attributes_that_are_wrong_are_named(family, case, attribute):
     change, message = WRONG[case]
     setattr(fitted, attribute, change(getattr(fitted, attribute)))
     for call in (fitted.predict, fitted.score, fitted.bic, lambda _: fitted.sample(3)):
-        with pytest.raises(ValueError, match=f"^{attribute} ({message})"):
+        with pytest.raises(ValueError, match=f"^{attribute} .*({message})"):
             call(X)
 
 
@@ -190,7 +190,7 @@ def test_attributes_that_are_wrong_are_named(family, case, attribute):
 def test_numbers_of_each_feature_that_are_wrong_are_named(family, name):
     fitted = mixture(family).fit(data(family))
     setattr(fitted, f"n_{name}_", np.ones(D + 1))
-    with pytest.raises(ValueError, match=f"n_{name}_ must be numbers of shape \\(5\\)"):
+    with pytest.raises(ValueError, match=f"n_{name}_ .* must be numbers of shape \\(5\\)"):
         fitted.predict(data(family))
 
 

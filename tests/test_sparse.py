@@ -276,17 +276,27 @@ def test_fitted_arrays_are_returned():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.zeros((0, 3)), r"must be numbers of shape \(any, 3\), got float64 of shape \(0, 3\): "),
-        (np.zeros((2, 2)), r"must be numbers of shape \(any, 3\), got float64 of shape \(2, 2\)"),
+        (np.zeros((0, 3)), r"numbers of shape \(any, 3\), got float64 of shape \(0, 3\): "),
+        (np.zeros((2, 2)), r"numbers of shape \(any, 3\), got float64 of shape \(2, 2\)"),
         (np.zeros(3), r"got float64 of shape \(3,\)"),
         (None, r"got object of shape \(\)"),
         ([["a", "b", "c"]], "got <U1"),
-        ([[1, np.nan, 2]], "must be finite, got NaN or infinity"),
-        ([[1, -np.inf, 2]], "must be finite, got NaN or infinity"),
-        ([[1, -0.5, 2]], r"must be in \[0, 5\], got -0.5: fit again, or set the attribute"),
-        ([[1, 0, 7]], r"must be in \[0, 5\], got 7"),
+        ([[1, np.nan, 2]], "finite, got NaN or infinity"),
+        ([[1, -np.inf, 2]], "finite, got NaN or infinity"),
+        ([[1, -0.5, 2]], r"in \[0, 5\], got -0.5: fit again, or set the attribute"),
+        ([[1, 0, 7]], r"in \[0, 5\], got 7"),
     ],
 )
 def test_fitted_arrays_that_are_wrong_are_named(values, message):
-    with pytest.raises(ValueError, match=f"^means_ {message}" if "must" in message else message):
+    with pytest.raises(ValueError, match=f"^means_ of this fitted Fitted must be .*{message}"):
         check_fitted_array(Fitted(values), "means_", (None, 3), nonnegative=True, at_most=5)
+
+
+def test_fitted_arrays_may_have_to_be_floating_and_positive():
+    for values, message in [
+        ([[1.0]], r"an array of float32 or float64 of shape \(any, 1\), got list"),
+        (np.ones((1, 1), int), r"an array of float32 or float64 .*, got int64 of shape \(1, 1\)"),
+        (np.zeros((1, 1)), "above 0, got 0"),
+    ]:
+        with pytest.raises(ValueError, match=f"^means_ of this fitted Fitted must be {message}"):
+            check_fitted_array(Fitted(values), "means_", (None, 1), floating=True, positive=True)

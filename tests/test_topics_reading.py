@@ -45,14 +45,14 @@ def changed(value):
 
 
 COMPONENTS = {
-    "NaN": (changed(np.nan), "finite and"),
-    "infinite": (changed(np.inf), "finite and"),
-    "negative": (changed(-0.1), "finite and"),
-    "no topics": (lambda c: c[:0], "no topic"),
-    "fewer words": (lambda c: c[:, :5], r"shape .*n_features.* got \(3, 5\)"),
-    "more words": (lambda c: np.hstack([c, c]), r"got \(3, 16\)"),
-    "one row": (lambda c: c[0], r"got \(8,\)"),
-    "integers": (lambda c: c.astype(int), "float32 or float64, got int64"),
+    "NaN": (changed(np.nan), "must be finite"),
+    "infinite": (changed(np.inf), "must be finite"),
+    "negative": (changed(-0.1), r"must be in \[0, inf\], got -0.1"),
+    "no topics": (lambda c: c[:0], r"got float64 of shape \(0, 8\)"),
+    "fewer words": (lambda c: c[:, :5], r"shape \(any, 8\), got float64 of shape \(3, 5\)"),
+    "more words": (lambda c: np.hstack([c, c]), r"got float64 of shape \(3, 16\)"),
+    "one row": (lambda c: c[0], r"got float64 of shape \(8,\)"),
+    "integers": (lambda c: c.astype(int), "float32 or float64 .*, got int64"),
     "list": (lambda c: c.tolist(), "got list"),
     "None": (lambda c: None, "got NoneType"),
 }

@@ -31,6 +31,8 @@ __all__ = [
 #: Classes of other libraries that run on ours at present, and ours (see `fastem._patch`).
 STAND_INS: dict[type, type] = {}
 
+_FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
+
 
 def check_sample_weight(sample_weight, X):
     """Return sample weights as float64 of shape (n_samples,), or None if they are all alike 1."""
@@ -48,7 +50,9 @@ def check_sample_weight(sample_weight, X):
     return None if np.all(sample_weight == 1) else native(sample_weight)
 
 
-def check_fitted_array(estimator, name, shape, *, nonnegative=False, at_most=np.inf):
+def check_fitted_array(
+    estimator, name, shape, *, floating=False, nonnegative=False, positive=False, at_most=np.inf
+):
     """Return a fitted attribute as an array, or say what is wrong with it.
 
     People set attributes, and files are altered; kernels would read out of bounds.
@@ -59,7 +63,10 @@ def check_fitted_array(estimator, name, shape, *, nonnegative=False, at_most=np.
     name : str
     shape : tuple of (int or None)
         None stands for any length but 0.
-    nonnegative : bool, default=False
+    floating : bool, default=False
+        Whether it must be an array of float32 or float64 already.
+    nonnegative, positive : bool, default=False
+        Whether all values must be at least 0, or above it.
     at_most : float, default=inf
 
     Raises
@@ -67,29 +74,41 @@ def check_fitted_array(estimator, name, shape, *, nonnegative=False, at_most=np.
     ValueError
         Unless it has that shape and all values are finite numbers, in range.
     """
-    values = np.asarray(getattr(estimator, name))
-    remedy = ": fit again, or set the attribute"
+    given = getattr(estimator, name)
+    values = np.asarray(given)
     fits = len(values.shape) == len(shape) and all(
         n == expected or (expected is None and n > 0)
         for n, expected in zip(values.shape, shape, strict=True)
     )
-    if not fits or values.dtype.kind not in "fiu":
-        expected = ", ".join("any" if n is None else str(n) for n in shape)
-        raise ValueError(
-            f"{name} must be numbers of shape ({expected}), got {values.dtype} of shape "
-            f"{values.shape}{remedy}"
-        )
+    if floating:
+        right = values is given and values.dtype in _FLOATING
+    else:
+        right = values.dtype.kind in "fiu"
     # The extremes of an array with NaN are NaN; unlike isfinite, they take no memory.
-    lowest, highest = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    if not (np.isfinite(lowest) and np.isfinite(highest)):
-        raise ValueError(f"{name} must be finite, got NaN or infinity{remedy}")
-    if (nonnegative and lowest < 0) or highest > at_most:
-        bad, least = (
-            lowest if nonnegative and lowest < 0 else highest,
-            0 if nonnegative else -np.inf,
-        )
-        raise ValueError(f"{name} must be in [{least}, {at_most}], got {bad:.6g}{remedy}")
-    return values
+    lowest, highest = 1.0, 1.0
+    if fits and right and values.size:
+        lowest, highest = float(values.min()), float(values.max())
+    if not (fits and right):
+        expected = ", ".join("any" if n is None else str(n) for n in shape)
+        kind = "an array of float32 or float64" if floating else "numbers"
+        got = f"{values.dtype} of shape {values.shape}"
+        if floating and values is not given:
+            got = type(given).__name__
+        problem = f"{kind} of shape ({expected}), got {got}"
+    elif not (np.isfinite(lowest) and np.isfinite(highest)):
+        problem = "finite, got NaN or infinity"
+    elif positive and lowest <= 0:
+        problem = f"above 0, got {lowest:.6g}"
+    elif (nonnegative and lowest < 0) or highest > at_most:
+        bad = lowest if nonnegative and lowest < 0 else highest
+        least = 0 if nonnegative or positive else -np.inf
+        problem = f"in [{least}, {at_most}], got {bad:.6g}"
+    else:
+        return values
+    raise ValueError(
+        f"{name} of this fitted {type(estimator).__name__} must be {problem}: fit again, or set "
+        "the attribute"
+    )
 
 
 def squarable(X):

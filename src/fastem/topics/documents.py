@@ -11,6 +11,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, check_non_negative
 
+from fastem._base import check_fitted_array
 from fastem._engine import arrays
 from fastem._engine.sparse import validate_sparse
 from fastem._kernels import topics as kernel
@@ -20,7 +21,6 @@ __all__ = [
     "TopicModel",
     "TopicSums",
     "Topics",
-    "check_attribute",
     "check_tokens",
     "padded",
 ]
@@ -247,14 +247,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Attributes may be set by hand or come from an altered file, and kernels check nothing.
         """
         check_is_fitted(self)
-        check_attribute(
-            self, "components_", (None, self.n_features_in_), "n_components, n_features_in_"
-        )
-        if len(self.components_) == 0:
-            raise ValueError(
-                f"components_ of this fitted {type(self).__name__} has no topic, got shape "
-                f"{self.components_.shape}: fit again, or set the attribute"
-            )
+        shape = None, self.n_features_in_
+        check_fitted_array(self, "components_", shape, floating=True, nonnegative=True)
 
     def top_words(self, feature_names=None, n=10):
         """Return the most probable words of each topic.
@@ -347,44 +341,6 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         tags.input_tags.sparse = True
         tags.input_tags.positive_only = True
         return tags
-
-
-def check_attribute(estimator, name, shape, meaning, *, positive=False):
-    """Raise ValueError unless a fitted attribute is a finite array of the shape, nowhere negative.
-
-    Parameters
-    ----------
-    estimator : object
-    name : str
-    shape : tuple of int or None
-        None: any length.
-    meaning : str
-        The shape in words.
-    positive : bool
-        Whether 0 is refused as well.
-    """
-    value = getattr(estimator, name)
-    if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
-        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-        problem = f"must be an array of float32 or float64, got {kind}"
-    elif value.ndim != len(shape) or any(
-        n not in (None, given) for n, given in zip(shape, value.shape, strict=True)
-    ):
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        problem = f"must have shape ({meaning}) = ({wanted}), got {value.shape}"
-    elif value.size == 0 or (
-        (value.min() > 0 if positive else value.min() >= 0) and value.max() < np.inf
-    ):
-        return
-    else:  # a NaN is the least and the greatest
-        problem = (
-            f"must be finite and {'above 0' if positive else 'not negative'}, got values from "
-            f"{value.min():.6g} to {value.max():.6g}"
-        )
-    raise ValueError(
-        f"{name} of this fitted {type(estimator).__name__} {problem}: fit again, or set the "
-        "attribute"
-    )
 
 
 def check_total(X, sample_weight=None):

@@ -23,7 +23,7 @@ from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem.components.gaussian_data import Block
 from fastem.topics.dirichlet import check_doc_topic_prior
-from fastem.topics.documents import TopicModel, check_attribute, check_tokens
+from fastem.topics.documents import TopicModel, check_tokens
 from fastem.topics.gaussian_lda_em import GaussianLDAEM, GaussianTopics, VectorDocuments
 
 __all__ = ["GaussianLDA"]
@@ -411,8 +411,8 @@ class GaussianLDA(TopicModel, EMEstimator):
         """Return the fitted model, its topics and blocks of new documents."""
         check_is_fitted(self)
         k, d = check_fitted_array(self, "means_", (None, None)).shape
-        check_attribute(self, "covariances_", (k, d), "n_components, n_dimensions", positive=True)
-        check_attribute(self, "doc_topic_prior_", (k,), "n_components", positive=True)
+        check_fitted_array(self, "covariances_", (k, d), positive=True)
+        check_fitted_array(self, "doc_topic_prior_", (k,), positive=True)
         X, lengths, vectors = self._data(X, lengths, reset=False)
         topics = GaussianTopics.of(self.means_, self.covariances_, self.doc_topic_prior_)
         return self._model(topics.doc_topic_prior, X, vectors), topics, self._blocks(X, lengths)

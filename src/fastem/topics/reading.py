@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import psi
 
-from fastem._base import check_sample_weight
+from fastem._base import check_fitted_array, check_sample_weight
 from fastem._engine.threads import effective_n_jobs
 from fastem._kernels import topics as kernel
 from fastem.topics.documents import (
     Documents,
     TopicModel,
     Topics,
-    check_attribute,
     check_tokens,
     padded,
 )
@@ -37,8 +36,7 @@ class LDAReading(TopicModel):
         shapes = [(n_words,), (n_topics, n_words)]
         self._check_prior("doc_topic_prior_", [(n_topics,)], point=False)
         if self._check_prior("topic_word_prior_", shapes, point=True):
-            shape = n_topics, n_words
-            check_attribute(self, "components_", shape, "n_components, n_features", positive=True)
+            check_fitted_array(self, "components_", (n_topics, n_words), positive=True)
 
     def _check_prior(self, name, shapes, *, point):
         """Raise ValueError if a prior is no positive number, or array of them; return if it is > 0.
