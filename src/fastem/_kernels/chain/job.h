@@ -11,15 +11,14 @@
  * multiple of 4. A block is at most `rows` rows, of one sequence or of several whole ones.
  *
  * Frames are shifted: b_t(k) = p(x_t | k) / max_k p(x_t | k), so that no density is too small or too
- * large to be represented. With a_t what the forward variables sum to, and s_t the power of 2 that
- * takes a_t to [1, 2),
+ * large to be represented. With a_t what the forward variables sum to, and s_t in every second step
+ * the power of 2 that takes a_{t-2} to [1, 2), elsewhere 1,
  *
- *     alpha_t = (alpha_{t-1} A) * w_t,    w_t = b_t s_{t-1}
+ *     alpha_t = (alpha_{t-1} A) * w_t,    w_t = b_t s_t
  *     beta_{t-1} = A (w_t * beta_t),      beta_T = weight / a_T
  *
  * and then alpha_t * beta_t are the posteriors of the states at t, times the sequence's weight, and
- * alpha_{t-1}(i) A(i, j) w_t(j) beta_t(j) those of the transitions. Nothing is divided, and s_t costs
- * no time, as it is known before the product is. */
+ * alpha_{t-1}(i) A(i, j) w_t(j) beta_t(j) those of the transitions. Nothing is divided. */
 typedef struct {
     ptrdiff_t n_states, width, rows;
     const double *start;                 /* (W,) */
@@ -49,7 +48,7 @@ typedef struct {
     void *scratch;    /* of the emission */
     const double *lp; /* the block's log-densities, in that scratch */
     double *spare;    /* a vector's lanes */
-    double least;     /* the smallest a_t, each after an alpha that summed to [1, 2) */
+    double least;     /* the smallest a_t that a scale was made of */
     double most;      /* the largest beta_t(k) */
     double mass;      /* sum of the posteriors */
     double log_scale; /* in log space: what was taken off the forward variables */

@@ -150,15 +150,40 @@ ALWAYS_INLINE vec FN(scale_of)(vec s, int64_t *exponent)
     return FN(from_bits)((ivec)(((INT)2046 << 52) - bits));
 }
 
-/* `vecs` 0: any number of vectors, a multiple of 4. */
+/* One step: alpha's next row from this one, and w = b times the scale. Returns the next row's sum,
+ * still in lanes. `vecs` 0: any number of vectors, a multiple of 4. */
+ALWAYS_INLINE vec FN(step)(const int vecs, const int scaled, const chain_job *job, vec scale,
+                           REAL *alpha, REAL *w)
+{
+    const ptrdiff_t width = vecs ? vecs * VL : job->width;
+    const int tile = vecs ? vecs : 4;
+    vec s = FN(fill)(0);
+    for (ptrdiff_t k = 0; k < width; k += tile * VL) {
+        vec sum[4];
+        FN(row_times)(tile, vecs ? width : job->n_states, alpha, job->trans + k, width, sum);
+        UNROLL
+        for (int v = 0; v < tile; v++) {
+            vec own = FN(load)(w + k + v * VL), next;
+            if (scaled) {
+                own *= scale;
+                FN(store)(w + k + v * VL, own);
+            }
+            next = sum[v] * own;
+            FN(store)(alpha + width + k + v * VL, next);
+            s += next;
+        }
+    }
+    return s;
+}
+
+/* Every second step is scaled, by the sum before the two: it is known in time, so that the chain of
+ * operations that depend on each other is the product alone. */
 ALWAYS_INLINE void FN(forward_by)(const int vecs, const chain_job *job, chain_work *work,
                                   ptrdiff_t at, ptrdiff_t n, int begins)
 {
     const ptrdiff_t width = vecs ? vecs * VL : job->width;
-    const int tile = vecs ? vecs : 4;
-    const REAL *trans = job->trans;
     REAL *w = work->w + at * width, *alpha = work->alpha + at * width;
-    vec least = FN(fill)(work->least), s = FN(fill)(0);
+    vec least = FN(fill)(work->least), s = FN(fill)(0), one = FN(fill)(1);
     int64_t exponent = work->exponent;
     ptrdiff_t t = 0;
     if (begins) {
@@ -170,23 +195,15 @@ ALWAYS_INLINE void FN(forward_by)(const int vecs, const chain_job *job, chain_wo
     }
     for (ptrdiff_t k = 0; k < width; k += VL)
         s += FN(load)(alpha + k);
-    for (; t < n; t++, alpha += width, w += width) {
+    for (; t + 2 <= n; t += 2, alpha += 2 * width, w += 2 * width) {
         vec all = FN(sum_all)(s), scale;
         least = FN(min)(all, least);
         scale = FN(scale_of)(all, &exponent);
-        s = FN(fill)(0);
-        for (ptrdiff_t k = 0; k < width; k += tile * VL) {
-            vec sum[4];
-            FN(row_times)(tile, vecs ? width : job->n_states, alpha, trans + k, width, sum);
-            UNROLL
-            for (int v = 0; v < tile; v++) {
-                vec own = FN(load)(w + k + v * VL) * scale, next = sum[v] * own;
-                FN(store)(w + k + v * VL, own);
-                FN(store)(alpha + width + k + v * VL, next);
-                s += next;
-            }
-        }
+        FN(step)(vecs, 0, job, one, alpha, w);
+        s = FN(step)(vecs, 1, job, scale, alpha + width, w + width);
     }
+    if (t < n)
+        FN(step)(vecs, 0, job, one, alpha, w);
     work->exponent = exponent;
     FN(store)(work->spare, least);
     work->least = work->spare[0];
