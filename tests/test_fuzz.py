@@ -85,6 +85,13 @@ def test_a_number_of_samples_is_a_number(n_samples):
         model.sample(n_samples)
 
 
+def test_counts_whose_products_vanish_are_refused():
+    """The bound of such a fit fell."""
+    X = np.random.default_rng(0).poisson(1.0, size=(11, 4)) * 1e-300
+    with pytest.raises(ValueError, match=r"products of such sums vanish: multiply them"):
+        fastem.PLSA(2).fit(X)
+
+
 @pytest.mark.parametrize("weight", ["a", 2.0, {}])
 def test_weights_of_sequences_are_numbers_of_each(weight):
     with pytest.raises((TypeError, ValueError), match="sample_weight must"):

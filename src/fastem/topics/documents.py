@@ -344,7 +344,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
 
 def check_total(X, sample_weight=None):
-    """Raise ValueError if products of sums of counts would overflow."""
+    """Raise ValueError if products of sums of counts would overflow or vanish."""
     tokens = X.sum(axis=1, dtype=np.float64)
     total = tokens.sum() if sample_weight is None else sample_weight @ tokens
     most = _MOST_TOTAL[X.dtype.type]
@@ -353,6 +353,11 @@ def check_total(X, sample_weight=None):
         raise ValueError(
             f"the counts of X{times} sum to {total:.3g}, and in {X.dtype} products of such sums "
             f"overflow: divide them by a number, so that they sum to {most:.0e} at most"
+        )
+    if 0 < total < 1 / most:
+        raise ValueError(
+            f"the counts of X sum to {total:.3g}, and in {X.dtype} products of such sums vanish: "
+            f"multiply them by a number, so that they sum to {1 / most:.0e} at least"
         )
 
 
