@@ -86,6 +86,8 @@ TYPES = [
 
 
 def _strided(X):
+    if X.ndim == 0:
+        return X
     wide = np.full(tuple(2 * n + 1 for n in X.shape), X.flat[0] if X.size else 0, X.dtype)
     view = wide[tuple(slice(1, None, 2) for _ in X.shape)]
     view[...] = X

@@ -175,7 +175,10 @@ def broadcast_prior(name, value, shape, *, least=0.0):
 
     Where `value` has one number for each state, it holds for the whole of that state.
     """
-    array = np.asarray(value, dtype=np.float64)
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be numbers, got {value!r}") from error
     if array.ndim and array.shape != shape and array.shape == shape[: array.ndim]:
         array = array.reshape(array.shape + (1,) * (len(shape) - array.ndim))
     try:
