@@ -354,12 +354,14 @@ def test_samples_never_end_in_a_state_of_probability_0():
         ([[0.0, 1.0], [1.0, 0.0]], [0.5, 0.5]),
         ([[0.5, 0.5], [0.0, 1.0]], [0.0, 1.0]),
         ([[1.0, 0.0], [0.0, 1.0]], [0.6, 0.4]),
+        ([[1 - 1e-18, 1e-18], [3e-18, 1 - 3e-18]], [0.75, 0.25]),
+        ([[1.0, 1e-200], [1e-12, 1 - 1e-12]], [1.0, 1e-188]),
     ],
-    ids=["usual", "periodic", "absorbing", "two parts"],
+    ids=["usual", "periodic", "absorbing", "two parts", "hardly ever", "nearly absorbing"],
 )
 def test_stationary_distribution(transmat, expected):
     found = gauss(transmat_=transmat).get_stationary_distribution()
-    assert_allclose(found, expected, atol=1e-12)
+    assert_allclose(found, expected, rtol=1e-12)
     assert found.dtype == np.float64
 
 

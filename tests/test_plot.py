@@ -503,3 +503,29 @@ def test_pyplot_is_not_imported_for_given_axes(run_python):
         print("matplotlib.pyplot" in sys.modules)
     """)
     assert printed == "False"
+
+
+# ---- states -------------------------------------------------------------------------------------
+
+
+def test_states_over_time():
+    """Each stay in a state is a span, of the state's colour; names and times are the user's."""
+    X = np.repeat([0.0, 5.0, 0.0, 5.0], [3, 4, 2, 1])[:, None]
+    model = fastem.GaussianHMM(2, random_state=0).fit(X + np.arange(10)[:, None] / 100)
+    first = int(model.predict(X)[0])
+    names = ["low", "high"] if first == 0 else ["high", "low"]
+    times = np.arange("2000-01-01", "2000-01-11", dtype="datetime64[D]")
+    display = fastem.plot.StatesDisplay.from_estimator(model, X, names=names, times=times)
+    colors = [span.get_facecolor() for span in display.spans_]
+    assert len(colors) == 4
+    assert colors[0] == colors[2] != colors[1] == colors[3]
+    assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == ["low", "high"]
+    assert len(display.line_.get_xdata()) == 10
+    again = fastem.plot.StatesDisplay(display.states, display.values).plot(display.ax_)
+    assert again.figure_ is display.figure_
+    with pytest.raises(ValueError, match="feature must be from 0 to 0, got 1"):
+        fastem.plot.StatesDisplay.from_estimator(model, X, feature=1)
+    with pytest.raises(ValueError, match="names must have 2 entries"):
+        display.plot(names=["one"])
+    with pytest.raises(ValueError, match="times must have 10 entries, got 3"):
+        fastem.plot.StatesDisplay(display.states, display.values, times=[1, 2, 3]).plot()

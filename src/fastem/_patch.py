@@ -58,6 +58,10 @@ class Entry(NamedTuple):
 
 
 _BOUNDS = ("converged_", "lower_bound_", "lower_bounds_")
+_FIT_OF_CHAINS = (
+    *("n_iter_", "n_features_in_", "feature_names_in_", "n_trials_"),
+    *("_history", "_stop_reason", "_from_fit"),
+)
 #: What is replaced. A library that is not installed is passed over.
 TABLE = (
     Entry(
@@ -74,6 +78,10 @@ TABLE = (
         settings={"shuffle": False},
         only_ours=_BOUNDS,
         numpy_floats=("bound_", "score", "perplexity"),
+    ),
+    *(
+        Entry("hmmlearn.hmm", name, name, only_ours=(*_BOUNDS, *_FIT_OF_CHAINS))
+        for name in ("CategoricalHMM", "GMMHMM", "GaussianHMM", "MultinomialHMM", "PoissonHMM")
     ),
 )
 

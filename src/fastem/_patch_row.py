@@ -34,9 +34,23 @@ def _complete_kmeans(kmeans: Any) -> dict[str, Any]:
     return {"_n_threads": effective_n_jobs(None), "_algorithm": algorithm}
 
 
+def _complete_chain(model: Any) -> dict[str, Any]:
+    """Return what hmmlearn's own methods read: the number of features, and of trials."""
+    attributes = vars(model)
+    own = attributes.get("means_", attributes.get("emissionprob_", attributes.get("lambdas_")))
+    completed = {"n_features": own.shape[-1]}
+    if "n_trials_" in attributes and model.n_trials is None:
+        completed["n_trials"] = attributes["n_trials_"]
+    return completed
+
+
 #: What the original's own methods need of a fit, by library and class: private attributes.
 _COMPLETE: dict[tuple[str, str], Callable[[Any], dict[str, Any]]] = {
-    ("sklearn", "KMeans"): _complete_kmeans
+    ("sklearn", "KMeans"): _complete_kmeans,
+    **{
+        ("hmmlearn", name): _complete_chain
+        for name in ("CategoricalHMM", "GMMHMM", "GaussianHMM", "MultinomialHMM", "PoissonHMM")
+    },
 }
 
 
@@ -155,6 +169,8 @@ class Row:
     def finish(self, estimator: Any) -> None:
         """Let the original's own code go on with what a fit of ours left."""
         attributes = vars(estimator)
+        if self.complete is not None and hasattr(estimator, "n_features_in_"):
+            attributes |= self.complete(estimator)
         for name in self.entry.only_ours:
             attributes.pop(name, None)
         for name in self.entry.numpy_floats:
@@ -163,8 +179,6 @@ class Row:
                 attributes[name] = np.float64(value)
             elif isinstance(value, list):
                 attributes[name] = [np.float64(number) for number in value]
-        if self.complete is not None and hasattr(estimator, "n_features_in_"):
-            attributes |= self.complete(estimator)
 
     def why_not(self, estimator: Any) -> str | None:
         """Return why the original has to do it, or None if fastem can."""

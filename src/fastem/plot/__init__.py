@@ -7,6 +7,14 @@ draws as attributes, and draws itself on any axes by ``plot(ax=...)``.
 from fastem.plot._animation import animate
 from fastem.plot._bounds import LowerBoundDisplay
 from fastem.plot._mixture import MixtureDisplay
+from fastem.plot._states import StatesDisplay
 from fastem.plot._topics import TopicsDisplay, prepare_topics
 
-__all__ = ["LowerBoundDisplay", "MixtureDisplay", "TopicsDisplay", "animate", "prepare_topics"]
+__all__ = [
+    "LowerBoundDisplay",
+    "MixtureDisplay",
+    "StatesDisplay",
+    "TopicsDisplay",
+    "animate",
+    "prepare_topics",
+]

@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from scipy.linalg import null_space
+from scipy.sparse.csgraph import connected_components
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
@@ -219,12 +219,7 @@ class Decoder(EMEstimator):
             The distribution that `transmat_` leaves as it is.
         """
         values = self._fitted_values()
-        start, change = values["startprob_"], values["transmat_"] - np.eye(self.n_components)
-        # The projection on what stays (the limit of the mean of the matrix's powers).
-        left, right = null_space(change.T), null_space(change)
-        stationary = start @ right @ np.linalg.solve(left.T @ right, left.T)
-        stationary = np.maximum(stationary, 0)
-        return stationary / stationary.sum()
+        return stationary_distribution(values["startprob_"], values["transmat_"])
 
     def sample(self, n_samples=1, random_state=None, currstate=None):
         """Draw a sequence.
@@ -363,6 +358,42 @@ class Decoder(EMEstimator):
     @abstractmethod
     def _n_emission_parameters(self, n_features) -> dict[str, int]:
         """Return the number of free parameters, by letter."""
+
+
+def stationary_distribution(start, trans):
+    """Return the limit of the mean of start A, start A^2, ..., start A^n, (K,)."""
+    n_parts, part = connected_components(trans > 0, connection="strong")
+    leaves = np.zeros(n_parts, dtype=bool)
+    for i, j in np.argwhere(trans > 0):
+        leaves[part[i]] |= part[i] != part[j]
+    stationary, passing = np.zeros(len(start)), leaves[part]
+    # How often each state is left before the chain ends in a part that it cannot leave.
+    visits = np.linalg.solve(
+        (np.eye(passing.sum()) - trans[np.ix_(passing, passing)]).T, start[passing]
+    )
+    arrives = start + visits @ trans[passing]
+    for number in np.flatnonzero(~leaves):
+        inside = part == number
+        stationary[inside] = arrives[inside].sum() * _stationary_part(trans[np.ix_(inside, inside)])
+    return stationary / stationary.sum()
+
+
+def _stationary_part(trans):
+    """Return the stationary distribution of a chain that reaches every state from every one.
+
+    States are taken out one after another, without a subtraction (Grassmann, Taksar & Heyman 1985,
+    *Regenerative analysis and steady state distributions for Markov chains*, Operations Research
+    33:1107), so that probabilities near 0 keep their digits.
+    """
+    trans = trans.copy()
+    k = len(trans)
+    for n in range(k - 1, 0, -1):
+        trans[:n, n] /= trans[n, :n].sum()
+        trans[:n, :n] += np.outer(trans[:n, n], trans[n, :n])
+    share = np.ones(k)
+    for n in range(1, k):
+        share[n] = share[:n] @ trans[:n, n]
+    return share / share.sum()
 
 
 def draw_index(cumulated, random_state):

@@ -36,13 +36,17 @@ class DiscreteHMM(HMM):
         """Number of features: that of the emissions' parameters, or what was set."""
         if self._is_set(self._values_name):
             return np.shape(vars(self)[self._values_name])[-1]
-        if hasattr(self, "_n_features"):
-            return self._n_features
+        if "n_features" in vars(self):
+            return vars(self)["n_features"]
         raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
 
     @n_features.setter
     def n_features(self, value):
-        self._n_features = value
+        self.__dict__["n_features"] = value
+
+    @n_features.deleter
+    def n_features(self):
+        del self.__dict__["n_features"]
 
     def _family(self, values, learn, n_threads, X):
         distributions, own = self._distributions(values[self._values_name])
@@ -186,13 +190,17 @@ class CategoricalHMM(DiscreteHMM):
     @property
     def n_features(self):
         """Number of symbols: the parameter or, if that is None, what `emissionprob_` has."""
-        if self._n_features is None and hasattr(self, "emissionprob_"):
+        if vars(self)["n_features"] is None and hasattr(self, "emissionprob_"):
             return np.shape(self.emissionprob_)[-1]
-        return self._n_features
+        return vars(self)["n_features"]
 
     @n_features.setter
     def n_features(self, value):
-        self._n_features = value
+        self.__dict__["n_features"] = value
+
+    @n_features.deleter
+    def n_features(self):
+        del self.__dict__["n_features"]
 
     def get_params(self, deep=True):
         """Return the parameters.
@@ -207,7 +215,7 @@ class CategoricalHMM(DiscreteHMM):
         params : dict
             The parameters by name; `n_features` as it was given.
         """
-        return super().get_params(deep) | {"n_features": self._n_features}
+        return super().get_params(deep) | {"n_features": vars(self)["n_features"]}
 
     def _check_rows(self, X, fresh):
         if X.shape[1] != 1:
@@ -215,7 +223,7 @@ class CategoricalHMM(DiscreteHMM):
                 f"X must be one column of symbols, got {X.shape[1]}: pass X.reshape(-1, 1) if they "
                 "are one sequence, or see MultinomialHMM for counts of symbols"
             )
-        known = self._n_features if fresh else self.n_features
+        known = vars(self)["n_features"] if fresh else self.n_features
         most = _MOST_SYMBOLS if known is None else known
         remedy = ": number them from 0, for example with LabelEncoder"
         if known is not None:
@@ -224,12 +232,12 @@ class CategoricalHMM(DiscreteHMM):
 
     def _check_values(self, values, n_features):
         given = np.array(values["emissionprob_"], dtype=np.float64)
-        width = self._n_features or (given.shape[1] if given.ndim == 2 else "n_features")
+        width = vars(self)["n_features"] or (given.shape[1] if given.ndim == 2 else "n_features")
         own = check_distribution("emissionprob_", given, (self.n_components, width))
         return {"emissionprob_": own}
 
     def _start_emission(self, X, weight, seed, init):
-        n_symbols = self._n_features
+        n_symbols = vars(self)["n_features"]
         if n_symbols is None:
             n_symbols = int(np.nanmax(X, initial=0)) + 1
         return {"emissionprob_": random_rows(seed, (self.n_components, n_symbols))}
@@ -272,7 +280,7 @@ class MultinomialHMM(DiscreteHMM):
     emissionprob_ : ndarray of shape (n_components, n_features)
         Probability of each category in each state; rows sum to 1.
     n_trials_ : ndarray of int64
-        The totals that rows had in `fit`, each once; `sample` needs there to be one.
+        The total of the rows in `fit`, or if they differ, that of each; `sample` needs one.
     {fitted}
 
     See Also
@@ -329,7 +337,8 @@ class MultinomialHMM(DiscreteHMM):
 
     def _check_fit(self, X):
         totals = X.sum(axis=1)
-        self.n_trials_ = np.unique(totals[~np.isnan(totals)]).astype(np.int64)
+        known = totals[~np.isnan(totals)].astype(np.int64)
+        self.n_trials_ = known[:1] if np.all(known == known[:1]) else known
         if self.n_trials is None:
             return
         trials = np.asarray(self.n_trials)
@@ -371,7 +380,7 @@ class MultinomialHMM(DiscreteHMM):
         if len(trials) != 1:
             raise ValueError(
                 "n_trials must be one number for a sample to be drawn, got "
-                f"{self.n_trials!r}" + (f" and totals {seen} in fit" if len(seen) else "")
+                f"{self.n_trials!r}" + (" and rows of several totals in fit" if len(seen) else "")
             )
         probabilities = values["emissionprob_"].copy()
         probabilities[:, -1] = np.maximum(1 - probabilities[:, :-1].sum(axis=1), 0)

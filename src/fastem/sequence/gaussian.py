@@ -170,13 +170,17 @@ class GaussianHMM(HMM):
         """Number of features: that of `means_`, or what was set."""
         if hasattr(self, "means_"):
             return np.shape(self.means_)[1]
-        if hasattr(self, "_n_features"):
-            return self._n_features
+        if "n_features" in vars(self):
+            return vars(self)["n_features"]
         raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
 
     @n_features.setter
     def n_features(self, value):
-        self._n_features = value
+        self.__dict__["n_features"] = value
+
+    @n_features.deleter
+    def n_features(self):
+        del self.__dict__["n_features"]
 
     @property
     def covars_(self):

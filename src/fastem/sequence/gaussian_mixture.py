@@ -149,7 +149,17 @@ class GMMHMM(HMM):
         """Number of features: that of `means_`."""
         if hasattr(self, "means_"):
             return np.shape(self.means_)[-1]
+        if "n_features" in vars(self):
+            return vars(self)["n_features"]
         raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
+
+    @n_features.setter
+    def n_features(self, value):
+        self.__dict__["n_features"] = value
+
+    @n_features.deleter
+    def n_features(self):
+        del self.__dict__["n_features"]
 
     def _check_rows(self, X, fresh):
         check_reals(X)

@@ -80,14 +80,18 @@ class HMM(Decoder):
     @property
     def monitor_(self):
         """The course of the fit; set one of your own before `fit` to decide when it stops."""
-        if getattr(self, "_own_monitor", None) is not None:
-            return self._own_monitor
+        if "monitor_" in vars(self):
+            return vars(self)["monitor_"]
         monitor = ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
         return monitor.told(getattr(self, "_history", []))
 
     @monitor_.setter
     def monitor_(self, monitor):
-        self._own_monitor = monitor
+        self.__dict__["monitor_"] = monitor
+
+    @monitor_.deleter
+    def monitor_(self):
+        del self.__dict__["monitor_"]
 
     @property
     def max_iter(self):
@@ -181,7 +185,7 @@ class HMM(Decoder):
 
     def _run(self, model, block, start, X, weight):
         """Run the driver; set the fitted attributes and why it stopped."""
-        own = getattr(self, "_own_monitor", None)
+        own = vars(self).get("monitor_")
         monitor = own or ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
         watcher = Watcher(monitor, model, block.total_weight)
         restarts = any(c in self.init_params or not self._is_set(a) for c, a in self._all_letters())

@@ -1,0 +1,139 @@
+"""The states of a hidden Markov model over time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastem.plot._style import INK, axes_or_new, palette, tidy
+
+__all__ = ["StatesDisplay"]
+
+
+class StatesDisplay:
+    """A sequence, and behind it the states that a hidden Markov model tells for each step.
+
+    Make one by :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    states : ndarray of shape (n_steps,)
+        State of each step.
+    values : ndarray of shape (n_steps,)
+        What is drawn of each step; NaN leaves a gap.
+    times : ndarray of shape (n_steps,), default=None
+        Numbers or dates of the steps; None: 0, 1, 2, ...
+    n_states : int, default=None
+        Number of states, each of which has a colour; None: of those that occur.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        The figure of the axes.
+    line_ : matplotlib Line2D
+        The values.
+    spans_ : list of matplotlib patches
+        One for each stay in a state, in order of time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import GaussianHMM
+    >>> from fastem.plot import StatesDisplay
+    >>> X = np.array([0.1, -0.2, 0.0, 5.1, 4.9, 5.2, 0.2, -0.1])[:, None]
+    >>> model = GaussianHMM(2, random_state=0).fit(X)
+    >>> display = StatesDisplay.from_estimator(model, X)
+    >>> len(display.spans_)
+    3
+    """
+
+    def __init__(self, states, values, *, times=None, n_states=None):
+        self.states = states
+        self.values = values
+        self.times = times
+        self.n_states = n_states
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, feature=0, times=None, names=None, ax=None, **line_kw):
+        """Draw one sequence with the states that a fitted model tells for it.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A hidden Markov model, fitted or with its parameters set.
+        X : array-like of shape (n_steps, n_features)
+            One sequence.
+        feature : int, default=0
+            The column of X that is drawn.
+        times : array-like of shape (n_steps,), default=None
+            Numbers or dates of the steps; None: 0, 1, 2, ...
+        names : list of str, default=None
+            Names of the states in the legend; None: their numbers.
+        ax : matplotlib Axes, default=None
+            Where to draw; None: a new figure.
+        **line_kw : dict
+            Arguments of matplotlib's `plot`.
+
+        Returns
+        -------
+        display : StatesDisplay
+            Drawn.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ValueError
+            If X is no sequence of the model's.
+        """
+        states, values = estimator.predict(X), np.asarray(X)
+        if not -values.shape[1] <= feature < values.shape[1]:
+            raise ValueError(f"feature must be from 0 to {values.shape[1] - 1}, got {feature!r}")
+        values = values[:, feature].astype(float)
+        display = cls(states, values, times=times, n_states=estimator.n_components)
+        return display.plot(ax, names=names, **line_kw)
+
+    def plot(self, ax=None, *, names=None, **line_kw):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None: a new figure.
+        names : list of str, default=None
+            Names of the states in the legend; None: their numbers.
+        **line_kw : dict
+            Arguments of matplotlib's `plot`.
+
+        Returns
+        -------
+        display : StatesDisplay
+            Itself.
+        """
+        states = np.asarray(self.states)
+        n_states = int(states.max()) + 1 if self.n_states is None else self.n_states
+        times = np.arange(len(states)) if self.times is None else np.asarray(self.times)
+        if len(times) != len(states):
+            raise ValueError(f"times must have {len(states)} entries, got {len(times)}")
+        if names is not None and len(names) != n_states:
+            raise ValueError(f"names must have {n_states} entries, one a state, got {len(names)}")
+        self.ax_ = ax = axes_or_new(ax, (8.0, 3.2))
+        self.figure_ = ax.figure
+        colors, self.spans_, named = palette(n_states), [], set()
+        begins = np.flatnonzero(np.diff(states, prepend=-1))
+        for begin, end in zip(begins, [*begins[1:], len(states)], strict=True):
+            state = int(states[begin])
+            label = None if state in named else f"state {state}" if names is None else names[state]
+            named.add(state)
+            until = times[min(end, len(times) - 1)]
+            span = ax.axvspan(
+                times[begin], until, color=colors[state], alpha=0.3, linewidth=0, label=label
+            )
+            self.spans_.append(span)
+        style = {"color": INK, "linewidth": 0.8} | line_kw
+        (self.line_,) = ax.plot(times, self.values, **style)
+        tidy(ax)
+        ax.margins(x=0)
+        ax.legend(frameon=False, ncols=min(n_states, 6), loc="lower left", bbox_to_anchor=(0, 1))
+        return self
