@@ -16,7 +16,7 @@ from fastem.sequence.decoding import draw_index
 from fastem.sequence.documented import documented
 from fastem.sequence.emissions import DiscreteEmissions
 from fastem.sequence.hmm import HMM
-from fastem.sequence.reading import broadcast_prior, check_distribution
+from fastem.sequence.reading import as_numbers, broadcast_prior, check_distribution
 from fastem.sequence.start import random_rows
 
 __all__ = ["CategoricalHMM", "DiscreteHMM", "MultinomialHMM", "PoissonHMM", "refuse_but_counts"]
@@ -75,10 +75,7 @@ class DiscreteHMM(HMM):
     def _check_width(self, values, n_features):
         """Return parameters (K, D) as float64, for data of so many features."""
         name, k = self._values_name, self.n_components
-        try:
-            values = np.array(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{name} must be numbers, got {values!r}") from error
+        values = as_numbers(name, values)
         if values.ndim != 2 or len(values) != k or values.shape[1] == 0:
             raise ValueError(f"{name} must have shape ({k}, n_features), got {values.shape}")
         if n_features is not None and values.shape[1] != n_features:

@@ -25,7 +25,7 @@ from fastem.sequence.emissions import (
     gaussian_params,
 )
 from fastem.sequence.hmm import HMM
-from fastem.sequence.reading import broadcast_prior
+from fastem.sequence.reading import as_numbers, broadcast_prior
 from fastem.sequence.start import centers_of, covariance_of, filled
 
 __all__ = ["GaussianHMM", "check_means", "check_reals"]
@@ -42,7 +42,7 @@ def check_reals(X):
 
 def check_means(means, n_features, shape):
     """Return means of a shape that ends in the number of features, as float64."""
-    means = np.array(means, dtype=np.float64)
+    means = as_numbers("means_", means)
     expected = (*shape, n_features if n_features is not None else "n_features")
     if means.ndim != len(expected) or means.shape[:-1] != shape or means.shape[-1] == 0:
         raise ValueError(f"means_ must have shape {expected}, got {means.shape}")
@@ -238,7 +238,7 @@ class GaussianHMM(HMM):
     def _prior(self, d):
         """Return the prior in the family's terms."""
         k, kind = self.n_components, self.covariance_type
-        means = np.asarray(self.means_prior, dtype=np.float64)
+        means = as_numbers("means_prior", self.means_prior)
         if not np.all(np.isfinite(means)) or means.shape not in ((), (d,), (k, 1), (k, d)):
             raise ValueError(
                 f"means_prior must be finite and a number or of shape {(k, d)}, got shape "

@@ -24,7 +24,7 @@ from fastem.sequence.emissions import (
 )
 from fastem.sequence.gaussian import check_means, check_reals
 from fastem.sequence.hmm import HMM
-from fastem.sequence.reading import broadcast_prior, check_distribution
+from fastem.sequence.reading import as_numbers, broadcast_prior, check_distribution
 from fastem.sequence.start import centers_of, covariance_of, filled
 
 __all__ = ["GMMHMM"]
@@ -196,7 +196,7 @@ class GMMHMM(HMM):
         kind, (k, m, d) = self.covariance_type, values["means_"].shape
         settings = {}
         if learn is not None:
-            weights_prior = np.asarray(self.weights_prior, dtype=np.float64)
+            weights_prior = as_numbers("weights_prior", self.weights_prior)
             if weights_prior.shape == (m,):
                 weights_prior = np.tile(weights_prior, (k, 1))
             settings = {
@@ -281,7 +281,7 @@ class GMMHMM(HMM):
 
 def _per_gaussian(name, value, shape):
     """Return a prior's parameter, one number for each Gaussian; it may come for each feature."""
-    array = np.asarray(value, dtype=np.float64)
+    array = as_numbers(name, value)
     if array.ndim == len(shape) + 1 and np.all(array == array[..., :1]):
         array = array[..., 0]
     return broadcast_prior(name, array, shape, least=-np.inf)

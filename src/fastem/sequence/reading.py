@@ -8,6 +8,7 @@ from sklearn.utils.validation import validate_data
 from fastem._compat import num_samples
 
 __all__ = [
+    "as_numbers",
     "broadcast_prior",
     "check_distribution",
     "read_known_states",
@@ -97,15 +98,20 @@ def _begin_of(lengths, n_samples):
     return begin.astype(np.int64)
 
 
+def as_numbers(name, value):
+    """Return a copy of a parameter or an attribute as float64."""
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be numbers, got {value!r}") from error
+
+
 def read_sequence_weight(sample_weight, begin):
     """Return one weight for each sequence as float64, or None if they are all alike 1."""
     if sample_weight is None:
         return None
     n = len(begin) - 1
-    try:
-        weight = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"sample_weight must be numbers, got {sample_weight!r}") from error
+    weight = as_numbers("sample_weight", sample_weight)
     if weight.shape != (n,):
         rows = weight.shape[:1] == (begin[-1],)
         hint = ": a sequence has one weight, not one for each row" if rows else ""
@@ -149,7 +155,7 @@ def read_known_states(states, begin, n_components):
 
 def check_distribution(name, value, shape):
     """Return probabilities that sum to 1 along the last axis, as float64."""
-    array = np.array(value, dtype=np.float64)
+    array = as_numbers(name, value)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
     if not np.all(np.isfinite(array)) or np.any(array < 0):
@@ -175,10 +181,7 @@ def broadcast_prior(name, value, shape, *, least=0.0):
 
     Where `value` has one number for each state, it holds for the whole of that state.
     """
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be numbers, got {value!r}") from error
+    array = as_numbers(name, value)
     if array.ndim and array.shape != shape and array.shape == shape[: array.ndim]:
         array = array.reshape(array.shape + (1,) * (len(shape) - array.ndim))
     try:
