@@ -141,7 +141,7 @@ class Row:
             except (ValueError, TypeError) as error:
                 refusal = error
             # The original says what is wrong in its own words, or takes what we do not.
-            if drawn:
+            if drawn is not None and before is not None:
                 drawn.set_state(before)
             with unchanged_on_error(estimator):
                 result = original(estimator, *args, **kwargs)
