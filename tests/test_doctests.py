@@ -26,7 +26,7 @@ def test_docstrings(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["em", "mixture.gaussian", "mixture.discrete", "_engine.statistics"]
+    "name", ["em", "mixture.gaussian", "mixture.discrete", "mixture.trials", "_engine.statistics"]
 )
 def test_docstrings_have_examples(name):
     """The examples are found at all."""

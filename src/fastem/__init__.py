@@ -10,14 +10,9 @@ if TYPE_CHECKING:
     from fastem._engine.versions import has_openmp, show_versions
     from fastem._patch import is_patched, patch, patched, unpatch
     from fastem.cluster.kmeans import KMeans
-    from fastem.mixture.discrete import (
-        BernoulliMixture,
-        BinomialMixture,
-        CategoricalMixture,
-        MultinomialMixture,
-        PoissonMixture,
-    )
+    from fastem.mixture.discrete import CategoricalMixture, MultinomialMixture, PoissonMixture
     from fastem.mixture.gaussian import GaussianMixture
+    from fastem.mixture.trials import BernoulliMixture, BinomialMixture
     from fastem.sequence.discrete import CategoricalHMM, MultinomialHMM, PoissonHMM
     from fastem.sequence.gaussian import GaussianHMM
     from fastem.sequence.gaussian_mixture import GMMHMM
@@ -29,8 +24,8 @@ if TYPE_CHECKING:
 # Imported when first used: scikit-learn takes a second, which `python -m fastem --help` can do
 # without.
 _HOMES = {
-    "BernoulliMixture": "fastem.mixture.discrete",
-    "BinomialMixture": "fastem.mixture.discrete",
+    "BernoulliMixture": "fastem.mixture.trials",
+    "BinomialMixture": "fastem.mixture.trials",
     "CategoricalMixture": "fastem.mixture.discrete",
     "MultinomialMixture": "fastem.mixture.discrete",
     "PoissonMixture": "fastem.mixture.discrete",

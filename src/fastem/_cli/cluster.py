@@ -30,9 +30,6 @@ examples:
   python -m fastem cluster points.npy -k 50 --model kmeans
 """
 
-_A_MODEL = {"mixture": "a mixture", "kmeans": "k-means"}
-_PARTS = {"mixture": "components", "kmeans": "clusters"}
-
 #: Options that are a number: its type, lowest value, default and meaning.
 _NUMBERS = (
     ("--max-iter", int, 1, 100, "iterations at most"),
@@ -102,6 +99,7 @@ def main(args):
     from fastem._cli.files import read_table
     from fastem._cli.outputs import check_outputs, output_paths, write_all
     from fastem._cli.page import mixture_pictures, page, screen_for
+    from fastem._cli.table import check_table, show_table
 
     paths = output_paths(args.file, args.output_dir, "labels.csv", "mixture.json")
     check_outputs(paths, args.force)
@@ -119,34 +117,6 @@ def main(args):
     screen.heading("Written")
     for path in files:
         screen.print(f"  {path}")
-
-
-def check_table(args, table):
-    """Refuse what nothing can be fitted to."""
-    from fastem._cli import CommandError
-    from fastem._cli.table import count
-
-    if args.compare and args.covariance_type != "full":
-        raise CommandError("--compare knows full covariances only; leave out --covariance-type")
-    X = table.X
-    n_samples, n_columns = X.shape
-    most = max(args.components)
-    if n_samples < 2 or n_columns < 1:
-        raise CommandError(
-            f"{args.file}: has {count(n_samples, 'row')} and {count(n_columns, 'column')}; "
-            f"{_A_MODEL[args.model]} needs 2 rows at least"
-        )
-    if most > n_samples:
-        raise CommandError(
-            f"{args.file}: has {count(n_samples, 'row')}, too few for {most} {_PARTS[args.model]}; "
-            f"give -k {n_samples} or fewer"
-        )
-    row, j = divmod(int(abs(X).argmax()), n_columns)
-    if abs(float(X[row, j])) > 1e150:
-        raise CommandError(
-            f"{args.file}, row {row + 1} of data, column {table.names[j]}: {X[row, j]:g} is too "
-            "large to be squared; divide the column by a constant"
-        )
 
 
 def _fit(args, table):
@@ -183,14 +153,6 @@ def _assign(mixture, X):
         labels[block] = resp.argmax(axis=1)
         probabilities[block] = resp.max(axis=1)
     return labels, probabilities
-
-
-def show_table(screen, file, table):
-    """Say what was read."""
-    n_samples, n_columns = table.X.shape
-    screen.print(f"{screen.bold(file)}  {n_samples:,} rows × {n_columns:,} columns")
-    if table.note:
-        screen.print(screen.dim(f"  {table.note}"))
 
 
 def _report(screen, args, table, fits, best, labels):

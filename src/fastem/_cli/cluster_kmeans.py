@@ -9,10 +9,10 @@ from time import perf_counter
 
 def main(args):
     """Read, fit, report, write."""
-    from fastem._cli.cluster import check_table, show_table
     from fastem._cli.files import read_table
     from fastem._cli.outputs import check_outputs, output_paths, write_all
     from fastem._cli.page import kmeans_pictures, page, screen_for
+    from fastem._cli.table import check_table, show_table
 
     _check(args)
     paths = output_paths(args.file, args.output_dir, "labels.csv", "kmeans.json")

@@ -6,6 +6,9 @@ import numpy as np
 
 from fastem._cli import CommandError
 
+_A_MODEL = {"mixture": "a mixture", "kmeans": "k-means"}
+_PARTS = {"mixture": "components", "kmeans": "clusters"}
+
 
 class Table(NamedTuple):
     """Numbers with the names of their columns.
@@ -75,3 +78,36 @@ def count(n, noun):
 def short(text, length=40):
     """Cut a long text."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def check_table(args, table):
+    """Refuse what nothing can be fitted to."""
+    if args.compare and args.covariance_type != "full":
+        raise CommandError("--compare knows full covariances only; leave out --covariance-type")
+    X = table.X
+    n_samples, n_columns = X.shape
+    most = max(args.components)
+    if n_samples < 2 or n_columns < 1:
+        raise CommandError(
+            f"{args.file}: has {count(n_samples, 'row')} and {count(n_columns, 'column')}; "
+            f"{_A_MODEL[args.model]} needs 2 rows at least"
+        )
+    if most > n_samples:
+        raise CommandError(
+            f"{args.file}: has {count(n_samples, 'row')}, too few for {most} {_PARTS[args.model]}; "
+            f"give -k {n_samples} or fewer"
+        )
+    row, j = divmod(int(abs(X).argmax()), n_columns)
+    if abs(float(X[row, j])) > 1e150:
+        raise CommandError(
+            f"{args.file}, row {row + 1} of data, column {table.names[j]}: {X[row, j]:g} is too "
+            "large to be squared; divide the column by a constant"
+        )
+
+
+def show_table(screen, file, table):
+    """Say what was read."""
+    n_samples, n_columns = table.X.shape
+    screen.print(f"{screen.bold(file)}  {n_samples:,} rows × {n_columns:,} columns")
+    if table.note:
+        screen.print(screen.dim(f"  {table.note}"))

@@ -12,19 +12,18 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
-    _fit_context,
 )
 from sklearn.cluster import kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from fastem._base import EMEstimator, check_fitted_array, squarable, unchanged_on_error
-from fastem._compat import Interval, StrOptions, check_any_sample_weight
+from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, kmeans_nodes
+from fastem.cluster.data import centered, check_weights, mean_variance, refuse_overflow
 from fastem.cluster.lloyd import (
     Block,
     KMeansEM,
@@ -39,7 +38,6 @@ from fastem.cluster.watch import Printer, Restarts
 __all__ = ["KMeans"]
 
 _FEW_DIFFERENCES = 20_000  # of a row and a center, feature by feature: taken one by one
-_MOST_SQUARES = float(np.finfo(np.float64).max) / 64  # that can still be summed in some ways
 
 
 class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EMEstimator):
@@ -168,7 +166,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     # ---- fitting ---------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Find the clusters.
 
@@ -212,11 +210,11 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 raise ValueError(
                     f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}."
                 )
-            sample_weight = _check_weights(sample_weight, X)
-            _refuse_overflow("X", X, sample_weight)
+            sample_weight = check_weights(sample_weight, X)
+            refuse_overflow("X", X, sample_weight)
             self._n_init = self._check_n_init()  # scikit-learn's tests read it
             init = self._check_init(X)
-            with _centered(X, self.copy_x) as mean:
+            with centered(X, self.copy_x) as mean:
                 best = self._fit(X, mean, sample_weight, init)
             n_found = len(np.unique(best["labels_"]))
         if n_found < self.n_clusters:
@@ -232,7 +230,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """Fit centered data; return the fitted attributes of the best start."""
         n_threads = useful_threads(self.n_jobs, X.shape, self.n_clusters)
         block = Block(X, sample_weight, n_threads)
-        self._tol = self.tol * _mean_variance(X, block)
+        self._tol = self.tol * mean_variance(X, block)
         model = KMeansEM(self._tol, X.dtype, n_threads)
         restarts = Restarts(self, block, model, mean)
         random_state = check_random_state(self.random_state)
@@ -307,7 +305,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 f"The shape of the initial centers {centers.shape} does not match the number of "
                 f"features of the data {X.shape[1]}."
             )
-        _refuse_overflow("init", centers)
+        refuse_overflow("init", centers)
 
     def _first_centers(self, X, init, mean, sample_weight, random_state, n_clusters):
         """Return the first centers, with scikit-learn's random numbers."""
@@ -330,7 +328,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         rows = X[random_state.choice(X.shape[0], n_clusters, replace=False, p=chance)]
         return rows.toarray() if sp.issparse(rows) else rows
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit_predict(self, X, y=None, sample_weight=None):
         """Find the clusters and return the label of each sample.
 
@@ -385,12 +383,12 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             accept_large_sparse=False,
         )
         self._once(f"checked {X.shape[1]}", lambda: self._check_fitted_centers(X.shape[1]))
-        _refuse_overflow("X", X)
+        refuse_overflow("X", X)
         return X, np.asarray(self.cluster_centers_)
 
     def _check_fitted_centers(self, n_features):
         centers = check_fitted_array(self, "cluster_centers_", (None, n_features))
-        _refuse_overflow("cluster_centers_", centers)
+        refuse_overflow("cluster_centers_", centers)
 
     def predict(self, X):
         """Return the nearest center of each sample.
@@ -449,8 +447,8 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             Minus the sum of the squared distances to the nearest centers, times the weights.
         """
         X, centers = self._validated(X)
-        sample_weight = _check_weights(sample_weight, X)
-        _refuse_overflow("X", X, sample_weight)
+        sample_weight = check_weights(sample_weight, X)
+        refuse_overflow("X", X, sample_weight)
         n_threads = effective_n_jobs(self.n_jobs)
         labels = labels_of(X, centers, n_threads)
         return -inertia_of(X, centers, labels, sample_weight, n_threads)
@@ -476,65 +474,3 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """Return first centers."""
         n_clusters = self.n_clusters if n_centroids is None else n_centroids
         return self._first_centers(X, init, 0.0, sample_weight, random_state, n_clusters)
-
-
-def _check_weights(sample_weight, X):
-    """Return sample weights as float64, or None if they are all alike 1.
-
-    As scikit-learn has it: in X's dtype, and where no start draws by them they may be negative.
-    """
-    if sample_weight is None:
-        return None
-    sample_weight = check_any_sample_weight(sample_weight, X, dtype=X.dtype)
-    if not sample_weight.any():  # which older versions of scikit-learn let pass
-        raise ValueError("Sample weights must contain at least one non-zero number.")
-    return None if np.all(sample_weight == 1) else sample_weight.astype(np.float64)
-
-
-def _refuse_overflow(name, X, sample_weight=None):
-    """Raise ValueError if sums of weighted squared distances would not be finite."""
-    values = X.data if sp.issparse(X) else X.reshape(-1)
-    if values.size == 0:
-        return
-    heaviest = 1.0 if sample_weight is None else max(1.0, float(abs(sample_weight).max()))
-    with np.errstate(over="ignore"):
-        squares = float(np.vdot(values, values))  # one fast pass, in float32 if X is
-    if squares < _MOST_SQUARES / heaviest:
-        return
-    largest = max(-float(values.min()), float(values.max()))
-    # Lengths are below the root of D times this, and distances are of X's dtype.
-    most = float(np.finfo(X.dtype).max) / 4 / np.sqrt(X.shape[1])
-    if largest > most or largest > np.sqrt(_MOST_SQUARES / heaviest / values.size):
-        raise ValueError(
-            f"{name} has values up to {largest:.6g}"
-            + (f" and sample_weight up to {heaviest:.6g}" if heaviest > 1 else "")
-            + ", of which squared distances are not finite: divide them by a constant"
-        )
-
-
-class _centered:
-    """Subtracts its mean from a dense X within the block, which is given the mean."""
-
-    def __init__(self, X, copied):
-        self.X, self.copied = X, copied
-
-    def __enter__(self):
-        self.mean = np.zeros(self.X.shape[1], self.X.dtype)
-        if not sp.issparse(self.X):
-            with np.errstate(over="ignore", invalid="ignore"):
-                self.mean = self.X.mean(axis=0)
-            if not np.isfinite(self.mean).all():  # sums that float32 cannot hold
-                self.mean = self.X.mean(axis=0, dtype=np.float64).astype(self.X.dtype)
-            self.X -= self.mean
-        return self.mean
-
-    def __exit__(self, *_):
-        if not (self.copied or sp.issparse(self.X)):
-            self.X += self.mean
-
-
-def _mean_variance(X, block):
-    """Return the mean of the features' variances."""
-    if sp.issparse(X):
-        return float(mean_variance_axis(X, axis=0)[1].mean())
-    return block.mean_square / X.shape[1]

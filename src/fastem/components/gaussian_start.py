@@ -10,9 +10,9 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 
 from fastem._base import squarable
 from fastem._engine.statistics import Moments
+from fastem.components.checks import check_start
 from fastem.components.gaussian import second_moment, shape_of
 from fastem.components.gaussian_data import Block
-from fastem.mixture.base import check_start
 
 __all__ = [
     "check_precisions",

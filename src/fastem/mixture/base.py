@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import DensityMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastem._base import (
@@ -22,35 +22,7 @@ from fastem._base import (
 from fastem._compat import fit_context
 from fastem._engine.threads import effective_n_jobs
 
-__all__ = ["Mixture", "check_count", "check_start", "check_weights"]
-
-
-def check_start(name, value, shape):
-    """Return a given start as float64, or say what is wrong in scikit-learn's words."""
-    value = check_array(
-        value, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=f"{name}_init"
-    )
-    if value.shape != shape:
-        raise ValueError(
-            f"The parameter '{name}' should have the shape of {shape}, but got {value.shape}"
-        )
-    return value
-
-
-def check_weights(weights, n_components):
-    single = getattr(weights, "dtype", None) == np.float32
-    weights = check_start("weights", weights, (n_components,))
-    if np.any(weights < 0) or np.any(weights > 1):
-        raise ValueError(
-            "The parameter 'weights' should be in the range [0, 1], but got max value "
-            f"{weights.min():.5f}, min value {weights.max():.5f}"
-        )
-    if abs(1 - weights.sum()) > (1e-6 if single else 1e-8):
-        raise ValueError(
-            "The parameter 'weights' should be normalized, "
-            f"but got sum(weights) = {weights.sum():.5f}"
-        )
-    return weights
+__all__ = ["Mixture", "check_count"]
 
 
 def check_count(name, value):

@@ -15,22 +15,18 @@ from fastem._engine.arrays import validate
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs, useful_n_jobs
 from fastem.components import discrete
+from fastem.components.checks import (
+    MOST_COUNTED,
+    MOST_PRIOR,
+    check_start,
+    check_weights,
+    one_prior,
+    refuse,
+)
 from fastem.components.discrete import Block, Contents, DiscreteEM, DiscreteParams
-from fastem.mixture.base import Mixture, check_start, check_weights
+from fastem.mixture.base import Mixture
 
-__all__ = [
-    "DiscreteMixture",
-    "documented",
-    "one_prior",
-    "refuse",
-    "refuse_fractions",
-    "two_priors",
-    "whole_numbers",
-]
-
-#: Logarithms of the probability of such counts are right to about 1e-6, of larger ones less so.
-MOST_COUNTED = 2**31 - 1
-MOST_PRIOR = 1e100  # pseudo-counts and rates: their products with weights and counts stay finite
+__all__ = ["DiscreteMixture", "documented"]
 
 _PARAMETERS = """\
     weights_init : array-like of shape (n_components,), default=None
@@ -263,59 +259,3 @@ class DiscreteMixture(Mixture):
         tags.input_tags.sparse, tags.input_tags.allow_nan = self._sparse, self._allow_nan
         tags.input_tags.positive_only = True
         return tags
-
-
-def refuse(bad, values, expected, remedy=""):
-    """Raise ValueError if a feature is bad, with the value that shows it."""
-    if np.any(bad):
-        feature = int(np.argmax(bad))
-        sign = "Negative values in data: " if values[feature] < 0 else ""
-        raise ValueError(
-            f"{sign}X must hold {expected}, got {values[feature]:.6g} in feature {feature}{remedy}"
-        )
-
-
-def refuse_fractions(contents, expected, remedy=""):
-    """Raise ValueError if a feature has values that are not integers."""
-    if not contents.whole.all():
-        feature = int(np.argmin(contents.whole))
-        raise ValueError(
-            f"X must hold {expected}, got values that are not integers in feature {feature}{remedy}"
-        )
-
-
-def two_priors(name, prior, meaning):
-    """Return a prior of two pseudo-counts, given as two numbers or as one for both."""
-    try:
-        pair = np.asarray(prior, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be a number or {meaning}, got {prior!r}") from error
-    if pair.shape not in ((), (2,)) or not np.all((pair >= 0) & (pair <= MOST_PRIOR)):
-        raise ValueError(
-            f"{name} must be a number or {meaning}, at least 0, at most {MOST_PRIOR}, got {prior!r}"
-        )
-    return tuple(np.broadcast_to(pair, 2).tolist())
-
-
-def one_prior(name, prior):
-    """Return a prior of one pseudo-count."""
-    if not isinstance(prior, Real):
-        raise ValueError(f"{name} must be one number for this mixture, got {prior!r}")
-    if not 0 <= float(prior) <= MOST_PRIOR:
-        raise ValueError(f"{name} must be in [0, {MOST_PRIOR}], got {prior!r}")
-    return float(prior)
-
-
-def whole_numbers(name, value, n_features):
-    """Return a parameter of one positive integer for each feature, or one for all, as (D,)."""
-    numbers = np.asarray(value)
-    whole = numbers.dtype.kind in "iu" or (
-        numbers.dtype.kind == "f" and np.all(numbers == np.floor(numbers))
-    )
-    known = numbers.shape in ((), (n_features,)) and whole
-    if not known or np.any((numbers < 1) | (numbers > MOST_COUNTED)):
-        raise ValueError(
-            f"{name} must be an integer of at least 1, or {n_features} of them, one for each "
-            f"feature of X, at most {MOST_COUNTED}, got {value!r}"
-        )
-    return np.broadcast_to(numbers, n_features).astype(np.int64)

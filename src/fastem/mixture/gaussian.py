@@ -14,9 +14,10 @@ from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, gaussian_mixture_nodes
 from fastem.components import gaussian
+from fastem.components.checks import check_start, check_weights
 from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_start import check_precisions, initial_responsibilities, moments_of
-from fastem.mixture.base import Mixture, check_start, check_weights
+from fastem.mixture.base import Mixture
 
 __all__ = ["GaussianMixture"]
 

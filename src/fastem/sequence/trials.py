@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from fastem._compat import Interval
 from fastem.components import discrete
-from fastem.mixture.discrete_base import two_priors, whole_numbers
+from fastem.components.checks import two_priors, whole_numbers
 from fastem.sequence.discrete import DiscreteHMM, refuse_but_counts
 from fastem.sequence.documented import documented
 from fastem.sequence.hmm import HMM

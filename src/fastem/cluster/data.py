@@ -1,0 +1,75 @@
+"""K-means' data: what is refused, and X about its mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.sparsefuncs import mean_variance_axis
+
+from fastem._compat import check_any_sample_weight
+
+__all__ = ["centered", "check_weights", "mean_variance", "refuse_overflow"]
+
+_MOST_SQUARES = float(np.finfo(np.float64).max) / 64  # that can still be summed in some ways
+
+
+def check_weights(sample_weight, X):
+    """Return sample weights as float64, or None if they are all alike 1.
+
+    As scikit-learn has it: in X's dtype, and where no start draws by them they may be negative.
+    """
+    if sample_weight is None:
+        return None
+    sample_weight = check_any_sample_weight(sample_weight, X, dtype=X.dtype)
+    if not sample_weight.any():  # which older versions of scikit-learn let pass
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return None if np.all(sample_weight == 1) else sample_weight.astype(np.float64)
+
+
+def refuse_overflow(name, X, sample_weight=None):
+    """Raise ValueError if sums of weighted squared distances would not be finite."""
+    values = X.data if sp.issparse(X) else X.reshape(-1)
+    if values.size == 0:
+        return
+    heaviest = 1.0 if sample_weight is None else max(1.0, float(abs(sample_weight).max()))
+    with np.errstate(over="ignore"):
+        squares = float(np.vdot(values, values))  # one fast pass, in float32 if X is
+    if squares < _MOST_SQUARES / heaviest:
+        return
+    largest = max(-float(values.min()), float(values.max()))
+    # Lengths are below the root of D times this, and distances are of X's dtype.
+    most = float(np.finfo(X.dtype).max) / 4 / np.sqrt(X.shape[1])
+    if largest > most or largest > np.sqrt(_MOST_SQUARES / heaviest / values.size):
+        raise ValueError(
+            f"{name} has values up to {largest:.6g}"
+            + (f" and sample_weight up to {heaviest:.6g}" if heaviest > 1 else "")
+            + ", of which squared distances are not finite: divide them by a constant"
+        )
+
+
+class centered:
+    """Subtracts its mean from a dense X within the block, which is given the mean."""
+
+    def __init__(self, X, copied):
+        self.X, self.copied = X, copied
+
+    def __enter__(self):
+        self.mean = np.zeros(self.X.shape[1], self.X.dtype)
+        if not sp.issparse(self.X):
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.mean = self.X.mean(axis=0)
+            if not np.isfinite(self.mean).all():  # sums that float32 cannot hold
+                self.mean = self.X.mean(axis=0, dtype=np.float64).astype(self.X.dtype)
+            self.X -= self.mean
+        return self.mean
+
+    def __exit__(self, *_):
+        if not (self.copied or sp.issparse(self.X)):
+            self.X += self.mean
+
+
+def mean_variance(X, block):
+    """Return the mean of the features' variances."""
+    if sp.issparse(X):
+        return float(mean_variance_axis(X, axis=0)[1].mean())
+    return block.mean_square / X.shape[1]
