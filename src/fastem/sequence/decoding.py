@@ -35,8 +35,15 @@ class Decoder(EMEstimator):
     """What a hidden Markov model with parameters can tell; see :class:`fastem.sequence.hmm.HMM`."""
 
     n_components: int
+    n_jobs: int | None
     _letters: ClassVar[dict[str, str]] = {}
     _dtype: ClassVar[Any] = (np.float64, np.float32)
+
+    def _n_threads(self, X):
+        """Return the number of threads; 1 for so few rows that to count processors takes longer."""
+        if self.n_jobs != 0 and isinstance(X, np.ndarray) and X.size < 10_000:
+            return 1
+        return effective_n_jobs(self.n_jobs)
 
     def _is_set(self, name):
         return name in vars(self)
@@ -66,7 +73,7 @@ class Decoder(EMEstimator):
     def _read(self, X, lengths):
         """Return the model, its parameters, the block of validated sequences."""
         values = self._fitted_values()
-        n_threads = effective_n_jobs(self.n_jobs)
+        n_threads = self._n_threads(X)
         X, begin = read_sequences(self, X, lengths, reset=False, dtype=self._dtype)
         self._check_values(values, X.shape[1])
         self._check_rows(X, False)

@@ -13,7 +13,6 @@ from scipy.optimize import linear_sum_assignment
 
 from fastem._base import unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
-from fastem._engine.threads import effective_n_jobs
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
 from fastem.sequence.decoding import Decoder, quiet, which_sequence
 from fastem.sequence.monitor import ConvergenceMonitor, Watcher
@@ -72,8 +71,9 @@ class HMM(Decoder):
 
     def _keep(self, parameters):
         """Set the parameters that __init__ was given: its locals()."""
-        for name in self._get_param_names():
-            setattr(self, name, parameters[name])
+        for name, value in parameters.items():  # in their order; looking names up takes longer
+            if name != "self":
+                setattr(self, name, value)
 
     # ---- the course of a fit ---------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class HMM(Decoder):
             If an argument is invalid, or a sequence is impossible under the first parameters.
         """
         with unchanged_on_error(self):
-            n_threads = effective_n_jobs(self.n_jobs)  # complains before any work
+            n_threads = self._n_threads(X)  # complains before any work
             self._check_letters()
             X, begin = read_sequences(self, X, lengths, reset=True, dtype=self._dtype)
             weight = read_sequence_weight(sample_weight, begin)

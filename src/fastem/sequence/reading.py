@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from fastem._compat import num_samples
@@ -40,7 +41,7 @@ def read_sequences(estimator, X, lengths, *, reset, dtype):
     """
     settings = {"dtype": dtype, "ensure_all_finite": "allow-nan"}
     if not _is_list_of_sequences(X):
-        X = validate_data(estimator, X, reset=reset, **settings)
+        X = _validated(estimator, X, reset, settings)
         return X, _begin_of(lengths, len(X))
     if lengths is not None:
         raise ValueError(
@@ -63,6 +64,20 @@ def read_sequences(estimator, X, lengths, *, reset, dtype):
         parts += [validate_data(estimator, x, reset=False, **settings) for x in X[1:]]
         X = np.concatenate(parts)
     return X, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _validated(estimator, X, reset, settings):
+    """Return validated rows; arrays, which have no names, without a look for them."""
+    known = getattr(estimator, "n_features_in_", None)
+    if type(X) is np.ndarray and not hasattr(estimator, "feature_names_in_"):
+        if reset or known is None:
+            X = check_array(X, input_name="X", estimator=estimator, **settings)
+            if reset:
+                estimator.n_features_in_ = X.shape[1]
+            return X
+        if X.ndim == 2 and X.shape[1] == known:
+            return check_array(X, input_name="X", estimator=estimator, **settings)
+    return validate_data(estimator, X, reset=reset, **settings)
 
 
 def _is_list_of_sequences(X):
