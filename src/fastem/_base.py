@@ -194,11 +194,18 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     parameters as a dict.
     """
 
-    def __setattr__(self, name, value):
+    converged_: bool
+    n_iter_: int
+    lower_bound_: float
+    lower_bounds_: list[float]
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
+    def __setattr__(self, name: str, value: Any) -> None:
         _KNOWN.pop(self, None)
         object.__setattr__(self, name, value)
 
-    def __delattr__(self, name):
+    def __delattr__(self, name: str) -> None:
         _KNOWN.pop(self, None)
         object.__delattr__(self, name)
 

@@ -4,7 +4,11 @@ They are what its own estimators are written with, and have been stable since 1.
 mended here.
 """
 
-from sklearn.base import _fit_context as fit_context
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
 from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
@@ -14,6 +18,15 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import _check_sample_weight as check_any_sample_weight
 from sklearn.utils.validation import _get_feature_names as get_feature_names
 from sklearn.utils.validation import _num_samples as num_samples
+
+if TYPE_CHECKING:
+    _Method = TypeVar("_Method", bound=Callable[..., Any])
+
+    def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[_Method], _Method]:
+        """Tell type checkers that a decorated method has the signature it is written with."""
+
+else:
+    from sklearn.base import _fit_context as fit_context
 
 try:
     from sklearn.callback import CallbackSupportMixin

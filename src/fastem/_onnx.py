@@ -7,6 +7,7 @@ nothing need be registered, and skl2onnx is imported only when it is there and c
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +26,7 @@ class ToOnnx:
     def _onnx_nodes(self, X, dtype, names, opset) -> tuple[Any, Any]:
         """Return the nodes of labels and scores, which have these names, of the input X."""
 
-    def onnx_parser(self):
+    def onnx_parser(self) -> Callable[..., Any]:
         """Return the function by which skl2onnx declares the outputs."""
         from skl2onnx.common.data_types import Int64TensorType, guess_tensor_type
 
@@ -40,7 +41,7 @@ class ToOnnx:
 
         return declare
 
-    def onnx_shape_calculator(self):
+    def onnx_shape_calculator(self) -> Callable[..., Any]:
         """Return the function by which skl2onnx gives the outputs their shapes."""
 
         def infer(operator):
@@ -51,7 +52,7 @@ class ToOnnx:
 
         return infer
 
-    def onnx_converter(self):
+    def onnx_converter(self) -> Callable[..., Any]:
         """Return the function by which skl2onnx adds the graph's nodes."""
         from skl2onnx.algebra.onnx_ops import OnnxCast
         from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType

@@ -29,7 +29,7 @@ class Model(Protocol):
     when they are called again, in another process, or on copies.
     """
 
-    def e_step(self, params: Any, block: Any, /) -> Any:
+    def e_step(self, params: Any, block: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Return the :class:`Statistics` that one block contributes at the given parameters.
 
         Only a model that is fitted with ``check_every > 1`` needs to take ``bound=False``, which

@@ -111,7 +111,9 @@ class Moments:
 
     __slots__ = ("kind", "mean", "scatter", "weight")
 
-    def __init__(self, weight, mean, scatter, kind: str) -> None:
+    def __init__(
+        self, weight: np.ndarray, mean: np.ndarray, scatter: np.ndarray, kind: str
+    ) -> None:
         self.weight, self.mean, self.scatter, self.kind = weight, mean, scatter, kind
 
     def __repr__(self) -> str:
@@ -148,7 +150,7 @@ class Moments:
 
     __rmul__ = __mul__
 
-    def scatter_about(self, center):
+    def scatter_about(self, center: np.ndarray) -> np.ndarray:
         """Return the scatter about other centers, shape as `scatter`; `center` is (K, D)."""
         scatter = self.scatter.copy()
         add_scatter_of(scatter, self.mean - center, self.weight, self.kind)

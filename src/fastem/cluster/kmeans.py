@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
@@ -23,6 +25,7 @@ from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, kmeans_nodes
+from fastem._typing import MatrixLike, RandomStateLike
 from fastem.cluster.data import centered, check_weights, mean_variance, refuse_overflow
 from fastem.cluster.lloyd import (
     Block,
@@ -121,6 +124,10 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
            [ 1.,  2.]])
     """
 
+    cluster_centers_: np.ndarray
+    labels_: np.ndarray
+    inertia_: float
+
     _parameter_constraints: ClassVar[dict] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
@@ -136,18 +143,18 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        init="k-means++",
-        n_init="auto",
-        max_iter=300,
-        tol=1e-4,
-        verbose=0,
-        random_state=None,
-        copy_x=True,
-        algorithm="lloyd",
-        n_jobs=None,
-    ):
+        init: str | Callable[..., Any] | npt.ArrayLike = "k-means++",
+        n_init: int | str = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: RandomStateLike = None,
+        copy_x: bool = True,
+        algorithm: str = "lloyd",
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.init = init
         self.n_init = n_init
@@ -167,7 +174,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     # ---- fitting ---------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Find the clusters.
 
         Parameters
@@ -329,7 +336,9 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return rows.toarray() if sp.issparse(rows) else rows
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit_predict(self, X, y=None, sample_weight=None):
+    def fit_predict(
+        self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+    ) -> np.ndarray:
         """Find the clusters and return the label of each sample.
 
         Parameters
@@ -348,7 +357,9 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """
         return self.fit(X, sample_weight=sample_weight).labels_
 
-    def fit_transform(self, X, y=None, sample_weight=None):
+    def fit_transform(
+        self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+    ) -> np.ndarray:
         """Find the clusters and return the distances to their centers.
 
         Parameters
@@ -390,7 +401,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         centers = check_fitted_array(self, "cluster_centers_", (None, n_features))
         refuse_overflow("cluster_centers_", centers)
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Return the nearest center of each sample.
 
         Parameters
@@ -406,7 +417,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         X, centers = self._validated(X)
         return labels_of(X, centers, self.n_jobs)
 
-    def transform(self, X):
+    def transform(self, X: MatrixLike) -> np.ndarray:
         """Return the distance of each sample to each center.
 
         Parameters
@@ -429,7 +440,9 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             return euclidean_distances(X, centers)
         return euclidean_distances(X * scale, centers * scale) / scale
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(
+        self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
         """Return minus the inertia of some samples.
 
         Parameters

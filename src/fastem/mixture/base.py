@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -21,6 +22,7 @@ from fastem._base import (
 )
 from fastem._compat import fit_context
 from fastem._engine.threads import effective_n_jobs
+from fastem._typing import MatrixLike
 
 __all__ = ["Mixture", "check_count"]
 
@@ -48,10 +50,12 @@ class Mixture(DensityMixin, EMEstimator):
     - ``_n_parameters()``: the number of free parameters.
     """
 
+    weights_: np.ndarray
+
     # ---- fitting ---------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Fit the mixture.
 
         Parameters
@@ -84,7 +88,9 @@ class Mixture(DensityMixin, EMEstimator):
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit_predict(self, X, y=None, sample_weight=None):
+    def fit_predict(
+        self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+    ) -> np.ndarray:
         """Fit the mixture and return the most probable component of each sample.
 
         Parameters
@@ -143,7 +149,7 @@ class Mixture(DensityMixin, EMEstimator):
 
     # ---- reading ---------------------------------------------------------------------------
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Return the most probable component of each sample.
 
         Parameters
@@ -158,7 +164,7 @@ class Mixture(DensityMixin, EMEstimator):
         """
         return self._rows(self._validated(X), "labels")
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Return the responsibilities: each component's posterior probability for each sample.
 
         Parameters
@@ -173,7 +179,7 @@ class Mixture(DensityMixin, EMEstimator):
         """
         return self._rows(self._validated(X), "responsibilities")
 
-    def score_samples(self, X):
+    def score_samples(self, X: MatrixLike) -> np.ndarray:
         """Return the log-density of each sample, of discrete data the log-probability.
 
         Parameters
@@ -188,7 +194,9 @@ class Mixture(DensityMixin, EMEstimator):
         """
         return self._rows(self._validated(X), "log_prob")
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(
+        self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
         """Return the mean log-density per sample.
 
         Parameters
@@ -218,7 +226,7 @@ class Mixture(DensityMixin, EMEstimator):
         mean = np.average(log_prob[there], weights=sample_weight[there])
         return float(mean), sample_weight.sum()
 
-    def bic(self, X, sample_weight=None):
+    def bic(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Return the Bayesian information criterion (Schwarz 1978) on X; lower is better.
 
         Parameters
@@ -236,7 +244,7 @@ class Mixture(DensityMixin, EMEstimator):
         score, total = self._score(X, sample_weight)
         return -2 * score * total + self._n_parameters() * math.log(total)
 
-    def aic(self, X, sample_weight=None):
+    def aic(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Return Akaike's information criterion (1974) on X; lower is better.
 
         Parameters
@@ -254,7 +262,7 @@ class Mixture(DensityMixin, EMEstimator):
         score, total = self._score(X, sample_weight)
         return -2 * score * total + 2 * self._n_parameters()
 
-    def sample(self, n_samples=1):
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Draw samples from the fitted mixture.
 
         Parameters

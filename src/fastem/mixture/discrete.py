@@ -6,9 +6,11 @@ from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from fastem._base import check_fitted_array
 from fastem._compat import Interval
+from fastem._typing import RandomStateLike
 from fastem.components import discrete
 from fastem.components.checks import (
     MOST_COUNTED,
@@ -76,6 +78,12 @@ class CategoricalMixture(DiscreteMixture):
            [0.   , 0.333, 0.667]])
     """
 
+    n_categories: npt.ArrayLike | None
+    probabilities_init: npt.ArrayLike | None
+    probability_prior: npt.ArrayLike
+    probabilities_: np.ndarray
+    n_categories_: np.ndarray
+
     _parameter_constraints: ClassVar[dict] = {
         **DiscreteMixture._parameter_constraints,
         "n_categories": [Interval(Integral, 1, None, closed="left"), "array-like", None],
@@ -83,24 +91,24 @@ class CategoricalMixture(DiscreteMixture):
 
     def __init__(
         self,
-        n_components=1,
+        n_components: int = 1,
         *,
-        n_categories=None,
-        probabilities_init=None,
-        probability_prior=0.0,
-        weights_init=None,
-        fixed_weights=False,
-        weight_prior=0.0,
-        tol=1e-5,
-        max_iter=1000,
-        n_init=1,
-        init_params="random_from_data",
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-        n_jobs=None,
-    ):
+        n_categories: npt.ArrayLike | None = None,
+        probabilities_init: npt.ArrayLike | None = None,
+        probability_prior: npt.ArrayLike = 0.0,
+        weights_init: npt.ArrayLike | None = None,
+        fixed_weights: bool = False,
+        weight_prior: float = 0.0,
+        tol: float = 1e-5,
+        max_iter: int = 1000,
+        n_init: int = 1,
+        init_params: str = "random_from_data",
+        random_state: RandomStateLike = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
     def _read(self, X, **settings):
@@ -206,30 +214,34 @@ class MultinomialMixture(DiscreteMixture):
            [0. , 0. , 0.5, 0.5]])
     """
 
+    probabilities_init: npt.ArrayLike | None
+    probability_prior: npt.ArrayLike
+    probabilities_: np.ndarray
+
     _allow_nan, _sparse = False, True
 
     def __init__(
         self,
-        n_components=1,
+        n_components: int = 1,
         *,
-        probabilities_init=None,
-        probability_prior=0.0,
-        weights_init=None,
-        fixed_weights=False,
-        weight_prior=0.0,
-        tol=1e-5,
-        max_iter=1000,
-        n_init=1,
-        init_params="random_from_data",
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-        n_jobs=None,
-    ):
+        probabilities_init: npt.ArrayLike | None = None,
+        probability_prior: npt.ArrayLike = 0.0,
+        weights_init: npt.ArrayLike | None = None,
+        fixed_weights: bool = False,
+        weight_prior: float = 0.0,
+        tol: float = 1e-5,
+        max_iter: int = 1000,
+        n_init: int = 1,
+        init_params: str = "random_from_data",
+        random_state: RandomStateLike = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
-    def sample(self, n_samples=1, n_trials=1):
+    def sample(self, n_samples: int = 1, n_trials: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Draw samples from the fitted mixture.
 
         Parameters
@@ -309,6 +321,10 @@ class PoissonMixture(DiscreteMixture):
     (array([0.3599, 0.6401]), array([1.256, 2.663]))
     """
 
+    rates_init: npt.ArrayLike | None
+    rate_prior: npt.ArrayLike
+    rates_: np.ndarray
+
     _values, _sparse = "rates", True
     _parameter_constraints: ClassVar[dict] = {
         **{
@@ -319,23 +335,23 @@ class PoissonMixture(DiscreteMixture):
 
     def __init__(
         self,
-        n_components=1,
+        n_components: int = 1,
         *,
-        rates_init=None,
-        rate_prior=0.0,
-        weights_init=None,
-        fixed_weights=False,
-        weight_prior=0.0,
-        tol=1e-5,
-        max_iter=1000,
-        n_init=1,
-        init_params="random_from_data",
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-        n_jobs=None,
-    ):
+        rates_init: npt.ArrayLike | None = None,
+        rate_prior: npt.ArrayLike = 0.0,
+        weights_init: npt.ArrayLike | None = None,
+        fixed_weights: bool = False,
+        weight_prior: float = 0.0,
+        tol: float = 1e-5,
+        max_iter: int = 1000,
+        n_init: int = 1,
+        init_params: str = "random_from_data",
+        random_state: RandomStateLike = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
     def _family(self):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from fastem._base import check_fitted_array
@@ -14,6 +15,7 @@ from fastem._compat import Interval, StrOptions
 from fastem._engine.arrays import validate
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs, useful_n_jobs
+from fastem._typing import RandomStateLike
 from fastem.components import discrete
 from fastem.components.checks import (
     MOST_COUNTED,
@@ -27,6 +29,8 @@ from fastem.components.discrete import Block, Contents, DiscreteEM, DiscretePara
 from fastem.mixture.base import Mixture
 
 __all__ = ["DiscreteMixture", "documented"]
+
+_Class = TypeVar("_Class")
 
 _PARAMETERS = """\
     weights_init : array-like of shape (n_components,), default=None
@@ -76,7 +80,7 @@ _ATTRIBUTES = """\
 """
 
 
-def documented(cls):
+def documented(cls: type[_Class]) -> type[_Class]:
     """Put the parameters and attributes that all classes have into a class's docstring."""
     if cls.__doc__ is not None:  # python -OO has none
         cls.__doc__ = cls.__doc__.replace("    {parameters}\n", _PARAMETERS)
@@ -86,6 +90,20 @@ def documented(cls):
 
 class DiscreteMixture(Mixture):
     """What the classes below share; each names its own parameters, checks and draws its data."""
+
+    n_components: int
+    weights_init: npt.ArrayLike | None
+    fixed_weights: bool
+    weight_prior: float
+    tol: float
+    max_iter: int
+    n_init: int
+    init_params: str
+    random_state: RandomStateLike
+    warm_start: bool
+    verbose: int
+    verbose_interval: int
+    n_jobs: int | None
 
     _values: ClassVar[str] = "probabilities"  # the family's parameters: values_ and values_init
     _allow_nan: ClassVar[bool] = True

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from fastem._base import check_fitted_array
@@ -13,6 +14,7 @@ from fastem._compat import Interval, StrOptions
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, gaussian_mixture_nodes
+from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.components.checks import check_start, check_weights
 from fastem.components.gaussian import GaussianEM, GaussianParams
@@ -123,6 +125,11 @@ class GaussianMixture(ToOnnx, Mixture):
     array([1, 0])
     """
 
+    means_: np.ndarray
+    covariances_: np.ndarray
+    precisions_: np.ndarray
+    precisions_cholesky_: np.ndarray
+
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(gaussian.KINDS))],
@@ -143,23 +150,23 @@ class GaussianMixture(ToOnnx, Mixture):
 
     def __init__(
         self,
-        n_components=1,
+        n_components: int = 1,
         *,
-        covariance_type="full",
-        tol=1e-3,
-        reg_covar=1e-6,
-        max_iter=100,
-        n_init=1,
-        init_params="kmeans",
-        weights_init=None,
-        means_init=None,
-        precisions_init=None,
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-        n_jobs=None,
-    ):
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: npt.ArrayLike | None = None,
+        means_init: npt.ArrayLike | None = None,
+        precisions_init: npt.ArrayLike | None = None,
+        random_state: RandomStateLike = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
         self.tol = tol

@@ -6,9 +6,11 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from fastem._base import check_fitted_array
 from fastem._compat import Interval
+from fastem._typing import RandomStateLike
 from fastem.components import discrete
 from fastem.components.checks import (
     MOST_COUNTED,
@@ -67,6 +69,11 @@ class BernoulliMixture(DiscreteMixture):
     array([0.4, 0.6])
     """
 
+    binarize: float | None
+    probabilities_init: npt.ArrayLike | None
+    probability_prior: npt.ArrayLike
+    probabilities_: np.ndarray
+
     _parameter_constraints: ClassVar[dict] = {
         **DiscreteMixture._parameter_constraints,
         "binarize": [Real, None],
@@ -74,24 +81,24 @@ class BernoulliMixture(DiscreteMixture):
 
     def __init__(
         self,
-        n_components=1,
+        n_components: int = 1,
         *,
-        binarize=None,
-        probabilities_init=None,
-        probability_prior=0.0,
-        weights_init=None,
-        fixed_weights=False,
-        weight_prior=0.0,
-        tol=1e-5,
-        max_iter=1000,
-        n_init=1,
-        init_params="random_from_data",
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-        n_jobs=None,
-    ):
+        binarize: float | None = None,
+        probabilities_init: npt.ArrayLike | None = None,
+        probability_prior: npt.ArrayLike = 0.0,
+        weights_init: npt.ArrayLike | None = None,
+        fixed_weights: bool = False,
+        weight_prior: float = 0.0,
+        tol: float = 1e-5,
+        max_iter: int = 1000,
+        n_init: int = 1,
+        init_params: str = "random_from_data",
+        random_state: RandomStateLike = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
     def _read(self, X, **settings):
@@ -178,6 +185,12 @@ class BinomialMixture(DiscreteMixture):
     [0.796744, 0.519659]
     """
 
+    n_trials: npt.ArrayLike
+    probabilities_init: npt.ArrayLike | None
+    probability_prior: npt.ArrayLike
+    probabilities_: np.ndarray
+    n_trials_: np.ndarray
+
     _parameter_constraints: ClassVar[dict] = {
         **DiscreteMixture._parameter_constraints,
         "n_trials": [Interval(Integral, 1, None, closed="left"), "array-like"],
@@ -185,24 +198,24 @@ class BinomialMixture(DiscreteMixture):
 
     def __init__(
         self,
-        n_components=1,
+        n_components: int = 1,
         *,
-        n_trials=1,
-        probabilities_init=None,
-        probability_prior=0.0,
-        weights_init=None,
-        fixed_weights=False,
-        weight_prior=0.0,
-        tol=1e-5,
-        max_iter=1000,
-        n_init=1,
-        init_params="random_from_data",
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-        n_jobs=None,
-    ):
+        n_trials: npt.ArrayLike = 1,
+        probabilities_init: npt.ArrayLike | None = None,
+        probability_prior: npt.ArrayLike = 0.0,
+        weights_init: npt.ArrayLike | None = None,
+        fixed_weights: bool = False,
+        weight_prior: float = 0.0,
+        tol: float = 1e-5,
+        max_iter: int = 1000,
+        n_init: int = 1,
+        init_params: str = "random_from_data",
+        random_state: RandomStateLike = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
     def _learn(self, n_features, contents):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, resample
 
 from fastem import em
+from fastem._typing import MatrixLike
 from fastem.plot._mixture import (
     MixtureDisplay,
     check_features,
@@ -21,6 +25,9 @@ from fastem.plot._mixture import (
     geometry,
 )
 from fastem.plot._style import QUIET, matplotlib, palette, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation
 
 __all__ = ["animate"]
 
@@ -40,17 +47,17 @@ _LAST_FRAME = 1.5  # seconds that the end stays
 
 
 def animate(
-    estimator,
-    X,
-    filename=None,
+    estimator: Any,
+    X: MatrixLike,
+    filename: str | Path | None = None,
     *,
-    features=(0, 1),
-    max_frames=60,
-    fps=4,
-    subsample=2000,
-    n_std=(1, 2),
-    dpi=100,
-):
+    features: Sequence[int | str] = (0, 1),
+    max_frames: int = 60,
+    fps: float = 4,
+    subsample: int | None = 2000,
+    n_std: npt.ArrayLike = (1, 2),
+    dpi: float = 100,
+) -> FuncAnimation:
     """Fit a copy of an estimator and show how it moves: the start, then each iteration.
 
     On the left are the components over the samples, whose colours are the responsibilities, and the

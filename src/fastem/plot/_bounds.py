@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.plot._style import axes_or_new, palette, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 __all__ = ["LowerBoundDisplay", "iterations_of"]
 
@@ -46,13 +55,30 @@ class LowerBoundDisplay:
     ['K = 1', 'K = 2']
     """
 
-    def __init__(self, lower_bounds, *, iterations=None, converged=None):
+    ax_: Axes
+    figure_: Figure
+    lines_: dict[str, Line2D]
+
+    def __init__(
+        self,
+        lower_bounds: Mapping[str, Sequence[float] | np.ndarray],
+        *,
+        iterations: Mapping[str, npt.ArrayLike] | None = None,
+        converged: Mapping[str, bool] | None = None,
+    ) -> None:
         self.lower_bounds = lower_bounds
         self.iterations = iterations
         self.converged = converged
 
     @classmethod
-    def from_estimator(cls, estimator, *, name=None, ax=None, **line_kw):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        name: str | Sequence[str] | None = None,
+        ax: Axes | None = None,
+        **line_kw: Any,
+    ) -> Self:
         """Draw the bounds of fitted estimators.
 
         Parameters
@@ -93,7 +119,7 @@ class LowerBoundDisplay:
         )
         return display.plot(ax, **line_kw)
 
-    def plot(self, ax=None, **line_kw):
+    def plot(self, ax: Axes | None = None, **line_kw: Any) -> Self:
         """Draw.
 
         Parameters
@@ -108,8 +134,8 @@ class LowerBoundDisplay:
         display : LowerBoundDisplay
             Itself.
         """
-        self.ax_ = ax = axes_or_new(ax, (6.4, 3.6))
-        self.figure_ = ax.figure
+        self.ax_ = axes = axes_or_new(ax, (6.4, 3.6))
+        self.figure_ = axes.figure
         self.lines_ = {}
         colors = palette(len(self.lower_bounds))
         for color, (name, bounds) in zip(colors, self.lower_bounds.items(), strict=True):
@@ -126,13 +152,13 @@ class LowerBoundDisplay:
                 "markerfacecolor": color if converged else "white",
                 "label": f"{name}, {'converged' if converged else 'stopped'} at {numbers[-1]}",
             }
-            (self.lines_[name],) = ax.plot(numbers, bounds, **style | line_kw)
-        ax.set_xlabel("iteration")
-        ax.set_ylabel("lower bound")
-        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        ax.ticklabel_format(axis="y", useOffset=False)
-        ax.legend(loc="lower right", frameon=False)
-        tidy(ax)
+            (self.lines_[name],) = axes.plot(numbers, bounds, **style | line_kw)
+        axes.set_xlabel("iteration")
+        axes.set_ylabel("lower bound")
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.ticklabel_format(axis="y", useOffset=False)
+        axes.legend(loc="lower right", frameon=False)
+        tidy(axes)
         return self
 
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 from sklearn.utils import check_array, resample
 from sklearn.utils.validation import check_is_fitted
 
 from fastem._compat import get_feature_names
+from fastem._typing import MatrixLike, RandomStateLike
 from fastem.plot._style import INK, axes_or_new, palette, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 __all__ = ["MixtureDisplay", "check_features", "check_mixture", "check_n_std", "geometry"]
 
@@ -58,15 +69,21 @@ class MixtureDisplay:
     (2, 2)
     """
 
+    ax_: Axes
+    figure_: Figure
+    points_: PathCollection
+    ellipses_: np.ndarray
+    labels_: list[Text]
+
     def __init__(
         self,
-        X,
-        responsibilities,
-        means,
-        covariances=None,
+        X: np.ndarray,
+        responsibilities: np.ndarray,
+        means: np.ndarray,
+        covariances: np.ndarray | None = None,
         *,
-        feature_names=("feature 0", "feature 1"),
-    ):
+        feature_names: Sequence[str] = ("feature 0", "feature 1"),
+    ) -> None:
         self.X = X
         self.responsibilities = responsibilities
         self.means = means
@@ -76,17 +93,17 @@ class MixtureDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
+        estimator: Any,
+        X: MatrixLike,
         *,
-        features=(0, 1),
-        subsample=5000,
-        random_state=0,
-        ax=None,
-        n_std=(1, 2),
-        scatter_kw=None,
-        ellipse_kw=None,
-    ):
+        features: Sequence[int | str] = (0, 1),
+        subsample: int | None = 5000,
+        random_state: RandomStateLike = 0,
+        ax: Axes | None = None,
+        n_std: npt.ArrayLike = (1, 2),
+        scatter_kw: dict[str, Any] | None = None,
+        ellipse_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw a fitted mixture, or k-means, over samples.
 
         Parameters
@@ -141,7 +158,14 @@ class MixtureDisplay:
         )
         return display.plot(ax, n_std=n_std, scatter_kw=scatter_kw, ellipse_kw=ellipse_kw)
 
-    def plot(self, ax=None, *, n_std=(1, 2), scatter_kw=None, ellipse_kw=None):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        n_std: npt.ArrayLike = (1, 2),
+        scatter_kw: dict[str, Any] | None = None,
+        ellipse_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw.
 
         Parameters
@@ -161,16 +185,16 @@ class MixtureDisplay:
             Itself.
         """
         n_std = check_n_std(n_std)
-        self.ax_ = ax = axes_or_new(ax, (6.4, 5.2))
-        self.figure_ = ax.figure
+        self.ax_ = axes = axes_or_new(ax, (6.4, 5.2))
+        self.figure_ = axes.figure
         colors = palette(len(self.means))
         size = np.clip(6000 / max(len(self.X), 1), 4, 26)
         style = {"s": size, "alpha": 0.75, "linewidths": 0, "zorder": 2} | (scatter_kw or {})
         mixed = np.clip(self.responsibilities @ colors, 0, 1)
-        self.points_ = ax.scatter(self.X[:, 0], self.X[:, 1], **{"color": mixed} | style)
+        self.points_ = axes.scatter(self.X[:, 0], self.X[:, 1], **{"color": mixed} | style)
         self.ellipses_ = self._draw_ellipses(n_std, colors, ellipse_kw or {})
         self.labels_ = [
-            ax.text(
+            axes.text(
                 *mean,
                 str(k),
                 color=INK,
@@ -188,11 +212,11 @@ class MixtureDisplay:
             )
             for k, (mean, color) in enumerate(zip(self.means, colors, strict=True))
         ]
-        ax.set_xlabel(self.feature_names[0], parse_math=False)
-        ax.set_ylabel(self.feature_names[1], parse_math=False)
-        ax.update_datalim(self.means)
-        ax.autoscale_view()
-        tidy(ax)
+        axes.set_xlabel(self.feature_names[0], parse_math=False)
+        axes.set_ylabel(self.feature_names[1], parse_math=False)
+        axes.update_datalim(self.means)
+        axes.autoscale_view()
+        tidy(axes)
         return self
 
     def _draw_ellipses(self, n_std, colors, ellipse_kw):

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+import numpy.typing as npt
+
+from fastem._typing import MatrixLike
 from fastem.plot._style import INK, axes_or_new, palette, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 __all__ = ["StatesDisplay"]
 
@@ -48,14 +58,36 @@ class StatesDisplay:
     3
     """
 
-    def __init__(self, states, values, *, times=None, n_states=None):
+    ax_: Axes
+    figure_: Figure
+    line_: Line2D
+    spans_: list[Any]
+
+    def __init__(
+        self,
+        states: np.ndarray,
+        values: np.ndarray,
+        *,
+        times: npt.ArrayLike | None = None,
+        n_states: int | None = None,
+    ) -> None:
         self.states = states
         self.values = values
         self.times = times
         self.n_states = n_states
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, feature=0, times=None, names=None, ax=None, **line_kw):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: MatrixLike,
+        *,
+        feature: int = 0,
+        times: npt.ArrayLike | None = None,
+        names: Sequence[str] | None = None,
+        ax: Axes | None = None,
+        **line_kw: Any,
+    ) -> Self:
         """Draw one sequence with the states that a fitted model tells for it.
 
         Parameters
@@ -94,7 +126,9 @@ class StatesDisplay:
         display = cls(states, values, times=times, n_states=estimator.n_components)
         return display.plot(ax, names=names, **line_kw)
 
-    def plot(self, ax=None, *, names=None, **line_kw):
+    def plot(
+        self, ax: Axes | None = None, *, names: Sequence[str] | None = None, **line_kw: Any
+    ) -> Self:
         """Draw.
 
         Parameters
@@ -118,8 +152,8 @@ class StatesDisplay:
             raise ValueError(f"times must have {len(states)} entries, got {len(times)}")
         if names is not None and len(names) != n_states:
             raise ValueError(f"names must have {n_states} entries, one a state, got {len(names)}")
-        self.ax_ = ax = axes_or_new(ax, (8.0, 3.2))
-        self.figure_ = ax.figure
+        self.ax_ = axes = axes_or_new(ax, (8.0, 3.2))
+        self.figure_ = axes.figure
         colors, self.spans_, named = palette(n_states), [], set()
         begins = np.flatnonzero(np.diff(states, prepend=-1))
         for begin, end in zip(begins, [*begins[1:], len(states)], strict=True):
@@ -127,13 +161,13 @@ class StatesDisplay:
             label = None if state in named else f"state {state}" if names is None else names[state]
             named.add(state)
             until = times[min(end, len(times) - 1)]
-            span = ax.axvspan(
+            span = axes.axvspan(
                 times[begin], until, color=colors[state], alpha=0.3, linewidth=0, label=label
             )
             self.spans_.append(span)
         style = {"color": INK, "linewidth": 0.8} | line_kw
-        (self.line_,) = ax.plot(times, self.values, **style)
-        tidy(ax)
-        ax.margins(x=0)
-        ax.legend(frameon=False, ncols=min(n_states, 6), loc="lower left", bbox_to_anchor=(0, 1))
+        (self.line_,) = axes.plot(times, self.values, **style)
+        tidy(axes)
+        axes.margins(x=0)
+        axes.legend(frameon=False, ncols=min(n_states, 6), loc="lower left", bbox_to_anchor=(0, 1))
         return self

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from fastem._engine.sparse import canonical_csr
+from fastem._typing import MatrixLike
 from fastem.plot._style import INK, axes_or_new, palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
+    from matplotlib.figure import Figure
 
 __all__ = ["TopicsDisplay", "grid_of", "prepare_topics"]
 
@@ -50,7 +60,18 @@ class TopicsDisplay:
     [['cello', 'chord'], ['dough', 'oven']]
     """
 
-    def __init__(self, words, probabilities, *, titles):
+    ax_: Axes
+    figure_: Figure
+    axes_: np.ndarray
+    bars_: list[BarContainer]
+
+    def __init__(
+        self,
+        words: Sequence[Sequence[str]],
+        probabilities: Sequence[npt.ArrayLike],
+        *,
+        titles: Sequence[str],
+    ) -> None:
         self.words = words
         self.probabilities = probabilities
         self.titles = titles
@@ -58,15 +79,15 @@ class TopicsDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
+        estimator: Any,
         *,
-        feature_names=None,
-        topics=None,
-        titles=None,
-        n_words=10,
-        ax=None,
-        **bar_kw,
-    ):
+        feature_names: Any = None,
+        topics: Iterable[int] | None = None,
+        titles: Iterable[str] | None = None,
+        n_words: int = 10,
+        ax: Axes | None = None,
+        **bar_kw: Any,
+    ) -> Self:
         """Draw the topics of a fitted model.
 
         Parameters
@@ -117,7 +138,7 @@ class TopicsDisplay:
         )
         return display.plot(ax, **bar_kw)
 
-    def plot(self, ax=None, **bar_kw):
+    def plot(self, ax: Axes | None = None, **bar_kw: Any) -> Self:
         """Draw.
 
         Parameters
@@ -134,9 +155,9 @@ class TopicsDisplay:
         """
         n_bars = max(map(len, self.words))
         n_rows, n_columns, size = grid_of(len(self.words), n_bars)
-        self.ax_ = axes_or_new(ax, size)
-        self.figure_ = self.ax_.figure
-        place = self.ax_.get_subplotspec()
+        self.ax_ = axes = axes_or_new(ax, size)
+        self.figure_ = axes.figure
+        place = axes.get_subplotspec()
         if place is None:
             raise ValueError(
                 "ax must be in a grid that can be divided, as pyplot.subplots makes it"
@@ -172,7 +193,7 @@ def grid_of(n_topics, n_words):
     return n_rows, n_columns, (2.5 * n_columns, n_rows * (0.7 + 0.19 * n_words))
 
 
-def prepare_topics(estimator, X, vocabulary=None):
+def prepare_topics(estimator: Any, X: MatrixLike, vocabulary: Any = None) -> dict[str, Any]:
     """Return what :func:`pyLDAvis.prepare` takes, for the interactive map of the topics.
 
     ``pyLDAvis.display(pyLDAvis.prepare(**prepare_topics(lda, X, words)))`` shows it in a notebook

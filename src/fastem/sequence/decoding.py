@@ -8,12 +8,14 @@ from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.sparse.csgraph import connected_components
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
 from fastem._base import EMEstimator
 from fastem._engine.threads import effective_n_jobs
+from fastem._typing import MatrixLike, RandomStateLike
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
 from fastem.sequence.reading import check_distribution, read_sequences
 from fastem.sequence.start import ChainStart
@@ -33,6 +35,9 @@ class NextStep(NamedTuple):
 
 class Decoder(EMEstimator):
     """What a hidden Markov model with parameters can tell; see :class:`fastem.sequence.hmm.HMM`."""
+
+    startprob_: np.ndarray
+    transmat_: np.ndarray
 
     n_components: int
     n_jobs: int | None
@@ -83,7 +88,7 @@ class Decoder(EMEstimator):
         return model, params, Sequences(family.block(self._rows(X)), begin)
 
     @quiet
-    def score(self, X, lengths=None):
+    def score(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> float:
         """Return the log-likelihood of the sequences.
 
         Parameters
@@ -102,7 +107,9 @@ class Decoder(EMEstimator):
         return float(model.scores(params, block).sum())
 
     @quiet
-    def score_samples(self, X, lengths=None):
+    def score_samples(
+        self, X: MatrixLike, lengths: npt.ArrayLike | None = None
+    ) -> tuple[float, np.ndarray]:
         """Return the log-likelihood and the states' posterior probabilities.
 
         Parameters
@@ -124,7 +131,7 @@ class Decoder(EMEstimator):
         _refuse_impossible(scores, block.begin)
         return float(scores.sum()), posteriors
 
-    def predict_proba(self, X, lengths=None):
+    def predict_proba(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> np.ndarray:
         """Return the states' posterior probabilities.
 
         Parameters
@@ -142,7 +149,9 @@ class Decoder(EMEstimator):
         return self.score_samples(X, lengths)[1]
 
     @quiet
-    def decode(self, X, lengths=None, algorithm=None):
+    def decode(
+        self, X: MatrixLike, lengths: npt.ArrayLike | None = None, algorithm: str | None = None
+    ) -> tuple[float, np.ndarray]:
         """Return the most probable states.
 
         Parameters
@@ -174,7 +183,7 @@ class Decoder(EMEstimator):
         _refuse_impossible(scores, block.begin)
         return float(scores.sum()), states
 
-    def predict(self, X, lengths=None):
+    def predict(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> np.ndarray:
         """Return the most probable states, by the parameter `algorithm`.
 
         Parameters
@@ -192,7 +201,7 @@ class Decoder(EMEstimator):
         return self.decode(X, lengths)[1]
 
     @quiet
-    def predict_next(self, X, lengths=None):
+    def predict_next(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> NextStep:
         """Return what is to be expected right after the end of each sequence.
 
         Parameters
@@ -215,7 +224,7 @@ class Decoder(EMEstimator):
         states = posteriors[block.begin[1:] - 1] @ params.transmat
         return NextStep(states, states @ self._expectation(self._fitted_values()))
 
-    def get_stationary_distribution(self):
+    def get_stationary_distribution(self) -> np.ndarray:
         """Return the states' share of the time in the long run.
 
         Where the chain can end in several parts, they are reached from `startprob_`.
@@ -228,7 +237,9 @@ class Decoder(EMEstimator):
         values = self._fitted_values()
         return stationary_distribution(values["startprob_"], values["transmat_"])
 
-    def sample(self, n_samples=1, random_state=None, currstate=None):
+    def sample(
+        self, n_samples: int = 1, random_state: RandomStateLike = None, currstate: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draw a sequence.
 
         Parameters
@@ -269,7 +280,7 @@ class Decoder(EMEstimator):
             rows.append(draw(states[-1], random_state))
         return np.array(rows), np.array(states, dtype=np.int64)
 
-    def aic(self, X, lengths=None):
+    def aic(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> float:
         """Return Akaike's information criterion (1974) on the sequences; lower is better.
 
         Parameters
@@ -286,7 +297,7 @@ class Decoder(EMEstimator):
         """
         return self._criterion(X, lengths, lambda n: 2.0)
 
-    def bic(self, X, lengths=None):
+    def bic(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> float:
         """Return the Bayesian information criterion (Schwarz 1978); lower is better.
 
         Parameters

@@ -7,9 +7,11 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from fastem._compat import Interval
+from fastem._typing import RandomStateLike
 from fastem.components import discrete
 from fastem.components.gaussian_data import parts
 from fastem.sequence.decoding import draw_index
@@ -32,7 +34,7 @@ class DiscreteHMM(HMM):
     _letters: ClassVar[dict] = {"e": "emissionprob_"}
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of features: that of the emissions' parameters, or what was set."""
         if self._is_set(self._values_name):
             return np.shape(vars(self)[self._values_name])[-1]
@@ -41,11 +43,11 @@ class DiscreteHMM(HMM):
         raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
 
     @n_features.setter
-    def n_features(self, value):
+    def n_features(self, value: int) -> None:
         self.__dict__["n_features"] = value
 
     @n_features.deleter
-    def n_features(self):
+    def n_features(self) -> None:
         del self.__dict__["n_features"]
 
     def _family(self, values, learn, n_threads, X):
@@ -155,6 +157,9 @@ class CategoricalHMM(DiscreteHMM):
     ([1, 0, 0], 0.01344)
     """
 
+    emissionprob_prior: npt.ArrayLike
+    emissionprob_: np.ndarray
+
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
         "emissionprob_prior": _NUMBER,
@@ -163,43 +168,43 @@ class CategoricalHMM(DiscreteHMM):
 
     def __init__(
         self,
-        n_components=1,
-        startprob_prior=1.0,
-        transmat_prior=1.0,
+        n_components: int = 1,
+        startprob_prior: npt.ArrayLike = 1.0,
+        transmat_prior: npt.ArrayLike = 1.0,
         *,
-        emissionprob_prior=1.0,
-        n_features=None,
-        algorithm="viterbi",
-        random_state=None,
-        n_iter=10,
-        tol=1e-2,
-        verbose=False,
-        params="ste",
-        init_params="ste",
-        implementation="log",
-        n_init=1,
-        topology=None,
-        transmat_fixed=None,
-        n_jobs=None,
-    ):
+        emissionprob_prior: npt.ArrayLike = 1.0,
+        n_features: int | None = None,
+        algorithm: str = "viterbi",
+        random_state: RandomStateLike = None,
+        n_iter: int = 10,
+        tol: float = 1e-2,
+        verbose: int = False,
+        params: str = "ste",
+        init_params: str = "ste",
+        implementation: str = "log",
+        n_init: int = 1,
+        topology: npt.ArrayLike | None = None,
+        transmat_fixed: npt.ArrayLike | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of symbols: the parameter or, if that is None, what `emissionprob_` has."""
         if vars(self)["n_features"] is None and hasattr(self, "emissionprob_"):
             return np.shape(self.emissionprob_)[-1]
         return vars(self)["n_features"]
 
     @n_features.setter
-    def n_features(self, value):
+    def n_features(self, value: int) -> None:
         self.__dict__["n_features"] = value
 
     @n_features.deleter
-    def n_features(self):
+    def n_features(self) -> None:
         del self.__dict__["n_features"]
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters.
 
         Parameters
@@ -300,6 +305,11 @@ class MultinomialHMM(DiscreteHMM):
     [True, True, False, False, True, True]
     """
 
+    n_trials: npt.ArrayLike | None
+    emissionprob_prior: npt.ArrayLike
+    emissionprob_: np.ndarray
+    n_trials_: np.ndarray
+
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
         "emissionprob_prior": _NUMBER,
@@ -308,25 +318,25 @@ class MultinomialHMM(DiscreteHMM):
 
     def __init__(
         self,
-        n_components=1,
-        n_trials=None,
-        startprob_prior=1.0,
-        transmat_prior=1.0,
-        algorithm="viterbi",
-        random_state=None,
-        n_iter=10,
-        tol=1e-2,
-        verbose=False,
-        params="ste",
-        init_params="ste",
-        implementation="log",
+        n_components: int = 1,
+        n_trials: npt.ArrayLike | None = None,
+        startprob_prior: npt.ArrayLike = 1.0,
+        transmat_prior: npt.ArrayLike = 1.0,
+        algorithm: str = "viterbi",
+        random_state: RandomStateLike = None,
+        n_iter: int = 10,
+        tol: float = 1e-2,
+        verbose: int = False,
+        params: str = "ste",
+        init_params: str = "ste",
+        implementation: str = "log",
         *,
-        emissionprob_prior=1.0,
-        n_init=1,
-        topology=None,
-        transmat_fixed=None,
-        n_jobs=None,
-    ):
+        emissionprob_prior: npt.ArrayLike = 1.0,
+        n_init: int = 1,
+        topology: npt.ArrayLike | None = None,
+        transmat_fixed: npt.ArrayLike | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
     def _check_rows(self, X, fresh):
@@ -429,6 +439,10 @@ class PoissonHMM(DiscreteHMM):
     array([12.1, 27.7])
     """
 
+    lambdas_prior: npt.ArrayLike
+    lambdas_weight: npt.ArrayLike
+    lambdas_: np.ndarray
+
     _values_name: ClassVar[str] = "lambdas_"
     _letters: ClassVar[dict] = {"l": "lambdas_"}
 
@@ -440,25 +454,25 @@ class PoissonHMM(DiscreteHMM):
 
     def __init__(
         self,
-        n_components=1,
-        startprob_prior=1.0,
-        transmat_prior=1.0,
-        lambdas_prior=0.0,
-        lambdas_weight=0.0,
-        algorithm="viterbi",
-        random_state=None,
-        n_iter=10,
-        tol=1e-2,
-        verbose=False,
-        params="stl",
-        init_params="stl",
-        implementation="log",
+        n_components: int = 1,
+        startprob_prior: npt.ArrayLike = 1.0,
+        transmat_prior: npt.ArrayLike = 1.0,
+        lambdas_prior: npt.ArrayLike = 0.0,
+        lambdas_weight: npt.ArrayLike = 0.0,
+        algorithm: str = "viterbi",
+        random_state: RandomStateLike = None,
+        n_iter: int = 10,
+        tol: float = 1e-2,
+        verbose: int = False,
+        params: str = "stl",
+        init_params: str = "stl",
+        implementation: str = "log",
         *,
-        n_init=1,
-        topology=None,
-        transmat_fixed=None,
-        n_jobs=None,
-    ):
+        n_init: int = 1,
+        topology: npt.ArrayLike | None = None,
+        transmat_fixed: npt.ArrayLike | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
     def _check_rows(self, X, fresh):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from inspect import signature
+from typing import TypeVar
+
 __all__ = ["documented"]
+
+_Class = TypeVar("_Class")
 
 _CHAIN_PRIORS = """\
     startprob_prior : float or array-like of shape (n_components,), default=1.0
@@ -84,14 +89,11 @@ _MEANINGS = {
 }
 
 
-def documented(cls):
+def documented(cls: type[_Class]) -> type[_Class]:
     """Put the parameters and attributes that all classes have into a class's docstring."""
     if cls.__doc__ is None:  # python -OO has none
         return cls
-    letters = cls.__init__.__kwdefaults__ or {}
-    names = cls.__init__.__code__.co_varnames[1 : cls.__init__.__code__.co_argcount]
-    defaults = dict(zip(reversed(names), reversed(cls.__init__.__defaults__), strict=False))
-    letters = (defaults | letters)["params"]
+    letters = signature(cls).parameters["params"].default
     meanings = ", ".join(_MEANINGS[letter] for letter in letters)
     course = _COURSE.replace("{letters}", repr(letters)).replace("{meanings}", meanings)
     for mark, text in {

@@ -6,8 +6,10 @@ from numbers import Real
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from fastem._compat import Interval, StrOptions
+from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.components.gaussian_data import check_squares
 from fastem.sequence.covariances import (
@@ -126,6 +128,14 @@ class GaussianHMM(HMM):
     array([0.  , 5.07])
     """
 
+    covariance_type: str
+    min_covar: float
+    means_prior: npt.ArrayLike
+    means_weight: npt.ArrayLike
+    covars_prior: npt.ArrayLike
+    covars_weight: npt.ArrayLike
+    means_: np.ndarray
+
     _letters: ClassVar[dict] = {"m": "means_", "c": "_covars_"}
 
     _parameter_constraints: ClassVar[dict] = {
@@ -140,33 +150,33 @@ class GaussianHMM(HMM):
 
     def __init__(
         self,
-        n_components=1,
-        covariance_type="diag",
-        min_covar=1e-3,
-        startprob_prior=1.0,
-        transmat_prior=1.0,
-        means_prior=0,
-        means_weight=0,
-        covars_prior=1e-2,
-        covars_weight=1,
-        algorithm="viterbi",
-        random_state=None,
-        n_iter=10,
-        tol=1e-2,
-        verbose=False,
-        params="stmc",
-        init_params="stmc",
-        implementation="log",
+        n_components: int = 1,
+        covariance_type: str = "diag",
+        min_covar: float = 1e-3,
+        startprob_prior: npt.ArrayLike = 1.0,
+        transmat_prior: npt.ArrayLike = 1.0,
+        means_prior: npt.ArrayLike = 0,
+        means_weight: npt.ArrayLike = 0,
+        covars_prior: npt.ArrayLike = 1e-2,
+        covars_weight: npt.ArrayLike = 1,
+        algorithm: str = "viterbi",
+        random_state: RandomStateLike = None,
+        n_iter: int = 10,
+        tol: float = 1e-2,
+        verbose: int = False,
+        params: str = "stmc",
+        init_params: str = "stmc",
+        implementation: str = "log",
         *,
-        n_init=1,
-        topology=None,
-        transmat_fixed=None,
-        n_jobs=None,
-    ):
+        n_init: int = 1,
+        topology: npt.ArrayLike | None = None,
+        transmat_fixed: npt.ArrayLike | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of features: that of `means_`, or what was set."""
         if hasattr(self, "means_"):
             return np.shape(self.means_)[1]
@@ -175,15 +185,15 @@ class GaussianHMM(HMM):
         raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
 
     @n_features.setter
-    def n_features(self, value):
+    def n_features(self, value: int) -> None:
         self.__dict__["n_features"] = value
 
     @n_features.deleter
-    def n_features(self):
+    def n_features(self) -> None:
         del self.__dict__["n_features"]
 
     @property
-    def covars_(self):
+    def covars_(self) -> np.ndarray:
         """Covariances of the states, (n_components, n_features, n_features)."""
         if not hasattr(self, "_covars_"):
             raise AttributeError(f"this {type(self).__name__} has no covars_ before fit")
@@ -193,7 +203,7 @@ class GaussianHMM(HMM):
         return dense_covars(covars, self.covariance_type, self.n_components, n_features)
 
     @covars_.setter
-    def covars_(self, covars):
+    def covars_(self, covars: npt.ArrayLike) -> None:
         self._covars_ = compact_covars(covars, self.covariance_type, self.n_components)
 
     def _check_rows(self, X, fresh):

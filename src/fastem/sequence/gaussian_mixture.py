@@ -6,9 +6,11 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from fastem._compat import Interval, StrOptions
+from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.sequence.covariances import (
     check_covars,
@@ -101,6 +103,18 @@ class GMMHMM(HMM):
     array([1., 1.])
     """
 
+    n_mix: int
+    covariance_type: str
+    min_covar: float
+    weights_prior: npt.ArrayLike
+    means_prior: npt.ArrayLike
+    means_weight: npt.ArrayLike
+    covars_prior: npt.ArrayLike | None
+    covars_weight: npt.ArrayLike | None
+    weights_: np.ndarray
+    means_: np.ndarray
+    covars_: np.ndarray
+
     _letters: ClassVar[dict] = {"w": "weights_", "m": "means_", "c": "covars_"}
 
     _parameter_constraints: ClassVar[dict] = {
@@ -117,35 +131,35 @@ class GMMHMM(HMM):
 
     def __init__(
         self,
-        n_components=1,
-        n_mix=1,
-        min_covar=1e-3,
-        startprob_prior=1.0,
-        transmat_prior=1.0,
-        weights_prior=1.0,
-        means_prior=0.0,
-        means_weight=0.0,
-        covars_prior=None,
-        covars_weight=None,
-        algorithm="viterbi",
-        covariance_type="diag",
-        random_state=None,
-        n_iter=10,
-        tol=1e-2,
-        verbose=False,
-        params="stmcw",
-        init_params="stmcw",
-        implementation="log",
+        n_components: int = 1,
+        n_mix: int = 1,
+        min_covar: float = 1e-3,
+        startprob_prior: npt.ArrayLike = 1.0,
+        transmat_prior: npt.ArrayLike = 1.0,
+        weights_prior: npt.ArrayLike = 1.0,
+        means_prior: npt.ArrayLike = 0.0,
+        means_weight: npt.ArrayLike = 0.0,
+        covars_prior: npt.ArrayLike | None = None,
+        covars_weight: npt.ArrayLike | None = None,
+        algorithm: str = "viterbi",
+        covariance_type: str = "diag",
+        random_state: RandomStateLike = None,
+        n_iter: int = 10,
+        tol: float = 1e-2,
+        verbose: bool = False,
+        params: str = "stmcw",
+        init_params: str = "stmcw",
+        implementation: str = "log",
         *,
-        n_init=1,
-        topology=None,
-        transmat_fixed=None,
-        n_jobs=None,
-    ):
+        n_init: int = 1,
+        topology: npt.ArrayLike | None = None,
+        transmat_fixed: npt.ArrayLike | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of features: that of `means_`."""
         if hasattr(self, "means_"):
             return np.shape(self.means_)[-1]
@@ -154,11 +168,11 @@ class GMMHMM(HMM):
         raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
 
     @n_features.setter
-    def n_features(self, value):
+    def n_features(self, value: int) -> None:
         self.__dict__["n_features"] = value
 
     @n_features.deleter
-    def n_features(self):
+    def n_features(self) -> None:
         del self.__dict__["n_features"]
 
     def _check_rows(self, X, fresh):

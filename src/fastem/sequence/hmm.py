@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import math
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from zlib import crc32
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from fastem._base import unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
+from fastem._typing import MatrixLike, RandomStateLike
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
 from fastem.sequence.decoding import Decoder, quiet, which_sequence
 from fastem.sequence.monitor import ConvergenceMonitor, Watcher
@@ -51,6 +53,21 @@ class HMM(Decoder):
     - ``_n_emission_parameters()``: the number of free ones, by letter.
     """
 
+    startprob_prior: npt.ArrayLike
+    transmat_prior: npt.ArrayLike
+    algorithm: str
+    random_state: RandomStateLike
+    n_iter: int
+    tol: float
+    verbose: bool
+    params: str
+    init_params: str
+    implementation: str
+    n_init: int
+    topology: npt.ArrayLike | None
+    transmat_fixed: npt.ArrayLike | None
+    n_jobs: int | None
+
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "startprob_prior": [Interval(Real, 0, None, closed="left"), "array-like"],
@@ -78,7 +95,7 @@ class HMM(Decoder):
     # ---- the course of a fit ---------------------------------------------------------------
 
     @property
-    def monitor_(self):
+    def monitor_(self) -> ConvergenceMonitor:
         """The course of the fit; set one of your own before `fit` to decide when it stops."""
         if "monitor_" in vars(self):
             return vars(self)["monitor_"]
@@ -86,20 +103,20 @@ class HMM(Decoder):
         return monitor.told(getattr(self, "_history", []))
 
     @monitor_.setter
-    def monitor_(self, monitor):
+    def monitor_(self, monitor: Any) -> None:
         self.__dict__["monitor_"] = monitor
 
     @monitor_.deleter
-    def monitor_(self):
+    def monitor_(self) -> None:
         del self.__dict__["monitor_"]
 
     @property
-    def max_iter(self):
+    def max_iter(self) -> int:
         """The parameter `n_iter`, by the name that other estimators have for it."""
         return self.n_iter
 
     @property
-    def stop_reason_(self):
+    def stop_reason_(self) -> str:
         """Why the last fit stopped.
 
         'converged': the log-likelihood rose by less than `tol`; 'n_iter': the iterations ran out;
@@ -111,7 +128,14 @@ class HMM(Decoder):
 
     @fit_context(prefer_skip_nested_validation=True)
     @quiet
-    def fit(self, X, lengths=None, *, sample_weight=None, states=None):
+    def fit(
+        self,
+        X: MatrixLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        sample_weight: npt.ArrayLike | None = None,
+        states: npt.ArrayLike | None = None,
+    ) -> Self:
         """Fit the model to one sequence or several.
 
         Parameters

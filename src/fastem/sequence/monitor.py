@@ -35,12 +35,12 @@ class ConvergenceMonitor:
         Number of iterations.
     """
 
-    def __init__(self, tol, n_iter, verbose):
+    def __init__(self, tol: float, n_iter: int, verbose: bool) -> None:
         self.tol, self.n_iter, self.verbose = tol, n_iter, verbose
         self.history: deque[float] = deque()
         self.iter = 0
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(tol={self.tol!r}, n_iter={self.n_iter!r}, "
             f"verbose={self.verbose!r}, iter={self.iter}, history={list(self.history)})"
@@ -67,7 +67,7 @@ class ConvergenceMonitor:
         self.history.clear()
         self.iter = 0
 
-    def report(self, log_prob):
+    def report(self, log_prob: float) -> None:
         """Take down the log-likelihood of an iteration; print it if `verbose`.
 
         Parameters
@@ -82,7 +82,7 @@ class ConvergenceMonitor:
         self.iter += 1
 
     @property
-    def converged(self):
+    def converged(self) -> bool:
         """Whether the last iteration raised the log-likelihood by less than `tol`.
 
         That the iterations ran out is not convergence.

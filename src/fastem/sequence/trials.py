@@ -6,9 +6,11 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from fastem._compat import Interval
+from fastem._typing import RandomStateLike
 from fastem.components import discrete
 from fastem.components.checks import two_priors, whole_numbers
 from fastem.sequence.discrete import DiscreteHMM, refuse_but_counts
@@ -31,6 +33,9 @@ def _probabilities(name, values):
 
 class _Trials(DiscreteHMM):
     """What Bernoulli and binomial emissions share."""
+
+    emissionprob_prior: npt.ArrayLike
+    emissionprob_: np.ndarray
 
     def _trials(self, n_features):
         """Return the number of trials of each feature, (D,)."""
@@ -105,24 +110,24 @@ class BernoulliHMM(_Trials):
 
     def __init__(
         self,
-        n_components=1,
-        startprob_prior=1.0,
-        transmat_prior=1.0,
-        emissionprob_prior=1.0,
-        algorithm="viterbi",
-        random_state=None,
-        n_iter=10,
-        tol=1e-2,
-        verbose=False,
-        params="ste",
-        init_params="ste",
-        implementation="log",
+        n_components: int = 1,
+        startprob_prior: npt.ArrayLike = 1.0,
+        transmat_prior: npt.ArrayLike = 1.0,
+        emissionprob_prior: npt.ArrayLike = 1.0,
+        algorithm: str = "viterbi",
+        random_state: RandomStateLike = None,
+        n_iter: int = 10,
+        tol: float = 1e-2,
+        verbose: bool = False,
+        params: str = "ste",
+        init_params: str = "ste",
+        implementation: str = "log",
         *,
-        n_init=1,
-        topology=None,
-        transmat_fixed=None,
-        n_jobs=None,
-    ):
+        n_init: int = 1,
+        topology: npt.ArrayLike | None = None,
+        transmat_fixed: npt.ArrayLike | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
     def _check_rows(self, X, fresh):
@@ -170,6 +175,8 @@ class BinomialHMM(_Trials):
     array([0.2 , 0.88])
     """
 
+    n_trials: npt.ArrayLike
+
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
         "emissionprob_prior": _NUMBER,
@@ -178,25 +185,25 @@ class BinomialHMM(_Trials):
 
     def __init__(
         self,
-        n_components=1,
-        n_trials=1,
-        startprob_prior=1.0,
-        transmat_prior=1.0,
-        emissionprob_prior=1.0,
-        algorithm="viterbi",
-        random_state=None,
-        n_iter=10,
-        tol=1e-2,
-        verbose=False,
-        params="ste",
-        init_params="ste",
-        implementation="log",
+        n_components: int = 1,
+        n_trials: npt.ArrayLike = 1,
+        startprob_prior: npt.ArrayLike = 1.0,
+        transmat_prior: npt.ArrayLike = 1.0,
+        emissionprob_prior: npt.ArrayLike = 1.0,
+        algorithm: str = "viterbi",
+        random_state: RandomStateLike = None,
+        n_iter: int = 10,
+        tol: float = 1e-2,
+        verbose: bool = False,
+        params: str = "ste",
+        init_params: str = "ste",
+        implementation: str = "log",
         *,
-        n_init=1,
-        topology=None,
-        transmat_fixed=None,
-        n_jobs=None,
-    ):
+        n_init: int = 1,
+        topology: npt.ArrayLike | None = None,
+        transmat_fixed: npt.ArrayLike | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self._keep(locals())
 
     def _trials(self, n_features):

@@ -15,6 +15,7 @@ from fastem._base import check_fitted_array
 from fastem._engine import arrays
 from fastem._engine.sparse import validate_sparse
 from fastem._kernels import topics as kernel
+from fastem._typing import MatrixLike
 
 __all__ = [
     "Documents",
@@ -227,6 +228,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     Its ``components_`` of shape (n_components, n_features) order the words of a topic.
     """
 
+    components_: np.ndarray
+
     def _validated(self, X, method=None, *, reset, dtype=None):
         """Return X as canonical CSR with real counts, of the given dtype if there is one.
 
@@ -250,7 +253,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         shape = None, self.n_features_in_
         check_fitted_array(self, "components_", shape, floating=True, nonnegative=True)
 
-    def top_words(self, feature_names=None, n=10):
+    def top_words(self, feature_names: Any = None, n: int = 10) -> list[list[Any]]:
         """Return the most probable words of each topic.
 
         Parameters
@@ -278,7 +281,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Return the columns of the n most probable words of each topic, (K, n)."""
         return np.argsort(-self.components_, axis=1, kind="stable")[:, :n]
 
-    def coherence(self, X, *, measure="umass", n=10):
+    def coherence(self, X: MatrixLike, *, measure: str = "umass", n: int = 10) -> np.ndarray:
         """Return how often the top words of a topic occur in the same documents.
 
         Parameters
@@ -308,7 +311,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         occurs = sp.csc_array((X > 0).astype(np.float64))
         return np.array([_coherence(occurs[:, words], measure) for words in self._top(n)])
 
-    def inverse_transform(self, doc_topic):
+    def inverse_transform(self, doc_topic: MatrixLike) -> np.ndarray:
         """Return the word probabilities of documents.
 
         Parameters

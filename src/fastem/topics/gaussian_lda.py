@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.metaestimators import available_if
@@ -21,6 +22,7 @@ from fastem._base import (
 from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
+from fastem._typing import MatrixLike, RandomStateLike
 from fastem.components.gaussian_data import Block
 from fastem.topics.dirichlet import check_doc_topic_prior
 from fastem.topics.documents import TopicModel, check_tokens
@@ -142,6 +144,10 @@ class GaussianLDA(TopicModel, EMEstimator):
     [['car', 'bus'], ['cat', 'dog']]
     """
 
+    means_: np.ndarray
+    covariances_: np.ndarray
+    doc_topic_prior_: np.ndarray
+
     n_iter_: int
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -165,23 +171,23 @@ class GaussianLDA(TopicModel, EMEstimator):
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        vectors=None,
-        doc_topic_prior=None,
-        tol=1e-4,
-        reg_covar=1e-6,
-        max_iter=100,
-        n_init=1,
-        init_params="k-means++",
-        means_init=None,
-        mean_change_tol=1e-3,
-        max_doc_update_iter=100,
-        random_state=None,
-        n_jobs=None,
-        verbose=0,
-        verbose_interval=10,
-    ):
+        vectors: npt.ArrayLike | None = None,
+        doc_topic_prior: npt.ArrayLike | None = None,
+        tol: float = 1e-4,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "k-means++",
+        means_init: npt.ArrayLike | None = None,
+        mean_change_tol: float = 1e-3,
+        max_doc_update_iter: int = 100,
+        random_state: RandomStateLike = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+    ) -> None:
         self.n_components = n_components
         self.vectors = vectors
         self.doc_topic_prior = doc_topic_prior
@@ -201,7 +207,13 @@ class GaussianLDA(TopicModel, EMEstimator):
     # ---- fitting ---------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, lengths=None, sample_weight=None):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: Any = None,
+        lengths: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Fit the topics.
 
         Parameters
@@ -264,7 +276,13 @@ class GaussianLDA(TopicModel, EMEstimator):
             )
         return self
 
-    def fit_transform(self, X, y=None, lengths=None, sample_weight=None):
+    def fit_transform(
+        self,
+        X: MatrixLike,
+        y: Any = None,
+        lengths: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> np.ndarray:
         """Fit the topics and return those of the documents.
 
         Parameters
@@ -361,7 +379,7 @@ class GaussianLDA(TopicModel, EMEstimator):
 
     # ---- documents -------------------------------------------------------------------------
 
-    def transform(self, X, lengths=None):
+    def transform(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> np.ndarray:
         """Return the topics of documents.
 
         Parameters
@@ -381,7 +399,7 @@ class GaussianLDA(TopicModel, EMEstimator):
         zeta = np.concatenate([model.infer(topics, block) for block in blocks])
         return zeta / zeta.sum(axis=1, keepdims=True)
 
-    def score(self, X, y=None, lengths=None):
+    def score(self, X: MatrixLike, y: Any = None, lengths: npt.ArrayLike | None = None) -> float:
         """Return the evidence lower bound (ELBO) per vector of documents, from their own zeta.
 
         Parameters
@@ -417,9 +435,10 @@ class GaussianLDA(TopicModel, EMEstimator):
         topics = GaussianTopics.of(self.means_, self.covariances_, self.doc_topic_prior_)
         return self._model(topics.doc_topic_prior, X, vectors), topics, self._blocks(X, lengths)
 
-    top_words = available_if(_has_words)(TopicModel.top_words)
-    coherence = available_if(_has_words)(TopicModel.coherence)
-    inverse_transform = available_if(_has_words)(TopicModel.inverse_transform)
+    if not TYPE_CHECKING:  # to a type checker they are TopicModel's
+        top_words = available_if(_has_words)(TopicModel.top_words)
+        coherence = available_if(_has_words)(TopicModel.coherence)
+        inverse_transform = available_if(_has_words)(TopicModel.inverse_transform)
 
     @property
     def _n_features_out(self):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import check_random_state, gen_batches
 
 from fastem import em
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.threads import effective_n_jobs
+from fastem._typing import MatrixLike, RandomStateLike
 from fastem.topics.dirichlet import (
     check_components_init,
     check_doc_topic_prior,
@@ -151,6 +153,13 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
     [0, 0, 1, 1]
     """
 
+    exp_dirichlet_component_: np.ndarray
+    n_batch_iter_: int
+    bound_: float
+    doc_topic_prior_: float | np.ndarray
+    topic_word_prior_: float | np.ndarray
+    random_state_: np.random.RandomState
+
     n_iter_: int
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 0, None, closed="neither")],
@@ -185,26 +194,26 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        doc_topic_prior=None,
-        topic_word_prior=None,
-        learning_method="batch",
-        learning_decay=0.7,
-        learning_offset=10.0,
-        max_iter=10,
-        batch_size=128,
-        evaluate_every=-1,
-        total_samples=1e6,
-        perp_tol=1e-1,
-        mean_change_tol=1e-3,
-        max_doc_update_iter=100,
-        n_jobs=None,
-        verbose=0,
-        random_state=None,
-        components_init=None,
-        shuffle=True,
-    ):
+        doc_topic_prior: npt.ArrayLike | None = None,
+        topic_word_prior: npt.ArrayLike | None = None,
+        learning_method: str = "batch",
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
+        max_iter: int = 10,
+        batch_size: int = 128,
+        evaluate_every: int = -1,
+        total_samples: float = 1e6,
+        perp_tol: float = 1e-1,
+        mean_change_tol: float = 1e-3,
+        max_doc_update_iter: int = 100,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        random_state: RandomStateLike = None,
+        components_init: npt.ArrayLike | None = None,
+        shuffle: bool = True,
+    ) -> None:
         self.n_components = n_components
         self.doc_topic_prior = doc_topic_prior
         self.topic_word_prior = topic_word_prior
@@ -232,7 +241,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
     # ---- fitting ---------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Fit the topics.
 
         Parameters
@@ -286,7 +295,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: MatrixLike, y: Any = None) -> Self:
         """Take online steps with some documents.
 
         Parameters

@@ -6,15 +6,17 @@ import math
 import warnings
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.threads import effective_n_jobs
+from fastem._typing import MatrixLike, RandomStateLike
 from fastem.topics.documents import Documents, TopicModel, Topics, check_tokens, check_total, padded
 from fastem.topics.plsa_em import PLSAEM, random_start
 from fastem.topics.tempering import Annealing, hold_out
@@ -134,6 +136,9 @@ class PLSA(TopicModel, EMEstimator):
     [['cat', 'dog'], ['tea', 'cup']]
     """
 
+    beta_: float
+    validation_scores_: list[float]
+
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions({"random"}), tuple, list],
@@ -157,26 +162,26 @@ class PLSA(TopicModel, EMEstimator):
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        init="random",
-        algorithm="batch",
-        batch_size=None,
-        max_iter=200,
-        tol=1e-5,
-        evaluate_every=1,
-        doc_topic_prior=0.0,
-        topic_word_prior=0.0,
-        beta=1.0,
-        validation_fraction=0.1,
-        n_init=1,
-        max_doc_update_iter=100,
-        doc_tol=1e-3,
-        random_state=None,
-        verbose=0,
-        verbose_interval=10,
-        n_jobs=None,
-    ):
+        init: str | tuple[npt.ArrayLike, npt.ArrayLike] = "random",
+        algorithm: str = "batch",
+        batch_size: int | None = None,
+        max_iter: int = 200,
+        tol: float = 1e-5,
+        evaluate_every: int = 1,
+        doc_topic_prior: float = 0.0,
+        topic_word_prior: float = 0.0,
+        beta: float | str = 1.0,
+        validation_fraction: float = 0.1,
+        n_init: int = 1,
+        max_doc_update_iter: int = 100,
+        doc_tol: float = 1e-3,
+        random_state: RandomStateLike = None,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_components = n_components
         self.init = init
         self.algorithm = algorithm
@@ -199,7 +204,7 @@ class PLSA(TopicModel, EMEstimator):
     # ---- fitting ---------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Fit the topics.
 
         Parameters
@@ -230,7 +235,9 @@ class PLSA(TopicModel, EMEstimator):
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None, sample_weight=None):
+    def fit_transform(
+        self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+    ) -> np.ndarray:
         """Fit the topics and return the documents' topic probabilities.
 
         Parameters
@@ -378,7 +385,7 @@ class PLSA(TopicModel, EMEstimator):
         model.fold_in(topics, documents, self.max_doc_update_iter, float(self.doc_tol))
         return documents.doc_topic, model.log_likelihood(topics, documents)
 
-    def transform(self, X):
+    def transform(self, X: MatrixLike) -> np.ndarray:
         """Return the topic probabilities of documents, topics held fixed (fold-in).
 
         Parameters
@@ -395,7 +402,7 @@ class PLSA(TopicModel, EMEstimator):
         X = self._validated(X, "transform", reset=False)
         return self._fold_in(X)[0][:, : len(self.components_)].copy()
 
-    def score(self, X, y=None):
+    def score(self, X: MatrixLike, y: Any = None) -> float:
         """Return the log-likelihood of documents after fold-in.
 
         Parameters
@@ -413,7 +420,7 @@ class PLSA(TopicModel, EMEstimator):
         self._check_fitted()
         return float(self._fold_in(self._validated(X, "score", reset=False))[1].sum())
 
-    def perplexity(self, X):
+    def perplexity(self, X: MatrixLike) -> float:
         """Return exp(-log-likelihood per token) after fold-in; lower is better.
 
         Parameters

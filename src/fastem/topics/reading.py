@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from scipy.special import psi
 
 from fastem._base import check_fitted_array, check_sample_weight
 from fastem._engine.threads import effective_n_jobs
 from fastem._kernels import topics as kernel
+from fastem._typing import MatrixLike
 from fastem.topics.documents import (
     Documents,
     TopicModel,
@@ -66,7 +70,7 @@ class LDAReading(TopicModel):
         model.infer(topics, documents, None)
         return model, topics, documents
 
-    def transform(self, X, *, normalize=True):
+    def transform(self, X: MatrixLike, *, normalize: bool = True) -> np.ndarray:
         """Return the documents' topics, topics held fixed.
 
         Parameters
@@ -88,7 +92,14 @@ class LDAReading(TopicModel):
             doc_topic /= doc_topic.sum(axis=1, keepdims=True)
         return doc_topic
 
-    def fit_transform(self, X, y=None, sample_weight=None, *, normalize=True):
+    def fit_transform(
+        self,
+        X: MatrixLike,
+        y: Any = None,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        normalize: bool = True,
+    ) -> np.ndarray:
         """Fit the topics and return the documents' topics.
 
         Parameters
@@ -109,7 +120,7 @@ class LDAReading(TopicModel):
         """
         return self.fit(X, y, sample_weight).transform(X, normalize=normalize)
 
-    def score(self, X, y=None):
+    def score(self, X: MatrixLike, y: Any = None) -> float:
         """Return the evidence lower bound (ELBO) of documents, topics and priors.
 
         Parameters
@@ -127,7 +138,7 @@ class LDAReading(TopicModel):
         self._check_fitted()
         return self._elbo(self._validated(X, "score", reset=False, dtype=self.components_.dtype))
 
-    def perplexity(self, X, sub_sampling=False):
+    def perplexity(self, X: MatrixLike, sub_sampling: bool = False) -> float:
         """Return exp(-ELBO / number of tokens), which is not the perplexity of held-out words.
 
         It is scikit-learn's figure: the ELBO of :meth:`score`, with the topics' divergence from
@@ -156,7 +167,7 @@ class LDAReading(TopicModel):
         check_tokens(X.sum(dtype=np.float64), "X", "perplexity")
         return self._perplexity(X, None, self.total_samples / X.shape[0] if sub_sampling else 1.0)
 
-    def elbo(self, X, sample_weight=None):
+    def elbo(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Return the evidence lower bound per token, at converged gammas, topics held fixed.
 
         What :attr:`lower_bounds_` has for each pass, in float64 whatever the dtype of the fit, and
@@ -186,7 +197,7 @@ class LDAReading(TopicModel):
         model.max_sweeps, model.tol = _EXACT_SWEEPS, _EXACT_TOL
         return self._elbo(X, sample_weight, model=model) / n_tokens
 
-    def token_topics(self, X):
+    def token_topics(self, X: MatrixLike) -> np.ndarray:
         """Return which topics the tokens of documents have, q: the posterior of each nonzero.
 
         Parameters
@@ -252,7 +263,7 @@ class LDAReading(TopicModel):
         elbo = ratio * model.bound(topics, documents) + model.log_prior(topics)
         return float(np.exp(-elbo / (ratio * documents.total_weight)))
 
-    def held_out_log_likelihood(self, X_observed, X_held):
+    def held_out_log_likelihood(self, X_observed: MatrixLike, X_held: MatrixLike) -> float:
         """Return the mean log-probability of words that inference has not seen.
 
         Parameters
