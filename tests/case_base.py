@@ -26,6 +26,11 @@ class Case(ABC):
         """Relative error of a sum, some hundred times what rounding makes."""
         return 1e-12 if self.dtype == np.float64 else 2e-5
 
+    @property
+    def fitted_dtype(self):
+        """Dtype of fitted arrays of reals."""
+        return self.dtype
+
     @abstractmethod
     def data(self, n_samples=None, seed=0) -> np.ndarray:
         """Return X, of the case's dtype; of its own number of rows if that is not given."""

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from case_base import Case
 
-from fastem import GaussianMixture, KMeans
+from fastem import BayesianGaussianMixture, GaussianMixture, KMeans
 from fastem._engine.threads import single_threaded_blas
 from fastem.cluster import lloyd
 from fastem.components import discrete as families
 from fastem.components import gaussian
 from fastem.mixture import discrete
+from fastem.mixture.bayesian_em import BayesianEM, BayesianParams, BayesianPrior
 
 try:
+    from reference import bayesian_mixture as bayesian_oracle
     from reference import discrete_mixture as discrete_oracle
     from reference import gaussian_mixture as gaussian_oracle
     from reference import kmeans as kmeans_oracle
@@ -139,6 +141,81 @@ class GaussianCase(Case):
             precisions_init=np.linalg.inv(start.covariances) if dense else 1 / start.covariances,
             **parameters,
         )
+
+
+@dataclass(frozen=True)
+class BayesianCase(GaussianCase):
+    """Bayesian Gaussian mixture; weights with a Dirichlet process, else a distribution."""
+
+    process: bool
+
+    equivariant: ClassVar[bool] = False  # its prior has a place
+
+    def __str__(self):
+        prior = "process" if self.process else "distribution"
+        return super().__str__().replace("gaussian", f"bayesian-{prior}")
+
+    @property
+    def fitted_dtype(self):
+        return np.float64
+
+    def prior(self):
+        d = self.n_features
+        covariance = {"full": np.eye(d), "tied": np.eye(d), "diag": np.ones(d), "spherical": 1.0}
+        return BayesianPrior(
+            self.process, 0.3, 2.0, np.linspace(-1, 1, d), d + 0.5, covariance[self.kind]
+        )
+
+    def start(self, X):
+        rng = np.random.default_rng(3)
+        k, gaussians = self.n_components, super().start(X)
+        return BayesianParams(
+            rng.uniform(1, 100, (2, k) if self.process else k),
+            rng.uniform(1, 100, k),
+            gaussians.means,
+            self.n_features + rng.uniform(0, 100, () if self.kind == "tied" else k),
+            gaussians.covariances,
+            gaussians.precisions_cholesky,
+        )
+
+    def model(self, reg_covar=0.0, n_threads=1):
+        return BayesianEM(self.kind, reg_covar, self.prior(), self.dtype, n_threads)
+
+    def posterior(self, params):
+        """Return parameters as the oracle has them."""
+        freedom = params.degrees_of_freedom
+        covariances = gaussian.covariances_of(params, self.kind)
+        extra = covariances.ndim - np.ndim(freedom)
+        scale = covariances * np.reshape(freedom, np.shape(freedom) + (1,) * extra)
+        return bayesian_oracle.Posterior(
+            params.concentration, params.mean_precision, params.means, np.asarray(freedom), scale
+        )
+
+    def sums(self, statistics):
+        return super().sums(statistics) | {"expected": statistics.expected}
+
+    def expected(self, X, params, sample_weight=None):
+        with single_threaded_blas():
+            sums = bayesian_oracle.e_step(
+                X.astype(np.float64), self.posterior(params), self.kind, sample_weight
+            )
+        expected = sums.pop("expected")
+        return self._sums(**sums) | {"expected": expected}
+
+    def estimator(self, X, **parameters):
+        weights = "dirichlet_process" if self.process else "dirichlet_distribution"
+        settings = {"max_iter": 3, "tol": 0.0, "n_jobs": 1, "random_state": 0}
+        return BayesianGaussianMixture(
+            self.n_components,
+            covariance_type=self.kind,
+            init_params="random_from_data",
+            weight_concentration_prior_type=weights,
+            **settings | parameters,
+        )
+
+
+#: D, K, n, spread, a process
+BAYESIAN_SIZES = [(1, 2, 37, 1.0, True), (2, 3, 1001, 2.0, False), (11, 7, 1301, 1.0, True)]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,22 @@ bench/reference. Data are tiny unless a test asks for many rows.
 
 import numpy as np
 from case_base import Case
-from case_mixtures import DISCRETE_SIZES, KINDS, DiscreteCase, GaussianCase, KMeansCase
+from case_mixtures import (
+    BAYESIAN_SIZES,
+    DISCRETE_SIZES,
+    KINDS,
+    BayesianCase,
+    DiscreteCase,
+    GaussianCase,
+    KMeansCase,
+)
 from case_sequences import ChainCase
 from case_topics import GaussianLDACase, LDACase, PLSACase
 
 __all__ = [
     "CASES",
     "LARGE",
+    "BayesianCase",
     "Case",
     "ChainCase",
     "DiscreteCase",
@@ -43,6 +52,12 @@ CASES: list[Case] = [
     *(
         GaussianCase(dtype, kind, *size)
         for size in GAUSSIAN_SIZES
+        for kind in KINDS
+        for dtype in (np.float64, np.float32)
+    ),
+    *(
+        BayesianCase(dtype, kind, *size)
+        for size in BAYESIAN_SIZES
         for kind in KINDS
         for dtype in (np.float64, np.float32)
     ),

@@ -230,6 +230,43 @@ def test_a_model_may_say_that_its_bound_may_fall():
     assert em.fit(Allowed(), [np.zeros(5)], 0.0, max_iter=6, tol=100).converged
 
 
+class Bounds(Mean):
+    """Its bound is minus the distance of its parameters from the mean, counted after the M-step."""
+
+    def m_step(self, statistics):
+        return round(Mean.m_step(self, statistics), 1)
+
+    def lower_bound(self, statistics, center):
+        return -abs(center - statistics.total / statistics.weight) * statistics.weight
+
+
+@pytest.mark.parametrize("schedule", ["batch", "incremental"])
+def test_a_model_may_compute_its_bound_after_the_m_step(schedule):
+    """It is given the sums of all blocks and the parameters made of them, and kept as it is."""
+    blocks = BLOCKS[:5]
+    x = np.concatenate(blocks)
+    result = em.fit(Bounds(), blocks, 50.0, schedule=schedule, max_iter=3, tol=0)
+    assert result.params == round(x.mean(), 1)
+    expected = -abs(round(x.mean(), 1) - x.mean()) * len(x)
+    assert expected < -0.1
+    assert_allclose(result.lower_bounds, [expected] * 3)
+
+
+def test_a_bound_of_the_model_s_own_is_not_asked_for_in_vain():
+    asked = []
+
+    class Counts(Bounds):
+        def e_step(self, center, x, bound=True):
+            return super().e_step(center, x)
+
+        def lower_bound(self, statistics, center):
+            asked.append(center)
+            return 0.0
+
+    em.fit(Counts(), BLOCKS[:2], 0.0, max_iter=6, tol=0, check_every=3)
+    assert len(asked) == 2
+
+
 def test_running_out_of_iterations_warns():
     with pytest.warns(ConvergenceWarning, match=r"not converge in max_iter=1 .* or tol=0.001"):
         em.fit(Mean(), BLOCKS[:2], 50.0, max_iter=1)
@@ -254,6 +291,13 @@ def test_a_class_or_half_a_model_is_refused():
         em.fit(object(), [np.ones(2)], 0.0)
     with pytest.raises(TypeError, match=r"needs a model with step\(.*which Mean lacks"):
         em.fit(Mean(), [np.ones(2)], 0.0, schedule="stepwise")
+
+    class Steps(Bounds):
+        def step(self, center, statistics, block):
+            return center
+
+    with pytest.raises(TypeError, match=r"keeps no statistics of which Steps\.lower_bound"):
+        em.fit(Steps(), [np.ones(2)], 0.0, schedule="stepwise")
 
 
 def test_bad_executors_are_refused():

@@ -6,7 +6,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastem import GaussianMixture, KMeans
+from fastem import BayesianGaussianMixture, GaussianMixture, KMeans
 
 skl2onnx = pytest.importorskip("skl2onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -44,6 +44,16 @@ def test_gaussian_mixture(kind, shift, dtype):
     model = GaussianMixture(3, covariance_type=kind, random_state=0).fit(X)
     labels, probabilities = run(model, X)
     assert probabilities.dtype == dtype
+    np.testing.assert_array_equal(labels, model.predict(X))
+    np.testing.assert_allclose(probabilities, model.predict_proba(X), atol=NEAR[dtype])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_bayesian_gaussian_mixture(kind, dtype):
+    X = data(dtype)
+    model = BayesianGaussianMixture(4, covariance_type=kind, random_state=0, tol=1e-2).fit(X)
+    labels, probabilities = run(model, X)
     np.testing.assert_array_equal(labels, model.predict(X))
     np.testing.assert_allclose(probabilities, model.predict_proba(X), atol=NEAR[dtype])
 

@@ -60,24 +60,24 @@ def e_step(X, params, covariance_type, sample_weight=None):
     gamma *= sample_weight[:, np.newaxis] / total
 
     resp = gamma.sum(axis=0)
-    mean = _weighted_means(X, gamma, resp)
+    mean = weighted_means(X, gamma, resp)
     return {
         "bound": sample_weight @ log_likelihood,  # sum_j w_j log p(x_j)
         "weight": sample_weight.sum(),  # sum_j w_j
         "resp": resp,  # (K,) sum_j gamma_ji
         "mean": mean,  # (K, D) sum_j gamma_ji x_j / resp_i
-        "scatter": _scatter(X, gamma, mean, covariance_type),  # second moments about `mean`
+        "scatter": scatter_about(X, gamma, mean, covariance_type),  # second moments about `mean`
     }
 
 
-def _weighted_means(X, gamma, resp):
+def weighted_means(X, gamma, resp):
     """Means (K, D), summed about the centre of X so that a large offset costs no digits."""
     centre = X.mean(axis=0, dtype=float)
     # The floor turns the 0/0 of an empty component into the centre.
     return centre + gamma.T @ (X - centre) / np.maximum(resp, np.finfo(float).tiny)[:, np.newaxis]
 
 
-def _scatter(X, gamma, mean, covariance_type):
+def scatter_about(X, gamma, mean, covariance_type):
     """sum_j gamma_ji (x_j - mean_i)(x_j - mean_i)^T, or as much of it as the type has.
 
     full (K, D, D); tied (D, D), pooled over components; diag (K, D); spherical (K,), summed over

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fastem._engine.versions import has_openmp, show_versions
     from fastem._patch import is_patched, patch, patched, unpatch
     from fastem.cluster.kmeans import KMeans
+    from fastem.mixture.bayesian import BayesianGaussianMixture
     from fastem.mixture.discrete import CategoricalMixture, MultinomialMixture, PoissonMixture
     from fastem.mixture.gaussian import GaussianMixture
     from fastem.mixture.trials import BernoulliMixture, BinomialMixture
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Imported when first used: scikit-learn takes a second, which `python -m fastem --help` can do
 # without.
 _HOMES = {
+    "BayesianGaussianMixture": "fastem.mixture.bayesian",
     "BernoulliMixture": "fastem.mixture.trials",
     "BinomialMixture": "fastem.mixture.trials",
     "CategoricalMixture": "fastem.mixture.discrete",
@@ -52,6 +54,7 @@ _HOMES = {
 __all__ = [
     "GMMHMM",
     "PLSA",
+    "BayesianGaussianMixture",
     "BernoulliHMM",
     "BernoulliMixture",
     "BinomialHMM",

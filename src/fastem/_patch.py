@@ -70,6 +70,12 @@ TABLE = (
         "GaussianMixture",
         numpy_floats=("lower_bound_", "lower_bounds_"),
     ),
+    Entry(
+        "sklearn.mixture",
+        "BayesianGaussianMixture",
+        "BayesianGaussianMixture",
+        numpy_floats=("lower_bound_", "lower_bounds_"),
+    ),
     Entry("sklearn.cluster", "KMeans", "KMeans", only_ours=_BOUNDS, numpy_floats=("_tol",)),
     Entry(
         "sklearn.decomposition",
@@ -99,8 +105,10 @@ _said: set[str] = set()
 def patch() -> None:
     """Make programs use fastem's classes where they name scikit-learn's.
 
-    From now on the methods of :class:`sklearn.mixture.GaussianMixture`,
-    :class:`sklearn.cluster.KMeans` and :class:`sklearn.decomposition.LatentDirichletAllocation` run
+    From now on the methods of scikit-learn's :class:`GaussianMixture
+    <sklearn.mixture.GaussianMixture>`, :class:`BayesianGaussianMixture
+    <sklearn.mixture.BayesianGaussianMixture>`, :class:`KMeans <sklearn.cluster.KMeans>` and
+    :class:`LatentDirichletAllocation <sklearn.decomposition.LatentDirichletAllocation>` run
     fastem's code, also where the class was imported, or the estimator made, before. The classes
     stay the same objects, so that ``isinstance``, ``clone``, pipelines, searches and pickles do not
     notice; ``isinstance(obj, fastem.GaussianMixture)`` holds too.

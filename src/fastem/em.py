@@ -11,7 +11,8 @@ are added, so one block or many give the same fit, on one machine or on several:
 :func:`fit`. The E-step must be pure: it changes neither the model nor what it is given.
 
 What else a model may offer is declared, one protocol for each: :class:`Prior` (``log_prior``, of
-a model that maximises a posterior), :class:`RowState` (``first_state``, of one that keeps something
+a model that maximises a posterior), :class:`Bounding` (``lower_bound``, of one that computes its
+bound when the M-step is made), :class:`RowState` (``first_state``, of one that keeps something
 of each row), :class:`Stopping` (``converged``, in place of `tol`), :class:`Stepping` (``step``),
 :class:`Replacing` (``replace``), :class:`Starting` (``statistics_of``) and :class:`Falling`
 (``bound_may_fall``). A model need not inherit from them: methods of these names are enough.
@@ -74,6 +75,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastem._engine.executors import FuturesExecutor, LocalExecutor, as_executor
 from fastem._engine.passes import PASSES
 from fastem._engine.protocols import (
+    Bounding,
     Executor,
     Falling,
     Model,
@@ -89,6 +91,7 @@ from fastem._engine.tree import tree_sum
 from fastem._engine.watching import Callback, FunctionCallback, Printer, Result, State
 
 __all__ = [
+    "Bounding",
     "Callback",
     "Executor",
     "Falling",
@@ -159,8 +162,8 @@ def fit(
         pool of threads or processes. None: here, one after another. The result has the same bits
         for all of them.
     tol : float, default=1e-3
-        Stop when the bound per unit weight changes by less than this. 0 never stops early. Not
-        looked at if the model has a measure of its own.
+        Stop when the bound changes by less than this: per unit weight, unless the model computes it
+        itself. 0 never stops early. Not looked at if the model has a measure of its own.
     max_iter : int, default=100
         The largest number of iterations; 0 returns the start.
     check_every : int, default=1
@@ -399,6 +402,11 @@ def _check_model(model, schedule) -> None:
         raise TypeError(
             f"schedule='stepwise' needs a model with step(params, statistics, block), which "
             f"{type(model).__name__} lacks: take 'batch' or 'incremental', or add it"
+        )
+    if schedule == "stepwise" and isinstance(model, Bounding):
+        raise TypeError(
+            f"schedule='stepwise' keeps no statistics of which {type(model).__name__}.lower_bound "
+            "could make a bound: take 'batch' or 'incremental'"
         )
 
 

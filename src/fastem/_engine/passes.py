@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastem._engine.executors import EStep, LocalExecutor, Shard
-from fastem._engine.protocols import Executor, Prior, Replacing, RowState, Starting
+from fastem._engine.protocols import Bounding, Executor, Prior, Replacing, RowState, Starting
 from fastem._engine.statistics import Statistics
 from fastem._engine.tree import SumTree
 
@@ -21,16 +21,18 @@ class Batch:
         self.model, self.blocks = model, blocks
         self.executor = executor or LocalExecutor()
         self.log_prior = model.log_prior if isinstance(model, Prior) else None
+        self.lower_bound = model.lower_bound if isinstance(model, Bounding) else None
         self.has_state = isinstance(model, RowState)
         self.states: dict[int, Any] = {}
         self.spares: dict[int, Any] = {}
 
     def __call__(self, params: Any, check: bool) -> tuple[float, Any]:
-        """Return the bound per unit weight, at these parameters, and the new parameters."""
+        """Return the bound and the new parameters: see :meth:`bound`."""
         shards = _Shards(self, params)
         total = self.executor.sum(EStep(self.model, check), params, shards)
         self.keep_states(total)
-        return self.bound(total, params, check), self.model.m_step(total)
+        after = self.model.m_step(total)
+        return self.bound(total, params, after, check), after
 
     # ---- the rows' states ------------------------------------------------------------------
 
@@ -60,13 +62,18 @@ class Batch:
             del statistics.row_states
         return statistics
 
-    def bound(self, statistics: Any, params: Any, check: bool) -> float:
-        """Return the bound per unit weight; nan where it was not asked for."""
+    def bound(self, statistics: Any, before: Any, after: Any, check: bool) -> float:
+        """Return the bound per unit weight of the parameters before a pass, or the model's own.
+
+        nan where it was not asked for.
+        """
         if not check:
             return math.nan
+        if self.lower_bound is not None:
+            return float(self.lower_bound(statistics, after))
         bound = statistics.bound
         if self.log_prior is not None:
-            bound = bound + self.log_prior(params)
+            bound = bound + self.log_prior(before)
         return float(bound / statistics.weight)
 
 
@@ -110,9 +117,15 @@ class Incremental(Batch):
         else:
             latest = [self.expect(params, n, b, check) for n, b in enumerate(self.blocks)]
             params = self.model.m_step(self.begin(latest))
+        return self.bound(self.everything(), start, params, check), params
+
+    def everything(self) -> Any:
+        """Return the sum of all blocks' statistics, or what a bound needs of it."""
+        if self.lower_bound is not None:
+            return self.total if self.replaces else self.latest.total
         bound = sum(statistics.bound for statistics in self.latest)
         weight = sum(statistics.weight for statistics in self.latest)
-        return self.bound(Statistics(bound=bound, weight=weight), start, check), params
+        return Statistics(bound=bound, weight=weight)
 
     def begin(self, latest: list[Any]) -> Any:
         """Keep the blocks' first statistics; return their sum."""
@@ -170,7 +183,7 @@ class Stepwise(Batch):
             statistics = self.expect(params, number, block, check)
             bound, weight = bound + statistics.bound, weight + statistics.weight
             params = self.model.step(params, statistics, block)
-        return self.bound(Statistics(bound=bound, weight=weight), start, check), params
+        return self.bound(Statistics(bound=bound, weight=weight), start, params, check), params
 
 
 PASSES: dict[str, type[Batch]] = {

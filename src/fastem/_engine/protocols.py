@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from fastem._engine.statistics import Statistics
 
 __all__ = [
+    "Bounding",
     "Executor",
     "Falling",
     "Model",
@@ -47,6 +48,18 @@ class Prior(Protocol):
 
     def log_prior(self, params: Any, /) -> float:
         """Return the log-density of the parameters, which is added to the bound."""
+
+
+@runtime_checkable
+class Bounding(Protocol):
+    """A model whose bound is that of the parameters that its M-step makes, as in variational Bayes.
+
+    It is reported as it is, not per unit weight. There is none in a stepwise fit, which keeps no
+    statistics of all the data.
+    """
+
+    def lower_bound(self, statistics: Any, params: Any, /) -> float:
+        """Return the bound, from summed statistics and the parameters made of them."""
 
 
 @runtime_checkable

@@ -30,6 +30,7 @@ __all__ = [
     "Block",
     "GaussianEM",
     "GaussianParams",
+    "check_factors",
     "covariances_of",
     "fits",
     "precisions_cholesky_of",
@@ -67,6 +68,7 @@ class GaussianParams(NamedTuple):
     covariances: np.ndarray | None  # (K, D, D), (D, D), (K, D) or (K,)
     precisions_cholesky: np.ndarray  # same shape
     dtype: np.dtype  # of the data
+    log_weights: np.ndarray | None = None  # (K,) where they are not the logarithms of `weights`
 
     @classmethod
     def of(cls, weights, means, covariances, precisions_cholesky):
@@ -185,8 +187,7 @@ class GaussianEM:
         if failed >= 0 and self.reg_covar == 0 and (self.kind == "tied" or means.shape[1] == 1):
             again = self._with_guard(sums, moments, weights)
             upper, failed = kernel.precisions_cholesky(*again, 0.0, self.n_threads)
-        if failed >= 0:
-            raise ValueError(_singular(failed, np.triu(upper[failed]), self.kind))
+        check_factors(upper, failed, self.kind)
         return upper if self.kind == "full" else upper[0]
 
     def _with_guard(self, sums, moments, weights):
@@ -219,11 +220,11 @@ class GaussianEM:
         None.
         """
         if not block.scaling.suits(params, self.kind, block.X.dtype):
-            return self._moments_in_float64(params, block, given)
+            return self.moments_in_float64(params, block, given)
         bound, found, lost = self._pass(params, block, given)
         if not math.isfinite(bound) or math.isnan(lost):
             if block.X.dtype == np.float32:
-                return self._moments_in_float64(params, block, given)
+                return self.moments_in_float64(params, block, given)
             if math.isnan(lost):
                 raise overflow(block.X, block.sample_weight)
         if lost <= _MOST_LOST:
@@ -237,7 +238,7 @@ class GaussianEM:
             found = self._moments_about(center, params, block, given)
         return bound, found
 
-    def _moments_in_float64(self, params, block, given):
+    def moments_in_float64(self, params, block, given):
         """Return what moments() does, of float32 samples that are made float64."""
         bound, total = 0.0, None
         for some in parts(len(block.X), block.X.shape[1]):
@@ -427,6 +428,12 @@ def precisions_cholesky_of(variances, kind):
         component = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
         raise ValueError(_singular(component, variances[component], kind))
     return 1 / np.sqrt(variances)
+
+
+def check_factors(upper, failed, kind):
+    """Raise ValueError if `failed`, which the kernel's factors came with, is a component."""
+    if failed >= 0:
+        raise ValueError(_singular(failed, np.triu(upper[failed]), kind))
 
 
 def _singular(component, covariance, kind):

@@ -20,6 +20,8 @@ __all__ = [
     "check_squares",
     "covariances_of",
     "evaluate",
+    "log_determinants",
+    "log_norms",
     "overflow",
     "parts",
     "rounded",
@@ -93,10 +95,7 @@ class Scaling(NamedTuple):
             )
         if kind == "spherical":
             chol = np.repeat(chol[:, None], d, axis=1)
-        diagonal = chol.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else chol
-        with np.errstate(divide="ignore"):  # a component may have weight 0
-            log_norm = np.log(params.weights) + np.log(diagonal).sum(axis=-1)
-        log_norm = (log_norm - d / 2 * math.log(2 * math.pi)) if likelihood else 0 * params.weights
+        log_norm = log_norms(params, kind) if likelihood else 0 * params.weights
         return kernel.Job(
             X, kind, self.shift, self.scale, self.means(params, X.dtype), chol, log_norm
         )
@@ -141,6 +140,24 @@ class Block(NamedTuple):
     def as_float64(self):
         """Return the block of the same samples in float64."""
         return self._replace(X=self.X.astype(np.float64))
+
+
+def log_determinants(precisions_cholesky, kind, n_features):
+    """Return log det U of each component, shape (K,), or of the one that all share, shape ()."""
+    if kind == "spherical":
+        return n_features * np.log(precisions_cholesky)
+    chol = precisions_cholesky
+    return np.log(chol if kind == "diag" else chol.diagonal(axis1=-2, axis2=-1)).sum(axis=-1)
+
+
+def log_norms(params, kind):
+    """Return what components add to half the squared distance from their means, times -1; (K,)."""
+    log_weights, d = params.log_weights, params.means.shape[1]
+    if log_weights is None:
+        with np.errstate(divide="ignore"):  # a component may have weight 0
+            log_weights = np.log(params.weights)
+    log_det = log_determinants(params.precisions_cholesky, kind, d)
+    return log_weights + log_det - d / 2 * math.log(2 * math.pi)
 
 
 def overflow(X, sample_weight, name="X"):

@@ -15,6 +15,8 @@ from fastem.components.gaussian import second_moment, shape_of
 from fastem.components.gaussian_data import Block
 
 __all__ = [
+    "Labels",
+    "check_definite",
     "check_precisions",
     "initial_responsibilities",
     "moments_of",
@@ -118,11 +120,16 @@ def _chunks(n, n_components):
 def check_precisions(given, kind, k, d):
     """Return given precisions as they are, in float32 or float64: they may be large."""
     precisions = check_start(f"{kind} precision", given, shape_of(kind, k, d))
-    if kind in ("diag", "spherical"):
-        if np.any(precisions <= 0):
-            raise ValueError(f"'{kind} precision' should be positive")
-    else:
-        for matrix in precisions.reshape(-1, d, d):
-            if not np.allclose(matrix, matrix.T) or np.any(np.linalg.eigvalsh(matrix) <= 0):
-                raise ValueError(f"'{kind} precision' should be symmetric, positive-definite")
+    check_definite(precisions, kind)
     return given if getattr(given, "dtype", None) == np.float32 else precisions
+
+
+def check_definite(given, kind):
+    """Raise ValueError, in scikit-learn's words, unless matrices or variances are positive."""
+    if kind in ("diag", "spherical"):
+        if np.any(given <= 0):
+            raise ValueError(f"'{kind} precision' should be positive")
+        return
+    for matrix in given.reshape(-1, *given.shape[-2:]):
+        if not np.allclose(matrix, matrix.T) or np.any(np.linalg.eigvalsh(matrix) <= 0):
+            raise ValueError(f"'{kind} precision' should be symmetric, positive-definite")

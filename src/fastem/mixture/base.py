@@ -24,7 +24,7 @@ from fastem._compat import fit_context
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import MatrixLike
 
-__all__ = ["Mixture", "check_count"]
+__all__ = ["Criteria", "Mixture", "check_count"]
 
 
 def check_count(name, value):
@@ -46,8 +46,7 @@ class Mixture(DensityMixin, EMEstimator):
       first parameters of a restart;
     - ``_params()``: the fitted parameters, as the model has them;
     - ``_rows(X, output)``: 'labels', 'log_prob' or 'responsibilities' of validated samples;
-    - ``_draw(counts, random_state)``: so many samples of each component, in that order;
-    - ``_n_parameters()``: the number of free parameters.
+    - ``_draw(counts, random_state)``: so many samples of each component, in that order.
     """
 
     weights_: np.ndarray
@@ -226,42 +225,6 @@ class Mixture(DensityMixin, EMEstimator):
         mean = np.average(log_prob[there], weights=sample_weight[there])
         return float(mean), sample_weight.sum()
 
-    def bic(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> float:
-        """Return the Bayesian information criterion (Schwarz 1978) on X; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; their sum is the number of samples.
-
-        Returns
-        -------
-        bic : float
-            -2 log-likelihood + (number of free parameters) log n_samples.
-        """
-        score, total = self._score(X, sample_weight)
-        return -2 * score * total + self._n_parameters() * math.log(total)
-
-    def aic(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> float:
-        """Return Akaike's information criterion (1974) on X; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; their sum is the number of samples.
-
-        Returns
-        -------
-        aic : float
-            -2 log-likelihood + 2 (number of free parameters).
-        """
-        score, total = self._score(X, sample_weight)
-        return -2 * score * total + 2 * self._n_parameters()
-
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Draw samples from the fitted mixture.
 
@@ -333,6 +296,49 @@ class Mixture(DensityMixin, EMEstimator):
     @abstractmethod
     def _draw(self, counts, random_state, **settings) -> np.ndarray:
         """Return so many samples of each component, one component after another."""
+
+
+class Criteria(Mixture):
+    """A mixture whose maximum likelihood is weighed against its number of parameters.
+
+    A subclass has a method ``_n_parameters()`` that returns it.
+    """
+
+    def bic(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> float:
+        """Return the Bayesian information criterion (Schwarz 1978) on X; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; their sum is the number of samples.
+
+        Returns
+        -------
+        bic : float
+            -2 log-likelihood + (number of free parameters) log n_samples.
+        """
+        score, total = self._score(X, sample_weight)
+        return -2 * score * total + self._n_parameters() * math.log(total)
+
+    def aic(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> float:
+        """Return Akaike's information criterion (1974) on X; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; their sum is the number of samples.
+
+        Returns
+        -------
+        aic : float
+            -2 log-likelihood + 2 (number of free parameters).
+        """
+        score, total = self._score(X, sample_weight)
+        return -2 * score * total + 2 * self._n_parameters()
 
     @abstractmethod
     def _n_parameters(self) -> int:

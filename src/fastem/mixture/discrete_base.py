@@ -26,7 +26,7 @@ from fastem.components.checks import (
     refuse,
 )
 from fastem.components.discrete import Block, Contents, DiscreteEM, DiscreteParams
-from fastem.mixture.base import Mixture
+from fastem.mixture.base import Criteria
 
 __all__ = ["DiscreteMixture", "documented"]
 
@@ -88,7 +88,7 @@ def documented(cls: type[_Class]) -> type[_Class]:
     return cls
 
 
-class DiscreteMixture(Mixture):
+class DiscreteMixture(Criteria):
     """What the classes below share; each names its own parameters, checks and draws its data."""
 
     n_components: int

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_random_state
 
-from fastem._base import check_fitted_array
 from fastem._compat import Interval, StrOptions
-from fastem._engine.arrays import validate
-from fastem._engine.threads import effective_n_jobs
-from fastem._onnx import ToOnnx, gaussian_mixture_nodes
 from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.components.checks import check_start, check_weights
 from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_start import check_precisions, initial_responsibilities, moments_of
-from fastem.mixture.base import Mixture
+from fastem.mixture.base import Criteria
+from fastem.mixture.gaussian_base import GaussianBase
 
 __all__ = ["GaussianMixture"]
 
 
-class GaussianMixture(ToOnnx, Mixture):
+class GaussianMixture(GaussianBase, Criteria):
     r"""Gaussian mixture fitted by expectation-maximisation.
 
     The density is :math:`p(x) = \sum_k \alpha_k \, \mathcal{N}(x \mid \mu_k, \Sigma_k)`. The
@@ -125,11 +122,6 @@ class GaussianMixture(ToOnnx, Mixture):
     array([1, 0])
     """
 
-    means_: np.ndarray
-    covariances_: np.ndarray
-    precisions_: np.ndarray
-    precisions_cholesky_: np.ndarray
-
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(gaussian.KINDS))],
@@ -185,9 +177,6 @@ class GaussianMixture(ToOnnx, Mixture):
 
     # ---- fitting ---------------------------------------------------------------------------
 
-    def _read(self, X):
-        return validate(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-
     def _problem(self, X, sample_weight):
         given = self._check_start(X.shape[1])
         block = gaussian.Block.of(X, _near_one(sample_weight))
@@ -225,56 +214,8 @@ class GaussianMixture(ToOnnx, Mixture):
         means = estimated.means if means is None else means
         return estimated._replace(weights=weights, means=means)
 
-    def _attributes(self, params) -> dict[str, Any]:
-        try:
-            return self._attributes_as(params.dtype, params)
-        except OverflowError:  # a variance of float32 data may not fit
-            return self._attributes_as(np.dtype(np.float64), params)
-
-    def _attributes_as(self, dtype, params) -> dict[str, Any]:
-        """Return the attributes of some parameters, or raise OverflowError if one does not fit."""
-        chol, kind, n_threads = (
-            params.precisions_cholesky, self.covariance_type, effective_n_jobs(self.n_jobs)
-        )  # fmt: skip
-
-        def cast(value):
-            if value.dtype != dtype and not gaussian.fits(value, dtype):
-                raise OverflowError
-            return value.astype(dtype, copy=False)
-
-        # One is made after the other, so that of float32 data none but U is there in float64, too.
-        return {
-            "weights_": cast(params.weights),
-            "means_": cast(params.means),
-            "covariances_": cast(gaussian.covariances_of(params, kind, n_threads)),
-            "precisions_": cast(gaussian.precisions_of(chol, kind)),
-            "precisions_cholesky_": cast(chol),
-        }
-
     def _params(self):
-        """Return the fitted parameters in the driver's form, checked once."""
-        self._once("checked", self._check_attributes)
-        covariances = getattr(self, "covariances_", None)  # not there if the others were set
-        return GaussianParams.of(self.weights_, self.means_, covariances, self.precisions_cholesky_)
-
-    def _check_attributes(self):
-        """Raise ValueError if a fitted attribute is not what kernels and formulas may read."""
-        kind = self.covariance_type
-        n_features = getattr(self, "n_features_in_", None)  # None: attributes were set by hand
-        k, d = check_fitted_array(self, "means_", (None, n_features)).shape
-        if not check_fitted_array(self, "weights_", (k,), nonnegative=True).any():
-            raise ValueError("weights_ must not all be 0: fit again, or set the attribute")
-        parts = ["precisions_cholesky_"]
-        if hasattr(self, "covariances_"):  # not there if the others were set by hand
-            parts.append("covariances_")
-        for name in parts:
-            value = check_fitted_array(self, name, gaussian.shape_of(kind, k, d))
-            own = value.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else value
-            if not own.min() > 0:
-                raise ValueError(
-                    f"{name} must be positive on the diagonal, got {own.min():.6g}: fit again, or "
-                    "set the attribute"
-                )
+        return self._densities()
 
     def _check_start(self, n_features):
         """Return the given start (weights, means, precisions), validated; None where not given."""
@@ -286,60 +227,6 @@ class GaussianMixture(ToOnnx, Mixture):
             if self.precisions_init is None
             else check_precisions(self.precisions_init, self.covariance_type, k, d),
         )
-
-    def _n_threads(self, X):
-        n_samples, n_features = X.shape
-        return gaussian.useful_threads(
-            self.n_jobs,
-            n_samples,
-            n_features,
-            self.n_components,
-            self.covariance_type,
-        )
-
-    # ---- reading ---------------------------------------------------------------------------
-
-    def _validated(self, X):
-        self._check_is_fitted("means_")
-        # As NumPy promotes: float32 only where both the model and X are.
-        wide = np.asarray(self.means_).dtype == np.float64
-        return validate(
-            self, X, reset=False, dtype=np.float64 if wide else [np.float64, np.float32]
-        )
-
-    def _rows(self, X, output):
-        """Return 'labels', 'log_prob' or 'responsibilities' of validated samples."""
-        params, kind = self._params(), self.covariance_type
-        scaling = self._once(
-            f"scaling {X.dtype}", lambda: gaussian.Scaling.of_params(params, kind, X.dtype)
-        )
-        return gaussian.rows(X, params, kind, output, self._n_threads(X), scaling)
-
-    def _draw(self, counts, random_state, **settings):
-        d, kind = self.means_.shape[1], self.covariance_type
-        parts = []
-        for k, count in enumerate(counts):
-            mean, covariance = self.means_[k], self.covariances_
-            covariance = covariance if kind == "tied" else covariance[k]
-            if kind in ("full", "tied"):
-                parts.append(random_state.multivariate_normal(mean, covariance, int(count)))
-            else:
-                noise = random_state.standard_normal(size=(count, d))
-                parts.append(mean + noise * np.sqrt(covariance))
-        return np.vstack(parts)
-
-    _onnx_scores = "probabilities", "means_"
-
-    def _onnx_nodes(self, X, dtype, names, opset):
-        params = self._params()
-        means, chol = params.means, params.precisions_cholesky
-        if self.covariance_type == "tied":
-            chol = np.broadcast_to(chol, (len(means), *chol.shape))
-        elif self.covariance_type == "spherical":
-            chol = chol[:, np.newaxis]
-        with np.errstate(divide="ignore"):  # a weight may be 0
-            log_weights = np.log(params.weights)
-        return gaussian_mixture_nodes(log_weights, means, chol, X, dtype, names, opset)
 
     # ---- what scikit-learn's own tests reach for -------------------------------------------
 

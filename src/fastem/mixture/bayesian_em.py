@@ -1,0 +1,201 @@
+"""Variational Bayes for Gaussian mixtures: the model that the driver fits.
+
+The posterior of the weights is a Dirichlet distribution, or the sticks of a Dirichlet process; that
+of a component's mean and precision is normal-Wishart. Its expected log-density is that of a
+Gaussian component but for a constant, so the E-step is the same. Conventions are scikit-learn's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import betaln, digamma, gammaln
+
+from fastem._engine.statistics import Moments, Statistics, add_scatter_of
+from fastem._kernels import gaussian as kernel
+from fastem.components.gaussian import (
+    Block,
+    GaussianEM,
+    GaussianParams,
+    check_factors,
+    precisions_cholesky_of,
+)
+from fastem.components.gaussian_data import log_determinants, log_norms
+
+__all__ = ["BayesianEM", "BayesianParams", "BayesianPrior"]
+
+
+class BayesianPrior(NamedTuple):
+    """What is believed of weights, means and covariances before the data."""
+
+    process: bool  # the weights have a Dirichlet process, else a Dirichlet distribution
+    concentration: float
+    mean_precision: float  # how many samples the prior mean counts for
+    mean: np.ndarray  # (D,)
+    degrees_of_freedom: float
+    covariance: np.ndarray  # times the degrees of freedom: (D, D), 'diag' (D,), 'spherical' ()
+
+
+class BayesianParams(NamedTuple):
+    """The posterior; covariances, the inverse of the mean precision, as in GaussianParams."""
+
+    concentration: np.ndarray  # (K,), of a process (2, K): the beta distributions of its sticks
+    mean_precision: np.ndarray  # (K,)
+    means: np.ndarray  # (K, D)
+    degrees_of_freedom: np.ndarray  # (K,), 'tied' ()
+    covariances: np.ndarray | None  # (K, D, D), (D, D), (K, D) or (K,)
+    precisions_cholesky: np.ndarray  # same shape
+
+    def weights(self):
+        """Return the mean weights, (K,); of a process as far as it goes, so they are normalised."""
+        if self.concentration.ndim == 1:
+            return self.concentration / self.concentration.sum()
+        mine, rest = self.concentration / self.concentration.sum(axis=0)
+        weights = mine * np.concatenate([[1.0], rest[:-1].cumprod()])
+        return weights / weights.sum()
+
+    def expected_log_weights(self):
+        """Return E[log weights], (K,); it may be less than any weight has as its logarithm."""
+        if self.concentration.ndim == 1:
+            return digamma(self.concentration) - digamma(self.concentration.sum())
+        mine, rest = digamma(self.concentration) - digamma(self.concentration.sum(axis=0))
+        return mine + np.concatenate([[0.0], rest[:-1].cumsum()])
+
+    def halves(self):
+        """Return (degrees of freedom - i) / 2 for each feature i, (D, K) or (D, 1)."""
+        return (self.degrees_of_freedom - np.arange(self.means.shape[1])[:, None]) / 2
+
+    def gaussians(self):
+        """Return Gaussian components whose log-densities are the expected ones (Bishop 10.46)."""
+        d = self.means.shape[1]
+        # The covariances are those of the mean precision: E[log det precision] is less than its
+        # log det by this, and the mean is uncertain.
+        log_det = d * math.log(2) + digamma(self.halves()).sum(axis=0)
+        log_det = log_det - d * np.log(self.degrees_of_freedom) - d / self.mean_precision
+        log_weights = self.expected_log_weights() + log_det / 2
+        return GaussianParams(
+            self.weights(), self.means, self.covariances, self.precisions_cholesky,
+            np.dtype(np.float64), log_weights,
+        )  # fmt: skip
+
+
+class BayesianEM:
+    """E-step and M-step of a Bayesian Gaussian mixture (see :class:`fastem.em.Model`).
+
+    Parameters
+    ----------
+    kind : {'full', 'tied', 'diag', 'spherical'}
+    reg_covar : float
+        Added to the variances.
+    prior : BayesianPrior
+    dtype : dtype
+        Of the data.
+    n_threads : int
+    """
+
+    def __init__(self, kind, reg_covar, prior, dtype, n_threads):
+        self.kind, self.reg_covar, self.prior = kind, reg_covar, prior
+        self.n_threads = n_threads
+        self.components = GaussianEM(kind, reg_covar, dtype, n_threads)
+
+    @property
+    def bound_may_fall(self) -> bool:
+        """By what `reg_covar` adds to the variances."""
+        return self.reg_covar > 0
+
+    def e_step(self, params: BayesianParams, block: Block) -> Statistics:
+        """Return the components' moments under their responsibilities (Bishop 10.49-10.53)."""
+        gaussians = params.gaussians()
+        # In float64: the bound is a sum over all samples, and stops the fit when it changes by tol.
+        narrow = block.X.dtype == np.float32
+        sums = self.components.moments_in_float64 if narrow else self.components.moments
+        bound, moments = sums(gaussians, block, None)
+        return Statistics(
+            bound=bound,
+            weight=block.total_weight,
+            expected=self._expected(gaussians, moments),
+            moments=moments,
+        )
+
+    def _expected(self, gaussians, moments):
+        """Return sum r log(weight density) over all samples and components.
+
+        What the bound, which sums r (log(weight density) - log r), has beyond it is the entropy.
+        """
+        upper, about = gaussians.precisions_cholesky, moments.scatter_about(gaussians.means)
+        if self.kind in ("full", "tied"):
+            distances = np.vdot(upper, about @ upper)  # the sum of trace(U^T S U)
+        else:
+            distances = np.vdot(upper**2, about)
+        return float(moments.weight @ log_norms(gaussians, self.kind) - distances / 2)
+
+    def m_step(self, statistics: Statistics) -> BayesianParams:
+        """Return the posterior of the responsibilities' moments (Bishop 10.58-10.63)."""
+        return self.posterior(statistics.moments)
+
+    def posterior(self, moments: Moments) -> BayesianParams:
+        """Return the posterior that moments give."""
+        prior, counts = self.prior, self.components.component_weights(moments)
+        centers = self.components.means(moments)
+        precision = prior.mean_precision + counts
+        means = prior.mean_precision * prior.mean + counts[:, None] * centers
+        means /= precision[:, None]
+        if prior.process:
+            later = counts[::-1].cumsum()[::-1]
+            later = np.append(later[1:], 0.0)
+            concentration = np.array([1 + counts, prior.concentration + later])
+        else:
+            concentration = prior.concentration + counts
+        # One precision for all components has its share of the samples.
+        own = counts.sum() / len(counts) if self.kind == "tied" else counts
+        freedom = np.asarray(prior.degrees_of_freedom + own)
+        covariances, upper = self._covariances(moments, counts, centers, precision, freedom)
+        return BayesianParams(concentration, precision, means, freedom, covariances, upper)
+
+    def _covariances(self, moments, counts, centers, precision, freedom):
+        """Return the inverse mean precisions, where they are made, and their factors."""
+        prior, kind, reg = self.prior, self.kind, self.reg_covar
+        k, d = centers.shape
+        gap, share = centers - prior.mean, prior.mean_precision * counts / precision
+        scatter = moments.scatter_about(centers)  # a copy
+        if kind == "full":
+            scatter += prior.covariance
+            scatter[:, range(d), range(d)] += reg * counts[:, None]
+            sums = scatter, gap, share, freedom
+        elif kind == "tied":
+            add_scatter_of(scatter, gap, share, kind)
+            scatter = scatter / k + prior.covariance
+            scatter[range(d), range(d)] += reg * counts.sum() / k
+            sums = scatter[None], np.zeros((1, d)), np.zeros(1), freedom[None]
+        else:
+            add_scatter_of(scatter, gap, share, kind)
+            if kind == "diag":
+                counts, freedom = counts[:, None], freedom[:, None]
+            else:
+                scatter = scatter / d
+            variances = (prior.covariance + scatter + reg * counts) / freedom
+            return variances, precisions_cholesky_of(variances, kind)
+        upper, failed = kernel.precisions_cholesky(*sums, 0.0, self.n_threads)
+        check_factors(upper, failed, kind)
+        return None, upper if kind == "full" else upper[0]
+
+    def lower_bound(self, statistics: Statistics, params: BayesianParams) -> float:
+        """Return the bound on the evidence but for constants, of parameters that the M-step made.
+
+        That is the entropy of the responsibilities, and the logarithms of what the densities of the
+        posterior are divided by; all else of Bishop 10.70 cancels, or does not change.
+        """
+        (k, d), freedom = params.means.shape, params.degrees_of_freedom
+        log_det = log_determinants(params.precisions_cholesky, self.kind, d)
+        wisharts = freedom * (log_det + d / 2 * np.log(2 / freedom))
+        wisharts = wisharts + gammaln(params.halves()).sum(axis=0)
+        if self.prior.process:
+            of_weights = betaln(*params.concentration).sum()
+        else:
+            of_weights = gammaln(params.concentration).sum() - gammaln(params.concentration.sum())
+        of_means = -d / 2 * np.log(params.mean_precision).sum()
+        entropy = statistics.bound - statistics.expected
+        times = k if self.kind == "tied" else 1
+        return float(entropy + times * wisharts.sum() + of_weights + of_means)

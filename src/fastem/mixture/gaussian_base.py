@@ -1,0 +1,138 @@
+"""What the mixtures of Gaussians share: fitted attributes, and what is read off them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastem._base import check_fitted_array
+from fastem._engine.arrays import validate
+from fastem._engine.threads import effective_n_jobs
+from fastem._onnx import ToOnnx, gaussian_mixture_nodes
+from fastem.components import gaussian
+from fastem.components.gaussian import GaussianParams
+from fastem.mixture.base import Mixture
+
+__all__ = ["GaussianBase"]
+
+
+class GaussianBase(ToOnnx, Mixture):
+    """Base of mixtures of Gaussians.
+
+    Beside what :class:`Mixture` asks for, a subclass has the parameter `covariance_type`.
+    """
+
+    means_: np.ndarray
+    covariances_: np.ndarray
+    precisions_: np.ndarray
+    precisions_cholesky_: np.ndarray
+
+    def _read(self, X):
+        return validate(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+
+    def _attributes(self, params) -> dict[str, Any]:
+        try:
+            return self._attributes_as(params.dtype, params)
+        except OverflowError:  # a variance of float32 data may not fit
+            return self._attributes_as(np.dtype(np.float64), params)
+
+    def _attributes_as(self, dtype, params) -> dict[str, Any]:
+        """Return the attributes of some parameters, or raise OverflowError if one does not fit."""
+        chol, kind, n_threads = (
+            params.precisions_cholesky, self.covariance_type, effective_n_jobs(self.n_jobs)
+        )  # fmt: skip
+
+        def cast(value):
+            if value.dtype != dtype and not gaussian.fits(value, dtype):
+                raise OverflowError
+            return value.astype(dtype, copy=False)
+
+        # One is made after the other, so that of float32 data none but U is there in float64, too.
+        return {
+            "weights_": cast(params.weights),
+            "means_": cast(params.means),
+            "covariances_": cast(gaussian.covariances_of(params, kind, n_threads)),
+            "precisions_": cast(gaussian.precisions_of(chol, kind)),
+            "precisions_cholesky_": cast(chol),
+        }
+
+    def _densities(self):
+        """Return the fitted components and weights, checked once, as GaussianParams."""
+        self._once("checked", self._check_attributes)
+        covariances = getattr(self, "covariances_", None)  # not there if the others were set
+        return GaussianParams.of(self.weights_, self.means_, covariances, self.precisions_cholesky_)
+
+    def _check_attributes(self):
+        """Raise ValueError if a fitted attribute is not what kernels and formulas may read."""
+        kind = self.covariance_type
+        n_features = getattr(self, "n_features_in_", None)  # None: attributes were set by hand
+        k, d = check_fitted_array(self, "means_", (None, n_features)).shape
+        if not check_fitted_array(self, "weights_", (k,), nonnegative=True).any():
+            raise ValueError("weights_ must not all be 0: fit again, or set the attribute")
+        parts = ["precisions_cholesky_"]
+        if hasattr(self, "covariances_"):  # not there if the others were set by hand
+            parts.append("covariances_")
+        for name in parts:
+            value = check_fitted_array(self, name, gaussian.shape_of(kind, k, d))
+            own = value.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else value
+            if not own.min() > 0:
+                raise ValueError(
+                    f"{name} must be positive on the diagonal, got {own.min():.6g}: fit again, or "
+                    "set the attribute"
+                )
+
+    def _n_threads(self, X):
+        n_samples, n_features = X.shape
+        return gaussian.useful_threads(
+            self.n_jobs,
+            n_samples,
+            n_features,
+            self.n_components,
+            self.covariance_type,
+        )
+
+    def _validated(self, X):
+        self._check_is_fitted("means_")
+        # As NumPy promotes: float32 only where both the model and X are.
+        wide = np.asarray(self.means_).dtype == np.float64
+        return validate(
+            self, X, reset=False, dtype=np.float64 if wide else [np.float64, np.float32]
+        )
+
+    def _rows(self, X, output):
+        """Return 'labels', 'log_prob' or 'responsibilities' of validated samples."""
+        params, kind = self._densities(), self.covariance_type
+        if params.dtype == np.float64:  # X may come from fit
+            X = X.astype(np.float64, copy=False)
+        scaling = self._once(
+            f"scaling {X.dtype}", lambda: gaussian.Scaling.of_params(params, kind, X.dtype)
+        )
+        return gaussian.rows(X, params, kind, output, self._n_threads(X), scaling)
+
+    def _draw(self, counts, random_state, **settings):
+        d, kind = self.means_.shape[1], self.covariance_type
+        parts = []
+        for k, count in enumerate(counts):
+            mean, covariance = self.means_[k], self.covariances_
+            covariance = covariance if kind == "tied" else covariance[k]
+            if kind in ("full", "tied"):
+                parts.append(random_state.multivariate_normal(mean, covariance, int(count)))
+            else:
+                noise = random_state.standard_normal(size=(count, d))
+                parts.append(mean + noise * np.sqrt(covariance))
+        return np.vstack(parts)
+
+    _onnx_scores = "probabilities", "means_"
+
+    def _onnx_nodes(self, X, dtype, names, opset):
+        params = self._densities()
+        means, chol, log_weights = params.means, params.precisions_cholesky, params.log_weights
+        if self.covariance_type == "tied":
+            chol = np.broadcast_to(chol, (len(means), *chol.shape))
+        elif self.covariance_type == "spherical":
+            chol = chol[:, np.newaxis]
+        if log_weights is None:
+            with np.errstate(divide="ignore"):  # a weight may be 0
+                log_weights = np.log(params.weights)
+        return gaussian_mixture_nodes(log_weights, means, chol, X, dtype, names, opset)
