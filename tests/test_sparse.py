@@ -292,6 +292,12 @@ def test_fitted_arrays_that_are_wrong_are_named(values, message):
         check_fitted_array(Fitted(values), "means_", (None, 3), nonnegative=True, at_most=5)
 
 
+def test_fitted_arrays_may_be_mapped(tmp_path):
+    np.save(tmp_path / "means.npy", np.ones((2, 3)))
+    fitted = Fitted(np.load(tmp_path / "means.npy", mmap_mode="r"))
+    assert check_fitted_array(fitted, "means_", (2, 3), floating=True).shape == (2, 3)
+
+
 def test_fitted_arrays_may_have_to_be_floating_and_positive():
     for values, message in [
         ([[1.0]], r"an array of float32 or float64 of shape \(any, 1\), got list"),

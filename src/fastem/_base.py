@@ -81,7 +81,7 @@ def check_fitted_array(
         for n, expected in zip(values.shape, shape, strict=True)
     )
     if floating:
-        right = values is given and values.dtype in _FLOATING
+        right = isinstance(given, np.ndarray) and values.dtype in _FLOATING
     else:
         right = values.dtype.kind in "fiu"
     # The extremes of an array with NaN are NaN; unlike isfinite, they take no memory.
@@ -92,7 +92,7 @@ def check_fitted_array(
         expected = ", ".join("any" if n is None else str(n) for n in shape)
         kind = "an array of float32 or float64" if floating else "numbers"
         got = f"{values.dtype} of shape {values.shape}"
-        if floating and values is not given:
+        if floating and not isinstance(given, np.ndarray):
             got = type(given).__name__
         problem = f"{kind} of shape ({expected}), got {got}"
     elif not (np.isfinite(lowest) and np.isfinite(highest)):
