@@ -13,9 +13,11 @@ are added, so one block or many give the same fit, on one machine or on several:
 What else a model may offer is declared, one protocol for each: :class:`Prior` (``log_prior``, of
 a model that maximises a posterior), :class:`Bounding` (``lower_bound``, of one that computes its
 bound when the M-step is made), :class:`RowState` (``first_state``, of one that keeps something
-of each row), :class:`Stopping` (``converged``, in place of `tol`), :class:`Stepping` (``step``),
-:class:`Replacing` (``replace``), :class:`Starting` (``statistics_of``) and :class:`Falling`
-(``bound_may_fall``). A model need not inherit from them: methods of these names are enough.
+of each row) with :class:`Recycling` and :class:`Overwriting` (of states' memory),
+:class:`Continuing` (``m_step_from``), :class:`Stopping` (``converged``, in place of `tol`),
+:class:`Stepping` (``step``), :class:`Replacing` (``replace``), :class:`Starting`
+(``statistics_of``) and :class:`Falling` (``bound_may_fall``). A model need not inherit from them:
+methods of these names are enough.
 
 Examples
 --------
@@ -76,10 +78,13 @@ from fastem._engine.executors import FuturesExecutor, LocalExecutor, as_executor
 from fastem._engine.passes import PASSES
 from fastem._engine.protocols import (
     Bounding,
+    Continuing,
     Executor,
     Falling,
     Model,
+    Overwriting,
     Prior,
+    Recycling,
     Replacing,
     RowState,
     Starting,
@@ -93,13 +98,16 @@ from fastem._engine.watching import Callback, FunctionCallback, Printer, Result,
 __all__ = [
     "Bounding",
     "Callback",
+    "Continuing",
     "Executor",
     "Falling",
     "FuturesExecutor",
     "LocalExecutor",
     "Model",
     "Moments",
+    "Overwriting",
     "Prior",
+    "Recycling",
     "Replacing",
     "Result",
     "RowState",
@@ -325,7 +333,7 @@ def _iterate(one_pass, params, init, max_iter, check_every, ending, watchers) ->
         converged = ending.converged(before, params)
         states = [one_pass.states[number] for number in sorted(one_pass.states)]
         yield Result(params, ending.lower_bound, lower_bounds, iteration, converged, states)
-        state = State(init, iteration, params, ending.lower_bound, change)
+        state = State(init, iteration, params, ending.lower_bound, change, states)
         # Every watcher sees the iteration, also when an earlier one asks to stop.
         stops = [watcher.on_iteration_end(state) for watcher in watchers]
         if converged or any(stops):

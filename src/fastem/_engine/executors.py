@@ -6,11 +6,19 @@ import concurrent.futures as futures
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from fastem._engine.protocols import Executor, RowState
+from fastem._engine.protocols import Executor, Overwriting, Recycling, RowState
 from fastem._engine.statistics import Statistics
 from fastem._engine.tree import FAN_IN, tree_sum
 
-__all__ = ["EStep", "FuturesExecutor", "LocalExecutor", "Shard", "as_executor"]
+__all__ = [
+    "EStep",
+    "FuturesExecutor",
+    "LocalExecutor",
+    "Shard",
+    "as_executor",
+    "overwrites",
+    "recycles",
+]
 
 
 class Shard(NamedTuple):
@@ -19,7 +27,7 @@ class Shard(NamedTuple):
     number: int
     block: Any
     state: Any = None  # of the block's rows, of a model that has RowState
-    spare: Any = None  # a state that nobody needs: its memory may be written over
+    spare: Any = None  # a state that nobody needs, whose memory may be written over; or `state`
 
 
 class RowStates(dict):
@@ -31,6 +39,16 @@ class RowStates(dict):
     def add(self, other: RowStates) -> None:
         """Add other states to these, in place."""
         self.update(other)
+
+
+def recycles(model: Any) -> bool:
+    """Return whether the model takes the memory of states that nobody needs."""
+    return isinstance(model, Recycling) and model.recycles
+
+
+def overwrites(model: Any) -> bool:
+    """Return whether the model may write over the state that it is given."""
+    return isinstance(model, Overwriting) and model.overwrites
 
 
 class EStep:
@@ -46,7 +64,7 @@ class EStep:
     def __init__(self, model: Any, bound: bool = True) -> None:
         self.model, self.asked = model, {} if bound else {"bound": False}
         self.has_state = isinstance(model, RowState)
-        self.recycles = self.has_state and getattr(model, "recycles", False)
+        self.recycles = recycles(model) or overwrites(model)
 
     def __call__(self, params: Any, shard: Shard) -> Statistics:
         """Return the shard's statistics; of a model with RowState with the new state among them."""

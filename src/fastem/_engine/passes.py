@@ -6,8 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fastem._engine.executors import EStep, LocalExecutor, Shard
-from fastem._engine.protocols import Bounding, Executor, Prior, Replacing, RowState, Starting
+from fastem._engine.executors import EStep, LocalExecutor, Shard, overwrites, recycles
+from fastem._engine.protocols import (
+    Bounding,
+    Continuing,
+    Executor,
+    Prior,
+    Replacing,
+    RowState,
+    Starting,
+)
 from fastem._engine.statistics import Statistics
 from fastem._engine.tree import SumTree
 
@@ -23,6 +31,9 @@ class Batch:
         self.log_prior = model.log_prior if isinstance(model, Prior) else None
         self.lower_bound = model.lower_bound if isinstance(model, Bounding) else None
         self.has_state = isinstance(model, RowState)
+        # Where an E-step may run twice, it must find its state as it was.
+        self.in_place = overwrites(model) and isinstance(self.executor, LocalExecutor)
+        self.continues = isinstance(model, Continuing)
         self.states: dict[int, Any] = {}
         self.spares: dict[int, Any] = {}
 
@@ -31,7 +42,7 @@ class Batch:
         shards = _Shards(self, params)
         total = self.executor.sum(EStep(self.model, check), params, shards)
         self.keep_states(total)
-        after = self.model.m_step(total)
+        after = self.maximise(params, total)
         return self.bound(total, params, after, check), after
 
     # ---- the rows' states ------------------------------------------------------------------
@@ -42,12 +53,14 @@ class Batch:
             return Shard(number, block)
         if number not in self.states:
             self.states[number] = self.model.first_state(params, block)
-        return Shard(number, block, self.states[number], self.spares.get(number))
+        state = self.states[number]
+        return Shard(number, block, state, state if self.in_place else self.spares.get(number))
 
     def keep_states(self, total: Any) -> None:
         """Take the new states out of a sum; the ones before them may be written over."""
         if self.has_state:
-            self.spares = {n: self.states[n] for n in total.row_states}
+            if not self.in_place:
+                self.spares |= {n: self.states[n] for n in total.row_states}
             self.states.update(total.row_states)
             del total.row_states
 
@@ -57,10 +70,14 @@ class Batch:
         """Return the statistics of one block, here and now; keep its rows' state."""
         statistics = EStep(self.model, check)(params, self.shard(number, block, params))
         if self.has_state:
-            self.spares[number] = self.states[number]
-            self.states[number] = statistics.row_states[number]
-            del statistics.row_states
+            self.keep_states(statistics)
         return statistics
+
+    def maximise(self, params: Any, total: Any) -> Any:
+        """Return the parameters after an M-step."""
+        if self.continues:
+            return self.model.m_step_from(params, total)
+        return self.model.m_step(total)
 
     def bound(self, statistics: Any, before: Any, after: Any, check: bool) -> float:
         """Return the bound per unit weight of the parameters before a pass, or the model's own.
@@ -116,7 +133,7 @@ class Incremental(Batch):
             params = self.join(params, check)
         else:
             latest = [self.expect(params, n, b, check) for n, b in enumerate(self.blocks)]
-            params = self.model.m_step(self.begin(latest))
+            params = self.maximise(params, self.begin(latest))
         return self.bound(self.everything(), start, params, check), params
 
     def everything(self) -> Any:
@@ -147,30 +164,33 @@ class Incremental(Batch):
             total.add(statistics)
             if (number + 1) % fading == 0:
                 total.add(start * (-fading / everyone))
-            params = self.model.m_step(total)
-        return self.model.m_step(self.begin(latest))  # without what is left of the start
+            params = self.maximise(params, total)
+        return self.maximise(params, self.begin(latest))  # without what is left of the start
 
     def sweep(self, params: Any, check: bool) -> Any:
         """Visit each block; return the last parameters."""
         if not self.replaces:
             for number, block in enumerate(self.blocks):
                 self.latest.replace(number, self.expect(params, number, block, check))
-                params = self.model.m_step(self.latest.total)
+                params = self.maximise(params, self.latest.total)
             return params
         total = self.total.copy()  # parameters may refer to statistics, and the last pass's stay
         for number, block in enumerate(self.blocks):
             self.latest[number] = self.replace(params, number, block, total, check)
-            params = self.model.m_step(total)
+            params = self.maximise(params, total)
         self.total = total
         return params
 
     def replace(self, params: Any, number: int, block: Any, total: Any, check: bool) -> Any:
         """Let the model replace a block's old statistics in the total; return its new ones."""
-        old = self.latest[number]
+        old, asked = self.latest[number], {"bound": check}
         if not self.has_state:
-            return self.model.replace(params, block, old, total, bound=check)
-        new, state = self.model.replace(params, block, old, total, self.states[number], bound=check)
-        self.states[number] = state
+            return self.model.replace(params, block, old, total, **asked)
+        shard = self.shard(number, block, params)
+        if recycles(self.model) and shard.spare is not None:
+            asked["spare"] = shard.spare
+        new, state = self.model.replace(params, block, old, total, shard.state, **asked)
+        self.spares[number], self.states[number] = shard.state, state
         return new
 
 

@@ -11,10 +11,13 @@ from fastem._engine.statistics import Statistics
 
 __all__ = [
     "Bounding",
+    "Continuing",
     "Executor",
     "Falling",
     "Model",
+    "Overwriting",
     "Prior",
+    "Recycling",
     "Replacing",
     "RowState",
     "Starting",
@@ -75,6 +78,39 @@ class RowState(Protocol):
 
 
 @runtime_checkable
+class Recycling(RowState, Protocol):
+    """A model with :class:`RowState` that takes the memory of states that nobody needs any more."""
+
+    @property
+    def recycles(self) -> bool:
+        """Whether the E-step may be called with ``spare=``, a state from before the given one.
+
+        The next state may be written over it. Without one, it is written to memory of its own.
+        """
+
+
+@runtime_checkable
+class Overwriting(RowState, Protocol):
+    """A model with :class:`RowState` whose states are too large to be there twice."""
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether the E-step may be called with ``spare=``, which is the given state itself.
+
+        It may then be changed and returned. That happens only where the E-step runs in this process
+        and once; an interrupt within it leaves no whole state. Without `spare` the state is copied.
+        """
+
+
+@runtime_checkable
+class Continuing(Protocol):
+    """A model whose M-step goes on from the parameters before it, as generalised EM may."""
+
+    def m_step_from(self, params: Any, statistics: Any, /) -> Any:
+        """Return the next parameters; it is called in place of ``m_step``."""
+
+
+@runtime_checkable
 class Stopping(Protocol):
     """A model with a stopping measure of its own, which takes the place of `tol`."""
 
@@ -99,7 +135,7 @@ class Replacing(Protocol):
 
         `total` is changed in place, and the new statistics may be written over the old ones. It is
         called with ``bound=True`` or ``False`` as well. A model with :class:`RowState` gets the
-        rows' state as last argument and returns a pair.
+        rows' state as last argument and returns a pair; `spare` is as in its E-step.
         """
 
 

@@ -25,6 +25,8 @@ class State(NamedTuple):
     change : float
         Its change since the last look; inf at the first. nan in an iteration without a look, in
         which `lower_bound` is the last one.
+    states : list
+        The rows' state of each block, of a model with :class:`fastem.em.RowState`; else empty.
     """
 
     init: int
@@ -32,6 +34,7 @@ class State(NamedTuple):
     params: Any
     lower_bound: float
     change: float
+    states: list[Any] = []  # noqa: RUF012  (never changed)
 
 
 class Result(NamedTuple):

@@ -99,7 +99,7 @@ class Topics(NamedTuple):
     totals: np.ndarray  # (K,) float64
     prior: Any  # pseudo-count of a word in a topic: a number, or (V, width) of the sums' dtype
     beta: float = 1.0  # inverse temperature of the E-step that gave them
-    priors: Any = None  # what LDA learned with them
+    progress: Any = None  # what LDA's next M-step goes on from
 
     @property
     def scale(self):
@@ -107,6 +107,11 @@ class Topics(NamedTuple):
         scale = np.zeros(self.sums.shape[1])
         np.divide(1, self.totals, out=scale[: len(self.totals)], where=self.totals > 0)
         return scale.astype(self.sums.dtype)
+
+    @property
+    def priors(self):
+        """The priors that LDA learned with these topics, or None."""
+        return None if self.progress is None else self.progress.priors
 
     def counts(self):
         """Return sums + prior, (V, width); a new array."""
@@ -131,78 +136,59 @@ class Topics(NamedTuple):
 
 
 class Documents:
-    """A block of documents: their counts, laid out for the kernels, and their topics.
+    """A block of documents: their counts, laid out for the kernels. No E-step changes it.
 
     Parameters
     ----------
     X : csr_array of shape (D, V), canonical, float32 or float64
     sample_weight : ndarray of shape (D,) or None
+    number : int
+        The block's place among the blocks, where each has random numbers of its own; 0 has those
+        that scikit-learn draws.
+    first_doc_topic : ndarray of shape (D, K) or None
+        The topics that somebody gave the documents to begin with.
 
     Attributes
     ----------
     counts : Counts
     n_tokens : ndarray of shape (D,)
-    doc_topic : ndarray of shape (D, width)
-        The documents' topics, which the E-step moves on: they belong to the documents.
-    spare : ndarray of shape (D, width)
-        Where it writes the next ones.
-    relax : float
-        The share of over-relaxation that the documents stand.
-    n_visits : int
-        Number of E-steps that a model counted.
+        Number of words of each document.
+    total_weight : float
+        Their sum, each times the document's weight.
     """
 
-    def __init__(self, X, sample_weight=None):
+    def __init__(self, X, sample_weight=None, *, number=0, first_doc_topic=None):
         self.n_docs, self.n_words = X.shape
+        self.number, self.first_doc_topic = number, first_doc_topic
         self.counts = kernel.Counts(
             X.indptr.astype(np.int64),
             X.indices.astype(np.int32, copy=False),
             X.data,
             None if sample_weight is None else np.ascontiguousarray(sample_weight),
         )
-        self.doc_topic: Any = None  # until an E-step
         self.sample_weight = sample_weight
         self.n_tokens = X @ np.ones(self.n_words)
         weights = np.ones(self.n_docs) if sample_weight is None else sample_weight
         self.total_weight = float(weights @ self.n_tokens)
 
     @classmethod
-    def blocks(cls, X, sample_weight, batch_size=None):
+    def blocks(cls, X, sample_weight, batch_size=None, first_doc_topic=None):
         """Return documents in blocks of about `batch_size`, or as few as can be, and their rows.
 
         A block takes every n-th document, so that a sorted corpus makes blocks that are alike.
         """
         n_blocks = -(-X.shape[0] // batch_size) if batch_size else -(-X.nnz // _MOST_COUNTS)
         if n_blocks <= 1:
-            return [cls(X, sample_weight)], [slice(None)]
+            return [cls(X, sample_weight, first_doc_topic=first_doc_topic)], [slice(None)]
         rows = [slice(first, None, n_blocks) for first in range(n_blocks)]
-        weights = [None if sample_weight is None else sample_weight[row] for row in rows]
-        return [cls(X[row], w) for row, w in zip(rows, weights, strict=True)], rows
 
-    def set_topics(self, doc_topic):
-        """Set the documents' topics, padded."""
-        self.doc_topic = doc_topic
-        self.spare = arrays.empty(doc_topic.shape, doc_topic.dtype)
-        self.relax, self.n_visits, self._last = 1.0, 0, None
+        def of(row, whole):
+            return None if whole is None else whole[row]
 
-    def room(self, width, dtype):
-        """Return what the documents' topics are written to from scratch: the last ones, or zeros.
-
-        New pages cost as much as a few updates of a short document.
-        """
-        if self.doc_topic is None:
-            self.set_topics(arrays.zeros((self.n_docs, width), dtype))
-        return self.doc_topic
-
-    def swap(self):
-        """Let the documents' next topics be their topics."""
-        self.doc_topic, self.spare = self.spare, self.doc_topic
-
-    def last_topics(self):
-        """Return the documents' topics after the last E-step, before it was over-relaxed."""
-        if self._last is None:  # it was not
-            self._last = arrays.copy(self.doc_topic)
-        return self._last
+        return [
+            cls(X[row], of(row, sample_weight), number=n, first_doc_topic=of(row, first_doc_topic))
+            for n, row in enumerate(rows)
+        ], rows
 
     def empty_sums(self, topics):
         """Return uninitialised sums of this block's words."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 from functools import cache
 
@@ -9,7 +10,15 @@ import numpy as np
 
 from fastem._kernels.gamma_stream import GammaStream
 
-__all__ = ["fill_gammas", "gamma_stream"]
+__all__ = [
+    "Drawn",
+    "advance",
+    "fill_gammas",
+    "first_gammas",
+    "gamma_stream",
+    "own_stream",
+    "stream_of",
+]
 
 _SHAPE, _SCALE = 100.0, 0.01
 
@@ -29,11 +38,7 @@ def gamma_stream(random_state, out):
     off the stream is then taken off the RandomState. Meanwhile that is locked, as by whoever draws
     from a BitGenerator. None: a subclass, or another BitGenerator than the legacy one.
     """
-    legacy = (
-        type(random_state) is np.random.RandomState
-        and type(random_state._bit_generator) is np.random.MT19937
-    )
-    if not legacy or not _is_exact():
+    if not _is_ours(random_state):
         out[:] = random_state.gamma(_SHAPE, _SCALE, out.shape)
         yield None
         return
@@ -45,6 +50,15 @@ def gamma_stream(random_state, out):
             random_state.set_state(stream.state)
 
 
+def _is_ours(random_state):
+    """Return whether our stream gives this RandomState's numbers."""
+    return (
+        type(random_state) is np.random.RandomState
+        and type(random_state._bit_generator) is np.random.MT19937
+        and _is_exact()
+    )
+
+
 @cache
 def _is_exact():
     """Whether this build rounds as NumPy's does: a compiler may fuse what NumPy's did not."""
@@ -53,3 +67,79 @@ def _is_exact():
     ours = np.empty((1, 2000))
     stream.fill(ours)
     return np.array_equal(ours, numpys.gamma(_SHAPE, _SCALE, ours.shape))
+
+
+# ---- numbers that travel with parameters and statistics ----------------------------------------
+
+
+def stream_of(random_state):
+    """Return a stream of what the RandomState would give next, from which it takes nothing."""
+    if _is_ours(random_state):
+        return GammaStream(random_state.get_state(legacy=False), _SHAPE, _SCALE)
+    return copy.deepcopy(random_state)
+
+
+def own_stream(stream, number):
+    """Return a block's own stream, which takes nothing from the given one; None of None.
+
+    Block number 0 goes on where that stands, as scikit-learn does. Those of others depend on where
+    that stands and on their number alone.
+    """
+    if stream is None:
+        return None
+    own = stream.copy() if isinstance(stream, GammaStream) else copy.deepcopy(stream)
+    if number == 0:
+        return own
+    seeds = np.empty((1, 4))
+    with first_gammas(own, seeds) as first:
+        if first is not None:
+            first.fill(seeds)
+    return stream_of(np.random.RandomState([*seeds.view(np.uint32)[0], number]))
+
+
+@contextmanager
+def first_gammas(stream, out):
+    """Give a GammaStream for whoever fills `out` from it; or fill it, and give None.
+
+    Without a stream it is filled with ones.
+    """
+    if isinstance(stream, GammaStream):
+        yield stream
+    else:
+        out[:] = 1 if stream is None else stream.gamma(_SHAPE, _SCALE, out.shape)
+        yield None
+
+
+def advance(random_state, stream):
+    """Let a RandomState stand where a stream does that was made of it."""
+    if isinstance(stream, GammaStream):
+        random_state.set_state(stream.state)
+    elif stream is not None:
+        random_state.set_state(stream.get_state(legacy=False))
+
+
+class Drawn:
+    """A statistic: a block's stream of random numbers after its E-step. The first block's stays.
+
+    Parameters
+    ----------
+    number : int
+        Of the block.
+    stream : GammaStream or RandomState
+    """
+
+    __slots__ = ("number", "stream")
+
+    def __init__(self, number, stream):
+        self.number, self.stream = number, stream
+
+    def __add__(self, other):
+        return self if self.number <= other.number else other
+
+    def __sub__(self, other):
+        return self
+
+    def __mul__(self, factor):
+        return self
+
+    __rmul__ = __mul__

@@ -258,14 +258,8 @@ class GaussianLDA(TopicModel, EMEstimator):
                 draw = self._starts(model, Block.of(X, None), np.concatenate(weights))
             else:
                 draw = self._starts(model, vectors, sum(weights))
-
-            def start(_):
-                for block in blocks:
-                    block.begun = False
-                return draw()
-
             result = self._fit_em(
-                model, blocks, start, n_init=self.n_init, X=documents, sample_weight=sample_weight
+                model, blocks, draw, n_init=self.n_init, X=documents, sample_weight=sample_weight
             )
         if not result.converged and self.tol > 0:
             warnings.warn(
@@ -332,7 +326,7 @@ class GaussianLDA(TopicModel, EMEstimator):
                 f"n_components={k} must be at most the number of vectors that the documents have, "
                 f"{n_vectors}: take fewer topics, or give means_init"
             )
-        return lambda: model.first_topics(vectors, weight, self.init_params, random_state, means)
+        return lambda _: model.first_topics(vectors, weight, self.init_params, random_state, means)
 
     def _attributes(self, params) -> dict[str, Any]:
         k = len(params.means)
@@ -420,7 +414,7 @@ class GaussianLDA(TopicModel, EMEstimator):
             If no document has a vector.
         """
         model, topics, blocks = self._read(X, lengths)
-        statistics = [model.e_step(topics, block) for block in blocks]
+        statistics = [model.e_step(topics, block, None)[0] for block in blocks]
         total = sum(s.weight for s in statistics)
         check_tokens(total, "X", "ELBO per vector")
         return float(sum(s.bound for s in statistics) / total)

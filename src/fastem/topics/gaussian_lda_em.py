@@ -7,11 +7,13 @@ the topics' means and variances are a mixture's under given responsibilities. Ea
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from fastem._engine import arrays
+from fastem._engine.kept import Kept, Room
 from fastem._engine.statistics import Moments, Statistics
 from fastem._kernels import topics as topics_kernel
 from fastem.components.gaussian import GaussianEM, GaussianParams, precisions_cholesky_of
@@ -19,7 +21,7 @@ from fastem.components.gaussian_data import Block, evaluate
 from fastem.components.gaussian_start import initial_responsibilities
 from fastem.topics.dirichlet import fit_dirichlet
 from fastem.topics.documents import Documents, padded
-from fastem.topics.variational import document_statistics
+from fastem.topics.variational import Inferred, document_statistics
 
 __all__ = ["GaussianLDAEM", "GaussianTopics", "VectorDocuments"]
 
@@ -73,7 +75,6 @@ class VectorDocuments:
 
     def __init__(self, documents, word_weight, vectors):
         self.documents, self.word_weight, self.vectors = documents, word_weight, vectors
-        self.begun = False  # whether the documents have a gamma to go on from
 
     @classmethod
     def of_counts(cls, X, sample_weight=None):
@@ -144,21 +145,29 @@ class GaussianLDAEM:
         self.reg_covar, self.gaussian = reg_covar, GaussianEM("diag", 0.0, dtype, n_threads)
         self.n_threads, self.max_sweeps, self.tol = n_threads, max_sweeps, float(tol)
         self.learn = learn
-        self._densities: tuple[GaussianTopics, Any] | None = None
+        self._densities, self._room = Kept(), Room()
 
     #: By what `reg_covar` adds to the variances, and by rounding.
     bound_may_fall = True
+    #: The next gammas are written over those from before the last.
+    recycles = True
 
     # ---- E-step --------------------------------------------------------------------------------
 
-    def e_step(self, topics: GaussianTopics, block: VectorDocuments, *, bound=True) -> Statistics:
-        """Return the expected counts of words in topics, or the moments of a block's vectors."""
+    def first_state(self, topics: GaussianTopics, block: VectorDocuments) -> None:
+        """Return None: documents begin with their first E-step. A state is their gamma."""
+
+    def e_step(self, topics, block, state, *, bound=True, spare=None):
+        """Return the expected counts of words in topics, or the moments of a block's vectors.
+
+        The documents' gamma, (D, width), comes with them.
+        """
         documents = block.documents
         densities, log_scale = self._vector_densities(topics, block)
         sums = documents.empty_sums(densities)
-        self._update(topics, block, densities, sums.values)
+        inferred = self._update(topics, block, state, densities, sums.values, spare)
         statistics = document_statistics(
-            topics.doc_topic_prior, documents, bound=bound, learn=self.learn
+            topics.doc_topic_prior, documents, inferred, bound=bound, learn=self.learn
         )
         if bound:
             told = block.word_weight > 0  # a word that does not occur may be far from all topics
@@ -169,35 +178,41 @@ class GaussianLDAEM:
             at = topics.mixture(self.n_topics)
             given = self._given(sums)
             statistics["moments"] = self.gaussian.moments(at, block.vectors, given)[1]
-        return Statistics(weight=documents.total_weight, **statistics)
+        return Statistics(weight=documents.total_weight, **statistics), inferred.gamma
 
-    def infer(self, topics, block):
+    def infer(self, topics, block, state=None):
         """Return the documents' gamma, (D, K), without a thought for the topics."""
-        self._update(topics, block, self._vector_densities(topics, block)[0], None)
-        return block.documents.doc_topic[:, : self.n_topics]
+        densities, _ = self._vector_densities(topics, block)
+        return self._update(topics, block, state, densities, None).gamma[:, : self.n_topics]
 
-    def _update(self, topics, block, densities, sums):
-        """Move the documents' gamma (``doc_topic``) on; set the sums if they are asked for."""
+    def _update(self, topics, block, state, densities, sums, spare=None):
+        """Return what is found of the documents; set the sums if they are asked for."""
         documents, k = block.documents, self.n_topics
-        if not block.begun:
-            documents.set_topics(padded(np.ones((documents.n_docs, k)), k, self.dtype))
-            documents.spare[:], block.begun = 0, True
-            documents.log_likelihood = np.empty(documents.n_docs)
+        shape = documents.n_docs, densities.shape[1]
+        gamma = arrays.zeros(shape, self.dtype) if spare is None else spare
+        if state is None:
+            gamma[:, :k] = 1
+        else:
+            gamma[...] = state
         prior = padded(topics.doc_topic_prior[None], k, self.dtype)[0]
-        topics_kernel.dirichlet_e_step(
-            documents.counts, documents.doc_topic, prior, densities, np.ones_like(prior),
-            documents.spare, documents.log_likelihood, sums, k, self.n_threads, self.max_sweeps,
-            self.tol, None, _LEAST_THETA,
-        )  # fmt: skip
+        inferred = Inferred(gamma, np.empty(documents.n_docs))
+        with self._room.lend(shape, self.dtype) as theta:
+            topics_kernel.dirichlet_e_step(
+                documents.counts, gamma, prior, densities, np.ones_like(prior), theta,
+                inferred.log_likelihood, sums, k, self.n_threads, self.max_sweeps, self.tol, None,
+                _LEAST_THETA,
+            )  # fmt: skip
+        return inferred
 
     def _vector_densities(self, topics, block):
         """Return the densities of the block's vectors; those of words are computed once a pass."""
         if block.vectors is not None:
             return self._compute_densities(topics, block.vectors)
-        if self._densities is None or self._densities[0] is not topics:
-            self._densities = None  # lest there be two at once
-            self._densities = topics, self._compute_densities(topics, self.vectors)
-        return self._densities[1]
+        densities = self._densities.look(topics)
+        if densities is None:
+            densities = self._compute_densities(topics, self.vectors)
+            self._densities.keep(topics, densities)
+        return densities
 
     def _compute_densities(self, topics, vectors):
         """Return vectors' densities under topics, (V, width), by their sum, and its log, (V,)."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 
 from fastem import em
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
@@ -20,16 +19,13 @@ from fastem.topics.dirichlet import (
     check_doc_topic_prior,
     check_topic_word_prior,
 )
-from fastem.topics.documents import Documents, check_total
-from fastem.topics.gammas import fill_gammas
+from fastem.topics.documents import check_total
+from fastem.topics.gammas import advance, fill_gammas, stream_of
+from fastem.topics.methods import METHODS, in_batches
 from fastem.topics.reading import LDAReading
-from fastem.topics.tokens import TOKEN_METHODS, token_model
-from fastem.topics.variational import LDAEM, expected_components
+from fastem.topics.variational import LDAEM, Progress, expected_components
 
 __all__ = ["LatentDirichletAllocation"]
-
-_SCHEDULES = {"online": "stepwise", "incremental": "incremental"}
-_SCHEDULES |= dict.fromkeys(("batch", *TOKEN_METHODS), "batch")
 
 
 class LatentDirichletAllocation(LDAReading, EMEstimator):
@@ -175,7 +171,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             StrOptions({"auto"}),
             "array-like",
         ],
-        "learning_method": [StrOptions({"batch", "online", "incremental", *TOKEN_METHODS})],
+        "learning_method": [StrOptions({*METHODS})],
         "learning_decay": [Interval(Real, 0, 1, closed="both")],
         "learning_offset": [Interval(Real, 1.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -268,7 +264,10 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             sample_weight = check_sample_weight(sample_weight, X)
             if sample_weight is not None:
                 check_total(X, sample_weight)
-            model, blocks, start = self._prepare(X, sample_weight)
+            method = METHODS[self.learning_method]
+            self._begin(X.shape[1], X.dtype)
+            model, blocks, start = method.prepare(self, X, sample_weight)
+            del self.components_  # topics are large, and few should be there
             evaluate = self.evaluate_every > 0
             monitor = _Perplexity(self, X, sample_weight)
             self.bound_ = np.nan  # what an interrupt leaves
@@ -277,7 +276,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
                     model,
                     blocks,
                     start,
-                    schedule=_SCHEDULES[self.learning_method],
+                    schedule=method.schedule,
                     check_every=self.evaluate_every if evaluate else max(1, self.max_iter),
                     tol=0.0,
                     verbose=0,
@@ -288,7 +287,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             finally:  # of an interrupted fit too: partial_fit goes on from here
                 self.n_batch_iter_ = 1 + self.n_iter_ * len(blocks)
             self.n_iter_ = n_iter - monitor.stopped  # the last pass is not counted there
-            if self.learning_method in ("incremental", *TOKEN_METHODS) and self.max_iter > 0:
+            if method.bound_of_passes and self.max_iter > 0:
                 self.bound_ = float(np.exp(-self.lower_bound_))
             else:
                 self.bound_ = self._perplexity(X, sample_weight)
@@ -318,42 +317,13 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             X = self._validated(X, "partial_fit", reset=first, dtype=dtype)
             if first:
                 self._begin(X.shape[1], X.dtype)
-            model, topics = self._model(self.total_samples), self._topics(X.dtype)
-            for some in gen_batches(X.shape[0], self.batch_size):
-                block = Documents(X[some])
+            model, topics = self._model(n_samples=self.total_samples), self._first_topics(X.dtype)
+            for block in in_batches(X, None, self.batch_size):
                 topics = model.step(topics, model.e_step(topics, block, bound=False), block)
             self._set_fitted(self._attributes(topics))
-            self.n_batch_iter_ = model.n_steps
+            self.n_batch_iter_ = topics.progress.n_steps
+            advance(self.random_state_, topics.progress.stream)
         return self
-
-    def _prepare(self, X, sample_weight):
-        """Return the model, its blocks, and a function that gives the first topics once.
-
-        Nobody else has these, nor `components_`: topics are large, and few should be there.
-        """
-        method = self.learning_method
-        self._begin(X.shape[1], X.dtype)
-        if method in TOKEN_METHODS:
-            model, blocks, start = token_model(self, X, sample_weight)
-        else:
-            if method == "online":
-                blocks = self._batches(X, sample_weight)
-            else:
-                size = self.batch_size if method == "incremental" else None
-                blocks, _ = Documents.blocks(X, sample_weight, size)
-            model = self._model(n_samples=X.shape[0], incremental=method == "incremental")
-            start = self._topics(X.dtype)
-        del self.components_
-        return model, blocks, start if callable(start) else partial(list.pop, [start])
-
-    def _batches(self, X, sample_weight):
-        """Return the documents in batches, in random order unless that is not wanted."""
-        if self.shuffle:
-            order = self.random_state_.permutation(X.shape[0])
-            X, sample_weight = X[order], None if sample_weight is None else sample_weight[order]
-        rows = list(gen_batches(X.shape[0], self.batch_size))
-        weights = [None if sample_weight is None else sample_weight[some] for some in rows]
-        return [Documents(X[some], w) for some, w in zip(rows, weights, strict=True)]
 
     def _begin(self, n_features, dtype):
         """Set priors and first topics, with scikit-learn's random numbers."""
@@ -370,19 +340,29 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             components = check_components_init(self.components_init, k, n_features)
         self.components_ = components.astype(dtype, copy=False)
 
-    def _model(self, n_samples=1, random=True, incremental=False):
-        random = random and self.components_init is None
-        return LDAEM(
+    def _first_topics(self, dtype, random=True):
+        """Return components_ as the parameters that a fit goes on from.
+
+        The documents' first gammas are random, unless nothing is to be.
+        """
+        stream = None
+        if random and self.components_init is None:
+            stream = stream_of(self.random_state_)
+        model = self._model()
+        priors = model.priors if model.learn_doc_topic or model.learn_topic_word else None
+        progress = Progress(priors, self.n_batch_iter_, stream=stream)
+        return self._topics(dtype)._replace(progress=progress)
+
+    def _model(self, cls=LDAEM, n_samples=1):
+        return cls(
             np.broadcast_to(self.doc_topic_prior_, len(self.components_)),
             self.topic_word_prior_,
             effective_n_jobs(self.n_jobs),
             max_sweeps=self.max_doc_update_iter,
             tol=self.mean_change_tol,
-            random_state=self.random_state_ if random else None,
-            step_size=partial(_step_size, self.learning_offset, self.learning_decay),
-            n_steps=self.n_batch_iter_,
+            learning_offset=self.learning_offset,
+            learning_decay=self.learning_decay,
             n_samples=n_samples,
-            incremental=incremental,
             learn_doc_topic=isinstance(self.doc_topic_prior, str),
             learn_topic_word=isinstance(self.topic_word_prior, str),
         )
@@ -407,11 +387,6 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         }
 
 
-def _step_size(offset, decay, step):
-    """Return how far online step number `step` goes (Hoffman et al. 2010, section 2.2)."""
-    return (offset + step) ** -decay
-
-
 class _Perplexity(em.Callback):
     """Prints scikit-learn's lines; stops when the training perplexity hardly changes."""
 
@@ -422,6 +397,9 @@ class _Perplexity(em.Callback):
     def on_iteration_end(self, state):
         estimator, line = self.estimator, f"iteration: {state.iteration} of max_iter: "
         line += f"{self.estimator.max_iter}"
+        progress = getattr(state.params, "progress", None)
+        if progress is not None:  # the numbers that were drawn are gone, also after an interrupt
+            advance(estimator.random_state_, progress.stream)
         if estimator.evaluate_every > 0 and state.iteration % estimator.evaluate_every == 0:
             estimator._set_fitted(estimator._attributes(state.params))
             perplexity = estimator._perplexity(*self.data)

@@ -18,7 +18,7 @@ from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.topics.documents import Documents, TopicModel, Topics, check_tokens, check_total, padded
-from fastem.topics.plsa_em import PLSAEM, random_start
+from fastem.topics.plsa_em import PLSAEM, random_topics
 from fastem.topics.tempering import Annealing, hold_out
 
 __all__ = ["PLSA"]
@@ -279,14 +279,13 @@ class PLSA(TopicModel, EMEstimator):
                 counts, held = hold_out(X, self.validation_fraction, random_state)
             incremental = self.algorithm == "incremental"
             batch_size = self._batch_size(counts) if incremental else None
-            blocks, rows = Documents.blocks(counts, sample_weight, batch_size)
+            first_doc_topic, first_topic_word = given or (None, None)
+            blocks, rows = Documents.blocks(counts, sample_weight, batch_size, first_doc_topic)
 
             def start(init):
-                doc_topic, topic_word = given or random_start(
-                    X.shape, self.n_components, random_state
-                )
-                for block, some in zip(blocks, rows, strict=True):
-                    block.set_topics(padded(doc_topic[some], self.n_components, X.dtype))
+                topic_word = first_topic_word
+                if topic_word is None:
+                    topic_word = random_topics(X.shape[1], self.n_components, random_state)
                 sums = padded(topic_word.T, self.n_components, X.dtype)
                 return Topics(sums, np.ones(self.n_components), 0.0)
 
@@ -302,8 +301,7 @@ class PLSA(TopicModel, EMEstimator):
             annealing = None
             if held is not None:
                 unseen = [Documents(held[some]) for some in rows]
-                score = partial(model.score, blocks=blocks, unseen=unseen)
-                annealing = Annealing(model, score)
+                annealing = Annealing(model, partial(model.score, unseen=unseen))
             result = self._fit_em(
                 model,
                 blocks,
@@ -379,11 +377,10 @@ class PLSA(TopicModel, EMEstimator):
         """Return padded p(z|d) and the log-likelihood of validated documents, topics fixed."""
         k, dtype = len(self.components_), X.dtype
         documents = Documents(X)
-        documents.set_topics(padded(np.full((X.shape[0], k), 1 / k), k, dtype))
         topics = Topics(padded(self.components_.T, k, dtype), np.ones(k), 0.0)
         model = PLSAEM(k, self.doc_topic_prior, 0.0, effective_n_jobs(self.n_jobs), self.beta_)
-        model.fold_in(topics, documents, self.max_doc_update_iter, float(self.doc_tol))
-        return documents.doc_topic, model.log_likelihood(topics, documents)
+        doc_topic = model.fold_in(topics, documents, self.max_doc_update_iter, float(self.doc_tol))
+        return doc_topic, model.log_likelihood(topics, documents, doc_topic)
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Return the topic probabilities of documents, topics held fixed (fold-in).

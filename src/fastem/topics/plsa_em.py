@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from fastem._engine import arrays
 from fastem._engine.statistics import Statistics
 from fastem._kernels import topics as kernel
 from fastem.topics.documents import Documents, Topics, padded
 
-__all__ = ["PLSAEM", "random_start"]
+__all__ = ["PLSAEM", "DocumentTopics", "random_start", "random_topics"]
+
+
+class DocumentTopics(NamedTuple):
+    """What is kept of a block's documents from one E-step to the next."""
+
+    doc_topic: np.ndarray  # (D, width) p(z|d)
+    unrelaxed: np.ndarray | None = None  # (D, width) the same before over-relaxation, if it differs
+    relax: float = 1.0  # the share of over-relaxation that the documents stand
 
 
 class PLSAEM:
@@ -37,70 +48,84 @@ class PLSAEM:
 
     #: Of float32 counts by rounding, and where beta is not 1.
     bound_may_fall = True
+    #: The next topics are written over those from before the last.
+    recycles = True
 
-    def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:
-        """Return the expected counts of words in topics; move the documents' topics on."""
-        sums = block.empty_sums(topics.sums)
-        total, totals = self._sum(topics, block, sums, bound)
-        return Statistics(bound=total, weight=block.total_weight, word_topic=sums, totals=totals)
+    def first_state(self, topics: Topics, block: Documents) -> DocumentTopics:
+        """Return the topics that the documents begin with: given ones, or all alike."""
+        first = block.first_doc_topic
+        if first is None:
+            first = np.full((block.n_docs, self.n_topics), 1 / self.n_topics)
+        return DocumentTopics(padded(first, self.n_topics, topics.sums.dtype))
 
-    def replace(self, topics, block, old, total, *, bound=True) -> Statistics:
-        """Replace a block's old statistics in the total by new ones, over-relaxed; return them."""
-        sums, steps = old.word_topic, (block.relax * self.relax, block.relax * self.momentum)
+    def e_step(self, topics: Topics, block: Documents, state, *, bound=True, spare=None):
+        """Return the expected counts of words in topics, and the documents' next topics."""
+        sums, new = block.empty_sums(topics.sums), _room(state, spare)
+        total, totals = self._sum(topics, block, state, new, sums, bound)
+        statistics = Statistics(
+            bound=total, weight=block.total_weight, word_topic=sums, totals=totals
+        )
+        return statistics, DocumentTopics(new, None, state.relax)
+
+    def replace(self, topics, block, old, total, state, *, bound=True, spare=None):
+        """Replace a block's old statistics in the total by new ones, over-relaxed."""
+        sums, relax, new = old.word_topic, state.relax, _room(state, spare)
+        # The kernel reads there what the last visit left, and writes what this one leaves.
+        unrelaxed = _room(state, spare, "unrelaxed")
+        unrelaxed[...] = state.doc_topic if state.unrelaxed is None else state.unrelaxed
         value, changes = self._sum(
-            topics, block, sums, bound,
-            total.word_topic.values, *steps, block.last_topics(),
+            topics, block, state, new, sums, bound,
+            total.word_topic.values, relax * self.relax, relax * self.momentum, unrelaxed,
         )  # fmt: skip
         if bound:
             factor = 0.7 if value < old.bound else 1.05
-            block.relax = min(1.0, max(0.25, factor * block.relax))
+            relax = min(1.0, max(0.25, factor * relax))
         total.bound += value - old.bound
         total.totals = total.totals + changes
-        return Statistics(
+        statistics = Statistics(
             bound=value, weight=old.weight, word_topic=sums, totals=old.totals + changes
         )
+        return statistics, DocumentTopics(new, unrelaxed, relax)
 
-    def _sum(self, topics, block, sums, bound, *replacing):
+    def _sum(self, topics, block, state, new, sums, bound, *replacing):
         """Write the sums of a block and its next topics; return the bound and the totals."""
         log_likelihood = np.empty(block.n_docs) if bound else None
-        seen, doc_topic = self._tempered(topics), self._powered(block.doc_topic)
+        seen, doc_topic = self._tempered(topics), self._powered(state.doc_topic)
         totals = kernel.e_step(
-            block.counts, doc_topic, seen.sums, seen.scale, block.spare, log_likelihood,
+            block.counts, doc_topic, seen.sums, seen.scale, new, log_likelihood,
             sums.values, self.n_topics, seen.prior, self.doc_prior, self.n_threads, *replacing,
         )  # fmt: skip
-        block.swap()
         if log_likelihood is None:
             return 0.0, totals
         if block.sample_weight is not None:
             log_likelihood *= block.sample_weight
-        # spare: the topics of documents that the E-step saw
-        log_prior = self._log_prior_of(block.spare, self.doc_prior)
+        log_prior = self._log_prior_of(state.doc_topic, self.doc_prior)
         return log_likelihood.sum() / self.beta + log_prior, totals
 
     def fold_in(self, topics, block, max_sweeps, tol):
-        """Move each document's topics on until they change by less than `tol` in sum."""
-        seen = self._tempered(topics)
+        """Return documents' topics, (D, width), each moved until it changes by less than `tol`."""
+        seen, doc_topic = self._tempered(topics), self.first_state(topics, block).doc_topic
+        new = arrays.empty(doc_topic.shape, doc_topic.dtype)
         kernel.documents(
-            block.counts, block.doc_topic, seen.sums, seen.scale, block.spare, None, self.n_topics,
+            block.counts, doc_topic, seen.sums, seen.scale, new, None, self.n_topics,
             seen.prior, self.doc_prior, self.n_threads, max_sweeps, tol, self.beta,
         )  # fmt: skip
-        block.swap()
+        return new
 
-    def log_likelihood(self, topics, block):
+    def log_likelihood(self, topics, block, doc_topic):
         """Return sum_w n_dw log p(w|d) of each document, (D,)."""
         log_likelihood = np.empty(block.n_docs)
         kernel.documents(
-            block.counts, block.doc_topic, topics.sums, topics.scale, None, log_likelihood,
+            block.counts, doc_topic, topics.sums, topics.scale, None, log_likelihood,
             self.n_topics, topics.prior, 0.0, self.n_threads,
         )  # fmt: skip
         return log_likelihood
 
-    def score(self, topics, blocks, unseen):
+    def score(self, topics, states, unseen):
         """Return the mean log-likelihood per token of other counts of the blocks' documents."""
         total = 0.0
-        for block, other in zip(blocks, unseen, strict=True):
-            other.doc_topic = block.doc_topic
-            total += self.log_likelihood(topics, other).sum()
+        for state, other in zip(states, unseen, strict=True):
+            total += self.log_likelihood(topics, other, state.doc_topic).sum()
         return total / sum(other.total_weight for other in unseen)
 
     def _tempered(self, topics):
@@ -134,11 +159,22 @@ class PLSAEM:
         return prior * float(np.log(rows[:, : self.n_topics], dtype=np.float64).sum())
 
 
+def _room(state, spare, name="doc_topic"):
+    """Return an array for the next topics: a spare state's, or a new one."""
+    rows = None if spare is None else getattr(spare, name)
+    return arrays.empty(state.doc_topic.shape, state.doc_topic.dtype) if rows is None else rows
+
+
 def random_start(shape, n_topics, random_state):
     """Return p(z|d), (D, K), uniform, and p(w|z), (K, V), random: what breaks the symmetry.
 
     No number is drawn for a document, so that a weight of 2 is the same as a copy of it.
     """
-    topic_word = random_state.uniform(0.5, 1.5, size=(n_topics, shape[1]))
-    topic_word /= topic_word.sum(axis=1, keepdims=True)
+    topic_word = random_topics(shape[1], n_topics, random_state)
     return np.full((shape[0], n_topics), 1 / n_topics), topic_word
+
+
+def random_topics(n_words, n_topics, random_state):
+    """Return p(w|z), (K, V), random."""
+    topic_word = random_state.uniform(0.5, 1.5, size=(n_topics, n_words))
+    return topic_word / topic_word.sum(axis=1, keepdims=True)

@@ -19,6 +19,7 @@ from fastem.topics.documents import (
     check_tokens,
     padded,
 )
+from fastem.topics.variational import expected_topics
 
 __all__ = ["LDAReading"]
 
@@ -59,16 +60,15 @@ class LDAReading(TopicModel):
         )
 
     def _documents(self, X, sample_weight=None, model=None):
-        """Return (model, topics, documents) after the E-step of validated documents.
+        """Return (model, topics, documents, what is found of them) of validated documents.
 
         The topics' sums are lost, lest two arrays of their size be there.
         """
-        model = model or self._model(random=False)
-        topics = self._topics(X.dtype)
-        documents = Documents(X, sample_weight)
-        model.expect_in_place(topics)
-        model.infer(topics, documents, None)
-        return model, topics, documents
+        model = model or self._model()
+        topics, documents = self._topics(X.dtype), Documents(X, sample_weight)
+        point = model.priors.point_topics
+        expected = expected_topics(topics, model.n_threads, point, out=topics.sums)
+        return model, topics, documents, model.infer(topics, documents, expected=expected)
 
     def transform(self, X: MatrixLike, *, normalize: bool = True) -> np.ndarray:
         """Return the documents' topics, topics held fixed.
@@ -87,7 +87,7 @@ class LDAReading(TopicModel):
         """
         self._check_fitted()
         X = self._validated(X, "transform", reset=False, dtype=self.components_.dtype)
-        doc_topic = self._documents(X)[2].doc_topic[:, : len(self.components_)].copy()
+        doc_topic = self._documents(X)[3].gamma[:, : len(self.components_)].copy()
         if normalize:
             doc_topic /= doc_topic.sum(axis=1, keepdims=True)
         return doc_topic
@@ -193,7 +193,7 @@ class LDAReading(TopicModel):
         sample_weight = check_sample_weight(sample_weight, X)
         n_tokens = _n_tokens(X, sample_weight)
         check_tokens(n_tokens, "X", "ELBO per token")
-        model = self._model(random=False)
+        model = self._model()
         model.max_sweeps, model.tol = _EXACT_SWEEPS, _EXACT_TOL
         return self._elbo(X, sample_weight, model=model) / n_tokens
 
@@ -215,7 +215,7 @@ class LDAReading(TopicModel):
         """
         self._check_fitted()
         X = self._validated(X, "token_topics", reset=False, dtype=self.components_.dtype)
-        model, topics, documents = self._documents(X)
+        model, topics, _, inferred = self._documents(X)
         k = len(self.components_)
         words, column = np.unique(X.indices, return_inverse=True)
         of_words = self.components_[:, words].T
@@ -229,16 +229,16 @@ class LDAReading(TopicModel):
         for begin in range(0, X.nnz, _ROWS):
             rows = slice(begin, begin + _ROWS)
             first, last = document[rows][[0, -1]]
-            gamma = documents.doc_topic[first : last + 1, :k].astype(np.float64)
+            gamma = inferred.gamma[first : last + 1, :k].astype(np.float64)
             here = document[rows] - first
             token_topic[rows] = _softmax(psi(gamma)[here] + log_topics[column[rows]], gamma[here])
         return token_topic
 
     def _elbo(self, X, sample_weight=None, ratio=1.0, model=None):
-        model = model or self._model(random=False)
+        model = model or self._model()
         of_topics = model.log_prior(self._topics(X.dtype))
-        _, topics, documents = self._documents(X, sample_weight, model)
-        return ratio * model.bound(topics, documents) + of_topics
+        _, topics, documents, inferred = self._documents(X, sample_weight, model)
+        return ratio * model.bound(topics, documents, inferred) + of_topics
 
     def _perplexity(self, X, sample_weight=None, ratio=1.0):
         n_tokens = _n_tokens(X, sample_weight)
@@ -256,11 +256,11 @@ class LDAReading(TopicModel):
             raise ValueError("Number of samples in X and doc_topic_distr do not match.")
         if doc_topic_distr.shape[1] != self.n_components:
             raise ValueError("Number of topics does not match.")
-        model, topics = self._model(random=False), self._topics(X.dtype)
+        model, topics = self._model(), self._topics(X.dtype)
         model.max_sweeps = 0
         documents = Documents(X)
-        model.infer(topics, documents, None, first=doc_topic_distr)
-        elbo = ratio * model.bound(topics, documents) + model.log_prior(topics)
+        inferred = model.infer(topics, documents, first=doc_topic_distr)
+        elbo = ratio * model.bound(topics, documents, inferred) + model.log_prior(topics)
         return float(np.exp(-elbo / (ratio * documents.total_weight)))
 
     def held_out_log_likelihood(self, X_observed: MatrixLike, X_held: MatrixLike) -> float:
@@ -292,11 +292,10 @@ class LDAReading(TopicModel):
         check_tokens(n_tokens, "X_held", "mean log-probability")
         topics, k = self._topics(X.dtype), len(self.components_)
         documents = Documents(X)
-        documents.set_topics(padded(doc_topic, k, X.dtype))
         log_likelihood = np.empty(X.shape[0])
         kernel.documents(
-            documents.counts, documents.doc_topic, topics.sums, topics.scale, None, log_likelihood,
-            k, 0.0, 0.0, effective_n_jobs(self.n_jobs),
+            documents.counts, padded(doc_topic, k, X.dtype), topics.sums, topics.scale, None,
+            log_likelihood, k, 0.0, 0.0, effective_n_jobs(self.n_jobs),
         )  # fmt: skip
         return float(log_likelihood.sum() / n_tokens)
 

@@ -38,7 +38,7 @@ class Annealing(em.Callback):
     model : object
         Its attribute `beta` is set.
     score : callable
-        The mean log-likelihood per held-out token at some parameters.
+        The mean log-likelihood per held-out token at some parameters and states of rows.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Annealing(em.Callback):
         self.lowered = 0  # times since the last best score
 
     def on_iteration_end(self, state):
-        score = self.score(state.params)
+        score = self.score(state.params, state.states)
         if not self.current or score > max(self.current):
             self.lowered = 0
         falls = bool(self.current) and score <= self.current[-1]

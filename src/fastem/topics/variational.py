@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import psi
 
 from fastem._engine import arrays
+from fastem._engine.kept import Kept, Room
 from fastem._engine.statistics import Statistics
 from fastem._kernels import topics as kernel
 from fastem.topics.dirichlet import (
@@ -18,14 +19,18 @@ from fastem.topics.dirichlet import (
     polya_growth,
 )
 from fastem.topics.documents import Documents, Topics, TopicSums, padded
-from fastem.topics.gammas import gamma_stream
+from fastem.topics.gammas import Drawn, first_gammas, own_stream
 
-__all__ = ["LDAEM", "document_statistics", "expected_components", "expected_topics"]
-
-# The incremental method: a document's gamma begins anew at its first visits, lest it stay in the
-# optimum of topics that were hardly any; then it goes on from its last, and a few updates suffice.
-# More at first fit long documents to such topics too closely; with fewer, short ones end lower.
-_COLD_VISITS, _COLD_SWEEPS, _WARM_SWEEPS = 4, 14, 5
+__all__ = [
+    "LDAEM",
+    "Inferred",
+    "Progress",
+    "document_statistics",
+    "expected_components",
+    "expected_topics",
+    "set_columns",
+    "topic_scale",
+]
 
 _ETA_EVERY = 8  # online steps from one look at eta to the next: it costs as much as some steps
 _ROWS = 2048  # documents, or words, that are read at a time
@@ -48,9 +53,9 @@ def expected_topics(topics, n_threads, point_topics=False, out=None):
     sums, prior = (
         (topics.sums, topics.prior) if np.ndim(topics.prior) == 0 else (topics.counts(), 0)
     )
-    scale, small = _scale(topics)
+    scale, small = topic_scale(topics)
     kernel.exp_digamma(sums, prior, expected, n_threads)
-    _set_columns(expected, small)
+    set_columns(expected, small)
     return expected, scale
 
 
@@ -59,14 +64,14 @@ def expected_components(topics, components, n_threads, point_topics):
     if point_topics:
         return components * topics.scale[: len(components), None]
     expected = np.empty_like(components)
-    scale, small = _scale(topics)
+    scale, small = topic_scale(topics)
     kernel.exp_digamma(components, 0.0, expected, n_threads)
-    _set_columns(expected.T, small)
+    set_columns(expected.T, small)
     expected *= scale[: len(components), None]
     return expected
 
 
-def _scale(topics, rows=slice(None)):
+def topic_scale(topics, rows=slice(None)):
     """Return 1 / exp(digamma(the totals)), (width,); 0 past K, whatever stands there.
 
     exp(digamma) of a topic without counts is 0 for its words and for its total, where priors are
@@ -87,16 +92,33 @@ def _scale(topics, rows=slice(None)):
     return scale.astype(topics.sums.dtype), small
 
 
-def _set_columns(expected, columns):
+def set_columns(expected, columns):
     for k, (rows, values) in columns.items():
         expected[rows, k] = values
 
 
-def document_statistics(alpha, block, *, bound, learn) -> dict[str, Any]:
+class Progress(NamedTuple):
+    """What the next M-step goes on from, beside the topics."""
+
+    priors: Priors | None = None  # learned ones, which the topics were made with
+    n_steps: int = 1  # number of the next online step
+    visited: float = 0.0  # tokens, since priors were last learned from all (incremental)
+    information: float = 0.0  # of words about topics, when alpha was last looked at
+    stream: Any = None  # of random numbers, from which the documents' next first gammas come
+
+
+class Inferred(NamedTuple):
+    """What an E-step finds of documents."""
+
+    gamma: np.ndarray  # (D, width)
+    log_likelihood: np.ndarray  # (D,) at exp(digamma(gamma)), which is not normalised
+
+
+def document_statistics(alpha, block, inferred, *, bound, learn) -> dict[str, Any]:
     """Return the documents' part of the ELBO, 0 if unasked, and, to learn, the statistics of alpha.
 
     These are the sum of E[log theta_d] over documents, (K,), and their weight. A document without
-    words says nothing of alpha, whatever that is. The block is Documents whose E-step was made.
+    words says nothing of alpha, whatever that is.
     """
     n_topics, value = len(alpha), 0.0
     log_theta = np.zeros(n_topics)
@@ -104,10 +126,10 @@ def document_statistics(alpha, block, *, bound, learn) -> dict[str, Any]:
     told = weight * (block.n_tokens > 0)
     for begin in range(0, block.n_docs if bound or learn else 0, _ROWS):
         rows = slice(begin, begin + _ROWS)
-        gamma = block.doc_topic[rows, :n_topics].astype(np.float64)
+        gamma = inferred.gamma[rows, :n_topics].astype(np.float64)
         parts, expected = dirichlet_bound(alpha, gamma)
         # the kernel's theta is exp(digamma(gamma)), not divided by that of the total
-        parts += block.log_likelihood[rows] - block.n_tokens[rows] * psi(gamma.sum(axis=1))
+        parts += inferred.log_likelihood[rows] - block.n_tokens[rows] * psi(gamma.sum(axis=1))
         value += float(weight[rows] @ parts)
         log_theta += told[rows] @ expected
     statistics: dict[str, Any] = {"bound": value if bound else 0.0}
@@ -119,6 +141,9 @@ def document_statistics(alpha, block, *, bound, learn) -> dict[str, Any]:
 class LDAEM:
     """E-step and M-step of LDA (see :class:`fastem.em.Model`); the parameters are lambda.
 
+    The documents begin anew in each E-step. Their first gammas are random if the parameters carry
+    random numbers, else 1.
+
     Parameters
     ----------
     doc_topic_prior : ndarray of shape (K,)
@@ -127,16 +152,10 @@ class LDAEM:
     n_threads : int
     max_sweeps, tol : int, float
         How often, and how exactly, a document's gamma is updated.
-    random_state : RandomState or None
-        Source of the documents' first gamma in an E-step; None: 1 for all.
-    step_size : callable
-        Of the number of an online step.
-    n_steps : int
-        Number of the next step.
+    learning_offset, learning_decay : float
+        How far online steps go: (learning_offset + number of the step) ** -learning_decay.
     n_samples : float
         Number of documents of which an online step sees some.
-    incremental : bool
-        Whether the documents come back again and again, with few updates at a time.
     learn_doc_topic, learn_topic_word : bool
         Whether these priors, a number for each topic and one number, are learned from the first
         ones on; the parameters then carry them.
@@ -144,132 +163,97 @@ class LDAEM:
 
     def __init__(
         self, doc_topic_prior, topic_word_prior, n_threads, *, max_sweeps, tol,
-        random_state=None, step_size=None, n_steps=1, n_samples=1, incremental=False,
+        learning_offset=10.0, learning_decay=0.7, n_samples=1,
         learn_doc_topic=False, learn_topic_word=False,
     ):  # fmt: skip
         self.priors = Priors(np.asarray(doc_topic_prior, np.float64), topic_word_prior)
         self.n_topics = len(doc_topic_prior)
         self.n_threads, self.max_sweeps, self.tol = n_threads, max_sweeps, float(tol)
-        self.random_state, self.step_size = random_state, step_size
-        self.n_steps, self.n_samples = n_steps, n_samples
-        self.incremental = incremental
+        self.learning_offset, self.learning_decay = learning_offset, learning_decay
+        self.n_samples = n_samples
         self.learn_doc_topic, self.learn_topic_word = learn_doc_topic, learn_topic_word
-        self._visited = 0.0  # tokens, since priors were last learned
-        self._information = 0.0  # of words about topics, when alpha was last looked at
-        self._expected: tuple[Topics, Any] | None = None
-        self._seen: np.ndarray | None = None  # exp(digamma), row by row as `replace` needs them
-        self._guide: np.ndarray | None = None  # a prior for each word and topic, (V, width)
+        self._expected, self._guide = Kept(), Kept()
+        self._room = Room()
 
     #: Documents begin anew in each E-step, and may end in another optimum.
     bound_may_fall = True
-
-    def __getstate__(self):
-        """Return what is saved: what can be made again is large."""
-        return vars(self) | {"_expected": None, "_seen": None, "_guide": None}
 
     # ---- E-step --------------------------------------------------------------------------------
 
     def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:
         """Return the expected counts of words in topics."""
-        sums = self._room(topics, block)
-        totals = self.infer(topics, block, sums.values)
-        weight = block.total_weight or 1.0  # documents may all be empty
-        if not self.incremental:  # whose first visits are to topics that are hardly any
-            self._visited += block.total_weight
-        return Statistics(
-            weight=weight, word_topic=sums, totals=totals, **self._read(topics, block, bound)
-        )
+        stream = own_stream(self.progress_of(topics).stream, block.number)
+        with self._room.lend((block.n_docs, topics.sums.shape[1]), topics.sums.dtype) as gamma:
+            statistics = self._infer_and_sum(topics, block, gamma, stream, bound)
+        if stream is not None:
+            statistics.drawn = Drawn(block.number, stream)
+        return statistics
 
-    def _room(self, topics, block):
-        """Return what the sums are written to: the expected topics, if they are as large.
-
-        A pass over the words reads of each its expected topics, and then writes its sums: they need
-        no other memory, and new pages cost time. The next E-step computes the former anew.
-        """
+    def _infer_and_sum(self, topics, block, gamma, stream, bound, sweeps=None):
+        """Return the statistics of a block; set the documents' gamma, from scratch."""
+        expected = self._take_expected(topics)
         word_id, n_words = block.counts.word_id, len(topics.sums)
         if self.priors.point_topics or 2 * len(word_id) < n_words:
-            return block.empty_sums(topics.sums)
-        return TopicSums(self.expected(topics)[0], None, n_words)
-
-    def replace(self, topics, block, old, total, *, bound=True) -> Statistics:
-        """Replace a block's old statistics in the total; its documents go on from their gamma."""
-        sums, values = old.word_topic, total.word_topic.values
-        expected = self._expected_rows(topics, values, block.counts.word_id)
-        self._visited += block.total_weight
-        block.n_visits += 1
-        cold = block.n_visits <= _COLD_VISITS
-        if cold:
-            block.doc_topic[:, : self.n_topics] = 1
-        sweeps = min(_COLD_SWEEPS if cold else _WARM_SWEEPS, self.max_sweeps)
-        changes = self._update(topics, block, expected, sums.values, sweeps, values)
-        new = Statistics(
-            weight=old.weight, word_topic=sums, totals=old.totals + changes,
-            **self._read(topics, block, bound),
-        )  # fmt: skip
-        for name in vars(new).keys() - {"word_topic"}:  # whose sums the kernel has replaced
-            setattr(total, name, getattr(total, name) + (getattr(new, name) - getattr(old, name)))
-        return new
-
-    def statistics_of(self, topics) -> Statistics:
-        """Return what the M-step would make these topics of, nearly: the first ones are random."""
-        sums = TopicSums(topics.sums, None, len(topics.sums))
-        empty = {"log_theta": 0.0, "n_docs": 0.0} if self.learn_doc_topic else {}
-        return Statistics(bound=0.0, weight=0.0, word_topic=sums, totals=topics.totals, **empty)
-
-    def infer(self, topics, block, sums, first=None):
-        """Set the documents' gamma (``doc_topic``) and exp(digamma) of it (``spare``)."""
-        gamma = block.room(topics.sums.shape[1], topics.sums.dtype)
-        block.log_likelihood, block.n_visits = np.empty(block.n_docs), 1
-        sweeps = min(_COLD_SWEEPS, self.max_sweeps) if self.incremental else self.max_sweeps
-        expected = self.expected(topics)
-        if self.random_state is None or self.incremental:
-            gamma[:, : self.n_topics] = 1 if first is None else first
-            return self._update(topics, block, expected, sums, sweeps)
-        with gamma_stream(self.random_state, gamma[:, : self.n_topics]) as stream:
-            return self._update(topics, block, expected, sums, sweeps, stream=stream)
-
-    def _update(self, topics, block, expected, sums, max_sweeps, total=None, stream=None):
-        """Update the documents' gamma and the sums; return the totals of these."""
-        k = self.n_topics
-        prior = padded(self.priors_of(topics).doc_topic[None], k, block.doc_topic.dtype)[0]
-        phi, scale = expected
-        if sums is phi:
-            self._expected, absent = None, np.ones(len(sums), bool)
-            absent[block.counts.word_id] = False
-            sums[absent] = 0
-        return kernel.dirichlet_e_step(
-            block.counts, block.doc_topic, prior, phi, scale, block.spare, block.log_likelihood,
-            sums, k, self.n_threads, max_sweeps, self.tol, total, first=stream,
-        )  # fmt: skip
-
-    def expect_in_place(self, topics):
-        """Make the expected topics in the place of the sums, which are lost: only to read."""
-        point = self.priors.point_topics
-        self._expected = topics, expected_topics(topics, self.n_threads, point, topics.sums)
-
-    def expected(self, topics):
-        """Return the expected topics, which a batch pass asks for once a block."""
-        if self._expected is None or self._expected[0] is not topics:
-            self._expected = None  # not two at a time
-            point = self.priors.point_topics
-            self._expected = topics, expected_topics(topics, self.n_threads, point)
-        return self._expected[1]
-
-    def _expected_rows(self, topics, values, rows):
-        """Return expected topics that are right for some words; `values` are the topics' sums."""
-        if self.priors.point_topics:
-            return values, topics.scale
-        if self._seen is None:
-            self._seen = arrays.zeros(values.shape, values.dtype)
-        if np.ndim(topics.prior) == 0:
-            kernel.exp_digamma_rows(values, rows, topics.prior, self._seen, self.n_threads)
+            sums = block.empty_sums(topics.sums)
         else:
-            some = values[rows] + topics.prior[rows]
-            kernel.exp_digamma(some, 0.0, some, self.n_threads)
-            self._seen[rows] = some
-        scale, small = _scale(topics, rows)
-        _set_columns(self._seen, small)
-        return self._seen, scale
+            # A pass over the words reads of each its expected topics, and then writes its sums:
+            # they need no other memory, and new pages cost time.
+            sums, absent = TopicSums(expected[0], None, n_words), np.ones(n_words, bool)
+            absent[word_id] = False
+            sums.values[absent] = 0
+        gamma[:, self.n_topics :] = 0
+        with first_gammas(stream, gamma[:, : self.n_topics]) as first:
+            totals, inferred = self._update(
+                topics, block, gamma, expected, sums.values, first, sweeps=sweeps
+            )
+        if sums.values is not expected[0]:
+            self._expected.keep(topics, expected)
+        weight = block.total_weight or 1.0  # documents may all be empty
+        return Statistics(
+            weight=weight, word_topic=sums, totals=totals,
+            **self._read(topics, block, inferred, bound),
+        )  # fmt: skip
+
+    def infer(self, topics, block, first=1.0, expected=None) -> Inferred:
+        """Return what is found of documents alone, from their first gammas on.
+
+        `expected` are :func:`expected_topics`, if the caller has them.
+        """
+        width, dtype = topics.sums.shape[1], topics.sums.dtype
+        gamma = arrays.zeros((block.n_docs, width), dtype)
+        gamma[:, : self.n_topics] = first
+        if expected is None:
+            expected = self._take_expected(topics)
+            self._expected.keep(topics, expected)
+        return self._update(topics, block, gamma, expected, None)[1]
+
+    def _update(
+        self, topics, block, gamma, expected, sums, stream=None, *, sweeps=None, total=None
+    ):
+        """Update the documents' gamma and the sums; return the totals of these, and Inferred."""
+        k, (phi, scale) = self.n_topics, expected
+        prior = padded(self.priors_of(topics).doc_topic[None], k, gamma.dtype)[0]
+        inferred = Inferred(gamma, np.empty(block.n_docs))
+        with self._room.lend(gamma.shape, gamma.dtype) as theta:
+            totals = kernel.dirichlet_e_step(
+                block.counts, gamma, prior, phi, scale, theta, inferred.log_likelihood, sums, k,
+                self.n_threads, self.max_sweeps if sweeps is None else sweeps, self.tol, total,
+                first=stream,
+            )  # fmt: skip
+        return totals, inferred
+
+    def _take_expected(self, topics):
+        """Return the expected topics, which the caller may write over, or keep for the next."""
+        expected = self._expected.take(topics)
+        if expected is None:
+            expected = expected_topics(topics, self.n_threads, self.priors.point_topics)
+        return expected
+
+    def progress_of(self, topics) -> Progress:
+        """Return what goes with some topics; the first ones may be topics alone."""
+        if topics.progress is not None:
+            return topics.progress
+        return Progress(self._first_learned)
 
     def priors_of(self, topics) -> Priors:
         """Return the priors that go with some topics."""
@@ -277,13 +261,13 @@ class LDAEM:
 
     # ---- the bound -----------------------------------------------------------------------------
 
-    def _read(self, topics, block, bound) -> dict[str, Any]:
+    def _read(self, topics, block, inferred, bound) -> dict[str, Any]:
         alpha = self.priors_of(topics).doc_topic
-        return document_statistics(alpha, block, bound=bound, learn=self.learn_doc_topic)
+        return document_statistics(alpha, block, inferred, bound=bound, learn=self.learn_doc_topic)
 
-    def bound(self, topics, block) -> float:
+    def bound(self, topics, block, inferred) -> float:
         """Return the documents' part of the ELBO (Blei et al. 2003, equation 15)."""
-        return self._read(topics, block, True)["bound"]
+        return self._read(topics, block, inferred, True)["bound"]
 
     def log_prior(self, topics) -> float:
         """Return the topics' part of the ELBO: minus their divergence from the prior.
@@ -302,66 +286,76 @@ class LDAEM:
     # ---- M-step --------------------------------------------------------------------------------
 
     def m_step(self, statistics: Statistics) -> Topics:
-        """Return lambda (Hoffman et al. 2010, equation 5), and the priors if they are learned."""
-        self.n_steps += 1
+        """Return lambda (Hoffman et al. 2010, equation 5), and the first priors, or better ones."""
+        return self._maximise(Progress(self._first_learned), statistics)
+
+    def m_step_from(self, topics: Topics, statistics: Statistics) -> Topics:
+        """Return lambda, and priors that are learned from the last ones on."""
+        return self._maximise(self.progress_of(topics), statistics)
+
+    def _maximise(self, progress, statistics):
         sums = statistics.word_topic.dense()
-        if 0 < 0.999 * statistics.weight <= self._visited:  # gone through once more
-            self._visited = 0.0
-            if self._topics_differ(sums):
-                self._learn_alpha(statistics)
-            self._learn_eta(sums)
-        return self._topics(sums, statistics.totals)
+        if "drawn" in vars(statistics):
+            progress = progress._replace(stream=statistics.drawn.stream)
+        if statistics.totals.any():
+            progress = self._learn(progress, statistics, sums)
+        progress = progress._replace(n_steps=progress.n_steps + 1)
+        return self._topics(progress, sums, statistics.totals)
 
-    def _topics_differ(self, sums):
-        """Return whether alpha can be learned from how documents share the topics.
+    def _learn(self, progress, statistics, sums):
+        """Return the progress with better priors, after a pass over all documents."""
+        if self.learn_doc_topic:
+            # While topics are alike, so are the documents, whose alpha is without limit; and topics
+            # of which all documents have the same share stay alike.
+            now = information(sums, self.n_topics)
+            least = _LEAST_INFORMATION * np.log(self.n_topics)
+            if least <= now <= _STEADY * progress.information:
+                progress = progress._replace(priors=self._better_alpha(progress.priors, statistics))
+            progress = progress._replace(information=now)
+        return progress._replace(priors=self._better_eta(progress.priors, sums))
 
-        While these are alike, so are the documents, whose alpha is without limit; and topics of
-        which all documents have the same share stay alike.
-        """
-        if not self.learn_doc_topic:
-            return False
-        before, self._information = self._information, information(sums, self.n_topics)
-        least = _LEAST_INFORMATION * np.log(self.n_topics)
-        return least <= self._information <= _STEADY * before
-
-    def _learn_alpha(self, statistics, rho=1.0):
-        """Set alpha, which stands for the mean of E[log theta] that it fits."""
+    def _better_alpha(self, priors, statistics, rho=1.0):
+        """Return priors with an alpha that fits the documents' mean of E[log theta] better."""
         if not self.learn_doc_topic or statistics.n_docs == 0:
-            return
-        alpha = self.priors.doc_topic
+            return priors
+        alpha = priors.doc_topic
         mean_log = rho * statistics.log_theta / statistics.n_docs
         if rho < 1:
             mean_log += (1 - rho) * (psi(alpha) - psi(alpha.sum()))
-        self.priors = self.priors._replace(doc_topic=fit_dirichlet(alpha, mean_log))
+        return priors._replace(doc_topic=fit_dirichlet(alpha, mean_log))
 
-    def _learn_eta(self, sums, rho=1.0, less=0.0):
-        """Move eta towards the largest evidence of the expected counts, which are sums - less."""
-        if self.learn_topic_word:
-            eta = self.priors.topic_word
-            eta *= polya_growth(eta, sums, self.n_topics, less) ** rho
-            self.priors = self.priors._replace(topic_word=eta)
+    def _better_eta(self, priors, sums, rho=1.0, less=0.0):
+        """Return priors with an eta of larger evidence of the expected counts, sums - less."""
+        if not self.learn_topic_word:
+            return priors
+        growth = polya_growth(priors.topic_word, sums, self.n_topics, less)
+        return priors._replace(topic_word=priors.topic_word * growth**rho)
 
     @property
-    def _learned(self):
+    def _first_learned(self):
         return self.priors if self.learn_doc_topic or self.learn_topic_word else None
 
-    def _topics(self, sums, totals) -> Topics:
+    def _topics(self, progress, sums, totals) -> Topics:
         """Return topics of expected counts, and the priors added to them."""
-        eta, totals = self.priors.topic_word, np.maximum(totals, 0)  # rounding of replaced sums
+        eta = (progress.priors or self.priors).topic_word
+        totals = np.maximum(totals, 0)  # rounding of replaced sums
         if np.ndim(eta) == 0:
-            return Topics(sums, totals + eta * len(sums), float(eta), priors=self._learned)
-        if self._guide is None:
+            return Topics(sums, totals + eta * len(sums), float(eta), progress=progress)
+        eta = self.priors.topic_word  # an array is not learned
+        guide = self._guide.take(eta)  # (V, width)
+        if guide is None:
             rows = np.broadcast_to(eta, (self.n_topics, len(sums))).T
-            self._guide = padded(rows, self.n_topics, sums.dtype)
+            guide = padded(rows, self.n_topics, sums.dtype)
+        self._guide.keep(eta, guide)
         totals = totals + np.broadcast_to(eta, (self.n_topics, len(sums))).sum(axis=1)
-        return Topics(sums, totals, self._guide, priors=self._learned)
+        return Topics(sums, totals, guide, progress=progress)
 
     def step(self, topics, statistics, block) -> Topics:
         """Return lambda after a step towards a block's M-step (Hoffman et al. 2010, equation 7)."""
-        rho, factor = float(self.step_size(self.n_steps)), self.n_samples / block.n_docs
+        progress, factor = self.progress_of(topics), self.n_samples / block.n_docs
+        rho = (self.learning_offset + progress.n_steps) ** -self.learning_decay
         word_topic, n_words = statistics.word_topic, len(topics.sums)
-        rest = {k: factor * v for k, v in vars(statistics).items() if k != "word_topic"}
-        target = self._topics(topics.sums, rest["totals"])  # of its own sums, block by block:
+        target = self._topics(progress, topics.sums, factor * statistics.totals)  # of its own sums:
         sums, k = arrays.empty(topics.sums.shape, topics.sums.dtype), self.n_topics
         for begin in range(0, n_words, _ROWS):
             rows = slice(begin, min(begin + _ROWS, n_words))
@@ -369,9 +363,19 @@ class LDAEM:
             counts += target.prior if np.ndim(target.prior) == 0 else target.prior[rows]
             sums[rows] = (1 - rho) * topics.sums[rows]
             sums[rows, :k] += rho * counts[:, :k]
-        self._learn_alpha(Statistics(**rest), rho)
-        if self.n_steps % _ETA_EVERY == 0 and statistics.totals.any():
-            self._learn_eta(sums, rho, self.priors.topic_word)
-        self.n_steps += 1
         totals = (1 - rho) * topics.totals + rho * target.totals
-        return Topics(sums, totals, 0.0, priors=self._learned)
+        progress = self._after_step(progress, statistics, sums, rho, factor)
+        return Topics(sums, totals, 0.0, progress=progress)
+
+    def _after_step(self, progress, statistics, sums, rho, factor):
+        """Return the progress after an online step to some sums."""
+        priors = progress.priors
+        if self.learn_doc_topic:
+            seen = {k: factor * getattr(statistics, k) for k in ("log_theta", "n_docs")}
+            priors = self._better_alpha(priors, Statistics(bound=0, weight=0, **seen), rho)
+        if progress.n_steps % _ETA_EVERY == 0 and statistics.totals.any():
+            less = (progress.priors or self.priors).topic_word
+            priors = self._better_eta(priors, sums, rho, less)
+        if "drawn" in vars(statistics):
+            progress = progress._replace(stream=statistics.drawn.stream)
+        return progress._replace(priors=priors, n_steps=progress.n_steps + 1)

@@ -15,27 +15,36 @@ cdef class GammaStream:
 
     Parameters
     ----------
-    state : dict
-        What ``RandomState.get_state(legacy=False)`` returns, of an MT19937.
+    state : dict or GammaStream
+        What ``RandomState.get_state(legacy=False)`` returns, of an MT19937; or a stream that stands
+        there.
     shape, scale : float
         Of the gamma distribution; shape > 1.
     """
 
     def __cinit__(self, state, double shape, double scale):
-        cdef const uint32_t[::1] key = np.ascontiguousarray(state["state"]["key"], np.uint32)
+        cdef const uint32_t[::1] key
         cdef gamma_stream *stream = &self.stream
         cdef Py_ssize_t i
+        self.shape = shape
+        if isinstance(state, GammaStream):
+            self.stream = (<GammaStream> state).stream
+            return
+        key = np.ascontiguousarray(state["state"]["key"], np.uint32)
         for i in range(MT_WORDS):
             stream.key[i] = key[i]
         mt_seek(stream, state["state"]["pos"])
         stream.has_gauss, stream.gauss = state["has_gauss"], state["gauss"]
         stream.b, stream.scale = shape - 1.0 / 3.0, scale
         stream.c = 1.0 / sqrt(9.0 * stream.b)
-        self.shape = shape
 
     def __reduce__(self):
         """Save where the stream stands."""
         return type(self), (self.state, self.shape, self.stream.scale)
+
+    def copy(self):
+        """Return another stream that stands where this one does."""
+        return GammaStream(self, self.shape, self.stream.scale)
 
     @property
     def state(self):

@@ -1,0 +1,114 @@
+"""LDA's methods of learning, as the estimator takes them: a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from fastem._engine.threads import effective_n_jobs
+from fastem.topics.cvb0 import CVB0EM, ShuffledDocuments, check_number_prior
+from fastem.topics.documents import Documents
+from fastem.topics.incremental import IncrementalLDAEM
+from fastem.topics.stochastic import TOPIC_WORD_PRIOR, StochasticEM, check_whole_counts
+
+__all__ = ["METHODS", "Method", "in_batches"]
+
+
+class Method(NamedTuple):
+    """How a learning method fits."""
+
+    schedule: str  # of the driver
+    #: Of an estimator with its first topics, the counts and the documents' weights: the model, its
+    #: blocks and a function that gives the first parameters once. Nobody else has these.
+    prepare: Callable[[Any, Any, Any], tuple[Any, list[Any], Callable[[int], Any]]]
+    bound_of_passes: bool = False  # whether the bound is what passes see, and not the perplexity
+
+
+def _once(start):
+    """Return a function that gives the first parameters, which nobody has then."""
+    held = [start]
+    return lambda init: held.pop()
+
+
+def in_batches(X, sample_weight, batch_size):
+    """Yield documents in batches, as they come."""
+    for some in gen_batches(X.shape[0], batch_size):
+        yield Documents(X[some], None if sample_weight is None else sample_weight[some])
+
+
+def _batch(estimator, X, sample_weight):
+    blocks, _ = Documents.blocks(X, sample_weight)
+    return estimator._model(), blocks, _once(estimator._first_topics(X.dtype))
+
+
+def _online(estimator, X, sample_weight):
+    n_docs = X.shape[0]
+    if estimator.shuffle:
+        order = estimator.random_state_.permutation(n_docs)
+        X, sample_weight = X[order], None if sample_weight is None else sample_weight[order]
+    blocks = list(in_batches(X, sample_weight, estimator.batch_size))
+    model = estimator._model(n_samples=n_docs)
+    return model, blocks, _once(estimator._first_topics(X.dtype))
+
+
+def _incremental(estimator, X, sample_weight):
+    blocks, _ = Documents.blocks(X, sample_weight, estimator.batch_size)
+    start = estimator._first_topics(X.dtype, random=False)
+    return estimator._model(IncrementalLDAEM), blocks, _once(start)
+
+
+def _cvb0(estimator, X, sample_weight):
+    alpha = estimator.doc_topic_prior
+    if isinstance(alpha, str):
+        raise ValueError(
+            f"doc_topic_prior={alpha!r} is not for learning_method='cvb0', whose expected counts "
+            "lead it astray: give numbers, or take learning_method='stochastic'"
+        )
+    eta = _number_prior(estimator)
+    order = estimator.random_state_.permutation(X.shape[0])
+    documents = ShuffledDocuments(X, sample_weight, order, CVB0EM.CHUNK)
+    prior = np.broadcast_to(estimator.doc_topic_prior_, len(estimator.components_))
+    model = CVB0EM(documents, prior, eta, effective_n_jobs(estimator.n_jobs))
+    return model, [documents], _once(estimator._topics(X.dtype))
+
+
+def _stochastic(estimator, X, sample_weight):
+    alpha, rng = estimator.doc_topic_prior, estimator.random_state_
+    eta = _number_prior(estimator, TOPIC_WORD_PRIOR)
+    check_whole_counts(X, sample_weight)
+    order, n_topics = rng.permutation(X.shape[0]), len(estimator.components_)
+    documents = ShuffledDocuments(X, None, order, StochasticEM.CHUNK)
+    learned = alpha is None or isinstance(alpha, str)
+    model = StochasticEM(
+        documents, None if learned else np.broadcast_to(estimator.doc_topic_prior_, n_topics), eta,
+        n_topics=n_topics, n_threads=effective_n_jobs(estimator.n_jobs),
+        seed=int(rng.randint(2**31 - 1)), dtype=X.dtype,
+    )  # fmt: skip
+    first = estimator._topics(np.float32)
+    return model, [documents], lambda _: model.start(documents, first)
+
+
+def _number_prior(estimator, default=None):
+    """Return eta, which is one number above 0; set it to the default, if that is there."""
+    method, eta = estimator.learning_method, estimator.topic_word_prior
+    if isinstance(eta, str):
+        raise ValueError(
+            f"topic_word_prior={eta!r} is not for learning_method={method!r}: give a number, or "
+            "take learning_method='batch', 'online' or 'incremental'"
+        )
+    if eta is None and default is not None:
+        estimator.topic_word_prior_ = default
+    check_number_prior(method, estimator.topic_word_prior_)
+    return estimator.topic_word_prior_
+
+
+METHODS = {
+    "batch": Method("batch", _batch),
+    "online": Method("stepwise", _online),
+    "incremental": Method("incremental", _incremental, bound_of_passes=True),
+    "cvb0": Method("batch", _cvb0, bound_of_passes=True),
+    "stochastic": Method("batch", _stochastic, bound_of_passes=True),
+}
