@@ -62,9 +62,7 @@ class PLSACase(Case):
         return PLSAEM(self.n_components, 0.0, 0.0, n_threads)
 
     def block(self, X, sample_weight=None):
-        documents = Documents(sp.csr_array(X), sample_weight)
-        documents.set_topics(padded(self._doc_topic(X), self.n_components, X.dtype))
-        return documents
+        return Documents(sp.csr_array(X), sample_weight, first_doc_topic=self._doc_topic(X))
 
     def sums(self, statistics):
         return {

@@ -157,10 +157,11 @@ def test_a_vector_that_a_topic_comes_to_suit_goes_there(dtype):
     def topics(other):
         return GaussianTopics.of(np.array([[0.5], [other]]).astype(dtype), variances, alpha)
 
-    model.infer(topics(-300.0), block)
-    assert_allclose(block.documents.doc_topic[0, :2], [4.001, 0.001], rtol=1e-4)
-    statistics = model.e_step(topics(41.0), block)
-    assert_allclose(block.documents.doc_topic[0, :2], [3.001, 1.001], rtol=1e-4)
+    _, gamma = model.e_step(topics(-300.0), block, model.first_state(topics(-300.0), block))
+    assert_allclose(gamma[0, :2], [4.001, 0.001], rtol=1e-4)
+    assert_array_equal(model.infer(topics(-300.0), block), gamma[:, :2])
+    statistics, gamma = model.e_step(topics(41.0), block, gamma)
+    assert_allclose(gamma[0, :2], [3.001, 1.001], rtol=1e-4)
     density = oracle.log_density(X.astype(float), np.array([[0.5], [41.0]]), variances)
     expected, _ = oracle.document(density, np.ones(4), np.array([3.001, 1.001]), alpha)
     assert_allclose(statistics.bound, expected, rtol=1e-5)
@@ -263,7 +264,7 @@ def test_a_topic_of_next_to_no_weight():
     model = GaussianLDAEM(alpha, np.float64, None, 1e-6, 1, max_sweeps=50, tol=1e-6)
     (block,) = VectorDocuments.of_stacked(X, np.array([3]), 2)
     topics = GaussianTopics.of(np.array([[0.0], [36.3]]), np.ones((2, 1)), alpha)
-    statistics = model.e_step(topics, block)
+    statistics, _ = model.e_step(topics, block, None)
     assert statistics.moments.weight[1] == 0
     assert np.all(np.isfinite(model.m_step(statistics).covariances))
 

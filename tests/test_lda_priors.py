@@ -18,7 +18,8 @@ from fastem.topics.dirichlet import (
     polya_growth,
 )
 from fastem.topics.documents import Topics, padded
-from fastem.topics.variational import LDAEM, expected_topics
+from fastem.topics.incremental import IncrementalLDAEM
+from fastem.topics.variational import expected_topics
 
 EXACT = {"mean_change_tol": 1e-9, "max_doc_update_iter": 3000, "evaluate_every": 1, "perp_tol": 0}
 METHODS = ("batch", "online", "incremental")
@@ -445,6 +446,7 @@ def test_expected_topics_of_small_totals(dtype):
     expected, scale = expected_topics(topics, 1)
     tolerance = {"rtol": 1e-5 if dtype == np.float32 else 1e-11, "atol": 1e-30}
     assert_allclose((expected * scale)[:, :k], wanted, **tolerance)
-    model = LDAEM(np.full(k, 0.1), 0.0001, 1, max_sweeps=1, tol=0.0)
-    expected, scale = model._expected_rows(topics, topics.sums, rows.astype(np.int32))
+    model = IncrementalLDAEM(np.full(k, 0.1), 0.0001, 1, max_sweeps=1, tol=0.0)
+    seen = np.full_like(topics.sums, np.nan)
+    expected, scale = model._expected_rows(topics, topics.sums, rows.astype(np.int32), seen)
     assert_allclose((expected * scale)[rows, :k], wanted[rows], **tolerance)

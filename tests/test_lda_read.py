@@ -13,7 +13,7 @@ from test_lda import K, X, oracle, start
 
 from fastem import LatentDirichletAllocation, em
 from fastem.topics.documents import Documents
-from fastem.topics.variational import LDAEM
+from fastem.topics.incremental import IncrementalLDAEM
 
 EXACT = {"mean_change_tol": 1e-9, "max_doc_update_iter": 3000, "evaluate_every": 1, "perp_tol": 0}
 
@@ -72,9 +72,9 @@ def test_bound_never_falls(shape, n_topics, alpha, eta, scale, seed):
     if alpha == "vector":
         doc_prior = rng.gamma(1, 0.5, n_topics) + 0.01
     word_prior = {"zero": 0.0, "guided": rng.gamma(1, 0.5, (n_topics, shape[1])) + 0.01}
-    model = LDAEM(
+    model = IncrementalLDAEM(
         doc_prior, word_prior.get(eta, rng.gamma(1, 0.5) + 0.01), 1, max_sweeps=50, tol=0.0,
-        incremental=True, learn_doc_topic=alpha == "auto", learn_topic_word=eta == "auto",
+        learn_doc_topic=alpha == "auto", learn_topic_word=eta == "auto",
     )  # fmt: skip
     block = Documents(sp.csr_array(counts), None)
     first = rng.gamma(2, 1, (n_topics, shape[1])) + 0.1

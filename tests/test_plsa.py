@@ -1,5 +1,6 @@
 """PLSA: against the textbook, against NMF, and what a user of topics may ask of it."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -277,33 +278,34 @@ def test_replace_relaxes_what_rises(dtype):
     dense[0] += 1
     theta, topic_word = start()
     theta, sums = theta / theta.sum(axis=1, keepdims=True), topic_word.T
-    block = Documents(sp.csr_array(dense.astype(dtype)))
-    block.set_topics(padded(theta, K, dtype))
+    block = Documents(sp.csr_array(dense.astype(dtype)), first_doc_topic=theta)
     model = PLSAEM(K, 0.0, 0.0, 2, relax=relax, momentum=momentum)
     params = Topics(padded(sums, K, dtype), sums.sum(axis=0), 0.0)
-    statistics = model.e_step(params, block)
+    statistics, state = model.e_step(params, block, model.first_state(params, block))
     total = statistics.copy()
     theta, sums = expected_counts(theta, sums)
     last = theta
     for _ in range(3):
-        statistics = model.replace(model.m_step(total), block, statistics, total)
+        before, kept = state, pickle.dumps(state)
+        statistics, state = model.replace(model.m_step(total), block, statistics, total, state)
+        assert pickle.dumps(before) == kept
         new, new_sums = expected_counts(theta, sums)
         raised = new + relax * np.maximum(new - theta, 0) + momentum * np.maximum(new - last, 0)
         theta, last = raised / raised.sum(axis=1, keepdims=True), new
         sums = new_sums + relax * np.maximum(new_sums - sums, 0)
         tolerance = {"rtol": 1e-10, "atol": 1e-12} if dtype == np.float64 else {"atol": 2e-3}
-        assert_allclose(block.doc_topic[:, :K], theta, **tolerance)
+        assert_allclose(state.doc_topic[:, :K], theta, **tolerance)
         assert_allclose(total.word_topic.values[:, :K], sums, **tolerance)
-    assert block.relax == 1.0  # the likelihood rose
+    assert state.relax == 1.0  # the likelihood rose
 
 
 def test_incremental_total_is_the_sum_of_its_blocks():
     """After any number of replacements, but for rounding."""
-    blocks, rows = Documents.blocks(X, None, 13)
-    assert sorted(np.concatenate([np.arange(SHAPE[0])[r] for r in rows])) == list(range(SHAPE[0]))
     doc_topic, topic_word = start()
+    blocks, rows = Documents.blocks(X, None, 13, doc_topic)
+    assert sorted(np.concatenate([np.arange(SHAPE[0])[r] for r in rows])) == list(range(SHAPE[0]))
     for block, some in zip(blocks, rows, strict=True):
-        block.set_topics(padded(doc_topic[some], K, X.dtype))
+        assert_array_equal(block.first_doc_topic, doc_topic[some])
     model = PLSAEM(K, 0.0, 0.0, 1, relax=2.5, momentum=1.5)
     one_pass = Incremental(model, blocks)
     params = Topics(padded(topic_word.T, K, X.dtype), np.ones(K), 0.0)

@@ -18,6 +18,8 @@ __all__ = ["Kept", "Room"]
 class Kept:
     """Values that follow from an object, for as long as that is the one that is asked about."""
 
+    __slots__ = ("_values",)
+
     def __init__(self) -> None:
         self._values: list[tuple[Any, Any]] = []
 
@@ -54,6 +56,8 @@ class Kept:
 
 class Room:
     """Memory for arrays that are needed within an E-step alone: new pages cost time."""
+
+    __slots__ = ("_free",)
 
     def __init__(self) -> None:
         self._free: list[Any] = []

@@ -73,10 +73,19 @@ def _is_exact():
 
 
 def stream_of(random_state):
-    """Return a stream of what the RandomState would give next, from which it takes nothing."""
+    """Return a stream of what the RandomState would give next, from which it takes nothing.
+
+    But one of a class of somebody's own, of which no copy has the methods, is the stream itself.
+    """
     if _is_ours(random_state):
         return GammaStream(random_state.get_state(legacy=False), _SHAPE, _SCALE)
-    return copy.deepcopy(random_state)
+    return _copy(random_state)
+
+
+def _copy(stream):
+    if isinstance(stream, GammaStream):
+        return stream.copy()
+    return copy.deepcopy(stream) if type(stream) is np.random.RandomState else stream
 
 
 def own_stream(stream, number):
@@ -87,7 +96,7 @@ def own_stream(stream, number):
     """
     if stream is None:
         return None
-    own = stream.copy() if isinstance(stream, GammaStream) else copy.deepcopy(stream)
+    own = _copy(stream)
     if number == 0:
         return own
     seeds = np.empty((1, 4))
@@ -114,7 +123,7 @@ def advance(random_state, stream):
     """Let a RandomState stand where a stream does that was made of it."""
     if isinstance(stream, GammaStream):
         random_state.set_state(stream.state)
-    elif stream is not None:
+    elif stream is not None and stream is not random_state:
         random_state.set_state(stream.get_state(legacy=False))
 
 
