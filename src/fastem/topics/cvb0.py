@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fastem._engine import arrays
@@ -9,7 +11,7 @@ from fastem._engine.statistics import Statistics
 from fastem._kernels import tokens as kernel
 from fastem.topics.documents import Topics, padded
 
-__all__ = ["CVB0EM", "ShuffledDocuments", "check_number_prior"]
+__all__ = ["CVB0EM", "ShuffledDocuments", "WordTopics", "check_number_prior"]
 
 _MOST_COUNTS = 2**31 - 1  # whose positions are int32
 _CHUNK_COUNTS = 2**15  # whose changes stay in a cache; a longer document is a chunk of its own
@@ -29,7 +31,7 @@ def check_number_prior(method, topic_word_prior):
 
 
 class ShuffledDocuments:
-    """Documents in a random order and in chunks, of which more and more take part.
+    """A block of documents in a random order and in chunks, of which more and more take part.
 
     Neighbours are often alike, and what a chunk's documents change is seen by the next chunk.
 
@@ -40,6 +42,8 @@ class ShuffledDocuments:
     order : ndarray of shape (D,)
     chunk_size : int
         Documents in a chunk, at most.
+    number : int
+        The block's place among the blocks, where each has random numbers of its own.
 
     Attributes
     ----------
@@ -47,35 +51,34 @@ class ShuffledDocuments:
         The documents in their new order.
     chunks : Chunks
         Their pattern, for the kernels.
-    joined : int
-        Number of chunks that take part, from the first on.
+    n_tokens : ndarray of shape (D,)
+        Number of words of each document.
     """
 
-    def __init__(self, X, sample_weight, order, chunk_size):
+    def __init__(self, X, sample_weight, order, chunk_size, number=0):
         if X.nnz > _MOST_COUNTS:
             raise ValueError(
                 f"X has {X.nnz} counts above 0, and a learning_method that keeps the topics of "
                 f"each takes at most {_MOST_COUNTS}: take learning_method='online'"
             )
-        self.X = X[order]
+        self.X, self.number = X[order], number
         self.sample_weight = None if sample_weight is None else sample_weight[order]
         begin = self.X.indptr.astype(np.int64)
         self.chunks = kernel.Chunks(
             begin, self.X.indices.astype(np.int32, copy=False), _cuts(begin, chunk_size)
         )
         self.n_tokens = self.X @ np.ones(X.shape[1])
-        self.joined = 0
 
-    def next_joined(self, growth):
-        """Return how many chunks take part after the next pass."""
+    def next_joined(self, joined, growth):
+        """Return how many chunks take part after the next pass, if so many did before."""
         begin = self.chunks.doc_begin[self.chunks.cuts]
         first = max(1, int(np.searchsorted(begin, _FIRST_COUNTS, "right")) - 1)
-        wanted = growth * self.joined if self.joined else first
+        wanted = growth * joined if joined else first
         return min(self.chunks.n_chunks, int(np.ceil(wanted)))
 
-    def bound(self, log_likelihood):
-        """Return the sum over the documents that take part, and the number of their tokens."""
-        some = slice(self.chunks.cuts[self.joined])
+    def bound(self, log_likelihood, joined):
+        """Return the sum over the documents of so many chunks, and the number of their tokens."""
+        some = slice(self.chunks.cuts[joined])
         weights = 1.0 if self.sample_weight is None else self.sample_weight[some]
         n_tokens = float(np.sum(weights * self.n_tokens[some]))
         return float(np.sum(weights * log_likelihood[some])), n_tokens or 1.0
@@ -90,18 +93,35 @@ def _cuts(begin, chunk_size):
     return np.array(cuts, dtype=np.int64)
 
 
+class WordTopics(NamedTuple):
+    """What is kept of a block's counts from one pass to the next."""
+
+    q: np.ndarray  # (nnz, width) the probabilities of their topics
+    doc_topic: np.ndarray  # (D, width) the sums of count * q by document
+    joined: int  # number of chunks that take part, from the first on
+    sums: np.ndarray | None  # (V, width) the sums by word; None: nothing was counted yet
+
+    def to_change(self, spare):
+        """Return q and doc_topic as arrays that may be changed: this state's own if it is spare."""
+        if spare is self:
+            return self.q, self.doc_topic
+        if spare is None:
+            return arrays.copy(self.q), arrays.copy(self.doc_topic)
+        spare.q[...], spare.doc_topic[...] = self.q, self.doc_topic
+        return spare.q, spare.doc_topic
+
+
 class CVB0EM:
     """Passes of CVB0 (see :class:`fastem.em.Model`); the parameters are the expected counts.
 
     Every count has the probabilities q of its topics, for which those of all other words stand
     (Asuncion et al. 2009, equation 8). Its E-step goes over the documents chunk by chunk, and what
     one chunk changed the next one sees: it is an incremental one (Neal & Hinton 1998). That is done
-    within the kernel, because a chunk is a tenth of a millisecond's work.
+    within the kernel, because a chunk is a tenth of a millisecond's work. What other blocks changed
+    is seen in the next pass.
 
     Parameters
     ----------
-    documents : ShuffledDocuments
-        The one block that there is. It keeps q, (nnz, width), and its sums by document.
     doc_topic_prior : ndarray of shape (K,)
     topic_word_prior : float
     n_threads : int
@@ -115,39 +135,47 @@ class CVB0EM:
 
     CHUNK = 64
     bound_may_fall = True  # it is an approximation of one
+    overwrites = True  # q is by far the largest of all arrays
 
-    def __init__(
-        self, documents, doc_topic_prior, topic_word_prior, n_threads, growth=1.3, brief=False
-    ):
-        self.n_topics, self.n_threads, self.growth = len(doc_topic_prior), n_threads, growth
-        X, dtype = documents.X, documents.X.dtype
-        self.prior = padded(np.asarray(doc_topic_prior)[None], self.n_topics, dtype)[0]
-        self.topic_word_prior = float(topic_word_prior)
-        self.q = arrays.zeros((X.nnz, len(self.prior)), np.uint16 if brief else dtype)
-        self.doc_topic = arrays.zeros((X.shape[0], len(self.prior)), dtype)
+    def __init__(self, doc_topic_prior, topic_word_prior, n_threads, growth=1.3, brief=False):
+        self.doc_topic_prior, self.n_topics = np.asarray(doc_topic_prior), len(doc_topic_prior)
+        self.topic_word_prior, self.n_threads = float(topic_word_prior), n_threads
+        self.growth, self.brief = growth, brief
 
-    def e_step(self, topics: Topics, block: ShuffledDocuments, *, bound=True) -> Statistics:
+    def first_state(self, topics: Topics, block: ShuffledDocuments) -> WordTopics:
+        """Return the state before any document takes part."""
+        width, dtype = topics.sums.shape[1], topics.sums.dtype
+        q = arrays.zeros((block.X.nnz, width), np.uint16 if self.brief else dtype)
+        return WordTopics(q, arrays.zeros((block.X.shape[0], width), dtype), 0, None)
+
+    def e_step(self, topics: Topics, block, state, *, bound=True, spare=None):
         """Return the expected counts of words in topics after a pass over the documents."""
         log_likelihood = np.zeros(len(block.n_tokens)) if bound else None
-        joined, after = block.joined, block.next_joined(self.growth)
-        start = None if joined else self._as_counts(topics, block)
-        sums = arrays.copy(topics.sums if start is None else start)
-        totals = self._totals(sums)
-
-        def visit(first, last):
+        joined, after = state.joined, block.next_joined(state.joined, self.growth)
+        before = topics.sums if joined else self._as_counts(topics, block)
+        prior = padded(self.doc_topic_prior[None], self.n_topics, before.dtype)[0]
+        q, doc_topic = state.to_change(spare)
+        sums, totals = arrays.copy(before), self._totals(before)
+        for first, last in ((0, joined), (joined, after)):
             kernel.cvb0_pass(
-                block.chunks, first, last, block.X.data, block.sample_weight, self.prior,
-                self.topic_word_prior, self.q, self.doc_topic, sums, totals, log_likelihood,
-                self.n_threads,
+                block.chunks, first, last, block.X.data, block.sample_weight, prior,
+                self.topic_word_prior, q, doc_topic, sums, totals, log_likelihood, self.n_threads,
             )  # fmt: skip
+        if joined:
+            self._leave_own(sums, topics.sums, state.sums)
+        else:  # from here on the documents alone
+            np.maximum(sums - before, 0, out=sums)
+        value, weight = block.bound(log_likelihood, after) if bound else (0.0, 1.0)
+        statistics = Statistics(bound=value, weight=weight, word_topic=sums)
+        return statistics, WordTopics(q, doc_topic, after, sums)
 
-        visit(0, joined)
-        visit(joined, after)
-        block.joined = after
-        if start is not None:  # from here on the documents alone
-            np.maximum(sums - start, 0, out=sums)
-        value, weight = block.bound(log_likelihood) if bound else (0.0, 1.0)
-        return Statistics(bound=value, weight=weight, word_topic=sums)
+    def _leave_own(self, sums, total, own):
+        """Take from the sums what the total had of other blocks: it had `own` of this one."""
+        if own is total:  # there are no others
+            return
+        others = total - own
+        sums -= others
+        np.maximum(sums, 0, out=sums, where=others != 0)  # less is rounding
 
     def m_step(self, statistics: Statistics) -> Topics:
         """Return the expected counts as topics."""

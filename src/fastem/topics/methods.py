@@ -12,7 +12,12 @@ from fastem._engine.threads import effective_n_jobs
 from fastem.topics.cvb0 import CVB0EM, ShuffledDocuments, check_number_prior
 from fastem.topics.documents import Documents
 from fastem.topics.incremental import IncrementalLDAEM
-from fastem.topics.stochastic import TOPIC_WORD_PRIOR, StochasticEM, check_whole_counts
+from fastem.topics.stochastic import (
+    TOPIC_WORD_PRIOR,
+    StochasticEM,
+    WholeDocuments,
+    check_whole_counts,
+)
 
 __all__ = ["METHODS", "Method", "in_batches"]
 
@@ -71,7 +76,7 @@ def _cvb0(estimator, X, sample_weight):
     order = estimator.random_state_.permutation(X.shape[0])
     documents = ShuffledDocuments(X, sample_weight, order, CVB0EM.CHUNK)
     prior = np.broadcast_to(estimator.doc_topic_prior_, len(estimator.components_))
-    model = CVB0EM(documents, prior, eta, effective_n_jobs(estimator.n_jobs))
+    model = CVB0EM(prior, eta, effective_n_jobs(estimator.n_jobs))
     return model, [documents], _once(estimator._topics(X.dtype))
 
 
@@ -80,15 +85,15 @@ def _stochastic(estimator, X, sample_weight):
     eta = _number_prior(estimator, TOPIC_WORD_PRIOR)
     check_whole_counts(X, sample_weight)
     order, n_topics = rng.permutation(X.shape[0]), len(estimator.components_)
-    documents = ShuffledDocuments(X, None, order, StochasticEM.CHUNK)
+    documents = WholeDocuments(X, order, StochasticEM.CHUNK)
     learned = alpha is None or isinstance(alpha, str)
     model = StochasticEM(
-        documents, None if learned else np.broadcast_to(estimator.doc_topic_prior_, n_topics), eta,
+        None if learned else np.broadcast_to(estimator.doc_topic_prior_, n_topics), eta,
         n_topics=n_topics, n_threads=effective_n_jobs(estimator.n_jobs),
-        seed=int(rng.randint(2**31 - 1)), dtype=X.dtype,
+        seed=int(rng.randint(2**31 - 1)), longest=int(documents.lengths.max(initial=0)),
+        dtype=X.dtype,
     )  # fmt: skip
-    first = estimator._topics(np.float32)
-    return model, [documents], lambda _: model.start(documents, first)
+    return model, [documents], _once(estimator._topics(X.dtype))
 
 
 def _number_prior(estimator, default=None):

@@ -8,12 +8,20 @@ import numpy as np
 
 from fastem import em
 from fastem._engine import arrays
+from fastem._engine.kept import Room
 from fastem._engine.statistics import Statistics
 from fastem._kernels import tokens as kernel
 from fastem.topics.cvb0 import CVB0EM, ShuffledDocuments
 from fastem.topics.documents import Topics, padded
 
-__all__ = ["SampledTopics", "StochasticEM", "check_whole_counts", "fit_pseudo_counts"]
+__all__ = [
+    "SampledTopics",
+    "StochasticEM",
+    "TokenTopics",
+    "WholeDocuments",
+    "check_whole_counts",
+    "fit_pseudo_counts",
+]
 
 #: Eta while topics are drawn, if nobody gives one; and what share of it the topics keep.
 TOPIC_WORD_PRIOR, KEPT_PRIOR = 0.05, 0.2
@@ -47,6 +55,43 @@ def check_whole_counts(X, sample_weight):
         )
 
 
+class WholeDocuments(ShuffledDocuments):
+    """Shuffled documents of whole counts, every token of which has a place.
+
+    Attributes
+    ----------
+    count : ndarray of shape (nnz,), int32
+    lengths : ndarray of shape (D,), int64
+    token_begin : ndarray of shape (D + 1,), int64
+        The first token of each document.
+    """
+
+    def __init__(self, X, order, chunk_size, number=0):
+        super().__init__(X, None, order, chunk_size, number)
+        self.count = self.X.data.astype(np.int32)
+        self.lengths = np.rint(self.n_tokens).astype(np.int64)
+        self.token_begin = np.concatenate([[0], np.cumsum(self.lengths)])
+
+
+class TokenTopics(NamedTuple):
+    """What is kept of a block's tokens from one pass to the next."""
+
+    topic: np.ndarray  # (tokens,) int32; -1: its document does not take part yet
+    joined: int  # number of chunks that take part, from the first on
+    growth: float  # how many times as many do in the next pass
+    counts: np.ndarray  # (V, width) int32
+    totals: np.ndarray  # (width,) int64, the counts' sums over words
+
+    def to_change(self, spare):
+        """Return topics of tokens that may be changed: this state's own if it is spare."""
+        if spare is self:
+            return self.topic
+        if spare is None:
+            return self.topic.copy()
+        spare.topic[...] = self.topic
+        return spare.topic
+
+
 class SampledTopics(NamedTuple):
     """Counts of words in topics, and their average over passes."""
 
@@ -54,6 +99,8 @@ class SampledTopics(NamedTuple):
     count_totals: np.ndarray  # (width,) int64
     doc_topic_prior: np.ndarray  # (K,) float64: alpha
     average: np.ndarray | None  # (V, width) float32; None: not all documents take part yet
+    averaged: float  # number of passes that it is the average of, the earlier ones less
+    n_passes: int
     prior: float  # pseudo-count of a word in a topic
     dtype: Any  # of what is read off
     learns: bool
@@ -87,27 +134,30 @@ class StochasticEM:
     The E-step draws the topic of every token from its probabilities given all others (Griffiths &
     Steyvers 2004, equation 5), where the words' counts are those at the beginning of the chunk. A
     token's random number is a hash of the seed, the pass and the token's place, so that it does not
-    matter who draws when. Counts are integers.
+    matter who draws when. Counts are integers. What other blocks drew is seen in the next pass.
+
+    The first parameters are Topics, with which CVB0 begins on a part of each block.
 
     Parameters
     ----------
-    documents : ShuffledDocuments
-        Whole counts. The one block that there is.
     doc_topic_prior : ndarray of shape (K,) or None
         None: learned.
     topic_word_prior : float
     n_topics : int
     n_threads : int
     seed : int
+    longest : int
+        The largest number of words of a document.
     dtype : dtype
         Of what is read off the topics; the draws do not depend on it.
     """
 
     CHUNK = 256
     bound_may_fall = True  # topics are drawn
+    overwrites = True
 
     def __init__(
-        self, documents, doc_topic_prior, topic_word_prior, *, n_topics, n_threads, seed, dtype
+        self, doc_topic_prior, topic_word_prior, *, n_topics, n_threads, seed, longest, dtype
     ):
         self.learns = doc_topic_prior is None
         if self.learns:
@@ -115,98 +165,111 @@ class StochasticEM:
         self.doc_topic_prior = np.asarray(doc_topic_prior)
         self.topic_word_prior, self.n_topics = float(topic_word_prior), n_topics
         self.n_threads, self.seed, self.dtype = n_threads, seed, dtype
-        self.count = documents.X.data.astype(np.int32)
-        self.lengths = np.rint(documents.n_tokens).astype(np.int64)
-        self.token_begin = np.concatenate([[0], np.cumsum(self.lengths)])
-        self.topic = np.full(self.token_begin[-1], -1, np.int32)
-        self.next_topic = np.empty_like(self.topic)
-        longest = min(int(self.lengths.max(initial=0)), _LONGEST // n_topics)
-        self.histogram_shape = n_topics, longest + 1
-        self.n_passes, self.growth = 0, _GROWTH
-        self.average: np.ndarray | None = None
-        self.averaged = 0.0
+        self.longest = min(longest, _LONGEST // n_topics)
+        self._room = Room()
 
-    def start(self, documents, topics: Topics) -> SampledTopics:
-        """Return counts of topics that are drawn after CVB0 on some of the documents.
+    def first_state(self, topics: Topics, block: WholeDocuments) -> TokenTopics:
+        """Return topics of tokens that are drawn after CVB0 on some of the documents.
 
         The draws alone would end in a worse optimum: CVB0 anneals.
         """
-        cuts, begin = documents.chunks.cuts, documents.chunks.doc_begin
+        cuts, begin = block.chunks.cuts, block.chunks.doc_begin
         most = min(_ANNEALED_DOCS, int(np.searchsorted(begin, _ANNEALED_COUNTS, "right")) - 1)
         joined = int(np.searchsorted(cuts, max(1, most)))
-        some = documents.X[: cuts[joined]].astype(np.float32)
+        some = block.X[: cuts[joined]].astype(np.float32)
         annealed = ShuffledDocuments(some, None, slice(None), _ANNEALED_CHUNK)
-        model = CVB0EM(
-            annealed, self.doc_topic_prior, self.topic_word_prior, self.n_threads,
-            _ANNEALING_GROWTH, brief=True,
-        )  # fmt: skip
-        passes = _ANNEALING_PASSES
-        em.fit(model, [annealed], topics, tol=0, max_iter=passes, check_every=passes)
-        counts = arrays.zeros((documents.X.shape[1], model.q.shape[1]), np.int32)
+        first = padded(topics.sums[:, : self.n_topics], self.n_topics, np.float32)
+        alpha, eta, passes = self.doc_topic_prior, self.topic_word_prior, _ANNEALING_PASSES
+        model = CVB0EM(alpha, eta, self.n_threads, _ANNEALING_GROWTH, brief=True)
+        q = em.fit(
+            model, [annealed], topics._replace(sums=first), tol=0, max_iter=passes,
+            check_every=passes,
+        ).states[0].q  # fmt: skip
+        counts = arrays.zeros((block.X.shape[1], q.shape[1]), np.int32)
         totals = np.zeros(counts.shape[1], np.int64)
-        kernel.draw_pass(
-            documents.chunks, 0, joined, self.count, self.token_begin, model.prior,
-            self.topic_word_prior, kernel.random_key(self.seed, 0), self.topic, self.next_topic,
-            counts, totals, None, None, self.n_topics, self.n_threads, model.q,
-        )  # fmt: skip
-        documents.joined = joined
-        left = documents.chunks.n_chunks / max(1, joined)
-        self.growth = max(_GROWTH, left ** (1 / _JOINING_PASSES))
-        return self._topics(counts, totals)
+        topic = np.full(block.token_begin[-1], -1, np.int32)
+        self._draw(block, (0, joined), topic, alpha, 0, counts, totals, q=q)
+        left = block.chunks.n_chunks / max(1, joined)
+        growth = max(_GROWTH, left ** (1 / _JOINING_PASSES))
+        return TokenTopics(topic, joined, growth, counts, totals)
 
-    def e_step(self, topics: SampledTopics, block, *, bound=True) -> Statistics:
-        """Draw the topics of all documents that take part, and of some more; return the counts."""
-        self.n_passes += 1
-        histogram = None
-        if self.learns and self.n_passes % _PRIOR_EVERY == 0:
-            histogram = np.zeros(self.histogram_shape, np.int32)
-        log_likelihood = np.zeros(len(self.lengths)) if bound else None
-        counts, totals = arrays.copy(topics.counts), topics.count_totals.copy()
-        prior = padded(topics.doc_topic_prior[None], self.n_topics, np.float32)[0]
-        joined, after = block.joined, block.next_joined(self.growth)
-        for first, last in ((0, joined), (joined, after)):
+    def _draw(
+        self, block, chunks, topic, alpha, n_passes, counts, totals, histogram=None,
+        log_likelihood=None, q=None,
+    ):  # fmt: skip
+        """Draw the topics of the tokens of some chunks; counts and totals follow."""
+        prior = padded(alpha[None], self.n_topics, np.float32)[0]
+        # Each block has random numbers of its own.
+        seed = kernel.random_key(self.seed, -block.number) if block.number else self.seed
+        with self._room.lend((len(topic), 1), np.int32) as next_topic:
             kernel.draw_pass(
-                block.chunks, first, last, self.count, self.token_begin, prior,
-                self.topic_word_prior, kernel.random_key(self.seed, self.n_passes), self.topic,
-                self.next_topic, counts, totals, histogram, log_likelihood, self.n_topics,
-                self.n_threads,
+                block.chunks, *chunks, block.count, block.token_begin, prior,
+                self.topic_word_prior, kernel.random_key(seed, n_passes), topic,
+                next_topic.reshape(-1), counts, totals, histogram, log_likelihood, self.n_topics,
+                self.n_threads, q,
             )  # fmt: skip
-        block.joined = after
-        value, weight = block.bound(log_likelihood) if bound else (0.0, 1.0)
-        sums = {"word_topic": counts, "totals": totals}
+
+    def e_step(self, topics, block: WholeDocuments, state, *, bound=True, spare=None):
+        """Draw the topics of all documents that take part, and of some more; return the counts."""
+        first = not isinstance(topics, SampledTopics)  # then there are the state's own counts alone
+        total, sums = (
+            (state.counts, state.totals) if first else (topics.counts, topics.count_totals)
+        )
+        alpha, n_passes = (
+            (self.doc_topic_prior, 1) if first else (topics.doc_topic_prior, topics.n_passes + 1)
+        )
+        histogram = None
+        if self.learns and n_passes % _PRIOR_EVERY == 0:
+            histogram = np.zeros((self.n_topics, self.longest + 1), np.int32)
+        log_likelihood = np.zeros(len(block.lengths)) if bound else None
+        counts, totals, topic = arrays.copy(total), sums.copy(), state.to_change(spare)
+        joined, after = state.joined, block.next_joined(state.joined, state.growth)
+        for chunks in ((0, joined), (joined, after)):
+            self._draw(
+                block, chunks, topic, alpha, n_passes, counts, totals, histogram, log_likelihood
+            )
+        if total is not state.counts:  # what is there of other blocks is not this one's
+            counts -= total - state.counts
+            totals -= sums - state.totals
+        value, weight = block.bound(log_likelihood, after) if bound else (0.0, 1.0)
+        waiting = block.chunks.n_chunks - joined
+        statistics = Statistics(
+            bound=value, weight=weight, word_topic=counts, totals=totals, waiting=waiting
+        )
         if histogram is not None:
-            longest = histogram.shape[1] - 1
-            lengths = np.minimum(self.lengths[: block.chunks.cuts[after]], longest)
-            sums |= {
-                "doc_topic": histogram,
-                "doc_length": np.bincount(lengths, minlength=longest + 1),
-            }
-        self.everyone = joined == block.chunks.n_chunks
-        return Statistics(bound=value, weight=weight, **sums)
+            lengths = np.minimum(block.lengths[: block.chunks.cuts[after]], self.longest)
+            statistics.doc_topic = histogram
+            statistics.doc_length = np.bincount(lengths, minlength=self.longest + 1)
+        return statistics, TokenTopics(topic, after, state.growth, counts, totals)
 
     def m_step(self, statistics: Statistics) -> SampledTopics:
-        """Return the counts, their average, and alpha, which is learned in every second pass."""
-        if "doc_topic" in vars(statistics):
-            self.doc_topic_prior = fit_pseudo_counts(
-                self.doc_topic_prior, statistics.doc_topic, statistics.doc_length
-            )
-        counts = statistics.word_topic
-        if self.everyone:
-            self.averaged = _MEMORY * self.averaged + 1
-            if self.average is None:
-                self.average = counts.astype(np.float32)
-            else:  # a new array: the last pass's topics stay as they are
-                change = np.subtract(counts, self.average, dtype=np.float32, casting="unsafe")
-                change *= np.float32(1 / self.averaged)
-                change += self.average
-                self.average = change
-        return self._topics(counts, statistics.totals)
+        """Return the counts after the first pass."""
+        return self.m_step_from(None, statistics)
 
-    def _topics(self, counts, totals):
-        prior = KEPT_PRIOR * self.topic_word_prior
-        return SampledTopics(
-            counts, totals, self.doc_topic_prior, self.average, prior, self.dtype, self.learns
-        )
+    def m_step_from(self, topics, statistics: Statistics) -> SampledTopics:
+        """Return the counts, their average, and alpha, which is learned in every second pass."""
+        counts, totals = statistics.word_topic, statistics.totals
+        if not isinstance(topics, SampledTopics):  # the first ones
+            prior = KEPT_PRIOR * self.topic_word_prior
+            topics = SampledTopics(
+                counts, totals, self.doc_topic_prior, None, 0.0, 0, prior, self.dtype, self.learns
+            )
+        alpha, average, averaged = topics.doc_topic_prior, topics.average, topics.averaged
+        if "doc_topic" in vars(statistics):
+            alpha = fit_pseudo_counts(alpha, statistics.doc_topic, statistics.doc_length)
+        if statistics.waiting == 0:
+            averaged = _MEMORY * averaged + 1
+            if average is None:
+                average = counts.astype(np.float32)
+            else:  # a new array: the last pass's topics stay as they are
+                change = np.subtract(counts, average, dtype=np.float32, casting="unsafe")
+                change *= np.float32(1 / averaged)
+                change += average
+                average = change
+        return topics._replace(
+            counts=counts, count_totals=totals, doc_topic_prior=alpha, average=average,
+            averaged=averaged, n_passes=topics.n_passes + 1,
+        )  # fmt: skip
 
 
 def fit_pseudo_counts(prior, topic_counts, lengths):
