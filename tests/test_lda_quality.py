@@ -14,7 +14,7 @@ from fastem import LatentDirichletAllocation, em
 from fastem._kernels import tokens as kernel
 from fastem.topics.cvb0 import CVB0EM, ShuffledDocuments
 from fastem.topics.documents import Topics, padded
-from fastem.topics.stochastic import StochasticEM
+from fastem.topics.stochastic import StochasticEM, WholeDocuments
 
 METHODS = ("cvb0", "stochastic")
 
@@ -37,16 +37,17 @@ MANY = np.tile(corpus((300, 200), tokens=150)[0], (3, 1))
 
 
 def stochastic_model(counts, n_topics=6, n_threads=1, seed=0, size=32):
-    """A model, its documents and its start."""
+    """A model, its documents and its first topics."""
     rng = np.random.RandomState(seed)
     csr = sp.csr_array(counts)
-    documents = ShuffledDocuments(csr, None, rng.permutation(len(counts)), size)
+    documents = WholeDocuments(csr, rng.permutation(len(counts)), size)
     model = StochasticEM(
-        documents, None, 0.05, n_topics=n_topics, n_threads=n_threads, seed=seed, dtype=csr.dtype
-    )
+        None, 0.05, n_topics=n_topics, n_threads=n_threads, seed=seed, dtype=csr.dtype,
+        longest=int(documents.lengths.max()),
+    )  # fmt: skip
     first = padded(rng.gamma(100, 0.01, (counts.shape[1], n_topics)), n_topics, np.float32)
     topics = Topics(first, first[:, :n_topics].sum(axis=0, dtype=np.float64), 0.0)
-    return model, documents, lambda _: model.start(documents, topics)
+    return model, documents, topics
 
 
 def test_no_token_is_lost(monkeypatch):
@@ -56,14 +57,16 @@ def test_no_token_is_lost(monkeypatch):
     joined = []
 
     def watch(state):
-        some = documents.X[: documents.chunks.cuts[documents.joined]]
+        (tokens,) = state.states
+        some = documents.X[: documents.chunks.cuts[tokens.joined]]
         counts = state.params.counts
         assert_array_equal(counts.sum(axis=1), some.sum(axis=0))
         assert_array_equal(counts.sum(axis=0), state.params.count_totals)
         n_tokens = int(some.sum())
-        assert_array_equal(counts.sum(axis=0)[:6], np.bincount(model.topic[:n_tokens], minlength=6))
-        assert np.all(model.topic[n_tokens:] == -1)
-        joined.append(documents.joined)
+        drawn = np.bincount(tokens.topic[:n_tokens], minlength=6)
+        assert_array_equal(counts.sum(axis=0)[:6], drawn)
+        assert np.all(tokens.topic[n_tokens:] == -1)
+        joined.append(tokens.joined)
 
     result = em.fit(model, [documents], start, tol=0, max_iter=20, callbacks=[watch])
     assert joined[0] < joined[1] < joined[-1] == documents.chunks.n_chunks
@@ -332,5 +335,6 @@ def test_chunks_hold_few_counts_or_one_document(monkeypatch):
     assert np.all(n_docs > 0)
     assert np.all((sizes <= 100) | (n_docs == 1))
     assert n_docs.max() > 1
-    model = CVB0EM(documents, np.full(5, 0.1), 0.1, 1)
-    assert model.q.shape[0] == documents.X.nnz
+    first = Topics(padded(np.ones((X.shape[1], 5)), 5, np.float64), np.full(5, 1.0), 0.0)
+    state = CVB0EM(np.full(5, 0.1), 0.1, 1).first_state(first, documents)
+    assert state.q.shape[0] == documents.X.nnz

@@ -2,21 +2,22 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
-from fastem import _kernels
+from fastem import _kernels, em
 from fastem._kernels import discrete, gaussian, kmeans, tokens, topics
 from fastem._kernels import gamma_stream as streams
 from fastem.topics.cvb0 import CVB0EM, ShuffledDocuments
 from fastem.topics.documents import Documents, Topics, padded
-from fastem.topics.gammas import gamma_stream
+from fastem.topics.gammas import advance, gamma_stream, stream_of
 from fastem.topics.plsa_em import PLSAEM
-from fastem.topics.stochastic import StochasticEM
-from fastem.topics.variational import LDAEM
+from fastem.topics.stochastic import StochasticEM, WholeDocuments
+from fastem.topics.variational import LDAEM, Progress
 
 K, V = 3, 12
 COPIES = {
@@ -72,29 +73,88 @@ def test_plsa_goes_on(copied):
 @pytest.mark.parametrize("passes", [0, 2])
 def test_shuffled_documents(copied, passes):
     documents = ShuffledDocuments(counts(), None, np.arange(40)[::-1], 8)
-    model = CVB0EM(documents, np.full(K, 0.3), 0.1, 1)
-    topic = first_topics()
+    model, topic = CVB0EM(np.full(K, 0.3), 0.1, 1), first_topics()
+    state = model.first_state(topic, documents)
     for _ in range(passes):
-        topic = model.m_step(model.e_step(topic, documents))
-    again, their_model = copied(documents), copy.deepcopy(model)
+        statistics, state = model.e_step(topic, documents, state, spare=state)
+        topic = model.m_step(statistics)
+    again = copied(documents)
     for name in ("n_docs", "nnz", "n_chunks"):
         assert getattr(again.chunks, name) == getattr(documents.chunks, name)
-    first, second = their_model.e_step(topic, again), model.e_step(topic, documents)
+    first, _ = copied(model).e_step(copied(topic), again, copied(state))
+    second, _ = model.e_step(topic, documents, state, spare=state)
     assert first.bound == second.bound
     assert_array_equal(arrays(first), arrays(second))
 
 
-def test_stochastic_goes_on():
-    documents = ShuffledDocuments(counts(), None, np.arange(40), 8)
-    model = StochasticEM(
-        documents, None, 0.05, n_topics=K, n_threads=1, seed=3, dtype=np.dtype(float)
+def stochastic_model(longest):
+    return StochasticEM(
+        None, 0.05, n_topics=K, n_threads=1, seed=3, longest=longest, dtype=np.dtype(float)
     )
-    topic = first_topics()
-    start = model.start(documents, topic._replace(sums=padded(topic.sums[:, :K], K, np.float32)))
-    again = pickle.loads(pickle.dumps((model, documents, start)))
-    first, second = model.e_step(start, documents), again[0].e_step(again[2], again[1])
-    assert first.bound == second.bound
-    assert_array_equal(first.word_topic, second.word_topic)
+
+
+@copies
+def test_stochastic_goes_on(copied):
+    documents = WholeDocuments(counts(), np.arange(40), 8)
+    model, topic = stochastic_model(int(documents.lengths.max())), first_topics()
+    state = model.first_state(topic, documents)
+    for _ in range(4):
+        first, _ = copied(model).e_step(*map(copied, (topic, documents, state)))
+        statistics, state = model.e_step(topic, documents, state, spare=state)
+        assert first.bound == statistics.bound
+        assert_array_equal(first.word_topic, statistics.word_topic)
+        topic = model.m_step_from(topic, statistics)
+
+
+@pytest.mark.parametrize("method", ["cvb0", "stochastic"])
+def test_blocks_of_kept_topics_add(method):
+    """Each block gives what its own documents have: together all tokens, none of them twice."""
+    X = counts()
+    if method == "cvb0":
+        blocks = [ShuffledDocuments(X[i::3], None, slice(None), 4, number=i) for i in range(3)]
+        model = CVB0EM(np.full(K, 0.3), 0.1, 1)
+    else:
+        blocks = [WholeDocuments(X[i::3], slice(None), 4, number=i) for i in range(3)]
+        model = stochastic_model(int(X.sum(axis=1).max()))
+    seen = []
+
+    def watch(state):
+        topic = state.params.counts if method == "stochastic" else state.params.sums
+        tokens = [b.X[: b.chunks.cuts[s.joined]] for b, s in zip(blocks, state.states, strict=True)]
+        expected = sum(some.sum(axis=0) for some in tokens)
+        assert_allclose(topic.sum(axis=1), expected, rtol=1e-12, atol=1e-12)
+        seen.append(expected.sum())
+
+    result = em.fit(model, blocks, first_topics(), max_iter=12, tol=0, callbacks=[watch])
+    assert seen[-1] == X.sum()
+    assert np.all(np.isfinite(result.lower_bounds))
+    with ThreadPoolExecutor(2) as pool:  # where no state is written over
+        again = em.fit(model, blocks, first_topics(), max_iter=12, tol=0, executor=pool)
+    assert again.lower_bounds == result.lower_bounds
+
+
+def test_blocks_draw_from_streams_of_their_own():
+    """Random first gammas: a block's depend on its number, and the first block's are NumPy's."""
+    X, topic = counts(), first_topics()
+    stream = stream_of(np.random.RandomState(5))
+    topic = topic._replace(progress=Progress(stream=stream))
+    model = LDAEM(np.full(K, 0.3), 0.1, 1, max_sweeps=0, tol=0.0)
+
+    def bound(number):
+        return model.e_step(topic, Documents(X, number=number))
+
+    bounds = [bound(number).bound for number in (0, 1, 2, 1)]
+    assert len(set(bounds)) == 3
+    assert bounds[1] == bounds[3]
+    gamma = np.random.RandomState(5).gamma(100.0, 0.01, (40, K))
+    assert bounds[0] == model.bound(topic, Documents(X), model.infer(topic, Documents(X), gamma))
+    total = em.tree_sum([bound(1), bound(0), bound(2)])
+    assert total.drawn.number == 0
+    after = model.m_step_from(topic, total).progress.stream
+    ours, numpys = np.random.RandomState(5), np.random.RandomState(5)
+    advance(ours, after)
+    numpys.gamma(100.0, 0.01, (40, K))
+    assert ours.random_sample() == numpys.random_sample()
 
 
 @copies
