@@ -224,8 +224,6 @@ def pools():
 
 #: What is not pure yet.
 CHANGES = "its E-step changes its arguments"
-TOPICS = ("plsa", "lda", "gaussian-lda")
-DOCUMENTS = ("plsa", "lda-auto", "gaussian-lda")  # these lose what E-steps write into documents
 KMEANS = ("kmeans", "k-means")
 
 
@@ -265,17 +263,17 @@ def check_twice(problem):
         params = model.m_step(em.tree_sum(statistics for statistics, _ in made))
 
 
-@pytest.mark.parametrize("case", over(CASES, CHANGES, *KMEANS, *TOPICS, "gaussian-tied"))
+@pytest.mark.parametrize("case", over(CASES, CHANGES, *KMEANS, "gaussian-tied"))
 def test_e_step_twice_gives_the_same_bits(case):
     check_twice(of_case(case))
 
 
-@pytest.mark.parametrize("name", over(METHODS, CHANGES, *KMEANS, *TOPICS, "gaussian-tied"))
+@pytest.mark.parametrize("name", over(METHODS, CHANGES, *KMEANS, "gaussian-tied"))
 def test_e_step_twice_gives_the_same_bits_in_every_method(name):
     check_twice(of_method(name))
 
 
-@pytest.mark.parametrize("case", over(CASES, CHANGES, *KMEANS, *DOCUMENTS))
+@pytest.mark.parametrize("case", over(CASES, CHANGES, *KMEANS))
 def test_fit_on_copies_is_the_same(case, request):
     """Model, parameters, blocks and states go through pickle before every E-step: the same bits."""
     here = of_case(case).fit()
@@ -285,7 +283,7 @@ def test_fit_on_copies_is_the_same(case, request):
     assert_same_bits(there.states, here.states) if here.states else None
 
 
-@pytest.mark.parametrize("name", over(METHODS, CHANGES, *TOPICS))
+@pytest.mark.parametrize("name", over(METHODS, CHANGES))
 def test_every_method_fits_the_same_on_copies(name, request):
     """A whole fit of the estimator, with the nested ones for its start."""
     make, data = METHODS[name]
@@ -308,7 +306,7 @@ def test_threads_give_the_same_bits(case, pools):
     assert_same_bits(there[:3], here[:3])
 
 
-@pytest.mark.parametrize("case", over(DOUBLES, CHANGES, *KMEANS, *DOCUMENTS))
+@pytest.mark.parametrize("case", over(DOUBLES, CHANGES, *KMEANS))
 def test_processes_give_the_same_bits(case, pools):
     here, there = of_case(case).fit(), of_case(case).fit(executor=pools["processes"])
     assert_same_bits(there[:3], here[:3])
@@ -325,7 +323,7 @@ def test_nothing_of_the_data_is_pickled_with_the_model(case):
 
 @pytest.mark.parametrize(
     "name",
-    over(METHODS, "it keeps the data", "lda-cvb0", "lda-stochastic", "gaussian-tied"),
+    over(METHODS, "it keeps the data", "gaussian-tied"),
 )
 def test_no_method_pickles_data_with_its_model(name):
     problems = [of_method(name, n) for n in (20, 160)]
@@ -334,5 +332,5 @@ def test_no_method_pickles_data_with_its_model(name):
 
 def assert_small(pairs):
     """Check that pickles do not grow, but by what a longer number takes."""
-    small, large = (len(pickle.dumps(pair)) for pair in pairs)
+    small, large = (sum(len(pickle.dumps(one)) for one in pair) for pair in pairs)
     assert abs(large - small) < 64, f"{small} bytes, of more data {large}"

@@ -169,7 +169,7 @@ def information(sums, n_topics):
     if total == 0:
         return 0.0
     value -= float(xlogy(totals, totals).sum())
-    return max(0.0, value / total + float(np.log(total)))
+    return float(max(0.0, value / total + np.log(total)))
 
 
 def polya_growth(eta, sums, n_topics, less=0.0):
