@@ -129,7 +129,7 @@ _ROUNDING = 1e-9
 
 
 def fit(
-    model: Model,
+    model: Model | RowState,
     blocks: Sequence[Any],
     start: Any,
     *,

@@ -37,8 +37,8 @@ class Model(Protocol):
         """Return the :class:`Statistics` that one block contributes at the given parameters.
 
         Only a model that is fitted with ``check_every > 1`` needs to take ``bound=False``, which
-        says that nobody will look at the bound. A model with :class:`RowState` is called with the
-        rows' state as third argument and returns a pair.
+        says that nobody will look at the bound. One that keeps something of each row has another
+        E-step: see :class:`RowState`.
         """
 
     def m_step(self, statistics: Any, /) -> Any:
@@ -69,9 +69,14 @@ class Bounding(Protocol):
 class RowState(Protocol):
     """A model that keeps something of each row from one E-step to the next.
 
-    Its E-step is ``e_step(params, block, state) -> (statistics, next state)``. The driver keeps the
-    states beside their blocks, in whatever process that is.
+    The driver keeps the states beside their blocks, in whatever process that is.
     """
+
+    def e_step(self, params: Any, block: Any, state: Any, /) -> Any:
+        """Return the block's :class:`Statistics`, and the next state of its rows."""
+
+    def m_step(self, statistics: Any, /) -> Any:
+        """Return the parameters that maximise the expected log-likelihood."""
 
     def first_state(self, params: Any, block: Any, /) -> Any:
         """Return the state of a block's rows before their first E-step; it may be None."""

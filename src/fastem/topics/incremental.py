@@ -11,7 +11,7 @@ from fastem._engine.kept import Room
 from fastem._engine.statistics import Statistics
 from fastem._kernels import topics as kernel
 from fastem.topics.documents import Documents, Topics, TopicSums
-from fastem.topics.variational import LDAEM, set_columns, topic_scale
+from fastem.topics.variational import VariationalLDA, set_columns, topic_scale
 
 __all__ = ["DocumentGammas", "IncrementalLDAEM"]
 
@@ -28,13 +28,14 @@ class DocumentGammas(NamedTuple):
     n_visits: int
 
 
-class IncrementalLDAEM(LDAEM):
+class IncrementalLDAEM(VariationalLDA):
     """LDA whose documents come back again and again, with few updates at a time.
 
     Their gammas begin at 1, and after some visits go on from the last ones. Parameters are those
-    of :class:`LDAEM`.
+    of :class:`VariationalLDA`.
     """
 
+    bound_may_fall = True  # at the first visits, where documents begin anew
     #: The next gammas are written over those from before the last.
     recycles = True
 

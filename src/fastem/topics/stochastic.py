@@ -233,13 +233,14 @@ class StochasticEM:
             totals -= sums - state.totals
         value, weight = block.bound(log_likelihood, after) if bound else (0.0, 1.0)
         waiting = block.chunks.n_chunks - joined
-        statistics = Statistics(
-            bound=value, weight=weight, word_topic=counts, totals=totals, waiting=waiting
-        )
+        seen = {}
         if histogram is not None:
             lengths = np.minimum(block.lengths[: block.chunks.cuts[after]], self.longest)
-            statistics.doc_topic = histogram
-            statistics.doc_length = np.bincount(lengths, minlength=self.longest + 1)
+            lengths = np.bincount(lengths, minlength=self.longest + 1)
+            seen = {"doc_topic": histogram, "doc_length": lengths}
+        statistics = Statistics(
+            bound=value, weight=weight, word_topic=counts, totals=totals, waiting=waiting, **seen
+        )
         return statistics, TokenTopics(topic, after, state.growth, counts, totals)
 
     def m_step(self, statistics: Statistics) -> SampledTopics:

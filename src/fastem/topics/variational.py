@@ -25,6 +25,7 @@ __all__ = [
     "LDAEM",
     "Inferred",
     "Progress",
+    "VariationalLDA",
     "document_statistics",
     "expected_components",
     "expected_topics",
@@ -138,11 +139,8 @@ def document_statistics(alpha, block, inferred, *, bound, learn) -> dict[str, An
     return statistics
 
 
-class LDAEM:
-    """E-step and M-step of LDA (see :class:`fastem.em.Model`); the parameters are lambda.
-
-    The documents begin anew in each E-step. Their first gammas are random if the parameters carry
-    random numbers, else 1.
+class VariationalLDA:
+    """What the methods of variational Bayes share; the parameters are lambda.
 
     Parameters
     ----------
@@ -175,19 +173,7 @@ class LDAEM:
         self._expected, self._guide = Kept(), Kept()
         self._room = Room()
 
-    #: Documents begin anew in each E-step, and may end in another optimum.
-    bound_may_fall = True
-
     # ---- E-step --------------------------------------------------------------------------------
-
-    def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:
-        """Return the expected counts of words in topics."""
-        stream = own_stream(self.progress_of(topics).stream, block.number)
-        with self._room.lend((block.n_docs, topics.sums.shape[1]), topics.sums.dtype) as gamma:
-            statistics = self._infer_and_sum(topics, block, gamma, stream, bound)
-        if stream is not None:
-            statistics.drawn = Drawn(block.number, stream)
-        return statistics
 
     def _infer_and_sum(self, topics, block, gamma, stream, bound, sweeps=None):
         """Return the statistics of a block; set the documents' gamma, from scratch."""
@@ -349,6 +335,26 @@ class LDAEM:
         self._guide.keep(eta, guide)
         totals = totals + np.broadcast_to(eta, (self.n_topics, len(sums))).sum(axis=1)
         return Topics(sums, totals, guide, progress=progress)
+
+
+class LDAEM(VariationalLDA):
+    """E-step and M-step of LDA (see :class:`fastem.em.Model`), whose documents always begin anew.
+
+    Their first gammas are random if the parameters carry random numbers, else 1. Arguments are
+    those of :class:`VariationalLDA`.
+    """
+
+    #: Documents begin anew in each E-step, and may end in another optimum.
+    bound_may_fall = True
+
+    def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:
+        """Return the expected counts of words in topics."""
+        stream = own_stream(self.progress_of(topics).stream, block.number)
+        with self._room.lend((block.n_docs, topics.sums.shape[1]), topics.sums.dtype) as gamma:
+            statistics = self._infer_and_sum(topics, block, gamma, stream, bound)
+        if stream is not None:
+            statistics.drawn = Drawn(block.number, stream)
+        return statistics
 
     def step(self, topics, statistics, block) -> Topics:
         """Return lambda after a step towards a block's M-step (Hoffman et al. 2010, equation 7)."""
