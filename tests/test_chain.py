@@ -18,9 +18,9 @@ from fastem.sequence.emissions import (
     DiscreteEmissions,
     GaussianEmissions,
     GaussianPrior,
-    MixtureEmissions,
     gaussian_params,
 )
+from fastem.sequence.mixture_emissions import MixtureEmissions
 
 KINDS = ("full", "tied", "diag", "spherical")
 FAMILIES = [

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import xlogy
 
 from fastem._engine.statistics import Moments, Statistics, add_scatter_of
 from fastem._kernels import chain
@@ -22,8 +21,6 @@ __all__ = [
     "DiscreteEmissions",
     "GaussianEmissions",
     "GaussianPrior",
-    "MixtureEmissions",
-    "MixtureParams",
 ]
 
 
@@ -106,11 +103,11 @@ def gaussian_params(means, covariances, kind):
     expected = gaussian.shape_of(kind, k, d)
     if covariances.shape != expected:
         raise ValueError(f"covars_ must have shape {expected}, got {covariances.shape}")
-    chol = _roots(covariances, kind)
+    chol = roots_of(covariances, kind)
     return gaussian.GaussianParams(np.ones(k), means, covariances, chol, np.dtype(np.float64))
 
 
-def _roots(covariances, kind):
+def roots_of(covariances, kind):
     """Return the factors of the precisions; ValueError names a state without one."""
     if kind in ("diag", "spherical"):
         good = np.isfinite(covariances) & (covariances > 1e-300)
@@ -137,7 +134,7 @@ def _singular(what):
     )
 
 
-class _Family:
+class Family:
     """What all families do with the kernel's emission."""
 
     emission: Any  # (params, block, center) -> the kernel's emission
@@ -169,7 +166,7 @@ class _Family:
         return sums
 
 
-class GaussianEmissions(_Family):
+class GaussianEmissions(Family):
     """One Gaussian a state.
 
     Parameters
@@ -208,18 +205,18 @@ class GaussianEmissions(_Family):
 
     def emission(self, params, block, center=None):
         """Return the kernel's emission; its sums are about `center`, or else about the means."""
-        return _emission(params, self.kind, block, 1, center)
+        return gaussian_emission(params, self.kind, block, 1, center)
 
     def sums(self, emission, own, params, block, center=None):
         """Return the statistics that the emission's sums are, and whether digits were lost."""
-        moments, lost = _moments(emission, own, params, self.kind, block, center)
+        moments, lost = gaussian_moments(emission, own, params, self.kind, block, center)
         return {"moments": moments}, lost
 
     def estimate(self, statistics):
         """Return the parameters with the largest expected log-posterior."""
         if not self.learn:
             return self.held
-        return _estimate(
+        return estimate_gaussians(
             statistics.moments, self.kind, self.prior, self.min_covar, self.learn, self.held
         )
 
@@ -229,7 +226,7 @@ class GaussianEmissions(_Family):
         return self.prior.log_density(params.means, chol, self.kind)
 
 
-def _means(moments, prior):
+def means_of(moments, prior):
     """Return the means that moments and a prior give."""
     if not np.any(prior.mean_weight):
         return moments.mean.copy()
@@ -239,14 +236,14 @@ def _means(moments, prior):
     return np.divide(sums, total, out=moments.mean.copy(), where=total > 0)
 
 
-def _estimate(moments, kind, prior, min_covar, learn, held, center=None):
+def estimate_gaussians(moments, kind, prior, min_covar, learn, held, center=None):
     """Return the Gaussians that moments and a prior give, covariances about `center` (K, D).
 
     None: about the new means.
     """
     weight, d = moments.weight, moments.mean.shape[1]
     tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), weight.shape)
-    means = _means(moments, prior) if "means" in learn else held.means
+    means = means_of(moments, prior) if "means" in learn else held.means
     if "covars" not in learn:
         return held._replace(means=means)
     center = means if center is None else center
@@ -256,14 +253,14 @@ def _estimate(moments, kind, prior, min_covar, learn, held, center=None):
     scatter += prior.scale
     count = np.asarray(prior.count, dtype=np.float64)
     divisor = weight + count if kind != "tied" else weight.sum() + np.asarray(prior.count)
-    covariances = _ratio(scatter, divisor * d if kind == "spherical" else divisor)
-    _raise_to(min_covar, covariances, kind)
-    chol = _roots(covariances, kind)
+    covariances = ratio_of(scatter, divisor * d if kind == "spherical" else divisor)
+    raise_to(min_covar, covariances, kind)
+    chol = roots_of(covariances, kind)
     kept = covariances if kind in ("diag", "spherical") else None
     return gaussian.GaussianParams(np.ones(len(means)), means, kept, chol, np.dtype(np.float64))
 
 
-def _ratio(scatter, divisor):
+def ratio_of(scatter, divisor):
     """Return scatter / divisor; of all states together where a state has nothing."""
     shaped = np.reshape(divisor, np.shape(divisor) + (1,) * (scatter.ndim - np.ndim(divisor)))
     nothing = ~(shaped > 1e-290)
@@ -275,7 +272,7 @@ def _ratio(scatter, divisor):
     return out
 
 
-def _raise_to(least, covariances, kind):
+def raise_to(least, covariances, kind):
     """Raise variances along every direction to the least ones allowed, in place.
 
     `least` is a number, or one for each feature. This is the largest likelihood among the
@@ -299,7 +296,7 @@ def _raise_to(least, covariances, kind):
                 matrix[:] = (vectors * np.maximum(values, 1)) @ vectors.T * unit
 
 
-def _emission(params, kind, block, n_mix, center):
+def gaussian_emission(params, kind, block, n_mix, center):
     """Return the kernel's emission of K * n_mix Gaussians; all kinds are full or diagonal there."""
     k, d = params.means.shape
     chol = params.precisions_cholesky
@@ -323,7 +320,7 @@ def _inner(kind):
     return "full" if kind in ("full", "tied") else "diag"
 
 
-def _moments(emission, own, params, kind, block, center):
+def gaussian_moments(emission, own, params, kind, block, center):
     """Return the moments that the kernel's sums are, and whether they lost digits.
 
     They do where a mean has moved far: then most of what was summed about `center` is taken off.
@@ -355,153 +352,10 @@ def _moments(emission, own, params, kind, block, center):
     return Moments(weight, mean, scatter, kind), bool(lost.any())
 
 
-# ---- mixtures of Gaussians -------------------------------------------------------------------
-
-
-class MixtureParams(NamedTuple):
-    """Parameters of a mixture of M Gaussians in each of K states."""
-
-    weights: np.ndarray  # (K, M)
-    gaussians: gaussian.GaussianParams  # K * M of them, state after state; tied: as full
-
-
-class MixtureEmissions(_Family):
-    """A mixture of Gaussians a state.
-
-    Parameters
-    ----------
-    kind : {'full', 'tied', 'diag', 'spherical'}
-        tied: the Gaussians of a state share a covariance.
-    n_mix : int
-    prior : GaussianPrior
-        Of each of the K * M Gaussians, state after state; tied: its scale and count are (K, D, D)
-        and (K,).
-    weights_prior : float or ndarray of shape (K, M)
-        Parameters of the weights' Dirichlet prior; 1 is none.
-    min_covar, learn, held, n_threads
-        As :class:`GaussianEmissions`; `learn` may also have 'weights'.
-    """
-
-    def __init__(
-        self,
-        kind,
-        n_mix,
-        prior=None,
-        weights_prior=1.0,
-        min_covar=0.0,
-        learn=frozenset({"weights", "means", "covars"}),
-        held=None,
-        n_threads=1,
-    ):
-        self.kind, self.n_mix, self.prior = kind, n_mix, prior or GaussianPrior()
-        self.weights_prior, self.min_covar = weights_prior, min_covar
-        self.learn, self.held, self.n_threads = frozenset(learn), held, n_threads
-
-    block = staticmethod(GaussianEmissions.block)
-    n_rows = staticmethod(GaussianEmissions.n_rows)
-
-    @property
-    def _inner(self):
-        """The kind of the Gaussians, each with a covariance of its own."""
-        return "full" if self.kind == "tied" else self.kind
-
-    def params(self, weights, means, covariances):
-        """Return parameters from arrays shaped as hmmlearn's GMMHMM has them."""
-        weights, means = (np.asarray(a, dtype=np.float64) for a in (weights, means))
-        k, m, d = means.shape
-        covariances = np.asarray(covariances, dtype=np.float64)
-        if self.kind == "tied":
-            covariances = np.repeat(covariances[:, None], m, axis=1)
-        flat = covariances.reshape(k * m, *covariances.shape[2:])
-        return MixtureParams(weights, gaussian_params(means.reshape(k * m, d), flat, self._inner))
-
-    def covariances(self, params):
-        """Return the covariances as hmmlearn's GMMHMM has them."""
-        covariances = gaussian.covariances_of(params.gaussians, self._inner)
-        covariances = covariances.reshape(*params.weights.shape, *covariances.shape[1:])
-        return covariances[:, 0].copy() if self.kind == "tied" else covariances
-
-    def emission(self, params, block, center=None):
-        """Return the kernel's emission; its sums are about `center`, or else about the means."""
-        flat = params.gaussians._replace(weights=params.weights.reshape(-1))
-        return _emission(flat, self._inner, block, self.n_mix, center)
-
-    def sums(self, emission, own, params, block, center=None):
-        """Return the statistics that the emission's sums are, and whether digits were lost."""
-        moments, lost = _moments(emission, own, params.gaussians, self._inner, block, center)
-        moved = moments.weight[:, None] * (moments.mean - params.gaussians.means)
-        return {"moments": moments, "moved": moved}, lost
-
-    def estimate(self, statistics):
-        """Return parameters with a larger expected log-posterior.
-
-        The covariances are those about the means of the E-step, and the means follow: two steps up,
-        one after the other (Meng & Rubin 1993, *Maximum likelihood estimation via the ECM
-        algorithm*, Biometrika 80:267). hmmlearn does so, and fits are to be the same.
-        """
-        moments, held, m = statistics.moments, self.held, self.n_mix
-        there = moments.weight[:, None] > 0
-        way = np.divide(
-            statistics.moved, moments.weight[:, None], where=there, out=0 * moments.mean
-        )
-        center = moments.mean - way
-        if not self.learn:
-            return held
-        if "weights" in self.learn:
-            weights = moments.weight.reshape(-1, m) + self.weights_prior - 1
-            weights = _rows_of(np.maximum(weights, 0))
-        else:
-            weights = held.weights
-        before = None if held is None else held.gaussians
-        if self.kind == "tied" and "covars" in self.learn:
-            return MixtureParams(weights, self._estimate_tied(moments, before, center))
-        gaussians = _estimate(
-            moments, self._inner, self.prior, self.min_covar, self.learn, before, center
-        )
-        return MixtureParams(weights, gaussians)
-
-    def _estimate_tied(self, moments, held, center):
-        """Return the Gaussians, those of a state with one covariance."""
-        m, prior = self.n_mix, self.prior
-        means = _means(moments, prior) if "means" in self.learn else held.means
-        d = means.shape[1]
-        scatter = moments.scatter_about(center)
-        tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), len(means))
-        add_scatter_of(scatter, center - prior.mean, tau, "full")
-        scatter = scatter.reshape(-1, m, d, d).sum(axis=1) + prior.scale
-        covariances = _ratio(scatter, moments.weight.reshape(-1, m).sum(axis=1) + prior.count)
-        _raise_to(self.min_covar, covariances, "full")
-        chol = np.repeat(_roots(covariances, "full"), m, axis=0)
-        return gaussian.GaussianParams(np.ones(len(means)), means, None, chol, np.dtype(np.float64))
-
-    def log_prior(self, params):
-        """Return the logarithm of the prior density, up to a constant."""
-        m = self.n_mix
-        gaussians, prior = params.gaussians, self.prior
-        chol = gaussians.precisions_cholesky
-        weights = xlogy(np.asarray(self.weights_prior) - 1.0, params.weights).sum()
-        if self.kind != "tied":
-            return float(weights) + prior.log_density(gaussians.means, chol, self._inner)
-        means_only = prior._replace(scale=0.0, count=0.0)
-        shared = GaussianPrior(scale=prior.scale, count=prior.count)
-        return (
-            float(weights)
-            + means_only.log_density(gaussians.means, chol, "full")
-            + shared.log_density(gaussians.means[::m], chol[::m], "full")
-        )
-
-
-def _rows_of(sums):
-    """Return rows that sum to 1; a row of nothing is shared equally."""
-    total = sums.sum(axis=-1, keepdims=True)
-    equal = np.full_like(sums, 1 / sums.shape[-1])
-    return np.divide(sums, total, out=equal, where=total > 0)
-
-
 # ---- discrete families -----------------------------------------------------------------------
 
 
-class DiscreteEmissions(_Family):
+class DiscreteEmissions(Family):
     """A family of discrete distributions of :mod:`fastem.components.discrete`, with its prior.
 
     Parameters

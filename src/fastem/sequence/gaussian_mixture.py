@@ -22,10 +22,10 @@ from fastem.sequence.covariances import (
 from fastem.sequence.documented import documented
 from fastem.sequence.emissions import (
     GaussianPrior,
-    MixtureEmissions,
 )
 from fastem.sequence.gaussian import check_means, check_reals
 from fastem.sequence.hmm import HMM
+from fastem.sequence.mixture_emissions import MixtureEmissions
 from fastem.sequence.reading import as_numbers, broadcast_prior, check_distribution
 from fastem.sequence.start import centers_of, covariance_of, filled
 

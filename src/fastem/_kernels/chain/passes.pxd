@@ -1,0 +1,268 @@
+"""There and back along sequences of a chain: several short ones at once, or a long one in blocks.
+
+A sequence whose variables underflow is done again in log space. That is told from three numbers:
+what the forward variables sum to, how large the backward ones become, and whether the posteriors
+sum to 1. Where all transitions are possible the last two cannot fail.
+"""
+
+from libc.math cimport INFINITY, exp, fabs, log
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset
+
+from fastem._kernels.chain.job cimport (
+    CHAIN_NEVER, chain_job, chain_ops, chain_work, outputs, round_up,
+)
+from fastem._kernels.omp cimport fastem_interrupted
+
+
+cdef extern from *:
+    """
+    #define CHAIN_TINY 1e-280
+    #define CHAIN_HUGE_BETA 1e280
+    #define CHAIN_LN2 0.693147180559945309417
+    /* A sum of posteriors may differ from 1 by the rounding of a block, and by no more. */
+    #define CHAIN_DRIFT 1e-9
+    #define CHAIN_DRIFT_PER_ROW 1e-11
+    """
+    const double TINY "CHAIN_TINY"
+    const double HUGE_BETA "CHAIN_HUGE_BETA"
+    const double LN2 "CHAIN_LN2"
+    const double DRIFT "CHAIN_DRIFT"
+    const double DRIFT_PER_ROW "CHAIN_DRIFT_PER_ROW"
+
+
+cdef inline double _sum(const double *a, Py_ssize_t n) noexcept nogil:
+    cdef double total = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        total += a[i]
+    return total
+
+
+cdef inline double _log_sum(const double *a, Py_ssize_t n) noexcept nogil:
+    """Return log sum exp; -inf where all stand for the logarithm of 0."""
+    cdef double base = a[0], total = 0
+    cdef Py_ssize_t i
+    for i in range(1, n):
+        base = max(base, a[i])
+    if base < 0.1 * CHAIN_NEVER:
+        return -INFINITY
+    for i in range(n):
+        total += exp(a[i] - base)
+    return base + log(total)
+
+
+cdef inline int _drifts(const chain_work *work, double weight, Py_ssize_t n) noexcept nogil:
+    """Return whether the backward variables overflowed, or posteriors do not sum to the weight."""
+    cdef double limit = weight * (DRIFT + DRIFT_PER_ROW * n)
+    return not (work.most < HUGE_BETA and fabs(work.mass - weight * n) <= limit)
+
+
+cdef inline void _add_emission(const chain_job *c, const chain_ops *ops, chain_work *work,
+                               Py_ssize_t first, Py_ssize_t n, double *sums) noexcept nogil:
+    cdef Py_ssize_t width = c.width
+    ops.add_pairs(c, work, n)
+    if c.codes != NULL:
+        ops.add_codes(c, work, first, n, sums + width + 2 * width * width)
+        return
+    ops.to_columns(c, work, n)
+    c.emission.add(c.emission.job, first, n, work.scratch, work.columns,
+                   sums + width + 2 * width * width)
+
+
+cdef inline void _write(const chain_job *c, const chain_work *work, Py_ssize_t first, Py_ssize_t n,
+                        double *posteriors) noexcept nogil:
+    """Write the block's n rows of posteriors; row 0 is row `first` of the data."""
+    cdef Py_ssize_t t, k, n_states = c.n_states
+    cdef const double *gamma = work.gamma
+    posteriors += first * n_states
+    for t in range(n):
+        for k in range(n_states):
+            posteriors[t * n_states + k] = gamma[t * c.width + k]
+
+
+# ---- several short sequences -----------------------------------------------------------------
+
+
+cdef inline void pass_short(
+    const chain_job *c, const chain_ops *ops, chain_work *work, const int64_t *begin,
+    const double *weight, Py_ssize_t first, Py_ssize_t last, int positive, double *sums,
+    outputs *out,
+) noexcept nogil:
+    """Do sequences [first, last), which fill at most a block."""
+    cdef Py_ssize_t s, k, at, n, width = c.width, origin = begin[first]
+    cdef Py_ssize_t whole = begin[last] - origin
+    cdef int both = out.summed or out.posteriors != NULL or not positive
+    cdef double w, total
+    ops.frames(c, work, origin, whole)
+    for s in range(first, last):
+        at, n = begin[s] - origin, begin[s + 1] - begin[s]
+        w = weight[s] if weight != NULL and out.summed else 1
+        work.exponent, work.least = 0, INFINITY
+        ops.forward(c, work, at, n, 1)
+        total = _sum(work.alpha + (at + n) * width, width)
+        work.most = work.mass = 0
+        out.scores[s] = log(total) + (LN2 * work.exponent + _sum(work.shift + at, n))
+        if min(work.least, total) > TINY and both:
+            if out.summed and width <= ops.lanes:
+                memcpy(work.spare + 16, work.pairs, 8 * width * width)
+            for k in range(width):
+                work.beta[k] = w / total
+            ops.backward(c, work, at, n, 1)
+            if _drifts(work, w, n):
+                work.least = 0
+                if out.summed and width <= ops.lanes:
+                    memcpy(work.pairs, work.spare + 16, 8 * width * width)
+        if not min(work.least, total) > TINY:
+            out.scores[s] = _again(c, ops, work, origin, at, n, w)
+        if out.summed:
+            for k in range(width):
+                sums[k] += work.gamma[at * width + k]
+    if out.summed:
+        _add_emission(c, ops, work, origin, whole, sums)
+    if out.posteriors != NULL:
+        _write(c, work, origin, whole, out.posteriors)
+
+
+cdef inline double _again(
+    const chain_job *c, const chain_ops *ops, chain_work *work, Py_ssize_t origin, Py_ssize_t at,
+    Py_ssize_t n, double weight,
+) noexcept nogil:
+    """Do one sequence in log space; return its log-likelihood."""
+    cdef Py_ssize_t width = c.width
+    cdef double log_total
+    ops.log_frames(c, work, origin, at, n, 1)
+    work.log_scale = 0
+    ops.log_forward(c, work, at, n, 1)
+    log_total = _log_sum(work.alpha + (at + n) * width, c.n_states)
+    log_total += work.log_scale + _sum(work.shift + at, n)
+    if log_total == -INFINITY:
+        _impossible(work, at, n, width, weight)
+        return log_total
+    memset(work.beta, 0, 8 * width)
+    ops.log_backward(c, work, at, n, 1, weight)
+    return log_total
+
+
+cdef inline void _impossible(chain_work *work, Py_ssize_t at, Py_ssize_t n, Py_ssize_t width,
+                             double weight) noexcept nogil:
+    """Leave no trace of a sequence in the sums; posteriors are not defined."""
+    cdef Py_ssize_t i
+    for i in range(at * width, (at + n) * width):
+        work.gamma[i] = work.w[i] = 0
+        work.alpha[i + width] = 0
+
+
+# ---- one long sequence -----------------------------------------------------------------------
+
+
+cdef inline void pass_long(
+    const chain_job *c, const chain_ops *ops, chain_work *work, const int64_t *begin,
+    const double *weight, Py_ssize_t s, int positive, double *kept, double *sums, double *undo,
+    Py_ssize_t size, outputs *out,
+) noexcept nogil:
+    """Do a sequence of several blocks."""
+    cdef double w = weight[s] if weight != NULL and out.summed else 1
+    cdef int in_logs = 0
+    if out.summed and not positive:
+        memcpy(undo, sums, 8 * size)
+    in_logs = _long_pass(c, ops, work, begin, s, w, positive, kept, sums, out, 0)
+    if in_logs:
+        if out.summed and not positive:
+            memcpy(sums, undo, 8 * size)
+        _long_pass(c, ops, work, begin, s, w, positive, kept, sums, out, 1)
+
+
+cdef inline void _forward_block(
+    const chain_job *c, const chain_ops *ops, chain_work *work, Py_ssize_t first, Py_ssize_t n,
+    int begins, int in_logs,
+) noexcept nogil:
+    ops.frames(c, work, first, n)
+    if in_logs:
+        ops.log_frames(c, work, first, 0, n, 1)
+        ops.log_forward(c, work, 0, n, begins)
+    else:
+        ops.forward(c, work, 0, n, begins)
+
+
+cdef inline int _long_pass(
+    const chain_job *c, const chain_ops *ops, chain_work *work, const int64_t *begin,
+    Py_ssize_t s, double w, int positive, double *kept, double *sums, outputs *out, int in_logs,
+) noexcept nogil:
+    """Go there and back; return whether that must be done again in log space."""
+    cdef Py_ssize_t width = c.width, rows = c.rows, first = begin[s], block, n, k
+    cdef Py_ssize_t n_blocks = round_up(begin[s + 1] - first, rows) // rows
+    cdef double total, shift = 0
+    cdef int both = out.summed or out.posteriors != NULL or not (positive or in_logs)
+    work.exponent, work.least, work.log_scale = 0, INFINITY, 0
+    n = rows
+    for block in range(n_blocks):
+        if block:
+            memcpy(work.alpha, work.alpha + n * width, 8 * width)
+        memcpy(kept + block * width, work.alpha, 8 * width)
+        n = min(rows, begin[s + 1] - first - block * rows)
+        _forward_block(c, ops, work, first + block * rows, n, block == 0, in_logs)
+        shift += _sum(work.shift, n)
+        if not in_logs and not work.least > TINY:
+            return 1
+        if fastem_interrupted(&out.clock):
+            out.stop = 1
+        if out.stop:
+            return 0
+    if in_logs:
+        total = _log_sum(work.alpha + n * width, c.n_states) + (work.log_scale + shift)
+        out.scores[s] = total
+    else:
+        total = _sum(work.alpha + n * width, width)
+        out.scores[s] = log(total) + (LN2 * work.exponent + shift)
+        if not total > TINY:
+            return 1
+    if not both:
+        return 0
+    for k in range(width):
+        work.beta[k] = 0 if in_logs else w / total
+    for block in range(n_blocks - 1, -1, -1):
+        if block < n_blocks - 1:
+            n = rows
+            memcpy(work.alpha, kept + block * width, 8 * width)
+            if total > -INFINITY:
+                _forward_block(c, ops, work, first + block * rows, n, block == 0, in_logs)
+        if in_logs and total == -INFINITY:
+            _impossible(work, 0, n, width, w)
+        elif in_logs:
+            ops.log_backward(c, work, 0, n, block == 0, w)
+        else:
+            if not _anchor(work, n, width, w):
+                return 1
+            work.most = work.mass = 0
+            ops.backward(c, work, 0, n, block == 0)
+            if _drifts(work, w, n):
+                return 1
+        if out.summed and not (in_logs and total == -INFINITY):
+            if block == 0:
+                for k in range(width):
+                    sums[k] += work.gamma[k]
+            _add_emission(c, ops, work, first + block * rows, n, sums)
+        if out.posteriors != NULL:
+            _write(c, work, first + block * rows, n, out.posteriors)
+        if fastem_interrupted(&out.clock):
+            out.stop = 1
+        if out.stop:
+            return 0
+    return 0
+
+
+cdef inline int _anchor(chain_work *work, Py_ssize_t n, Py_ssize_t width, double w) noexcept nogil:
+    """Let the posteriors of the block's last row sum to the weight, free of rounding until here.
+
+    Returns 0 where it is more than rounding.
+    """
+    cdef double mass = 0
+    cdef Py_ssize_t k
+    for k in range(width):
+        mass += work.alpha[n * width + k] * work.beta[k]
+    if not fabs(mass - w) <= DRIFT * w:
+        return 0
+    for k in range(width):
+        work.beta[k] *= w / mass if mass > 0 else 1
+    return 1
