@@ -124,7 +124,7 @@ __all__ = [
 #: Who watches the fits that begin in this context: see :func:`watch`.
 _WATCHERS: ContextVar[tuple[Any, ...]] = ContextVar("fastem_watchers", default=())
 
-# What rounding may take off a bound: sums of some million terms in double.
+# A bound may fall by so much because of rounding: it sums some million terms in double.
 _ROUNDING = 1e-9
 
 
@@ -285,7 +285,7 @@ def run(
     if verbose:
         watchers.append(Printer(verbose, verbose_interval))
     executor = as_executor(executor)
-    outside = _WATCHERS.set(())  # fits within this one, such as for its start, are its own affair
+    outside = _WATCHERS.set(())  # a fit within this one, such as for its start, is not watched
     ending = _Ending(model, schedule, tol)
     best = current = None
     try:
@@ -300,7 +300,7 @@ def run(
             for result in _iterate(
                 one_pass, current.params, init, max_iter, check_every, ending, watchers
             ):
-                current = result  # whole: what an interrupt leaves
+                current = result  # a whole iteration, which an interrupt can return
             for watcher in watchers:
                 watcher.on_init_end(init, current)
             best = _better(best, current)

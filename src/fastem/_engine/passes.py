@@ -128,7 +128,7 @@ class Incremental(Batch):
     def __call__(self, params: Any, check: bool) -> tuple[float, Any]:
         start = params
         if self.latest is not None:
-            params = self.sweep(params, check)
+            params = self.visit_all(params, check)
         elif isinstance(self.model, Starting):
             params = self.join(params, check)
         else:
@@ -165,16 +165,16 @@ class Incremental(Batch):
             if (number + 1) % fading == 0:
                 total.add(start * (-fading / everyone))
             params = self.maximise(params, total)
-        return self.maximise(params, self.begin(latest))  # without what is left of the start
+        return self.maximise(params, self.begin(latest))  # the start has faded
 
-    def sweep(self, params: Any, check: bool) -> Any:
+    def visit_all(self, params: Any, check: bool) -> Any:
         """Visit each block; return the last parameters."""
         if not self.replaces:
             for number, block in enumerate(self.blocks):
                 self.latest.replace(number, self.expect(params, number, block, check))
                 params = self.maximise(params, self.latest.total)
             return params
-        total = self.total.copy()  # parameters may refer to statistics, and the last pass's stay
+        total = self.total.copy()  # parameters of the last pass may refer to its statistics
         for number, block in enumerate(self.blocks):
             self.latest[number] = self.replace(params, number, block, total, check)
             params = self.maximise(params, total)

@@ -55,7 +55,7 @@ def canonical_csr(X):
         return X  # the caller refuses other dimensions in scikit-learn's words
     X = _READERS[X.format](X)
     if X.format != "csr":
-        X = X.tocsr()  # whose index type is SciPy's choice
+        X = X.tocsr()  # SciPy chooses the type of the indices
         X = _csr(X, X.data, X.indices, X.indptr)
     if not X.has_canonical_format:
         X = X.copy()
@@ -100,7 +100,7 @@ def _read_csr(X):
 def _read_csc(X):
     data, indices, indptr = _compressed(X, X.shape[::-1])
     turned = _csr(X, data, indices, indptr, X.shape[::-1])
-    return turned.T  # CSC again
+    return turned.T  # the transpose of CSR is CSC
 
 
 def _read_bsr(X):

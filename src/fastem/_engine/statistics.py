@@ -121,11 +121,11 @@ class Moments:
 
     def _merge(self, other: Moments, sign: int, out=None) -> Moments:
         weight = self.weight + sign * other.weight
-        if sign < 0:  # what rounding leaves of a weight that was all of it is none
+        if sign < 0:  # a weight that should be 0 may be a rounding error
             weight = np.where(weight > 1e-14 * self.weight, weight, 0.0)
         gap = other.mean - self.mean
         share = np.divide(sign * other.weight, weight, out=np.zeros_like(weight), where=weight != 0)
-        combine = np.add if sign > 0 else np.subtract  # not sign * other: it may be large
+        combine = np.add if sign > 0 else np.subtract  # sign * other would copy a large array
         scatter = combine(self.scatter, other.scatter, out=out)
         add_scatter_of(scatter, gap, self.weight * share, self.kind)
         return Moments(weight, self.mean + share[:, None] * gap, scatter, self.kind)
@@ -160,7 +160,9 @@ class Moments:
 def add_scatter_of(scatter, offset, weight, kind: str) -> None:
     """Add weight * offset offset^T, (K, D) and (K,) reduced to the shape that `kind` names."""
     if kind == "full":
-        for total, row, w in zip(scatter, offset, weight, strict=True):  # no second (K, D, D)
+        for total, row, w in zip(
+            scatter, offset, weight, strict=True
+        ):  # one group at a time: no second (K, D, D) array
             total += np.outer(w * row, row)
     elif kind == "tied":
         scatter += (weight[:, None] * offset).T @ offset

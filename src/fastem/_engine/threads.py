@@ -89,8 +89,8 @@ def _leave(thread: int) -> None:
 # ---- fork --------------------------------------------------------------------------------------
 #
 # libgomp's idle threads do not survive a fork: a child that enters a parallel region waits for them
-# for ever. Wheels bring copies of libgomp, each with threads of its own; scikit-learn's k-means,
-# from which a mixture starts, runs on scikit-learn's copy. So all copies have to be seen to.
+# forever. Wheels bring copies of libgomp, each with threads of its own; scikit-learn's k-means,
+# from which a mixture starts, runs on scikit-learn's copy. So the threads of all copies are ended.
 
 _libgomps: tuple[int, list[Any]] = (0, [])
 
@@ -98,7 +98,8 @@ _libgomps: tuple[int, list[Any]] = (0, [])
 def _find_libgomps() -> list[Any]:
     """Return every libgomp that this process has loaded, as ctypes has them."""
     global _libgomps
-    # The search takes milliseconds; a library comes with a module, nearly always.
+    # The search takes milliseconds, so it is repeated only when modules were imported: nearly
+    # every library comes with one.
     if _libgomps[0] != len(sys.modules):
         found = ThreadpoolController().select(internal_api="openmp").lib_controllers
         copies = [library.dynlib for library in found if library.prefix == "libgomp"]
@@ -108,7 +109,7 @@ def _find_libgomps() -> list[Any]:
 
 def _before_fork() -> None:
     """End the idle threads of this thread's parallel regions; the next region starts new ones."""
-    _lock.acquire()  # lest a thread that the child does not have holds it there
+    _lock.acquire()  # in the child, nobody could release it for a thread that is not there
     runtime.pause_threads()
     for library in _find_libgomps():
         if hasattr(library, "omp_pause_resource_all"):
@@ -122,7 +123,7 @@ def _after_fork_in_child() -> None:
             library.omp_set_num_threads(1)
     for thread in [*_entered]:
         while thread != get_ident() and thread in _entered:
-            _leave(thread)  # its fit does not go on in the child
+            _leave(thread)  # the child does not have this thread, nor its fit
     _lock.release()
 
 

@@ -20,8 +20,8 @@ __all__ = ["Block", "Contents", "log_of"]
 _TABLE_BYTES = 16 << 10  # a table of codes and its sums together fill the first-level cache
 _LARGEST_TABLE = 1 << 20  # with more, a sample's terms are listed one by one
 _LARGEST_LEVEL = 255
-_FEW_ROWS = 64  # whose terms are listed sooner than a table is made
-_CHUNK_BYTES = 2 << 20  # responsibilities that are made at once
+_FEW_ROWS = 64  # for so few rows it is faster to list the terms than to make a table
+_PART_BYTES = 2 << 20  # size of the responsibilities that are made at a time
 
 
 def log_of(probabilities):
@@ -129,14 +129,14 @@ class Block(NamedTuple):
         there = slice(begin[0], begin[-1])
         rows = self.rows[there]
         ones = np.ones(len(rows)) if self.value is None else self.value[there]
-        # Of another type than the rows' SciPy would copy both.
+        # If its type were not that of the rows, SciPy would copy both.
         begin = (begin - begin[0]).astype(np.int32 if len(rows) < 2**31 else np.int64)
         return sp.csr_array((ones, rows, begin), shape=(last - first, self.n_rows))
 
     def parts(self, n_columns=1):
         """Yield (first, last) of consecutive samples, few enough for their entries to be small."""
         widest = max(n_columns, len(self.rows) // max(1, self.n_samples))
-        step = max(16, _CHUNK_BYTES // (8 * widest))
+        step = max(16, _PART_BYTES // (8 * widest))
         for first in range(0, self.n_samples, step):
             yield first, min(first + step, self.n_samples)
 
@@ -167,7 +167,7 @@ class _Codes:
         row = 8 * kernel.width(n_components)
         if row * (levels + missing).sum() > _LARGEST_TABLE:
             return None
-        # As long as the table stays in the cache, larger groups are fewer additions.
+        # Larger groups of features need fewer additions, as long as the table stays in the cache.
         limit = 256
         codes = cls(levels, missing, limit)
         while limit > 1 and row * codes.first[-1] > _TABLE_BYTES:
@@ -213,22 +213,22 @@ def _list_terms(family, X):
     """Return (begin, index, value) of the terms of X, dense or CSR, and each row's constant."""
     n = X.shape[0]
     size = X.nnz if sp.issparse(X) else X.size
-    step = max(1, _CHUNK_BYTES * n // (8 * max(1, size)))
+    step = max(1, _PART_BYTES * n // (8 * max(1, size)))
     parts = [_some_terms(family, X[first : first + step]) for first in range(0, n, step)]
     lengths, *lists = zip(*parts, strict=True)
-    parts.clear()  # the lists are the last to hold each array while they become one
+    parts.clear()  # so that each list can be freed as soon as its arrays are joined
     begin = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
     index, value, offset = (_joined(lists) for _ in range(3))
     return (begin, index, value), offset
 
 
 def _joined(lists):
-    """Return the arrays of the first list as one, and let go of them."""
+    """Take the first list away, and return its arrays joined; they can then be freed."""
     return np.concatenate(lists.pop(0))
 
 
 def _some_terms(family, X):
-    """Return of a few rows the number of terms of each, the terms' index and value, constants."""
+    """Return, for a few rows, how many terms each has, their indices and values, and constants."""
     if sp.issparse(X):
         row, feature = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)), X.indices
         value = X.data
@@ -239,7 +239,7 @@ def _some_terms(family, X):
         row, feature = np.nonzero(X)
         value = X[row, feature]
     constant, parts = family.cells(feature, value.astype(np.float64))
-    # Of no entries at all the bincount is integers.
+    # Without any entry np.bincount returns integers.
     offset = np.bincount(row, weights=constant, minlength=X.shape[0]).astype(np.float64, copy=False)
     terms = _csr([(row, *part) for part in parts], (X.shape[0], family.n_terms))
     return np.diff(terms.indptr), terms.indices.astype(np.int32), terms.data, offset

@@ -60,12 +60,12 @@ class Binomial:
     """Successes in n trials; Bernoulli is n = 1. Terms: successes (D), failures (D)."""
 
     lists_zeros = True  # a value of 0 has terms
-    given_total = False  # whether the probability is that of counts of which the total is known
+    given_total = False  # whether the distribution is that of counts given their total
 
     def __init__(self, n_trials, prior=(0.0, 0.0)):
         self.n_trials, self.prior = np.asarray(n_trials, dtype=np.float64), prior
-        self.shape = self.n_trials.shape  # of one component's parameters
-        self.n_free = len(self.n_trials)  # of them, those that nothing determines
+        self.shape = self.n_trials.shape  # shape of one component's parameters
+        self.n_free = len(self.n_trials)  # number of free parameters of one component
         self.n_terms = 2 * len(self.n_trials)
 
     def check_sums(self, values):
@@ -76,7 +76,7 @@ class Binomial:
         missing, n = np.isnan(value), self.n_trials[feature]
         x = np.where(missing, 0, value)
         constant = gammaln(n + 1) - gammaln(x + 1) - gammaln(n - x + 1)
-        many = n > 1000  # of which the Gamma functions cancel
+        many = n > 1000  # for these the differences of log-Gamma functions lose digits
         constant[many] = -betaln((n - x)[many] + 1, x[many] + 1) - np.log1p(n[many])
         failures = np.where(missing, 0, n - x)
         terms = [(feature, x), (feature + len(self.n_trials), failures)]
@@ -85,7 +85,7 @@ class Binomial:
     def weights(self, values):
         """Return the log-probability of one of each term, and of none at all."""
         with np.errstate(divide="ignore"):
-            failure = np.log1p(-values)  # of rare successes in many trials, too
+            failure = np.log1p(-values)  # precise for small probabilities, too
         return np.hstack([log_of(values), failure]).T, np.zeros(len(values))
 
     def estimate(self, terms, resp):
@@ -122,14 +122,16 @@ class Poisson:
 
     def weights(self, values):
         """Return the log-probability of one of each term, and of none at all."""
-        # What is missing gives back the exp(-rate) that all features are taken to have.
+        # The constant has exp(-rate) of every feature; the term of a missing count cancels it.
         return np.hstack([log_of(values), values]).T, -values.sum(axis=1)
 
     def estimate(self, terms, resp):
         """Return the rates with the largest posterior density."""
         events, missing = np.split(terms.T, 2, axis=1)
         exposure = resp[:, None] - missing
-        exposure[exposure < 1e-12 * resp[:, None]] = 0  # what rounding leaves of nothing
+        exposure[exposure < 1e-12 * resp[:, None]] = (
+            0  # a rounding error, where nothing was observed
+        )
         a, b = self.prior
         return _ratio(events + a, exposure + b)
 
@@ -244,8 +246,8 @@ class DiscreteEM:
         self.family, self.weight_prior, self.dtype = family, weight_prior, np.dtype(dtype)
         self.fixed_weights, self.n_threads = fixed_weights, n_threads
         most = max(most, family.n_trials.max() if isinstance(family, Binomial) else 0.0)
-        # Log-probabilities are small differences of terms as large as the counts times their
-        # logarithms: of large ones, what rounding leaves is more than the driver allows for.
+        # Log-probabilities are small differences of terms that are as large as the counts times
+        # their logarithms. For large counts, the rounding error is more than the driver allows for.
         self.bound_may_fall = bool(most > 1e6)
 
     def e_step(self, params: DiscreteParams, block: Block) -> Statistics:

@@ -42,13 +42,13 @@ __all__ = [
 ]
 
 KINDS = kernel.KINDS
-_SMALLEST = 1e-300  # a variance whose inverse still fits
+_SMALLEST = 1e-300  # the inverse of a smaller variance may overflow
 _NO_WEIGHT = 10 * np.finfo(np.float64).eps  # added to weights: a component may have none
-_SOME_WEIGHT = 1e-8  # of a component that is not dying
-#: Moments about the old means are kept where correcting them for the new ones took away at most so
-#: many times what is left.
+_SOME_WEIGHT = 1e-8  # a component with less weight than this is dying
+#: Moments about the old means are precise enough if the correction for the new means subtracts at
+#: most this many times what remains.
 _MOST_LOST = 30
-_MOST_PASSES = 4  # about new means: each leaves a mean at most 1e-16 of the way that it came
+_MOST_PASSES = 4  # each pass is about the last means, and shortens their way 1e16 times
 _ILL_DEFINED = (
     "Fitting the mixture model failed because some components have ill-defined empirical "
     "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "
@@ -88,7 +88,8 @@ class GaussianParams(NamedTuple):
             return cls(weights, means, None, np.sqrt(precisions, dtype=np.float64), dtype)
         upper = np.empty(precisions.shape)
         d = upper.shape[-1]
-        # One by one, for there may be many; reversed, LAPACK's lower triangle is an upper one.
+        # One at a time, because there may be many. In reversed order of rows and columns, LAPACK's
+        # lower triangle is the upper one that we need.
         for out, given in zip(upper.reshape(-1, d, d), precisions.reshape(-1, d, d), strict=True):
             out[::-1, ::-1] = np.linalg.cholesky(given[::-1, ::-1].astype(np.float64))
         return cls(weights, means, None, upper, dtype)
@@ -120,7 +121,7 @@ class GaussianEM:
 
     @property
     def bound_may_fall(self) -> bool:
-        """By what `reg_covar` adds to the variances, or by what float32 rounds."""
+        """True if the bound may fall: because of `reg_covar`, or because float32 rounds."""
         return self.reg_covar > 0 or self.dtype == np.float32
 
     def e_step(self, params: GaussianParams, block: Block) -> Statistics:
@@ -134,17 +135,18 @@ class GaussianEM:
         return params._replace(weights=params.weights / params.weights.sum())
 
     def component_weights(self, moments: Moments):
-        """Return the components' weights, not normalised; scikit-learn's guard against 0.
+        """Return the components' weights, not normalised, with scikit-learn's guard against 0.
 
-        In the precision of the sums, which is not that of float32 data.
+        The guard has the precision of the sums (float64), also for float32 data.
         """
         return moments.weight + _NO_WEIGHT
 
     def means(self, moments: Moments):
-        """Return the components' means; of next to no weight, they go to 0 as in scikit-learn.
+        """Return the components' means; those of nearly no weight go to 0 as in scikit-learn.
 
-        There all means do by as much as the guard is of the weight, which is many deviations where
-        the data lie far from 0 or the component is narrow.
+        In scikit-learn the guard moves every mean towards 0, by its share of the weight. Here it
+        does not move the others, because even that may be many standard deviations where the
+        data lie far from 0 or the component is narrow.
         """
         share = moments.weight / self.component_weights(moments)
         return np.where(moments.weight > _SOME_WEIGHT, 1, share)[:, None] * moments.mean
@@ -167,11 +169,12 @@ class GaussianEM:
         return GaussianParams(weights, means, variances, roots, self.dtype)
 
     def _guard_of_squares(self, moments, weights):
-        """Return what scikit-learn's guard leaves of squared means in a variance; it sums about 0.
+        """Return which share of a squared mean scikit-learn's guard adds to a variance.
 
-        Of a single sample, with which a component may begin, and without reg_covar, this is all the
-        variance there is, and scikit-learn goes on with it. Of 10 equal ones and more it is less
-        than the last bit of the squares.
+        scikit-learn sums squares about 0, so that the guard changes a variance by a share of the
+        squared mean. Where a component has a single sample and there is no reg_covar, this is all
+        its variance, and scikit-learn goes on with it. With 10 equal samples and more, the share
+        is less than the last bit of the squares.
         """
         return np.where(weights < 10, moments.weight * _NO_WEIGHT / weights**2, 0)
 
@@ -182,7 +185,7 @@ class GaussianEM:
         else:
             scatter = moments.scatter_about(means)[None]
             sums = scatter, np.zeros((1, means.shape[1])), np.zeros(1), weights.sum(keepdims=True)
-        # The covariances are never there all at once: a (K, D, D) array may be most of the memory.
+        # There is no array of all covariances: (K, D, D) numbers may be most of the memory.
         upper, failed = kernel.precisions_cholesky(*sums, self.reg_covar, self.n_threads)
         if failed >= 0 and self.reg_covar == 0 and (self.kind == "tied" or means.shape[1] == 1):
             again = self._with_guard(sums, moments, weights)
@@ -191,9 +194,9 @@ class GaussianEM:
         return upper if self.kind == "full" else upper[0]
 
     def _with_guard(self, sums, moments, weights):
-        """Return the sums of covariances with what the guard leaves: see _guard_of_squares."""
+        """Return the sums of covariances with what the guard adds: see _guard_of_squares."""
         share = self._guard_of_squares(moments, weights) * weights
-        if self.kind == "full":  # of one feature: about means that the guard has moved
+        if self.kind == "full":  # one feature: the sums are about means that the guard has moved
             return sums[0], moments.mean * share[:, None], *sums[2:]
         return sums[0] + (share[:, None] * moments.mean).T @ moments.mean, *sums[1:]
 
@@ -229,7 +232,7 @@ class GaussianEM:
                 raise overflow(block.X, block.sample_weight)
         if lost <= _MOST_LOST:
             return bound, found
-        # Some mean has moved far, and the scatter about the old one was most of all: once more.
+        # A mean has moved so far that its old scatter is mostly the distance: sum again.
         center = params.means
         for _ in range(_MOST_PASSES):
             if not self._moved_far(found, center, block.scaling):
@@ -239,7 +242,7 @@ class GaussianEM:
         return bound, found
 
     def moments_in_float64(self, params, block, given):
-        """Return what moments() does, of float32 samples that are made float64."""
+        """Return what moments() does, after converting float32 samples to float64."""
         bound, total = 0.0, None
         for some in parts(len(block.X), block.X.shape[1]):
             part = block.rows(some.start, some.stop).as_float64()
@@ -344,8 +347,8 @@ class GaussianEM:
     def _scatter_of_all(self, block, given):
         """Return sum_n w_n z_n z_n^T of all samples, in the kernel's coordinates.
 
-        The responsibilities of a sample sum to 1, so this is the same in every iteration; given
-        ones may sum to less.
+        The responsibilities of a sample sum to 1, so this is the same in every iteration;
+        responsibilities that are given may sum to less.
         """
         center = block.scaling.shift[None]
         if given is not None:
@@ -357,11 +360,12 @@ class GaussianEM:
 
 
 def keep_freed_memory(n_components, n_features):
-    """Let the process keep what a fit of full covariances frees, until the next iteration needs it.
+    """Make glibc keep the memory that an iteration with full covariances frees for the next one.
 
-    glibc gives the end of the heap back to the system where more of it is free than twice the
-    largest block that it has seen freed; each page is then asked for again. A block that nobody
-    touches, as large as all that a fit has at once, costs nothing.
+    glibc returns the end of the heap to the system if more of it is free than twice the largest
+    allocation that it has seen freed; the next iteration then asks for each page again. So an
+    array as large as all that a fit needs is allocated and freed here, which costs nothing
+    because nobody touches it.
     """
     np.empty((3, n_components, n_features, n_features))
 

@@ -27,10 +27,10 @@ __all__ = [
     "rounded",
 ]
 
-_PART_BYTES = 4 << 20  # of samples that are made float64, or of responsibilities that are made
-_SAMPLED = 4096  # rows, or up to twice as many, that tell how data are scaled
-#: A mean this many of its standard deviations from the origin of the coordinates loses so much in
-#: float32: then float64 takes its place.
+_PART_BYTES = 4 << 20  # size of float64 samples, or responsibilities, made at a time
+_SAMPLED = 4096  # so many rows, or up to twice as many, decide how data are scaled
+#: Where a mean lies more than this many standard deviations from the origin of the coordinates,
+#: float32 loses too many digits, and float64 is used.
 _FAR_FOR_FLOAT32 = 256
 _LARGEST_IN_FLOAT32 = 1e15  # mean, or precision, in the kernel's coordinates: squares are 1e30
 
@@ -53,7 +53,7 @@ class Scaling(NamedTuple):
         if len(rows) == 0:  # a block of documents without words
             return cls._of(np.zeros(d), np.zeros(d), X.dtype)
         mean, std = np.empty(d), np.empty(d)
-        columns = max(1, (1 << 20) // (8 * len(rows)))  # of wide data not all at once
+        columns = max(1, (1 << 20) // (8 * len(rows)))  # wide data are read some columns at a time
         for first in range(0, d, columns):
             some = slice(first, first + columns)
             part = rows[:, some].astype(np.float64)
@@ -76,7 +76,7 @@ class Scaling(NamedTuple):
     @classmethod
     def _of(cls, mean, std, dtype):
         shift = np.where(np.abs(mean) > 4 * std, mean, 0.0).astype(dtype).astype(np.float64)
-        # Half of the exponents: the squares of what is much larger or smaller must exist as well.
+        # Half of the range of exponents, so that the squares of scaled numbers exist as well.
         limit = 50 if dtype == np.float32 else 250
         exponent = np.clip(np.frexp(std)[1], -limit, limit)
         return cls(shift, np.where(std > 0, np.ldexp(1.0, -exponent), 1.0))
@@ -161,7 +161,7 @@ def log_norms(params, kind):
 
 
 def overflow(X, sample_weight, name="X"):
-    """Return the ValueError for weighted squares of finite sums of their own."""
+    """Return the ValueError for finite data whose weighted sums of squares overflow."""
     weight = "" if sample_weight is None else f" and weights up to {sample_weight.max():.3g}"
     return ValueError(
         f"{name} has values up to {_largest(X):.3g}{weight}, whose weighted squares have sums that "
@@ -174,7 +174,7 @@ def _largest(X):
 
 
 def rounded(array, dtype):
-    """Return float64 numbers as another dtype has them."""
+    """Return float64 numbers, rounded to another dtype."""
     return array if dtype == np.float64 else array.astype(dtype).astype(np.float64)
 
 

@@ -28,7 +28,7 @@ __all__ = ["Criteria", "Mixture", "check_count"]
 
 
 def check_count(name, value):
-    """Raise TypeError unless a number of things is a number; fractions are cut off, as ever."""
+    """Raise TypeError unless a number of things is a number; fractions are cut off later."""
     number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf"
     if not number or not np.isfinite(value):
         raise TypeError(f"{name} must be an integer of at least 1, got {value!r}")
@@ -263,7 +263,7 @@ class Mixture(DensityMixin, EMEstimator):
     def _fitted_weights(self):
         """Return weights_, checked."""
         weights = check_fitted_array(self, "weights_", (None,), nonnegative=True, at_most=1.0)
-        # Starts from single samples weigh these alone, as in scikit-learn, until an M-step.
+        # A start from single samples counts only these, as in scikit-learn, until an M-step.
         begun = getattr(self, "n_iter_", 1) > 0
         if begun and abs(weights.sum(dtype=np.float64) - 1) > 1e-3:
             raise ValueError(

@@ -203,7 +203,7 @@ class GaussianMixture(GaussianBase, Criteria):
         """Return the first parameters: those that the moments give, unless `given`."""
         weights, means, precisions = given
         if weights is None:
-            # Over all samples, also when only some have a responsibility: as scikit-learn does.
+            # As in scikit-learn, the divisor counts all samples, also those without responsibility.
             weights = model.component_weights(moments) / block.total_weight
         if precisions is not None:
             means = model.means(moments) if means is None else means
@@ -251,6 +251,6 @@ class GaussianMixture(GaussianBase, Criteria):
 
 
 def _near_one(sample_weight):
-    """Return weights, times a power of 2 if they are far from 1, where a count of 1e-15 is none."""
+    """Return weights near 1, by a power of 2: EM takes a count of 1e-15 for none."""
     exponent = 0 if sample_weight is None else np.frexp(sample_weight.mean())[1]
     return np.ldexp(sample_weight, -exponent) if abs(exponent) > 20 else sample_weight

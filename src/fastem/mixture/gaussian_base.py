@@ -48,7 +48,7 @@ class GaussianBase(ToOnnx, Mixture):
                 raise OverflowError
             return value.astype(dtype, copy=False)
 
-        # One is made after the other, so that of float32 data none but U is there in float64, too.
+        # One after the other: with float32 data, only U and one more array are ever float64.
         return {
             "weights_": cast(params.weights),
             "means_": cast(params.means),
@@ -60,7 +60,7 @@ class GaussianBase(ToOnnx, Mixture):
     def _densities(self):
         """Return the fitted components and weights, checked once, as GaussianParams."""
         self._once("checked", self._check_attributes)
-        covariances = getattr(self, "covariances_", None)  # not there if the others were set
+        covariances = getattr(self, "covariances_", None)  # missing if the user set the others
         return GaussianParams.of(self.weights_, self.means_, covariances, self.precisions_cholesky_)
 
     def _check_attributes(self):
@@ -71,7 +71,7 @@ class GaussianBase(ToOnnx, Mixture):
         if not check_fitted_array(self, "weights_", (k,), nonnegative=True).any():
             raise ValueError("weights_ must not all be 0: fit again, or set the attribute")
         parts = ["precisions_cholesky_"]
-        if hasattr(self, "covariances_"):  # not there if the others were set by hand
+        if hasattr(self, "covariances_"):  # missing if the user set the others by hand
             parts.append("covariances_")
         for name in parts:
             value = check_fitted_array(self, name, gaussian.shape_of(kind, k, d))

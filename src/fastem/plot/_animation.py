@@ -43,7 +43,7 @@ _SIGNS = {
     "step-forward": "|▶",
     "fast-forward": "▶|",
 }
-_LAST_FRAME = 1.5  # seconds that the end stays
+_LAST_FRAME = 1.5  # seconds that the last frame stays
 
 
 def animate(
@@ -205,7 +205,7 @@ class _Recorder(em.Callback):
         self.runs.append((list(result.lower_bounds), self.frames))
 
     def _read(self, params):
-        """Return the fitted attributes without what there is of every sample."""
+        """Return the fitted attributes but those that have a value for each sample."""
         attributes = self.estimator._attributes(params)
         attributes.pop("labels_", None)
         return attributes
@@ -291,8 +291,8 @@ class _Film:
 def _visible(bounds):
     """Return the lowest and the highest bound to show.
 
-    A first step from a start that explains nothing may rise by millions, beside which all that
-    follows would be a flat line: what is that far below stays out, and the curve comes from there.
+    The first step from a bad start may raise the bound by millions, beside which all that follows
+    would be a flat line. Bounds so far below are not shown; the curve enters from below.
     """
     if not len(bounds):
         return -1.0, 1.0

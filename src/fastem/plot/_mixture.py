@@ -149,7 +149,7 @@ class MixtureDisplay:
             raise ValueError(f"subsample must be >= 1, or None for all samples, got {subsample!r}")
         if subsample is not None and n_samples > subsample:
             X = resample(X, replace=False, n_samples=subsample, random_state=random_state)
-        responsibilities = _responsibilities(estimator, X)  # complains of other features
+        responsibilities = _responsibilities(estimator, X)  # raises if X has other features
         display = cls(
             check_array(X)[:, columns],
             responsibilities,
@@ -309,7 +309,7 @@ def geometry(estimator, columns):
 
 
 def _responsibilities(estimator, X):
-    """Return those of each sample; of k-means 1 for its label."""
+    """Return the responsibilities; for k-means 1 for the label of each sample, else 0."""
     if hasattr(estimator, "covariance_type"):
         return estimator.predict_proba(X)
     return np.eye(len(estimator.cluster_centers_))[estimator.predict(X)]

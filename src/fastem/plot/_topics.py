@@ -276,5 +276,5 @@ def _probabilities(estimator):
 
 
 def _short(word, length=18):
-    """A word that leaves room for the bars."""
+    """Return a word, shortened to leave room for the bars."""
     return word if len(word) <= length else word[: length - 1] + "…"

@@ -1,5 +1,6 @@
 /* Discrete components beneath a structure that makes the responsibilities: see shared/emission.h.
- * Samples become lanes on the way out and rows on the way in, VL of them at a time. A template: see
+ * Log-densities are transposed on the way out and responsibilities on the way in, VL samples at a
+ * time. A template: see
  * vec.h. */
 
 static const REAL *FN(emission_log_prob)(const void *emission, ptrdiff_t begin, ptrdiff_t n,

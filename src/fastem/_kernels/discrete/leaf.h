@@ -38,7 +38,7 @@ ALWAYS_INLINE void FN(look_up)(const int vecs, const discrete_job *job, ptrdiff_
 ALWAYS_INLINE void FN(add_entries)(const int vecs, const discrete_job *job, ptrdiff_t at,
                                    int64_t first, int64_t last, const REAL *r, double *sums)
 {
-    /* Copies, because the compiler must take stores of vectors to change what job points to. */
+    /* Copies: the compiler must assume that storing a vector changes what job points to. */
     const REAL *value = job->value;
     const int32_t *index = job->index;
     ptrdiff_t width = job->width;
@@ -140,8 +140,8 @@ static void FN(add_rows_of)(const discrete_job *job, ptrdiff_t row, ptrdiff_t n,
     }
 }
 
-/* log_prob = base + log(total) + offset, where total is; -inf where it is 0. Apart from the rest,
- * because a logarithm alone is a long chain of operations that depend on each other. */
+/* log_prob = base + log(total) + offset, or -inf where total is 0. A loop of its own, because a
+ * logarithm is a long chain of operations that depend on each other. */
 static void FN(finish_logs)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t end,
                             const REAL *total, REAL *log_prob)
 {

@@ -33,7 +33,7 @@ static ptrdiff_t FN(emission_column)(const gaussian_emission *e)
     return s.cap;
 }
 
-/* states[k] = log sum_m exp lp[k, m], and r[k, m] what the sum's terms are of it. */
+/* states[k] = log sum_m exp lp[k, m]; r[k, m] = the share of term m in that sum. */
 static void FN(join_mixtures)(const gaussian_emission *e, FN(scratch) *s, ptrdiff_t padded,
                               REAL *states)
 {

@@ -38,8 +38,8 @@ ALWAYS_INLINE void FN(scale_row)(REAL *to, REAL factor, ptrdiff_t begin, ptrdiff
         FN(store)(to + j, FN(load)(to + j) * factor);
 }
 
-/* Cholesky's R, upper, R^T R = the covariance; 4 rows at a time. What it leaves below the diagonal
- * means nothing. Returns whether the covariance is positive definite. */
+/* Cholesky's R, upper, R^T R = the covariance; 4 rows at a time. The numbers that it leaves below the
+ * diagonal are meaningless. Returns whether the covariance is positive definite. */
 static int FN(factor_upper)(ptrdiff_t d, ptrdiff_t row, REAL *r)
 {
     REAL a[4][4];
@@ -108,9 +108,9 @@ static void FN(take_upper)(const REAL *matrix, ptrdiff_t d, ptrdiff_t row, REAL 
         memcpy(r + i * row + i, matrix + i * d + i, (d - i) * sizeof(REAL));
 }
 
-/* In place of a (d, d) covariance, of which the upper triangle is read, U, upper, with U U^T = its
- * inverse. Returns 0, and leaves the covariance, where there is none, or none whose square is
- * finite. `memory` has factor_bytes(d). */
+/* Replaces a (d, d) covariance, of which the upper triangle is read, by U, upper, with U U^T = its
+ * inverse. If there is no such U, or its square is not finite, returns 0 and leaves the covariance
+ * as it was. `memory` has factor_bytes(d). */
 static int FN(factor)(REAL *matrix, ptrdiff_t d, void *memory)
 {
     ptrdiff_t row = FN(factor_row)(d);

@@ -41,7 +41,7 @@ typedef struct {
     int32_t *best;  /* (cap,) component with the largest lp */
     int32_t *order; /* (cap,) the row that stands at each place, where the chunk was sorted */
     int32_t *begins; /* (K,) where each component's rows begin in that order */
-    int sorted;     /* whether it was */
+    int sorted;     /* whether the chunk was sorted */
     ptrdiff_t end;  /* the row after the chunk's last */
     int *dense;     /* chunks that are still to be evaluated without pruning */
 } scratch_t;
@@ -179,7 +179,8 @@ static void FN(pack_axis)(REAL *coef, ptrdiff_t k, ptrdiff_t d, const double *ch
     }
 }
 
-/* Tied: whitened by the precision's factor all components are round; the means summed in double. */
+/* Tied: after multiplication by the precision's factor all components are round. The products of
+ * the means are summed in double. */
 static void FN(prepare_tied)(const gaussian_job *job, tables_t *t)
 {
     ptrdiff_t d = job->n_features;
@@ -195,7 +196,7 @@ static void FN(prepare_tied)(const gaussian_job *job, tables_t *t)
     }
 }
 
-/* Spherical: all features in the unit of the one that spreads most. Scales are powers of 2. */
+/* Spherical: all features get the unit of the feature that spreads most. Scales are powers of 2. */
 static void FN(prepare_spherical)(const gaussian_job *job, tables_t *t)
 {
     ptrdiff_t d = job->n_features;
@@ -212,7 +213,7 @@ static void FN(prepare_spherical)(const gaussian_job *job, tables_t *t)
     }
 }
 
-/* All but what prepare_component does. */
+/* Fills all tables but those that prepare_component fills. */
 static void FN(prepare)(const gaussian_job *job, void *memory)
 {
     tables_t *t = memory;

@@ -18,9 +18,10 @@
 
 /* ---- responsibilities -------------------------------------------------------------------- */
 
-/* Where a panel of rows of the chunk that comes next lies in memory, and how much of it to ask for
- * with each component, so that it is read while exp computes: a quarter of the time where there are
- * few features. All at once would be more than a core can have under way. */
+/* Where a panel of rows of the next chunk lies in memory, and how many of its cache lines to
+ * prefetch with each component, so that they arrive while exp computes. This saves a quarter of the
+ * time where there are few features. Prefetched all at once, they would be more than a core can
+ * have under way. */
 ALWAYS_INLINE const char *FN(next_panel)(const gaussian_job *job, ptrdiff_t row, ptrdiff_t *share)
 {
     int there = job->x_column == sizeof(REAL) && row + PANEL <= job->n_samples;
@@ -47,7 +48,7 @@ static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padde
         }
         for (ptrdiff_t k = 0; k < n_comp; k++)
             UNROLL
-            for (int v = 0; v < PANEL_VECS; v++) /* in this order: of a nan and a number the number */
+            for (int v = 0; v < PANEL_VECS; v++) /* in this order, max of a nan and a number is the number */
                 base[v] = FN(max)(FN(load)(lp + k * cap + v * VL), base[v]);
         /* A row without any finite lp keeps r = 0 and log-density -inf, which callers look for. */
         UNROLL

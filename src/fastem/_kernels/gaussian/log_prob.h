@@ -29,7 +29,7 @@ NOINLINE static void FN(tri_squares)(const REAL *z, const REAL *coef, ptrdiff_t 
 }
 
 /* lp of component k over columns [0, j1) for one panel: exact for j1 = D4, else an upper bound.
- * With limits, leaves with 0 as soon as all rows are below theirs. */
+ * With limits, returns 0 as soon as every row is below its limit. */
 ALWAYS_INLINE int FN(full_panel)(const tables_t *t, const REAL *x, ptrdiff_t cap, ptrdiff_t d4,
                                  ptrdiff_t j1, ptrdiff_t k, REAL *z, const vec *limit, vec *lp)
 {
@@ -98,7 +98,7 @@ static void FN(find_best)(const scratch_t *s, const REAL *bounds, ptrdiff_t padd
     }
 }
 
-/* Sorts the chunk by best component, rows of one component in their old order. */
+/* Sorts the chunk by best component; rows of the same component keep their order. */
 static void FN(sort_rows)(scratch_t *s, ptrdiff_t n, ptrdiff_t padded, ptrdiff_t n_comp)
 {
     memset(s->begins, 0, n_comp * sizeof *s->begins);
@@ -113,8 +113,8 @@ static void FN(sort_rows)(scratch_t *s, ptrdiff_t n, ptrdiff_t padded, ptrdiff_t
     s->sorted = 1;
 }
 
-/* The rows for which component k is evaluated because some of them like it best: those and the rest
- * of their panels, which begin at a vector. Empty if there are none. */
+/* The rows for which component k is evaluated in full: those that have it as best component, and
+ * the rest of their panels, which begin at a vector. Empty if no row has it as best. */
 ALWAYS_INLINE void FN(own_rows)(const scratch_t *s, ptrdiff_t k, ptrdiff_t n, ptrdiff_t padded,
                                 ptrdiff_t n_comp, ptrdiff_t *begin, ptrdiff_t *end)
 {
@@ -125,7 +125,7 @@ ALWAYS_INLINE void FN(own_rows)(const scratch_t *s, ptrdiff_t k, ptrdiff_t n, pt
     *end = *end < padded ? *end : padded;
 }
 
-/* Evaluates each component for the rows that like it best; top = the largest lp of each row. */
+/* Evaluates each component for the rows that have it as best; top = the largest lp of each row. */
 static void FN(evaluate_own)(const tables_t *t, const scratch_t *s, ptrdiff_t n, ptrdiff_t padded,
                              ptrdiff_t n_comp, ptrdiff_t d4)
 {
@@ -148,8 +148,8 @@ static void FN(evaluate_own)(const tables_t *t, const scratch_t *s, ptrdiff_t n,
     }
 }
 
-/* What must be exceeded to come within e^negligible of the top. Far out, where a last bit of lp is
- * more than that, what equals the top must exceed it. */
+/* The limit that lp must exceed to count beside the top: the top plus `negligible`. Far from all
+ * components, where the last bit of lp is larger than that, an lp equal to the top must exceed it. */
 ALWAYS_INLINE vec FN(limit_below)(vec top, REAL negligible)
 {
     REAL next = sizeof(REAL) == 4 ? (REAL)(1 + 0x1p-22) : (REAL)(1 + 0x1p-51);
@@ -194,9 +194,9 @@ static int FN(other_panel)(const gaussian_job *job, const tables_t *t, const scr
 
 /* The exact pruned E-step. After the first PROBE columns of every component lp is an upper bound,
  * so that the chunk is read for these alone at first. Rows are sorted by the component with the
- * largest one, which is evaluated in full: the log-density is at least that. Whatever then lies
- * e^negligible below could not change a sum in double precision, and is left out by panels of rows,
- * which are alike now. */
+ * largest bound, which is evaluated in full; the log-density is at least that. A component whose
+ * density is less than e^negligible times as large cannot change a sum in double precision. It is
+ * left out for whole panels, whose rows are alike after sorting. */
 static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_t *s,
                             ptrdiff_t first, ptrdiff_t n, ptrdiff_t padded)
 {
@@ -215,7 +215,8 @@ static void FN(full_pruned)(const gaussian_job *job, const tables_t *t, scratch_
             if (row < begin || row + PANEL > end)
                 evaluated += FN(other_panel)(job, t, s, bounds, k, row, begin, end, d4);
     }
-    /* Where most survive, the bounds are wasted: do without for some chunks, then look again. */
+    /* If most components survive, the bounds cost more than they save: leave them out for some
+         * chunks, then try again. */
     if (evaluated * PANEL * 2 > padded * n_comp)
         *s->dense = 16;
 }
@@ -255,7 +256,7 @@ ALWAYS_INLINE void FN(axis_log_prob)(const int is_round, const REAL *x, ptrdiff_
     }
 }
 
-/* Returns x in the same unit for all features: in other, if it is not in x itself. */
+/* Returns x with the same unit for all features: x itself if it has, else a copy in `other`. */
 static const REAL *FN(in_one_unit)(const tables_t *t, const scratch_t *s, ptrdiff_t padded,
                                    ptrdiff_t d)
 {

@@ -113,7 +113,7 @@ static void FN(expect)(const gaussian_emission *e, ptrdiff_t k, double weight, F
     }
 }
 
-/* Of rows without all features: marks them in s->best, and puts zeros in place of x. */
+/* Sets rows with missing values apart: marks them in s->best, and replaces them by zeros in x. */
 static void FN(set_apart)(const gaussian_emission *e, ptrdiff_t n, FN(scratch) *s)
 {
     ptrdiff_t d = e->density->n_features;
@@ -140,8 +140,8 @@ static void FN(marginal_log_prob)(const gaussian_emission *e, ptrdiff_t begin, p
         }
 }
 
-/* Adds what rows set apart are expected to; a row without any feature has no part. Takes them out of
- * the responsibilities. */
+/* Adds the expected moments of the rows that were set apart, and takes these rows out of the
+ * responsibilities. A row without any feature adds nothing. */
 static void FN(add_expected)(const gaussian_emission *e, ptrdiff_t begin, ptrdiff_t n, void *memory,
                              FN(scratch) *s, double *sums)
 {

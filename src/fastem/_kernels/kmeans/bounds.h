@@ -4,8 +4,8 @@
  * A row keeps its center without a look at the others if `upper`, at least the distance to its own,
  * is less than `lower`, at most that to any other; between iterations both are moved by as much as
  * the centers moved. The bounds are float32 in either dtype and every step rounds them outwards, and
- * they must differ by more than the distances' own rounding: so the labels are those of a full
- * search, ties included, of which the first center wins.
+ * they must differ by more than the rounding of distances. So the labels are those of a full search,
+ * also where distances are equal: then the first center wins.
  */
 
 #define OUTWARDS 2.4e-7f /* 4 half units in the last place: for a product, and a sum after it */

@@ -4,8 +4,8 @@
 #undef FEW
 #define FEW 4 /* features at most */
 
-/* The number of sums if they are so few that a panel is added to each under a mask, else 0. Adding
- * row after row to a few places, each sum would wait for the one before. */
+/* The number of sums if they are so few that a panel is added to each of them under a mask, else 0.
+ * If rows were added one by one to few places, each addition would wait for the one before. */
 ALWAYS_INLINE ptrdiff_t FN(few_sums)(const kmeans_job *job)
 {
     ptrdiff_t d = job->n_features, k = job->n_clusters;

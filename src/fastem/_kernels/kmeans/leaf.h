@@ -12,7 +12,7 @@
 typedef struct {
     REAL *panel;     /* (D, PANEL) */
     REAL *products;  /* CSR only: (K rounded up to VL,) distances of one row */
-    int32_t *list;   /* (KMEANS_CHUNK,) rows that may change their center, or do */
+    int32_t *list;   /* (KMEANS_CHUNK,) rows whose center may change; later those whose center changes */
     int32_t *some;   /* (KMEANS_CHUNK,) those of them that one group is to be searched for */
     int32_t *own;    /* (KMEANS_CHUNK,) the group of the listed rows' centers */
     float *least;    /* (KMEANS_CHUNK,) the smallest lower bound of each row */
@@ -203,7 +203,7 @@ static void FN(fetch_rows)(const kmeans_job *job, ptrdiff_t row)
 static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t first,
                             ptrdiff_t rows, scratch_t *s, int32_t *nearest)
 {
-    int32_t places[64]; /* in the table, which has the centers in their own order */
+    int32_t places[64]; /* place in the table, which has an order of its own: see tile.h */
     FN(pack)(job, t, first, NULL, rows, s->panel);
     FN(fetch_rows)(job, first + PANEL);
     FN(nearest)(job, t, s->panel, rows < PANEL ? places : nearest);

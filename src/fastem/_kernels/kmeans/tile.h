@@ -163,8 +163,8 @@ static void FN(pack)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
 /* ---- the nearest centers ----------------------------------------------------------------- */
 
 /* Lanes of a where it is smaller than best go into best, with their place; the first one stays
- * where two are equal. With `second` that holds the smallest of the others. Each center waits for
- * the one before no longer than min() takes. */
+ * where two are equal. With `second` that holds the smallest of the others. A center depends
+ * on the one before only through one min(). */
 ALWAYS_INLINE void FN(keep_smaller)(const int with_second, vec a, ivec place, vec *best,
                                     ivec *index, vec *second)
 {

@@ -1,5 +1,5 @@
-/* exp(digamma(x)) for x > 0: what the E-step of a Dirichlet needs. Within some 6 ulp from 1 on; below,
- * where it falls as exp(-1 / x), within that times 1 / x. A template: see vec.h.
+/* exp(digamma(x)) for x > 0: what the E-step of a Dirichlet needs. The error is some 6 ulp for x >= 1, and 1 / x
+ * times that below, where the function falls as exp(-1 / x). A template: see vec.h.
  *
  * digamma(x) = digamma(x + n) - sum_{i<n} 1 / (x + i), whose terms i and n - 1 - i are added in
  * pairs: (x + i)(x + n - 1 - i) = t + i (n - 1 - i) with t = x (x + n - 1), so that there is one
@@ -12,7 +12,7 @@
 #undef NEAR_ZERO
 #ifdef REAL_IS_FLOAT
 #define FAR 1e4f /* from here on exp(digamma(x)) grows as x does, to the last bit */
-#define NEAR_ZERO 1e-30f /* exp(digamma(x)) is long 0, and 1 / x still finite */
+#define NEAR_ZERO 1e-30f /* for smaller x, exp(digamma(x)) is 0; 1 / x is still finite */
 #else
 #define FAR 1e8
 #define NEAR_ZERO 1e-290

@@ -1,5 +1,5 @@
-/* OpenMP where the compiler has it, serial equivalents where it has not, and what the kernels
- * need of the interpreter while they run without the GIL. */
+/* OpenMP where the compiler has it, else serial equivalents; and what the kernels need from the
+ * interpreter while they run without the GIL. */
 #ifndef FASTEM_OMP_H
 #define FASTEM_OMP_H
 
@@ -23,9 +23,10 @@ static inline int omp_get_thread_num(void) { return 0; }
 static inline double omp_get_wtime(void) { return 0.0; }
 #endif
 
-/* Zeroed buffers, one for each thread, *bytes apart, which is rounded up: at lines of the cache, for
- * vectors in two of them are slow, and two lines from each other, for threads that write to the same
- * one, or to a neighbour that is fetched with it, wait for each other. NULL without memory. */
+/* Zeroed buffers, one for each thread, *bytes apart (rounded up); NULL without memory. Each begins at
+ * a cache line, because a vector that lies in two lines is read twice. They are two lines apart,
+ * because threads wait for each other if they write to the same line, or to the neighbour that
+ * the processor fetches with it. */
 static inline char *fastem_buffers(ptrdiff_t n_threads, ptrdiff_t *bytes)
 {
     char *memory, *begin;
@@ -46,7 +47,7 @@ static inline void fastem_free_buffers(char *begin)
     free(memory);
 }
 
-/* libgomp's threads do not survive fork(): a child that enters a parallel region waits for ever.
+/* libgomp's threads do not survive fork(): a child that enters a parallel region waits forever.
  * Ending the pool before the fork lets parent and child start their own. */
 static inline void fastem_pause_threads(void)
 {
@@ -63,8 +64,8 @@ static inline void fastem_barrier(void)
 #endif
 }
 
-/* Takes subnormal numbers for 0 on this thread, or as they are; returns what restores it. Topics
- * that vanish pass through them, and are slow while they do. */
+/* Switches on this thread whether subnormal numbers count as 0; returns what restores the old state.
+ * Topics that vanish pass through subnormal numbers, which are slow. */
 static inline unsigned fastem_flush_subnormals(int flush)
 {
 #if defined(__SSE2__) || defined(_M_X64)

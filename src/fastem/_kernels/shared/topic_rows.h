@@ -56,7 +56,7 @@ ALWAYS_INLINE void FN(add_block)(const int vecs, ptrdiff_t at, ptrdiff_t n, cons
         FN(store)(acc + at + v * VL, even[v] + odd[v]);
 }
 
-/* What `call` does with 1 to 8 vectors, from `at` on. The includer undefines it. */
+/* Calls `call` for 1 to 8 vectors, from `at` on. The includer undefines it. */
 #define BLOCK_CASES(call)                                                                         \
     switch ((width - at) / VL) {                                                                  \
     case 1: call(1); break;                                                                       \
