@@ -28,7 +28,7 @@ of the whole fit is the one that counts."""
 
 @dataclass(frozen=True)
 class Case(gmm.Case):
-    """A row of the table; `whole` is a fit from the default start, whose goal is the whole fit's."""
+    """A row of the table; the goal of a `whole` fit, from the default start, is of all of it."""
 
     whole: bool = False
 

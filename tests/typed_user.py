@@ -17,6 +17,7 @@ import fastem
 from fastem import (
     GMMHMM,
     PLSA,
+    BayesianGaussianMixture,
     BernoulliHMM,
     BernoulliMixture,
     BinomialHMM,
@@ -63,6 +64,17 @@ def mixtures(X: npt.NDArray[np.float64], table: Any) -> float:
     for n_components in range(1, 4):
         for covariance_type in ("full", "tied", "diag", "spherical"):
             GaussianMixture(n_components, covariance_type=covariance_type, n_jobs=2).fit(X)
+
+    bayesian = BayesianGaussianMixture(
+        5, weight_concentration_prior=0.01, mean_prior=[0.0, 1.0], covariance_prior=2.0
+    ).fit(X, sample_weight=np.ones(len(X)))
+    assert_type(bayesian, BayesianGaussianMixture)
+    assert_type(bayesian.means_, np.ndarray)
+    assert_type(bayesian.weight_concentration_, np.ndarray | tuple[np.ndarray, np.ndarray])
+    assert_type(bayesian.mean_precision_, np.ndarray)
+    assert_type(bayesian.degrees_of_freedom_, np.ndarray | float)
+    assert_type(bayesian.covariance_prior_, np.ndarray | float)
+    assert_type(bayesian.score(X) + bayesian.lower_bound_, float)
 
     bernoulli = BernoulliMixture(2, binarize=0.5, probability_prior=(1.0, 1.0)).fit(X > 0)
     assert_type(bernoulli, BernoulliMixture)
