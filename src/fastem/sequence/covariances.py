@@ -83,12 +83,23 @@ def check_covars(covars, kind, shape):
         which = "covars_" if kind == "tied" and len(shape) == 2 else f"matrix {number} of covars_"
         if not np.all(np.isfinite(matrix)) or not np.allclose(matrix, matrix.T):
             raise ValueError(f"{which} must be finite and symmetric")
+        if _is_positive_definite(matrix):
+            continue
         smallest = np.linalg.eigvalsh(matrix)[0]
         if smallest <= 0:
             raise ValueError(
                 f"{which} must be positive definite, got smallest eigenvalue {smallest:.3g}"
             )
     return covars
+
+
+def _is_positive_definite(matrix):
+    """Return whether a symmetric matrix is so; quicker than eigenvalues."""
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def dense_covars(covars, kind, k, d):
@@ -132,9 +143,11 @@ def floor_of(X, min_covar, begun, kind):
         floor = floor.mean()
     if kind in ("diag", "spherical"):
         return floor * min(1.0, np.min(begun / floor))
-    d = len(floor)
-    smallest = [eigh(c, np.diag(floor), eigvals_only=True)[0] for c in begun.reshape(-1, d, d)]
-    return floor * min(1.0, *smallest)
+    least, d = 1 - 1e-10, len(floor)  # a start at the floor itself passes, whatever rounding
+    for matrix in begun.reshape(-1, d, d):
+        if not _is_positive_definite(matrix - np.diag(least * floor)):
+            least = min(least, eigh(matrix, np.diag(floor), eigvals_only=True)[0])
+    return floor * least
 
 
 def _sums(X, center, power=1):
