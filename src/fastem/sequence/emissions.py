@@ -59,7 +59,7 @@ class GaussianPrior(NamedTuple):
         log_det, distance = 0.0, 0.0
         if np.any(gap) and kind in ("full", "tied"):
             gap = np.broadcast_to(gap, chol.shape)
-            distance = np.einsum("...ij,...il,...jl->...", gap, chol, chol).sum()
+            distance = ((gap @ chol) * chol).sum()
         elif np.any(gap):
             distance = (gap * chol**2).sum()
         if np.any(self.count):
