@@ -5,7 +5,14 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from fastem import BernoulliMixture, GaussianMixture, KMeans, PoissonMixture
+from fastem import (
+    BernoulliMixture,
+    CategoricalMixture,
+    GaussianMixture,
+    KMeans,
+    PoissonHMM,
+    PoissonMixture,
+)
 from fastem._engine.arrays import is_plain
 
 X = np.random.default_rng(0).poisson(3, (90, 4)).astype(float)
@@ -88,3 +95,15 @@ def test_what_is_plain():
         assert not is_plain(fitted, other, np.float64)
     named = pytest.importorskip("pandas").DataFrame(X, columns=list("abcd"))
     assert not is_plain(KMeans(2, n_init=1, random_state=0).fit(named), X, np.float64)
+
+
+def test_a_warm_start_from_a_damaged_fit_names_the_attribute():
+    X = np.arange(40).reshape(10, 4) % 3.0
+    mixture = CategoricalMixture(2, warm_start=True, random_state=0, max_iter=2, tol=1.0).fit(X)
+    mixture.n_categories_ = np.full(3, 3)
+    with pytest.raises(ValueError, match="n_categories_ must be"):
+        mixture.fit(X)
+    chain = PoissonHMM(2, random_state=0, n_iter=2, tol=1e9).fit(X)
+    chain.startprob_ = "a"
+    with pytest.raises(ValueError, match="startprob_"):
+        chain.fit(X)

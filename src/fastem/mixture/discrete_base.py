@@ -167,8 +167,8 @@ class DiscreteMixture(Criteria):
                 + ": drop it, for it tells nothing"
             )
         self._learn(X.shape[1], contents)
+        family, k = self._family(), self.n_components  # which checks what it is made of
         self._check(contents)
-        family, k = self._family(), self.n_components
         weights = None if self.weights_init is None else check_weights(self.weights_init, k)
         values = self._check_values_init(family)
         fixed = None

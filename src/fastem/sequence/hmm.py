@@ -365,5 +365,8 @@ class HMM(Decoder):
 
 
 def _sum_of(value):
-    """Return a sum over the bytes of an array, by which it is known again."""
-    return crc32(np.ascontiguousarray(value, dtype=np.float64).tobytes())
+    """Return a sum over the bytes of an array, by which it is known again; None of no numbers."""
+    try:
+        return crc32(np.ascontiguousarray(value, dtype=np.float64).tobytes())
+    except (TypeError, ValueError):
+        return None
