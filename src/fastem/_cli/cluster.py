@@ -172,7 +172,9 @@ def _report(screen, args, table, fits, best, labels):
     if args.compare:
         from fastem._cli.timing import compare
 
-        n_iter = max(20, mixture.n_iter_)  # so that what a fit does once weighs little
+        n_iter = max(
+            20, mixture.n_iter_
+        )  # enough iterations, so that what a fit does once counts little
         timings = compare(table.X, mixture, n_iter=n_iter)
         report.timing_section(screen, timings, mixture.n_components, table.X.shape, n_iter)
 

@@ -15,11 +15,11 @@ from fastem._cli import CommandError, one_line
 from fastem._cli.table import count
 from fastem._engine.sparse import canonical_csr
 
-#: Three letters or more; what separates them, digits and underscores too, is left out.
+#: A word has three letters or more; everything else, digits and underscores too, separates words.
 _TOKEN = r"[^\W\d_]{3,}"
-#: Counts above this would not survive the way to int64 and back.
+#: Larger counts would change if they were converted to int64 and back.
 _LARGEST = 1e15
-#: Rows and columns that a matrix may have: each has a name, and each column numbers for each topic.
+#: Most rows and columns of a matrix: each has a name, and each column a number for each topic.
 _MOST = 100_000_000, 10_000_000
 
 
@@ -118,7 +118,7 @@ def count_words(source, texts, *, stop_words="english", min_df=2, max_df=0.5, ma
     shown = tqdm(texts.texts, "counting words", disable=None, leave=False, unit=" documents")
     try:
         X = sp.csr_array(vectorizer.fit_transform(shown))
-    except ValueError as error:  # scikit-learn's way to say that no word is left
+    except ValueError as error:  # scikit-learn raises this if no word is left
         raise CommandError(
             f"{source}: no word is left of {count(len(texts.texts), 'document')}; "
             "lower --min-df, raise --max-df, or give --stop-words none"
@@ -168,7 +168,7 @@ def _decoded(path):
     data = path.read_bytes()
     if path.suffix.lower() == ".gz":
         data = gzip.decompress(data)
-    if b"\0" in data:  # valid UTF-8, but in no text
+    if b"\0" in data:  # valid UTF-8, but no text has it
         place = data.index(b"\0")
         raise UnicodeDecodeError("utf-8", data, place, place + 1, "a zero byte")
     return data.decode("utf-8-sig")
@@ -227,6 +227,6 @@ def _words(path, vocab, n_words):
     problem = f"has {count(len(words), 'line')} where {path} has {count(n_words, 'column')}"
     if len(words) == n_words:
         return [word.strip() for word in words], "" if vocab else f"words from {file}"
-    if vocab is None:  # perhaps another corpus's: no reason to refuse
+    if vocab is None:  # perhaps they belong to another corpus: no reason to refuse the matrix
         return columns, f"{file} {problem}: words are named by their column, from w0"
     raise CommandError(f"{file}: {problem}; give a word a line, in the order of the columns")

@@ -138,7 +138,7 @@ def _show_components(screen, mixture, labels, pca, classes):
     agreement = adjusted_rand_score(classes, labels)
     table = np.zeros((mixture.n_components, 10), dtype=int)
     np.add.at(table, (labels, classes), 1)
-    # In the order of the digits that they mostly hold, so that one finds one's way.
+    # Ordered by the digit that each of them mostly holds, which is easier to read.
     order = sorted(range(len(table)), key=lambda k: (table[k].argmax(), -mixture.weights_[k]))
     screen.heading("The components", "the mean image of each")
     images = pca.inverse_transform(mixture.means_).reshape(-1, 8, 8)

@@ -21,9 +21,9 @@ from fastem._cli.corpus import Texts
 
 #: Enough for topics that mean something, read in a few seconds.
 MAX_DOCUMENTS, MAX_BYTES = 6000, 12_000_000
-#: Words that make a docstring a document.
+#: Fewest words of a docstring that counts as a document.
 _FEWEST_WORDS = 20
-#: Folders whose docstrings are few, or somebody else's.
+#: Folders with few docstrings, or with those of other projects.
 _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "__pycache__", "idlelib", "_vendor"}
 
 
@@ -66,7 +66,9 @@ def _files():
     files = []
     for root, prefix in roots:
         for folder, folders, names in os.walk(root):
-            folders[:] = [name for name in folders if name not in _SKIPPED]  # nor looked into
+            folders[:] = [
+                name for name in folders if name not in _SKIPPED
+            ]  # do not descend into it
             for path in (Path(folder, name) for name in names if name.endswith(".py")):
                 module = ".".join(path.relative_to(root).with_suffix("").parts)
                 files.append((path, (prefix + module).removesuffix(".__init__")))
@@ -77,9 +79,9 @@ def _docstrings(source, module):
     """Yield (name, text) of a module's docstrings, and its classes' and functions'."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of other people's escape sequences
+            warnings.simplefilter("ignore")  # about escape sequences in other people's code
             tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # a template, or of another Python
+    except (SyntaxError, ValueError):  # a template, or code for another version of Python
         return
     nodes = [(module, tree)]
     while nodes:

@@ -91,7 +91,7 @@ def documents_csv(names, n_tokens, doc_topic):
     yield f"document,words,topic,{topics}\n"
     main = doc_topic.argmax(axis=1).tolist()
     for name, n, topic, row in zip(names, n_tokens.tolist(), main, doc_topic, strict=True):
-        if any(mark in name for mark in ',"\r\n'):  # a file may be called that
+        if any(mark in name for mark in ',"\r\n'):  # a file may have such a name
             name = '"' + name.replace('"', '""') + '"'
         yield f"{name},{n:.10g},{topic}," + ",".join(map("{:.6g}".format, row.tolist())) + "\n"
 

@@ -1,7 +1,7 @@
 """Reads separated text (.csv, .tsv, .txt), or says which line and column cannot be read.
 
-There are two lanes: NumPy's compiled reader, and one on the standard library's `csv` that is
-slower, defines what is accepted, and knows the place of whatever is wrong. The fast lane is left at
+There are two readers: NumPy's compiled reader, and one on the standard library's `csv` that is
+slower, defines what is accepted, and knows the place of whatever is wrong. The fast one gives up at
 the first difficulty.
 """
 
@@ -32,7 +32,7 @@ class _Layout(NamedTuple):
     """How a text file is laid out."""
 
     delimiter: str
-    width: int  # cells a line
+    width: int  # cells in each line
     header: bool
     names: list[str]
     first: list[str]  # the first line of data
@@ -41,7 +41,7 @@ class _Layout(NamedTuple):
 
 
 def read_text(path, columns):
-    """Read separated text: the fast lane, and where that fails the exact one."""
+    """Read separated text: by the fast reader, and where that fails by the exact one."""
     layout = _layout(path, columns)
     X = _read_fast(path, layout)
     if X is None:
@@ -69,7 +69,7 @@ def _read_fast(path, layout):
 
 
 def _even(lines, layout):
-    """Yield the lines, all of one width: with a choice of columns, loadtxt does not look."""
+    """Yield the lines, checked to have one width: loadtxt with `usecols` does not check it."""
     for line in lines:
         if line.count(layout.delimiter) != layout.width - 1:
             raise ValueError
@@ -187,7 +187,7 @@ def _rows(path, delimiter):
 def _decoded(path, lines):
     """Yield the lines of a text file; a CommandError if they are no text."""
     try:
-        yield next(lines, "").removeprefix("# ")  # as numpy.savetxt marks its header
+        yield next(lines, "").removeprefix("# ")  # numpy.savetxt begins its header so
         yield from lines
     except UnicodeDecodeError as error:
         byte = error.object[error.start]

@@ -179,7 +179,7 @@ def _watch(estimator, X):
     fitted = clone(estimator)
     recorder = _Recorder(fitted)
     with em.watch(recorder), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the last frame says it
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the last frame shows it
         fitted.fit(X)
     runs = [frames for bounds, frames in recorder.runs if bounds == fitted.lower_bounds_]
     return fitted, runs[0]
