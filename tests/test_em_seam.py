@@ -52,6 +52,40 @@ class Recycles(Drifts):
         return statistics, spare
 
 
+class InPlace(Recycles):
+    """Writes over the state that it is given, where that is allowed."""
+
+    recycles, overwrites = False, True
+
+    def e_step(self, center, x, memory, *, spare=None):
+        statistics, new = Drifts.e_step(self, center, x, memory)
+        if spare is None:
+            return statistics, new
+        seen.append(spare is memory)
+        spare[:] = new
+        return statistics, spare
+
+
+class Continues(Mean):
+    """Goes half of the way from where it was."""
+
+    bound_may_fall = True
+
+    def m_step_from(self, center, statistics):
+        return 0.5 * center + 0.5 * self.m_step(statistics)
+
+
+class Replaces(Recycles):
+    """Replaces statistics in the total itself."""
+
+    def replace(self, center, x, old, total, memory, *, bound, spare=None):
+        new, memory = self.e_step(center, x, memory, spare=spare)
+        for name in vars(new):
+            setattr(total, name, getattr(total, name) - getattr(old, name) + getattr(new, name))
+        return new, memory
+
+
+seen: list[bool] = []
 BLOCKS = [np.random.default_rng(i).normal(i % 7, 1, 40 + i) for i in range(75)]
 
 
@@ -86,7 +120,11 @@ def executor(request):
             yield pool
 
 
-@pytest.mark.parametrize("model", [Mean(), Drifts(), Recycles()], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "model",
+    [Mean(), Drifts(), Recycles(), InPlace(), Continues()],
+    ids=lambda model: type(model).__name__,
+)
 @pytest.mark.parametrize("n_blocks", [1, 5, 8, 9, 75])
 def test_every_executor_gives_the_same_bits(model, n_blocks, executor):
     """Parameters, bounds and rows' states, to the last bit."""
@@ -95,7 +133,9 @@ def test_every_executor_gives_the_same_bits(model, n_blocks, executor):
     there = em.fit(model, BLOCKS[:n_blocks], 0.3, executor=executor, **settings)
     assert there.params == here.params
     assert there.lower_bounds == here.lower_bounds
-    assert len(there.states) == len(here.states) == (0 if type(model) is Mean else n_blocks)
+    assert (
+        len(there.states) == len(here.states) == (n_blocks if hasattr(model, "first_state") else 0)
+    )
     for one, other in zip(there.states, here.states, strict=True):
         assert_array_equal(one, other)
 
@@ -119,6 +159,48 @@ def test_states_stay_beside_their_blocks():
         center = np.concatenate([x - m for x, m in zip(BLOCKS, memory, strict=False)]).mean()
     assert_allclose(result.params, center, rtol=1e-12)
     assert_allclose(np.concatenate(result.states), np.concatenate(memory), rtol=1e-12)
+
+
+def test_a_state_is_written_over_only_where_an_e_step_runs_once():
+    """In this process it is; in a pool the memory of the state before it is what is given."""
+    settings = {"max_iter": 4, "tol": 0}
+    seen.clear()
+    here = em.fit(InPlace(), BLOCKS[:3], 0.3, **settings)
+    assert seen == [True] * 12
+    seen.clear()
+    with ThreadPoolExecutor(1) as pool:
+        there = em.fit(InPlace(), BLOCKS[:3], 0.3, executor=pool, **settings)
+    assert seen == [False] * 9  # the first states had no others before them
+    drifts = em.fit(Drifts(), BLOCKS[:3], 0.3, **settings)
+    assert here.params == there.params == drifts.params
+    for result in (here, there):
+        for one, other in zip(result.states, drifts.states, strict=True):
+            assert_array_equal(one, other)
+
+
+def test_an_m_step_goes_on_from_the_parameters():
+    """In every schedule; the statistics alone would end at once at the mean."""
+    centers = [0.0]
+    for schedule in ("batch", "incremental"):
+        result = em.fit(Continues(), [np.full(4, 8.0)], 0.0, schedule=schedule, max_iter=3, tol=0)
+        assert result.params == 7.0
+    em.fit(Continues(), [np.full(4, 8.0)] * 2, 0.0, schedule="incremental", max_iter=2, tol=0,
+           callbacks=[lambda state: centers.append(state.params)])  # fmt: skip
+    assert centers == [0.0, 4.0, 7.0]
+
+
+def test_replaced_statistics_have_the_states_of_e_steps():
+    """An incremental fit of a model that replaces in the total is that of one that does not."""
+    settings = {"schedule": "incremental", "max_iter": 5, "tol": 0}
+    states = []
+    ours = em.fit(
+        Replaces(), BLOCKS[:4], 0.3, callbacks=[lambda s: states.append(s.states)], **settings
+    )
+    theirs = em.fit(Drifts(), BLOCKS[:4], 0.3, **settings)
+    assert_allclose(ours.params, theirs.params, rtol=1e-12)
+    assert len(states) == 5
+    for one, other in zip(ours.states, theirs.states, strict=True):
+        assert_allclose(one, other, rtol=1e-12)
 
 
 @pytest.mark.parametrize("schedule", ["batch", "incremental"])

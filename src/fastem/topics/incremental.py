@@ -58,9 +58,10 @@ class IncrementalLDAEM(VariationalLDA):
         """Replace a block's old statistics in the total; its documents go on from their gamma."""
         sums, values, n_visits = old.word_topic, total.word_topic.values, state.n_visits + 1
         cold, gamma = n_visits <= _COLD_VISITS, _room(topics, block, spare)
-        gamma[...] = state.gamma
         if cold:
             gamma[:, : self.n_topics] = 1
+        else:
+            gamma[...] = state.gamma
         sweeps = min(_COLD_SWEEPS if cold else _WARM_SWEEPS, self.max_sweeps)
         with self._seen.lend(values.shape, values.dtype) as seen:
             expected = self._expected_rows(topics, values, block.counts.word_id, seen)

@@ -70,12 +70,11 @@ class PLSAEM:
     def replace(self, topics, block, old, total, state, *, bound=True, spare=None):
         """Replace a block's old statistics in the total by new ones, over-relaxed."""
         sums, relax, new = old.word_topic, state.relax, _room(state, spare)
-        # The kernel reads there what the last visit left, and writes what this one leaves.
+        last = state.doc_topic if state.unrelaxed is None else state.unrelaxed
         unrelaxed = _room(state, spare, "unrelaxed")
-        unrelaxed[...] = state.doc_topic if state.unrelaxed is None else state.unrelaxed
         value, changes = self._sum(
             topics, block, state, new, sums, bound,
-            total.word_topic.values, relax * self.relax, relax * self.momentum, unrelaxed,
+            total.word_topic.values, relax * self.relax, relax * self.momentum, last, unrelaxed,
         )  # fmt: skip
         if bound:
             factor = 0.7 if value < old.bound else 1.05

@@ -39,9 +39,10 @@ typedef struct {
     double tol;                /* a document is done when sum_z |change of theta (gamma)| is below */
     double relax;              /* over-relaxation: what rises rises by 1 + relax times as much */
     double momentum;           /* how often the rise of theta since last_doc_topic is added to it */
-    void *last_doc_topic;      /* (D, width) real: new theta of the last visit before relax and
-                                * momentum, replaced by this one's; or NULL for neither of them */
+    const void *last_doc_topic; /* (D, width) real: `unrelaxed` of the last visit, or NULL: neither
+                                 * relax nor momentum */
     /* what comes out */
+    void *unrelaxed;           /* (D, width) real: new theta before relax and momentum */
     void *ratio;               /* (nnz,) real: weight * count / p(w|d), or NULL */
     void *new_doc_topic;       /* (D, width) real: after the last sweep, or NULL */
     void *sums;                /* (W, width) real: sum_d weight * count * p(z|d,w) */

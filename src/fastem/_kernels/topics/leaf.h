@@ -65,16 +65,16 @@ ALWAYS_INLINE REAL FN(sum_row)(ptrdiff_t width, const REAL *row)
     return sum;
 }
 
-/* row += relax * what it lies above old + momentum * what it lies above last; last = row. */
+/* before = row; row += relax * what it lies above old + momentum * what it lies above last. */
 ALWAYS_INLINE void FN(relax_row)(ptrdiff_t width, REAL relax, const REAL *old, REAL momentum,
-                                 REAL *last, REAL *row)
+                                 const REAL *last, REAL *before, REAL *row)
 {
     vec zero = FN(fill)(0);
     for (ptrdiff_t k = 0; k < width; k += VL) {
         vec value = FN(load)(row + k);
         vec rise = FN(max)(value - FN(load)(old + k), zero);
         vec since = FN(max)(value - FN(load)(last + k), zero);
-        FN(store)(last + k, value);
+        FN(store)(before + k, value);
         FN(store)(row + k, value + relax * rise + momentum * since);
     }
 }
@@ -84,7 +84,7 @@ ALWAYS_INLINE void FN(relax_row)(ptrdiff_t width, REAL relax, const REAL *old, R
 static void FN(finish_document)(const topics_job *job, ptrdiff_t d, const REAL *theta,
                                 const REAL *scaled, const REAL *acc, REAL *new_theta)
 {
-    REAL *last = job->last_doc_topic ? (REAL *)job->last_doc_topic + d * job->width : NULL;
+    const REAL *last = (const REAL *)job->last_doc_topic;
     ptrdiff_t width = job->width, n_topics = job->n_topics;
     for (ptrdiff_t k = 0; k < width; k += VL)
         FN(store)(new_theta + k,
@@ -99,7 +99,8 @@ static void FN(finish_document)(const topics_job *job, ptrdiff_t d, const REAL *
             new_theta[k] = 1 / (REAL)n_topics;
         if (relaxed || !last)
             return;
-        FN(relax_row)(width, (REAL)job->relax, theta, (REAL)job->momentum, last, new_theta);
+        FN(relax_row)(width, (REAL)job->relax, theta, (REAL)job->momentum, last + d * width,
+                      (REAL *)job->unrelaxed + d * width, new_theta);
     }
 }
 

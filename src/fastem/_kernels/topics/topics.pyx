@@ -46,7 +46,8 @@ cdef extern from "topics/job.h":
         double tol
         double relax
         double momentum
-        void *last_doc_topic
+        const void *last_doc_topic
+        void *unrelaxed
         void *ratio
         void *new_doc_topic
         void *sums
@@ -202,7 +203,8 @@ def e_step(
     real[:, ::1] total=None,            # INOUT  (V, width)  or None
     double relax=0.0,                   # over-relaxation of what rises
     double momentum=0.0,                # of documents' topics
-    real[:, ::1] last_doc_topic=None,   # INOUT  (D, width)  new topics before both; with a total
+    const real[:, ::1] last_doc_topic=None,  # IN  (D, width)  `unrelaxed` of the last visit
+    real[:, ::1] unrelaxed=None,        # OUT    (D, width)  new topics before both; with a total
 ):
     """E-step by document and by word; returns the sums' totals over words, (K,).
 
@@ -222,7 +224,7 @@ def e_step(
         job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
     if total is not None:
         job.total, job.relax = &total[0, 0], relax
-        job.last_doc_topic = &last_doc_topic[0, 0]
+        job.last_doc_topic, job.unrelaxed = &last_doc_topic[0, 0], &unrelaxed[0, 0]
         job.momentum = momentum
     return _run_with_words(&job, choose(n_topics, real is double), counts, 2.0, n_threads)
 
