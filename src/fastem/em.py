@@ -431,7 +431,7 @@ def _check_arguments(blocks, start, schedule, executor, tol, max_iter, check_eve
     if isinstance(blocks, Iterator):
         raise TypeError(
             f"blocks must be readable once an iteration, got a {type(blocks).__name__}: "
-            "pass a list, or an object whose __iter__ begins anew"
+            "pass a list, or an object whose __iter__ starts from the first block"
         )
     if isinstance(blocks, Sized) and len(blocks) == 0:
         raise ValueError("blocks is empty: give at least one block of data")

@@ -34,7 +34,7 @@ class Kept:
         for of, value in self._values:
             if of is key:
                 return value
-        self._values = []  # lest there be two at once
+        self._values = []  # so that old and new values are not in memory at once
         return None
 
     def take(self, key: Any) -> Any:

@@ -235,7 +235,7 @@ def _check_range(X, name, indices, n):
 def _refuse(X, reason):
     raise ValueError(
         f"X is not a valid {X.format.upper()} matrix of shape {X.shape}: {reason}. Its arrays were "
-        "changed by hand, or its file is damaged: build it anew"
+        "changed by hand, or its file is damaged: build it again"
     )
 
 

@@ -37,7 +37,7 @@ def effective_n_jobs(n_jobs: int | None = None) -> int:
         return 1
     if n_jobs is not None and n_jobs > 0:
         return int(n_jobs)
-    # Asked anew each time: threadpoolctl changes the limit while the process runs.
+    # Asked each time: threadpoolctl changes the limit while the process runs.
     limit = runtime.max_threads()
     if not os.environ.get("OMP_NUM_THREADS"):
         limit = min(limit, joblib.cpu_count(only_physical_cores=True))

@@ -16,7 +16,7 @@ FAN_IN = 8
 
 
 def tree_sum(statistics: Iterable[Any]) -> Any:
-    """Return the sum of statistics, added in groups of 8 neighbours, then those sums likewise.
+    """Return the sum of statistics, added in groups of 8 neighbours, then the sums in the same way.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class _Group:
 class SumTree:
     """Statistics of blocks whose sum is wanted again whenever one of them has changed.
 
-    The sums on the way from a changed block to the root are made anew, and nothing is subtracted:
+    The sums on the way from a changed block to the root are computed again, and nothing is subtracted:
     a difference would leave rounding where a component loses all that it had.
 
     Parameters

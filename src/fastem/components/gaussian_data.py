@@ -62,7 +62,7 @@ class Scaling(NamedTuple):
 
     @classmethod
     def of_params(cls, params, kind, dtype):
-        """Return the scaling of data from a mixture; it does not depend on the data at hand."""
+        """Return the scaling of data from a mixture; it does not depend on the data."""
         weights, covariances = params.weights[:, None], covariances_of(params, kind)
         if kind in ("full", "tied"):
             covariances = covariances.diagonal(axis1=-2, axis2=-1)
