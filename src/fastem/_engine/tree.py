@@ -84,8 +84,8 @@ class _Group:
 class SumTree:
     """Statistics of blocks whose sum is wanted again whenever one of them has changed.
 
-    The sums on the way from a changed block to the root are computed again, and nothing is subtracted:
-    a difference would leave rounding where a component loses all that it had.
+    The sums on the way from a changed block to the root are computed again. Nothing is subtracted,
+    because a difference would leave a rounding error where a component loses all that it had.
 
     Parameters
     ----------
