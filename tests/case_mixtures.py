@@ -10,6 +10,7 @@ from case_base import Case
 from fastem import BayesianGaussianMixture, GaussianMixture, KMeans
 from fastem._engine.threads import single_threaded_blas
 from fastem.cluster import lloyd
+from fastem.cluster.bounds import Bounds
 from fastem.components import discrete as families
 from fastem.components import gaussian
 from fastem.mixture import discrete
@@ -336,6 +337,15 @@ DISCRETE_SIZES = {
 }
 
 
+class Bounded(lloyd.KMeansEM):
+    """Keeps bounds from the first E-step on, by groups of about nine centers."""
+
+    def _bounds(self, centers, block, state):
+        if state.bounds is None:
+            return Bounds.none_yet(centers, max(1, len(centers) // 9))
+        return state.bounds
+
+
 @dataclass(frozen=True)
 class KMeansCase(Case):
     """K-means; `bounded` forces the bounds from the first E-step."""
@@ -369,15 +379,10 @@ class KMeansCase(Case):
         return lloyd.KMeansParams((means + rng.normal(0, 0.5, means.shape)).astype(self.dtype), 1)
 
     def model(self, reg_covar=0.0, n_threads=1):
-        return lloyd.KMeansEM(0.0, self.dtype, n_threads)
+        return (Bounded if self.bounded else lloyd.KMeansEM)(0.0, self.dtype, n_threads)
 
     def block(self, X, sample_weight=None):
-        block = lloyd.Block(np.ascontiguousarray(X), sample_weight)
-        if self.bounded:
-            centers = self.start(X).centers
-            n_groups = max(1, self.n_clusters // 9)
-            block.bounds = lloyd.Bounds(block, centers, n_groups)
-        return block
+        return lloyd.Block(np.ascontiguousarray(X), sample_weight)
 
     def sums(self, statistics):
         names = ("bound", "weight", "rows", "weights")

@@ -1,5 +1,7 @@
 """KMeans: scikit-learn's results, bounds that change none, empty clusters, what is refused."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,8 +13,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import fastem
 from fastem import KMeans, em
 from fastem._kernels import kmeans as kernel
-from fastem.cluster import lloyd
-from fastem.cluster.lloyd import Block, Bounds, KMeansEM, KMeansParams
+from fastem.cluster import bounds, lloyd
+from fastem.cluster.bounds import Bounds
+from fastem.cluster.lloyd import Assignment, Block, KMeansEM, KMeansParams
 
 try:
     from reference import kmeans as oracle
@@ -35,7 +38,7 @@ def dense(X):
 @pytest.fixture
 def bounds_at_once(monkeypatch):
     """Bounds from the first E-step on, however little work there is."""
-    monkeypatch.setattr(lloyd, "_pays", lambda block, n_clusters: True)
+    monkeypatch.setattr(Assignment, "bounds_pay", lambda self, block, n_clusters: True)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -127,8 +130,10 @@ def test_candidates_for_empty_clusters_add():
     X = data(n=300, d=3, k=3)
     centers = np.vstack([X[:3], np.full((1, 3), 100.0)])
     params, model = KMeansParams(centers, 0), KMeansEM(0.0, X.dtype, 1)
-    whole = model.e_step(params, Block(X, None))
-    parts = [model.e_step(params, Block(part, None)) for part in (X[:120].copy(), X[120:].copy())]
+    whole, *parts = (
+        model.e_step(params, block, model.first_state(params, block))[0]
+        for block in (Block(part.copy(), None) for part in (X, X[:120], X[120:]))
+    )
     expected = model.m_step(whole).centers
     assert_allclose(model.m_step(parts[0] + parts[1]).centers, expected, rtol=1e-12)
     assert np.abs(expected[3]).max() < 50
@@ -176,6 +181,11 @@ def test_verbose_speaks_as_scikit_learn_does(capsys):
 # ---- bounds ----------------------------------------------------------------------------------
 
 
+def with_bounds(block, centers, n_groups):
+    """Return a state whose bounds begin at the first E-step."""
+    return Assignment.none_yet(block)._replace(bounds=Bounds.none_yet(centers, n_groups))
+
+
 @DTYPES
 @pytest.mark.parametrize("d", [5, 20, 33, 64, 130, 256])
 @pytest.mark.parametrize("k", [2, 19, 67])
@@ -185,11 +195,13 @@ def test_bounds_change_no_label(dtype, d, k):
     X = data(n=1303, d=d, k=k, spread=0.5, dtype=dtype)
     weight = np.random.default_rng(1).integers(0, 3, len(X)).astype(float)
     X -= X.mean(axis=0)
-    plain, bounded = Block(X, weight), Block(X, weight)
+    block = Block(X, weight)
     params, model = KMeansParams(X[:k].copy(), 0), KMeansEM(0.0, dtype, 1, bounded=False)
-    bounded.bounds = Bounds(bounded, params.centers, max(1, k // 9))
+    plain = model.first_state(params, block)
+    bounded = with_bounds(block, params.centers, max(1, k // 9))
     for iteration in range(12):
-        expected, actual = model.e_step(params, plain), model.e_step(params, bounded)
+        expected, plain = model.e_step(params, block, plain)
+        actual, bounded = model.e_step(params, block, bounded)
         assert_array_equal(bounded.labels, plain.labels, err_msg=str(iteration))
         assert actual.n_changed == expected.n_changed
         assert_allclose(actual.rows, expected.rows, rtol=0, atol=1e-9)
@@ -205,32 +217,37 @@ def test_bounds_keep_ties(dtype):
     """Integer data with equal distances and equal centers: the first center wins, always."""
     X = np.random.default_rng(0).integers(-3, 4, (2000, 5)).astype(dtype)
     centers = np.vstack([X[:9], X[:9]])
-    block = Block(X, None)
-    block.bounds = Bounds(block, centers, 2)
+    block, model = Block(X, None), KMeansEM(0.0, dtype, 1)
+    state = with_bounds(block, centers, 2)
     for _ in range(3):
-        block.assign(centers, 1)
-        assert_array_equal(block.labels, oracle.e_step(X, centers)["labels"])
+        state = model.e_step(KMeansParams(centers, 0), block, state)[1]
+        assert_array_equal(state.labels, oracle.e_step(X, centers)["labels"])
         centers = np.ascontiguousarray(centers[::-1])
 
 
 def test_bounds_are_right_for_any_next_centers():
     """Also if the centers jump, or come from another start."""
     X = data(n=901, d=9, k=8)
-    block, rng = Block(X, None), np.random.default_rng(1)
-    block.bounds = Bounds(block, X[:20].copy(), 3)
+    block, model, rng = Block(X, None), KMeansEM(0.0, X.dtype, 1), np.random.default_rng(1)
+    state = with_bounds(block, X[:20].copy(), 3)
     for size in (0, 1e-3, 0.1, 5, 1e3):
         centers = X[:20] + size * rng.normal(size=(20, 9))
-        block.assign(centers, 1)
+        state = model.e_step(KMeansParams(centers, 0), block, state)[1]
         expected = oracle.e_step(X, centers)
-        assert_array_equal(block.labels, expected["labels"])
-        assert_allclose(block.rows, expected["rows"], rtol=1e-10, atol=1e-9)
+        assert_array_equal(state.labels, expected["labels"])
+        assert_allclose(state.rows, expected["rows"], rtol=1e-10, atol=1e-9)
 
 
 def test_bounds_begin_when_labels_settle(monkeypatch):
     """A long fit has bounds at its end, and they find something to pass over."""
     seen = []
-    move = Bounds.move
-    monkeypatch.setattr(Bounds, "move", lambda self, c: seen.append(self.fresh) or move(self, c))
+    at = Bounds.at
+
+    def seen_at(self, *arguments):
+        seen.append(self.upper is None)
+        return at(self, *arguments)
+
+    monkeypatch.setattr(Bounds, "at", seen_at)
     X = data(n=20_000, d=16, k=40)
     KMeans(40, random_state=0, tol=0).fit(X)
     assert seen[0] is True
@@ -240,18 +257,42 @@ def test_bounds_begin_when_labels_settle(monkeypatch):
 def test_bounds_that_save_nothing_are_dropped():
     """Centers that jump leave every row open: the next E-step is a plain one, with right sums."""
     X = data(n=901, d=9, k=8)
-    block, rng = Block(X, None), np.random.default_rng(1)
-    block.bounds = Bounds(block, X[:20].copy(), 3)
+    block, model, rng = Block(X, None), KMeansEM(0.0, X.dtype, 1), np.random.default_rng(1)
+    state = with_bounds(block, X[:20].copy(), 3)
     for number in range(3):
-        centers = X[:20] + 5 * rng.normal(size=(20, 9))
-        block.assign(centers, 1)
-        assert (block.bounds is None) == (number > 0)
-        expected = oracle.e_step(X, centers)
-        assert_array_equal(block.labels, expected["labels"])
-        assert_allclose(block.rows, expected["rows"], rtol=1e-10, atol=1e-9)
-    assert 0 < block.settled < 1
-    block.reset()
-    assert block.settled == lloyd._SETTLED
+        params = KMeansParams(X[:20] + 5 * rng.normal(size=(20, 9)), 0)
+        state = model.e_step(params, block, state)[1]
+        assert (state.bounds is None) == (number > 0)
+        expected = oracle.e_step(X, params.centers)
+        assert_array_equal(state.labels, expected["labels"])
+        assert_allclose(state.rows, expected["rows"], rtol=1e-10, atol=1e-9)
+    assert 0 < state.settled < 1
+    assert model.first_state(params, block).settled == lloyd._SETTLED
+
+
+@DTYPES
+@pytest.mark.parametrize("d", [2, 20])
+def test_e_steps_write_over_nothing_but_what_is_spare(dtype, d):
+    """Whatever was in the spare memory, the same bits; and in no other is anything written."""
+    X = data(n=901, d=d, k=9, dtype=dtype)
+    block, model = Block(X, None), KMeansEM(0.0, dtype, 1)
+    params = KMeansParams(X[:9].copy(), 0)
+    old = model.e_step(params, block, with_bounds(block, params.centers, 3))[1]
+    params = KMeansParams(params.centers + dtype(1e-3), 0)  # so little that bounds stay
+    before = pickle.dumps((params, old))
+    statistics, expected = model.e_step(params, block, old)
+    upper, lower = (np.full_like(a, 7) for a in old.bounds[2:])
+    for bounds_too in (None, old.bounds._replace(upper=upper, lower=lower)):
+        spare = old._replace(labels=np.full_like(old.labels, 5), bounds=bounds_too)
+        again, state = model.e_step(params, block, old, spare=spare)
+        assert state.labels is spare.labels
+        assert bounds_too is None or state.bounds.lower is bounds_too.lower
+        assert_array_equal(again.rows, statistics.rows)
+        for name in ("labels", "rows", "weights"):
+            assert_array_equal(getattr(state, name), getattr(expected, name))
+        assert_array_equal(state.bounds.upper, expected.bounds.upper)
+        assert_array_equal(state.bounds.lower, expected.bounds.lower)
+    assert pickle.dumps((params, old)) == before
 
 
 def test_groups_of_centers_are_of_one_size():
@@ -260,7 +301,7 @@ def test_groups_of_centers_are_of_one_size():
     centers[:50] = 0
     centers[50] = 1e6
     for n_groups in (1, 2, 7, 67):
-        sizes = np.bincount(lloyd._groups(centers, n_groups), minlength=n_groups)
+        sizes = np.bincount(bounds._groups(centers, n_groups), minlength=n_groups)
         assert len(sizes) == n_groups
         assert max(sizes) - min(sizes) <= max(1, n_groups // 5)
 

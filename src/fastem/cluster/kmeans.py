@@ -243,11 +243,10 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         random_state = check_random_state(self.random_state)
 
         def start(_):
-            block.reset()
             centers = self._first_centers(
                 X, init, mean, sample_weight, random_state, self.n_clusters
             )
-            return KMeansParams(centers, len(block.labels))
+            return KMeansParams(centers, X.shape[0])
 
         self._restarts = restarts
         try:

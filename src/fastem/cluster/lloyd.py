@@ -10,8 +10,10 @@ import scipy.sparse as sp
 from fastem._engine.statistics import Statistics
 from fastem._engine.threads import useful_n_jobs
 from fastem._kernels import kmeans as kernel
+from fastem.cluster.bounds import Bounds, n_groups_of
 
 __all__ = [
+    "Assignment",
     "Block",
     "KMeansEM",
     "KMeansParams",
@@ -63,7 +65,7 @@ class Farthest(NamedTuple):
 
 
 class Block:
-    """Some samples, and what k-means keeps of each of them from one E-step to the next.
+    """Some samples.
 
     Parameters
     ----------
@@ -73,12 +75,12 @@ class Block:
 
     Attributes
     ----------
-    labels : ndarray of shape (n,), int32
-        -1 before the first E-step.
     total_weight, squares : float
         Sum of the weights; of the weights times the rows' squared lengths.
-    mean_square : float
-        Mean squared length of a row, without weights.
+    mean_square, length : float
+        Mean squared length of a row, without weights, and the largest length.
+    scale : float
+        A power of 2, times which the longest row has a length of about 1.
     """
 
     def __init__(self, X, sample_weight, n_threads=1):
@@ -94,129 +96,56 @@ class Block:
             float(np.sqrt(squares.max(initial=0.0))),
         )
         self.scale = 2.0 ** -np.frexp(self.length)[1] if np.isfinite(self.length) else 1.0
-        self.reset()
-
-    def reset(self):
-        """Forget the labels, for a new start."""
-        self.labels = np.full(self.X.shape[0], -1, dtype=np.int32)
-        self.n_changed = self.X.shape[0]
-        self.bounds: Bounds | None = None
-        self.settled = _SETTLED_LONG if self.X.shape[1] >= 128 else _SETTLED
-        self.rows: Any = 0.0  # (K, D) sums of each cluster, and (K,) its weight
-        self.weights: Any = 0.0
 
     def job(self, centers):
         """Return the kernel's job for some centers."""
         nothing = np.zeros(self.X.shape[1])
         return kernel.Job(self.X, centers, nothing, self.scale, self.sample_weight)
 
-    def assign(self, centers, n_threads):
-        """Move every sample to its nearest center; update the sums of each cluster's rows."""
-        job, bounds = self.job(centers), self.bounds
-        arrays = None if bounds is None else bounds.move(centers)
-        moves = bounds is not None or self._moves_pay(len(centers))
-        rows, weights, changed, searched = kernel.assign(
-            job, self.labels, n_threads, True, moves, arrays
-        )
-        if moves:
-            rows, weights = self.rows + rows, self.weights + weights
-        self.rows, self.weights, self.n_changed = rows, weights, changed
-        if bounds is not None:
-            if not bounds.fresh and searched > _MOST_SEARCHED * bounds.lower.size:
-                self.bounds, self.settled = None, changed / len(self.labels) / 2
-            bounds.fresh = False
-            if self.sample_weight is not None:  # an empty cluster must weigh exactly 0
-                self.weights = np.bincount(self.labels, self.sample_weight, len(centers))
-
-    def _moves_pay(self, n_clusters):
-        """Return whether to add only the rows whose label changes to the sums so far."""
-        few = self.X.shape[1] <= 4 and n_clusters <= 16  # which the kernel sums faster
-        share = _MOVED_FEW if few else _MOVED
-        return self.sample_weight is None and self.n_changed < share * len(self.labels)
-
-    def distances(self, centers, n_threads):
-        """Return each sample's squared distance to its center, (n,)."""
-        distances = np.empty(self.X.shape[0])
-        kernel.distances(self.job(centers), self.labels, n_threads, distances)
-        return distances
-
-    def farthest(self, n_rows, centers, n_threads):
-        """Return the samples farthest from their centers."""
+    def farthest(self, n_rows, centers, labels, n_threads):
+        """Return the samples farthest from the centers of their labels."""
         if n_rows == 0:
             return Farthest.none(self.X.shape[1])
-        distances = self.distances(centers, n_threads)
+        distances = np.empty(self.X.shape[0])
+        kernel.distances(self.job(centers), labels, n_threads, distances)
         far = _largest(distances, n_rows)
         rows = self.X[far].toarray() if sp.issparse(self.X) else self.X[far]
         weight = np.ones(len(far)) if self.sample_weight is None else self.sample_weight[far]
-        return Farthest(distances[far], rows.astype(np.float64), weight, self.labels[far])
+        return Farthest(distances[far], rows.astype(np.float64), weight, labels[far])
 
 
-class Bounds:
-    """Bounds on each sample's distances: to its own center, and to the others by group.
+class Assignment(NamedTuple):
+    """Where a block's samples are: the state that goes from one E-step to the next."""
 
-    See kmeans_bounds.h. The groups are clusters of the centers.
-    """
+    labels: np.ndarray  # (n,) int32, -1 before the first E-step
+    n_changed: int  # how many of them the last E-step changed
+    rows: Any  # (K, D) sums of the samples of each cluster, or 0
+    weights: Any  # (K,) their weights, or 0
+    settled: float  # bounds are kept where no more than this share of the labels changes
+    bounds: Bounds | None
 
-    def __init__(self, block, centers, n_groups):
-        n = block.X.shape[0]
-        self.scale, self.length = block.scale, block.length
-        self.group = _groups(centers, n_groups)
-        self.n_groups = int(self.group.max()) + 1
-        self.upper = np.empty(n, np.float32)
-        self.lower = np.empty((n, self.n_groups), np.float32)
-        self.fresh, self.centers = True, centers
+    @classmethod
+    def none_yet(cls, block):
+        """Return the state before the first E-step."""
+        n, d = block.X.shape
+        settled = _SETTLED_LONG if d >= 128 else _SETTLED
+        return cls(np.full(n, -1, dtype=np.int32), n, 0.0, 0.0, settled, None)
 
-    def move(self, centers):
-        """Return the kernel's arrays for new centers."""
-        moved = np.subtract(centers, self.centers, dtype=np.float64)
-        drift = self.scale * np.sqrt(np.einsum("ij,ij->i", moved, moved))
-        largest = np.zeros(self.n_groups)
-        np.maximum.at(largest, self.group, drift)
-        other = self._largest_but_own(drift, largest)
-        error = self._error(centers)
-        self.centers = centers
-        return {
-            "group": self.group,
-            "upper": self.upper,
-            "lower": self.lower,
-            "fresh": self.fresh,
-            "drift": _rounded_up(drift),
-            "group_drift": _rounded_up(largest),
-            "other_drift": _rounded_up(other),
-            "gap": self._gap(centers),
-            "error": error,
-        }
+    def moves_pay(self, block, n_clusters):
+        """Return whether to add only the rows whose label changes to the sums so far."""
+        few = block.X.shape[1] <= 4 and n_clusters <= 16  # which the kernel sums faster
+        share = _MOVED_FEW if few else _MOVED
+        return block.sample_weight is None and self.n_changed < share * len(self.labels)
 
-    def _largest_but_own(self, drift, largest):
-        """Return the largest drift in each center's group without the center itself."""
-        order = np.lexsort((-drift, self.group))
-        group = self.group[order]
-        leads = np.r_[True, group[1:] != group[:-1]]
-        second = np.zeros(self.n_groups)
-        follows = np.flatnonzero(np.r_[False, leads[:-1]] & ~leads)
-        second[group[follows]] = drift[order[follows]]
-        other = largest[self.group]
-        other[order[leads]] = second[group[leads]]
-        return other
-
-    def _error(self, centers):
-        """Return by how much two computed squared distances may be off together, scaled."""
-        n_features = centers.shape[1]
-        farthest = np.sqrt(np.einsum("ij,ij->i", centers, centers, dtype=np.float64).max())
-        reach = self.scale * (self.length + farthest)
-        return float((n_features + 8) * np.finfo(centers.dtype).eps * reach**2)
-
-    def _gap(self, centers):
-        """Return at most half the distance from each center to the nearest other, scaled."""
-        if self.n_groups > 1 or len(centers) == 1:  # many centers: it costs more than it saves
-            return np.zeros(len(centers), np.float32)
-        centers = (self.scale * centers).astype(np.float64)
-        norms = np.einsum("ij,ij->i", centers, centers)
-        squared = norms[:, None] + norms - 2 * centers @ centers.T
-        np.fill_diagonal(squared, np.inf)
-        squared = squared.min(axis=1) - 1e-13 * centers.shape[1] * norms.max()
-        half = 0.5 * np.sqrt(np.maximum(squared, 0))
-        return (half * (1 - 1e-6)).astype(np.float32)
+    def bounds_pay(self, block, n_clusters):
+        """Return whether bounds save time from here on."""
+        n, d = block.X.shape
+        if sp.issparse(block.X) or d <= 4 or n_clusters < 4 or n * n_clusters * d < _LEAST_BOUNDED:
+            return False
+        most = _MOST_SCALED[block.X.dtype.itemsize]
+        if not 1 / most < block.scale < most:
+            return False
+        return self.n_changed < self.settled * n
 
 
 class KMeansEM:
@@ -240,21 +169,64 @@ class KMeansEM:
     #: A sample that takes the place of an empty cluster may cost more than it saves.
     bound_may_fall = True
 
-    def e_step(self, params: KMeansParams, block: Block) -> Statistics:
-        """Return the sums of each cluster's samples; the bound is minus the inertia."""
+    #: The driver gives back the memory of states that it needs no more.
+    recycles = True
+
+    def first_state(self, params: KMeansParams, block: Block) -> Assignment:
+        """Return the state of samples without labels."""
+        return Assignment.none_yet(block)
+
+    def e_step(
+        self,
+        params: KMeansParams,
+        block: Block,
+        state: Assignment,
+        *,
+        spare: Assignment | None = None,
+    ) -> tuple[Statistics, Assignment]:
+        """Return the sums of each cluster's samples, and where these are.
+
+        The bound is minus the inertia.
+        """
         centers = params.centers
-        if self.bounded and block.bounds is None and _pays(block, len(centers)):
-            block.bounds = Bounds(block, centers, _n_groups(*centers.shape))
-        block.assign(centers, self.n_threads)
-        n_empty = np.count_nonzero(block.weights == 0)
-        return Statistics(
-            bound=-_inertia(block, centers.astype(np.float64)),
+        new = self._assign(centers, block, state, spare)
+        n_empty = np.count_nonzero(new.weights == 0)
+        statistics = Statistics(
+            bound=-_inertia(block, new, centers.astype(np.float64)),
             weight=block.total_weight or 1.0,  # weights may be negative
-            rows=block.rows,
-            weights=block.weights,
-            n_changed=block.n_changed,
-            farthest=block.farthest(n_empty, centers, self.n_threads),
+            rows=new.rows,
+            weights=new.weights,
+            n_changed=new.n_changed,
+            farthest=block.farthest(n_empty, centers, new.labels, self.n_threads),
         )
+        return statistics, new
+
+    def _assign(self, centers, block, state, spare):
+        """Return the state in which every sample is at its nearest center."""
+        bounds, arrays = self._bounds(centers, block, state), None
+        fresh = bounds is not None and bounds.upper is None
+        labels = np.empty_like(state.labels) if spare is None else spare.labels
+        moves = bounds is not None or state.moves_pay(block, len(centers))
+        if bounds is not None:
+            bounds, arrays = bounds.at(centers, block, None if spare is None else spare.bounds)
+        rows, weights, changed, searched = kernel.assign(
+            block.job(centers), state.labels, labels, self.n_threads, True, moves, arrays
+        )
+        if moves:
+            rows, weights = state.rows + rows, state.weights + weights
+        settled = state.settled
+        if bounds is not None:
+            if not fresh and searched > _MOST_SEARCHED * bounds.lower.size:
+                bounds, settled = None, changed / len(labels) / 2
+            if block.sample_weight is not None:  # an empty cluster must weigh exactly 0
+                weights = np.bincount(labels, block.sample_weight, len(centers))
+        return Assignment(labels, changed, rows, weights, settled, bounds)
+
+    def _bounds(self, centers, block, state):
+        """Return the bounds so far; where they would pay from now on, those to begin with."""
+        if state.bounds is None and self.bounded and state.bounds_pay(block, len(centers)):
+            return Bounds.none_yet(centers, n_groups_of(*centers.shape))
+        return state.bounds
 
     def m_step(self, statistics: Statistics) -> KMeansParams:
         """Return the clusters' means; the farthest samples take the place of empty clusters."""
@@ -310,7 +282,7 @@ def labels_of(X, centers, n_threads):
     center = np.zeros(X.shape[1]) if sp.issparse(X) else centers.mean(axis=0, dtype=np.float64)
     labels = np.full(X.shape[0], -1, dtype=np.int32)
     job = kernel.Job(X, centers, center, scale_of(X, centers))
-    kernel.assign(job, labels, useful_threads(n_threads, X.shape, len(centers)))
+    kernel.assign(job, labels, labels, useful_threads(n_threads, X.shape, len(centers)))
     return labels
 
 
@@ -320,10 +292,10 @@ def inertia_of(X, centers, labels, sample_weight, n_threads):
     return kernel.distances(job, labels, n_threads)
 
 
-def _inertia(block, centers):
+def _inertia(block, state, centers):
     """Return the inertia, from the sums: sum w |x - c|^2 = sum w |x|^2 - 2 c . rows + W |c|^2."""
     of_centers = np.einsum("ij,ij->i", centers, centers)
-    inertia = block.squares - 2 * np.vdot(centers, block.rows) + block.weights @ of_centers
+    inertia = block.squares - 2 * np.vdot(centers, state.rows) + state.weights @ of_centers
     lowest = 0.0 if block.sample_weight is None else min(0.0, block.sample_weight.min())
     return float(inertia) if lowest < 0 else max(0.0, float(inertia))
 
@@ -332,51 +304,3 @@ def _largest(values, n):
     """Return the places of the n largest values, in scikit-learn's order."""
     n = min(n, len(values))
     return np.argpartition(values, -n)[: -n - 1 : -1]
-
-
-def _pays(block, n_clusters):
-    """Return whether bounds save time from here on."""
-    n, d = block.X.shape
-    if sp.issparse(block.X) or d <= 4 or n_clusters < 4 or n * n_clusters * d < _LEAST_BOUNDED:
-        return False
-    most = _MOST_SCALED[block.X.dtype.itemsize]
-    if not 1 / most < block.scale < most:
-        return False
-    return block.n_changed < block.settled * n
-
-
-def _n_groups(n_clusters, n_features):
-    """Return the number of groups of centers that was fastest for such centers."""
-    size = 8 if n_features >= 128 else 24 if n_features >= 32 else n_clusters
-    return max(1, n_clusters // size)
-
-
-def _groups(centers, n_groups):
-    """Return the group of each center, (K,) int32: equally many in each, near each other.
-
-    A set of centers is cut at right angles to the direction in which it is longest, and again.
-    Groups of unequal size, as k-means finds them, save nothing: the largest is searched for all.
-    """
-    group = np.zeros(len(centers), np.int32)
-    sets, n_done = [(np.arange(len(centers)), n_groups)], 0
-    while sets:
-        members, n_parts = sets.pop()
-        if n_parts == 1:
-            group[members] = n_done
-            n_done += 1
-            continue
-        those = centers[members] - centers[members].mean(axis=0)
-        direction = those[np.einsum("ij,ij->i", those, those).argmax()]
-        for _ in range(4):  # of the power method: no more than a rough direction is needed
-            direction = those.T @ (those @ direction)
-            direction /= np.linalg.norm(direction) or 1.0
-        order = members[np.argsort(those @ direction, kind="stable")]
-        cut = len(order) * (n_parts // 2) // n_parts
-        sets += [(order[cut:], n_parts - n_parts // 2), (order[:cut], n_parts // 2)]
-    return group
-
-
-def _rounded_up(values):
-    """Return float32 values that are no smaller."""
-    with np.errstate(over="ignore"):
-        return np.nextafter((values * (1 + 1e-6)).astype(np.float32), np.float32(np.inf))

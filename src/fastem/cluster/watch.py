@@ -26,7 +26,10 @@ class Restarts(em.Callback):
 
     def on_init_end(self, init, result):
         """Compare this start with the best."""
-        attributes = self._read(result.params, settled=result.params.n_changed == 0)
+        # Where no label changed, the last E-step's labels are those of the last centers.
+        settled = result.params.n_changed == 0
+        attributes = self._read(result.params, result.states[0].labels if settled else None)
+        result = result._replace(states=[])  # with bounds they take memory
         if self.best is None or (
             attributes["inertia_"] < self.attributes["inertia_"]
             and not _same_clusters(attributes["labels_"], self.attributes["labels_"])
@@ -35,12 +38,12 @@ class Restarts(em.Callback):
 
     def read(self, params):
         """Return the fitted attributes of some parameters."""
-        return self.attributes if params is self.params else self._read(params, settled=False)
+        return self.attributes if params is self.params else self._read(params)
 
-    def _read(self, params, settled):
-        """Return them; the block's labels are the right ones already if it is settled."""
+    def _read(self, params, labels=None):
+        """Return them; the labels are searched for unless they are known."""
         X, n_threads, centers = self.block.X, self.model.n_threads, params.centers
-        labels = self.block.labels.copy() if settled else labels_of(X, centers, n_threads)
+        labels = labels_of(X, centers, n_threads) if labels is None else labels
         inertia = inertia_of(X, centers, labels, self.block.sample_weight, n_threads)
         return {
             "cluster_centers_": centers + self.mean,

@@ -20,14 +20,16 @@ typedef struct {
     double scale;        /* a power of 2 */
     /* the parameters, and where each sample was and is */
     const double *centers; /* (K, D) */
-    int32_t *labels;       /* (n,) in: the labels so far, -1 for none; out: the nearest centers */
-    int moves;             /* sums are of the rows whose label changes: with bounds always */
+    const int32_t *old_labels; /* (n,) the labels so far, -1 for none */
+    int32_t *labels;           /* (n,) the nearest centers; may be `old_labels` but with bounds */
+    int moves;                 /* sums are of the rows whose label changes: with bounds always */
     /* bounds on distances, for samples whose label they can keep; n_groups 0: none */
     ptrdiff_t n_groups;
     const int32_t *group;     /* (K,) of each center */
-    float *upper;             /* (n,) at least the distance to the sample's own center */
-    float *lower;             /* (n, G) at most the distance to any other center of each group */
-    int fresh;                /* the bounds hold nothing yet */
+    const float *old_upper;   /* (n,) at least the distance to the sample's own center, so far */
+    const float *old_lower;   /* (n, G) at most the distance to any other center of each group */
+    int fresh;                /* there are no bounds so far */
+    float *upper, *lower;     /* the same at these centers; not the same arrays */
     const float *drift;       /* (K,) at least what each center moved since then */
     const float *group_drift; /* (G,) the largest drift of a group */
     const float *other_drift; /* (K,) the largest drift of a center's group without itself */

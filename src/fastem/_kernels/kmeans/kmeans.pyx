@@ -32,13 +32,16 @@ cdef extern from "kmeans/job.h":
         const double *shift
         double scale
         const double *centers
+        const int32_t *old_labels
         int32_t *labels
         int moves
         Py_ssize_t n_groups
         const int32_t *group
+        const float *old_upper
+        const float *old_lower
+        int fresh
         float *upper
         float *lower
-        int fresh
         const float *drift
         const float *group_drift
         const float *other_drift
@@ -108,27 +111,31 @@ cdef class Job:
         return <void *> <uintptr_t> array.__array_interface__["data"][0]
 
 
-def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bounds=None):
+def assign(
+    Job job, old_labels, labels, int n_threads, bint sums=False, bint moves=False, bounds=None
+):
     """Find the nearest center of each sample, the first one of equals.
 
     Equivalent to, with d the squared distances (n, K)::
 
-        new = d.argmin(axis=1);  changed = (new != labels).sum();  labels[:] = new
-        rows[k] = w[new == k] @ X[new == k];  weight[k] = w[new == k].sum()
+        labels[:] = d.argmin(axis=1);  changed = (labels != old_labels).sum()
+        rows[k] = w[labels == k] @ X[labels == k];  weight[k] = w[labels == k].sum()
 
     Parameters
     ----------
     job : Job
+    old_labels : ndarray of shape (n,), int32
+        The labels so far, -1 for none.
     labels : ndarray of shape (n,), int32
-        The labels so far, which are replaced.
+        Is written; without bounds it may be the same array.
     n_threads : int
     sums : bool, default=False
         Whether to sum rows.
     moves : bool, default=False
         Whether the sums are the changes since the labels so far.
     bounds : dict or None
-        Arrays by name, see kmeans/job.h: rows whose label they decide are passed over. Needs
-        `moves`.
+        Arrays by name, see kmeans/job.h: rows whose label they decide are passed over. The old ones
+        are None if there are none so far. Needs `moves`.
 
     Returns
     -------
@@ -140,6 +147,7 @@ def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bo
     """
     cdef kmeans_job *c = &job.c
     cdef Py_ssize_t k = c.n_clusters, d = c.n_features
+    c.old_labels = <const int32_t *> job.address(old_labels)
     c.labels = <int32_t *> job.address(labels)
     c.moves = moves
     if bounds is not None:
@@ -147,7 +155,10 @@ def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bo
         c.group = <const int32_t *> job.address(bounds["group"])
         c.upper = <float *> job.address(bounds["upper"])
         c.lower = <float *> job.address(bounds["lower"])
-        c.fresh = bounds["fresh"]
+        c.fresh = bounds["old_upper"] is None
+        if not c.fresh:
+            c.old_upper = <const float *> job.address(bounds["old_upper"])
+            c.old_lower = <const float *> job.address(bounds["old_lower"])
         c.drift = <const float *> job.address(bounds["drift"])
         c.group_drift = <const float *> job.address(bounds["group_drift"])
         c.other_drift = <const float *> job.address(bounds["other_drift"])

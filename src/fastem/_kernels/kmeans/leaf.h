@@ -72,8 +72,9 @@ ALWAYS_INLINE double FN(weight)(const kmeans_job *job, ptrdiff_t row)
 ALWAYS_INLINE void FN(move_row)(const kmeans_job *job, ptrdiff_t row, int32_t new, double *sums)
 {
     double weight = FN(weight)(job, row);
-    if (job->labels[row] >= 0)
-        FN(add_row)(job, row, -weight, job->labels[row], sums);
+    int32_t old = job->old_labels[row];
+    if (old >= 0)
+        FN(add_row)(job, row, -weight, old, sums);
     FN(add_row)(job, row, weight, new, sums);
 }
 
@@ -117,6 +118,19 @@ static void FN(distances)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, v
     }
 }
 
+/* Writes the labels of a chunk. Where they stand there already, in what was the last labels' memory
+ * or those before, nothing is written: with few features that is a good part of what goes through
+ * memory. */
+ALWAYS_INLINE void FN(write_labels)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n,
+                                    const int32_t *restrict new)
+{
+    int32_t *restrict labels = job->labels + begin, differ = 0;
+    for (ptrdiff_t r = 0; r < n; r++)
+        differ |= labels[r] ^ new[r];
+    if (differ)
+        memcpy(labels, new, n * sizeof(int32_t));
+}
+
 #include "kmeans/bounds.h"
 
 /* The nearest center of a sparse row: all distances side by side. */
@@ -158,7 +172,7 @@ static void FN(add_rows)(const kmeans_job *job, ptrdiff_t first, ptrdiff_t rows,
 static void FN(move_rows)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, scratch_t *s,
                           double *sums)
 {
-    const int32_t *restrict labels = job->labels + begin, *restrict nearest = s->center;
+    const int32_t *restrict labels = job->old_labels + begin, *restrict nearest = s->center;
     ptrdiff_t count = 0;
     for (ptrdiff_t first = 0; first < n; first += 16) {
         ptrdiff_t last = first + 16 < n ? first + 16 : n;
@@ -174,19 +188,17 @@ static void FN(move_rows)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, s
         FN(move_row)(job, begin + s->list[i], nearest[s->list[i]], sums);
 }
 
-/* Sets the labels of a chunk; returns how many changed. Where none did, nothing is written: with few
- * features that is a good part of what goes through memory. */
+/* Sets the labels of a chunk; returns how many changed. */
 static ptrdiff_t FN(set_labels)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, scratch_t *s,
                                 double *sums)
 {
-    int32_t *restrict labels = job->labels + begin, changed = 0;
-    const int32_t *restrict nearest = s->center;
+    const int32_t *restrict labels = job->old_labels + begin, *restrict nearest = s->center;
+    int32_t changed = 0;
     for (ptrdiff_t r = 0; r < n; r++)
         changed += labels[r] != nearest[r];
     if (changed && sums && job->moves)
         FN(move_rows)(job, begin, n, s, sums);
-    if (changed)
-        memcpy(labels, nearest, n * sizeof(int32_t));
+    FN(write_labels)(job, begin, n, nearest);
     return changed;
 }
 
