@@ -99,7 +99,7 @@ ALWAYS_INLINE ptrdiff_t FN(panels_of)(const int d, const kmeans_job *job, const 
 }
 
 /* The same where features are few and rows have no gaps; returns the number of rows done. */
-static ptrdiff_t FN(few_panels)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
+AT_A_LINE static ptrdiff_t FN(few_panels)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
                                 ptrdiff_t n, ptrdiff_t few, scratch_t *s)
 {
     if (!job->x || job->x_row != job->n_features * (ptrdiff_t)sizeof(REAL))

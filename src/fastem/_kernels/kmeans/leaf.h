@@ -212,7 +212,7 @@ static void FN(fetch_rows)(const kmeans_job *job, ptrdiff_t row)
 }
 
 /* The nearest centers of a panel of rows. */
-static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t first,
+AT_A_LINE static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t first,
                             ptrdiff_t rows, scratch_t *s, int32_t *nearest)
 {
     int32_t places[64]; /* place in the table, which has an order of its own: see tile.h */
@@ -223,7 +223,7 @@ static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t 
         memcpy(nearest, places, rows * sizeof(int32_t));
 }
 
-static void FN(chunk)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, void *memory,
+AT_A_LINE static void FN(chunk)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, void *memory,
                       double *sums)
 {
     const tables_t *t = job->tables;
