@@ -161,6 +161,31 @@ def test_float32(kind, init_params):
 
 
 @every_kind
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
+def test_variances_that_float32_cannot_hold(kind, unit):
+    """float32 data in any unit have the responsibilities of float64 data, priors as well."""
+    X = IRIS.astype(np.float32)
+    parameters = {"covariance_type": kind, "reg_covar": 0.0, "random_state": 0, "max_iter": 5}
+    expected = BayesianGaussianMixture(3, **parameters).fit(X)
+    moved = BayesianGaussianMixture(3, **parameters).fit(X * np.float32(unit))
+    assert_allclose(moved.means_ / unit, expected.means_, rtol=1e-4)
+    assert_allclose(moved.predict_proba(X * np.float32(unit)), expected.predict_proba(X), 0, 1e-3)
+
+
+@every_kind
+def test_digits_far_from_zero(kind):
+    """A shift of the data moves the means and changes nothing else."""
+    far = BayesianGaussianMixture(3, covariance_type=kind, random_state=0).fit(IRIS + 2.0**23)
+    near = BayesianGaussianMixture(3, covariance_type=kind, random_state=0).fit(
+        (IRIS + 2.0**23) - 2.0**23
+    )
+    assert far.n_iter_ == near.n_iter_
+    assert_allclose(far.lower_bounds_, near.lower_bounds_, rtol=1e-7)
+    assert_allclose(far.means_ - 2.0**23, near.means_, 0, 1e-7)
+    assert_allclose(far.covariances_, near.covariances_, 1e-7, 1e-9)
+
+
+@every_kind
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_reads_what_scikit_learn_fitted(kind, weights):
     """Attributes have the same names and meaning."""

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.cluster import KMeans
 from sklearn.decomposition import LatentDirichletAllocation
-from sklearn.mixture import GaussianMixture
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 import fastem
 
@@ -22,6 +22,11 @@ CASES = {
         GaussianMixture(3, random_state=1),
         X,
         ("predict", "predict_proba", "score_samples", "score", "bic", "aic"),
+    ),
+    BayesianGaussianMixture: (
+        BayesianGaussianMixture(n_components=3, random_state=1),
+        X,
+        ("predict", "predict_proba", "score_samples", "score"),
     ),
     KMeans: (KMeans(3, random_state=1), X, ("predict", "transform", "score")),
     LatentDirichletAllocation: (

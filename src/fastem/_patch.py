@@ -74,7 +74,7 @@ TABLE = (
         "sklearn.mixture",
         "BayesianGaussianMixture",
         "BayesianGaussianMixture",
-        numpy_floats=("lower_bound_", "lower_bounds_"),
+        numpy_floats=("lower_bound_", "lower_bounds_", "degrees_of_freedom_"),
     ),
     Entry("sklearn.cluster", "KMeans", "KMeans", only_ours=_BOUNDS, numpy_floats=("_tol",)),
     Entry(

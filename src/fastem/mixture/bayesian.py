@@ -379,6 +379,7 @@ def _mean_and_covariance(block, kind, n_threads):
     mean = moments.mean[0].astype(block.X.dtype)
     if kind == "spherical":
         return mean, float(moments.scatter[0] / degrees / len(mean))
-    if kind == "diag":
-        return mean, (moments.scatter[0] / degrees).astype(block.X.dtype)
-    return mean, (moments.scatter if kind == "tied" else moments.scatter[0]) / degrees
+    scatter = (moments.scatter if kind == "tied" else moments.scatter[0]) / degrees
+    if kind == "diag" and gaussian.fits(scatter, block.X.dtype):  # scikit-learn's type
+        scatter = scatter.astype(block.X.dtype)
+    return mean, scatter
