@@ -110,7 +110,7 @@ def kernel(name, folder=None):
     """Return the Extension of one kernel: FOLDER/NAME.pyx with FOLDER/isa.c, its leaf functions."""
     folder = KERNELS / (folder or name)
     sources = [folder / f"{name}.pyx", *([folder / "isa.c"] if folder.name == name else [])]
-    headers = [*folder.glob("*.h"), *(KERNELS / "shared").glob("*.h")]
+    headers = [*folder.glob("*.h"), *folder.glob("*.pxi"), *(KERNELS / "shared").glob("*.h")]
     return Extension(
         f"fastem._kernels.{name}",
         [str(source) for source in sources],
