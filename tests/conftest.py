@@ -8,7 +8,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import scipy.linalg  # noqa: F401  has a BLAS of its own, which is to be held as well
 from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 from fastem._kernels import gaussian, runtime
 
@@ -24,6 +26,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30)
 settings.register_profile("long", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_blas_thread():
+    """The oracles' matrices are small: BLAS's threads would mostly wait for each other."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture

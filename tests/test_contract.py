@@ -12,7 +12,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from threadpoolctl import threadpool_limits
 
 import fastem
 
@@ -34,13 +33,6 @@ def assert_same_sums(actual, expected, tolerance):
 
 def weights_of(X, seed=5):
     return np.random.default_rng(seed).uniform(0, 3, len(X))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_blas_thread():
-    """The oracle multiplies small matrices, for which BLAS's threads mostly wait for each other."""
-    with threadpool_limits(1, user_api="blas"):
-        yield
 
 
 # ---- sums ------------------------------------------------------------------------------------
