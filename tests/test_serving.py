@@ -49,7 +49,7 @@ def test_a_changed_attribute_is_noticed(estimator, attribute):
     setattr(fitted, attribute, old[::-1].copy())
     assert not np.allclose(read(fitted, X[:3]), before)
     setattr(fitted, attribute, np.full_like(old, np.nan))
-    with pytest.raises(ValueError, match=f"{attribute} must be finite"):
+    with pytest.raises(ValueError, match=f"{attribute} .*must be finite"):
         read(fitted, X[:3])
     setattr(fitted, attribute, old)
     assert_array_equal(read(fitted, X[:3]), before)
@@ -99,9 +99,9 @@ def test_what_is_plain():
 
 def test_a_warm_start_from_a_damaged_fit_names_the_attribute():
     X = np.arange(40).reshape(10, 4) % 3.0
-    mixture = CategoricalMixture(2, warm_start=True, random_state=0, max_iter=2, tol=1.0).fit(X)
+    mixture = CategoricalMixture(2, warm_start=True, random_state=0, tol=1e9).fit(X)
     mixture.n_categories_ = np.full(3, 3)
-    with pytest.raises(ValueError, match="n_categories_ must be"):
+    with pytest.raises(ValueError, match="n_categories_ .*must be"):
         mixture.fit(X)
     chain = PoissonHMM(2, random_state=0, n_iter=2, tol=1e9).fit(X)
     chain.startprob_ = "a"

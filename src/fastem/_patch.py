@@ -103,14 +103,14 @@ _said: set[str] = set()
 
 
 def patch() -> None:
-    """Make programs use fastem's classes where they name scikit-learn's.
+    """Make programs use fastem's classes where they name scikit-learn's or hmmlearn's.
 
     From now on the methods of scikit-learn's :class:`GaussianMixture
     <sklearn.mixture.GaussianMixture>`, :class:`BayesianGaussianMixture
     <sklearn.mixture.BayesianGaussianMixture>`, :class:`KMeans <sklearn.cluster.KMeans>` and
     :class:`LatentDirichletAllocation <sklearn.decomposition.LatentDirichletAllocation>` run
-    fastem's code, also where the class was imported, or the estimator made, before. The classes
-    stay the same objects, so that ``isinstance``, ``clone``, pipelines, searches and pickles do not
+    fastem's code, and so do those of hmmlearn's hidden Markov models, also where the class was
+    imported, or the estimator made, before. The classes stay the same objects, so that ``isinstance``, ``clone``, pipelines, searches and pickles do not
     notice; ``isinstance(obj, fastem.GaussianMixture)`` holds too.
 
     The original runs, and the logger "fastem" warns once, for: a user's subclass; a private method
