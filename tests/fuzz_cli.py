@@ -40,7 +40,7 @@ def _table(rng, folder):
         X = draw_data(rng, "reals", 30, 2)
     if chance(rng, 0.5):
         path = folder / "table.npy"
-        np.save(path, X)
+        np.save(path, np.ma.getdata(X))
     else:
         path = folder / "table.csv"
         np.savetxt(path, np.atleast_2d(X) if X.ndim < 3 else X[0], delimiter=",", fmt="%.6g")

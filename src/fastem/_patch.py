@@ -110,8 +110,9 @@ def patch() -> None:
     <sklearn.mixture.BayesianGaussianMixture>`, :class:`KMeans <sklearn.cluster.KMeans>` and
     :class:`LatentDirichletAllocation <sklearn.decomposition.LatentDirichletAllocation>` run
     fastem's code, and so do those of hmmlearn's hidden Markov models, also where the class was
-    imported, or the estimator made, before. The classes stay the same objects, so that ``isinstance``, ``clone``, pipelines, searches and pickles do not
-    notice; ``isinstance(obj, fastem.GaussianMixture)`` holds too.
+    imported, or the estimator made, before. The classes stay the same objects, so that
+    ``isinstance``, ``clone``, pipelines, searches and pickles do not notice; ``isinstance(obj,
+    fastem.GaussianMixture)`` holds too.
 
     The original runs, and the logger "fastem" warns once, for: a user's subclass; a private method
     or function that the program has replaced; parameter values and arguments that fastem does not
