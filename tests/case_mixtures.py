@@ -77,7 +77,8 @@ class GaussianCase(Case):
         return gaussian.GaussianEM(self.kind, reg_covar, self.dtype, n_threads)
 
     def block(self, X, sample_weight=None):
-        return gaussian.Block.of(X, sample_weight)
+        components = gaussian.GaussianEM(self.kind, 0.0, self.dtype, 1)
+        return components.prepared(gaussian.Block.of(X, sample_weight))
 
     def sums(self, statistics):
         moments = statistics.moments

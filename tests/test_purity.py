@@ -222,21 +222,9 @@ def pools():
 
 # ---- the tests ---------------------------------------------------------------------------------
 
-#: What is not pure yet.
-CHANGES = "its E-step changes its arguments"
-
-
-def over(names, reason, *impure, but=()):
-    """Return parameters, cases or names of methods; those that begin with `impure` must fail."""
-
-    def marks(one):
-        fails = str(one).startswith(impure) and not str(one).startswith(but)
-        return pytest.mark.xfail(strict=True, reason=reason) if fails and impure else ()
-
-    return [pytest.param(one, marks=marks(one), id=str(one)) for one in names]
-
-
-DOUBLES = [case for case in CASES if case.dtype == np.float64]
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_double = pytest.mark.parametrize("case", [c for c in CASES if c.dtype == np.float64], ids=str)
+every_method = pytest.mark.parametrize("name", METHODS)
 
 
 def check_twice(problem):
@@ -262,17 +250,17 @@ def check_twice(problem):
         params = model.m_step(em.tree_sum(statistics for statistics, _ in made))
 
 
-@pytest.mark.parametrize("case", over(CASES, CHANGES, "gaussian-tied"))
+@every_case
 def test_e_step_twice_gives_the_same_bits(case):
     check_twice(of_case(case))
 
 
-@pytest.mark.parametrize("name", over(METHODS, CHANGES, "gaussian-tied"))
+@every_method
 def test_e_step_twice_gives_the_same_bits_in_every_method(name):
     check_twice(of_method(name))
 
 
-@pytest.mark.parametrize("case", over(CASES, CHANGES))
+@every_case
 def test_fit_on_copies_is_the_same(case, request):
     """Model, parameters, blocks and states go through pickle before every E-step: the same bits."""
     here = of_case(case).fit()
@@ -282,7 +270,7 @@ def test_fit_on_copies_is_the_same(case, request):
     assert_same_bits(there.states, here.states) if here.states else None
 
 
-@pytest.mark.parametrize("name", over(METHODS, CHANGES))
+@every_method
 def test_every_method_fits_the_same_on_copies(name, request):
     """A whole fit of the estimator, with the nested ones for its start."""
     make, data = METHODS[name]
@@ -291,7 +279,7 @@ def test_every_method_fits_the_same_on_copies(name, request):
     assert_same_fit(make().fit(data(70)), here)
 
 
-@pytest.mark.parametrize("case", over(DOUBLES, ""))
+@every_double
 def test_two_blocks_fit_as_one(case):
     """The fit of two blocks is that of one, to rounding."""
     one, two = (of_case(case, n_blocks).fit() for n_blocks in (1, 2))
@@ -299,31 +287,26 @@ def test_two_blocks_fit_as_one(case):
     np.testing.assert_allclose(two.lower_bounds, one.lower_bounds, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("case", over(DOUBLES, ""))
+@every_double
 def test_threads_give_the_same_bits(case, pools):
     here, there = of_case(case).fit(), of_case(case).fit(executor=pools["threads"])
     assert_same_bits(there[:3], here[:3])
 
 
-@pytest.mark.parametrize("case", over(DOUBLES, CHANGES))
+@every_double
 def test_processes_give_the_same_bits(case, pools):
     here, there = of_case(case).fit(), of_case(case).fit(executor=pools["processes"])
     assert_same_bits(there[:3], here[:3])
 
 
-@pytest.mark.parametrize(
-    "case", over(DOUBLES, "it keeps a block", "gaussian-tied", but="gaussian-tied-37")
-)
+@every_double
 def test_nothing_of_the_data_is_pickled_with_the_model(case):
     """Model and parameters of a fit are as small for eight times the data."""
     problems = [of_case(case, n_samples=n) for n in (20, 160)]
     assert_small([(p.model, p.fit().params) for p in problems])
 
 
-@pytest.mark.parametrize(
-    "name",
-    over(METHODS, "it keeps the data", "gaussian-tied"),
-)
+@every_method
 def test_no_method_pickles_data_with_its_model(name):
     problems = [of_method(name, n) for n in (20, 160)]
     assert_small([(p.model, p.fit().params) for p in problems])

@@ -117,12 +117,17 @@ class GaussianEM:
     def __init__(self, kind, reg_covar, dtype, n_threads):
         self.kind, self.reg_covar = kind, reg_covar
         self.dtype, self.n_threads = np.dtype(dtype), n_threads
-        self._total_scatter: tuple[Block, np.ndarray] | None = None
 
     @property
     def bound_may_fall(self) -> bool:
         """True if the bound may fall: because of `reg_covar`, or because float32 rounds."""
         return self.reg_covar > 0 or self.dtype == np.float32
+
+    def prepared(self, block: Block) -> Block:
+        """Return the block with what is the same in every E-step on it: E-steps keep nothing."""
+        if self.kind != "tied":
+            return block
+        return block._replace(scatter=self._scatter_of_all(block, None))
 
     def e_step(self, params: GaussianParams, block: Block) -> Statistics:
         """Return the bound and the components' moments under their responsibilities."""
@@ -354,9 +359,9 @@ class GaussianEM:
         if given is not None:
             given = given.sum(axis=1, keepdims=True)
             return second_moment(block, center, given, self.n_threads)
-        if self._total_scatter is None or self._total_scatter[0] is not block:
-            self._total_scatter = block, second_moment(block, center, None, self.n_threads)
-        return self._total_scatter[1]
+        if block.scatter is None:
+            return second_moment(block, center, None, self.n_threads)
+        return block.scatter
 
 
 def keep_freed_memory(n_components, n_features):

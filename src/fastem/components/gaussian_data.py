@@ -122,6 +122,9 @@ class Block(NamedTuple):
     sample_weight: np.ndarray | None  # (n,) float64
     total_weight: float
     scaling: Scaling
+    scatter: np.ndarray | None = (
+        None  # (D, D) of all samples about the shift, scaled; if it is known
+    )
 
     @classmethod
     def of(cls, X, sample_weight, name="X"):
@@ -139,7 +142,7 @@ class Block(NamedTuple):
 
     def as_float64(self):
         """Return the block of the same samples in float64."""
-        return self._replace(X=self.X.astype(np.float64))
+        return self._replace(X=self.X.astype(np.float64), scatter=None)
 
 
 def log_determinants(precisions_cholesky, kind, n_features):

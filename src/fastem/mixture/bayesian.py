@@ -230,6 +230,7 @@ class BayesianGaussianMixture(GaussianBase):
         if self.covariance_type == "full":
             gaussian.keep_freed_memory(self.n_components, X.shape[1])
         random_state = check_random_state(self.random_state)
+        block = model.components.prepared(block)
         return model, block, lambda: self._start(model, block, random_state)
 
     def _model(self, block, given):

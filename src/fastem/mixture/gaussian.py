@@ -184,6 +184,7 @@ class GaussianMixture(GaussianBase, Criteria):
         if self.covariance_type == "full":
             gaussian.keep_freed_memory(self.n_components, X.shape[1])
         random_state = check_random_state(self.random_state)
+        block = model.prepared(block)
         return model, block, lambda: self._start(model, block, given, random_state)
 
     def _start(self, model, block, given, random_state):
