@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fastem import (
     PLSA,
+    BayesianGaussianMixture,
     BernoulliMixture,
     GaussianHMM,
     GaussianMixture,
@@ -31,6 +32,7 @@ def captions(estimator):
     [
         GaussianMixture(2, random_state=0),
         GaussianMixture(3, random_state=0, max_iter=1),
+        BayesianGaussianMixture(2, covariance_type="tied", random_state=0),
         KMeans(2, random_state=0),
         BernoulliMixture(2, random_state=0),
         PLSA(2, random_state=0),
