@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastem._kernels import topics as kernel
-from fastem.topics.documents import Documents, padded
+from fastem.topics.documents import Documents, Topics, log_likelihood, padded
 
 PRIORS = (0.01, 0.02, 0.04, 0.08, 0.16)
 SWEEPS, TOL = 50, 1e-4
@@ -34,14 +34,12 @@ class Judge:
         scores = []
         for prior in PRIORS:
             theta = padded(np.full((self.observed.n_docs, k), 1 / k), k, np.float64)
-            found, log_likelihood = np.empty_like(theta), np.empty(len(theta))
+            found = np.empty_like(theta)
             kernel.documents(
                 self.observed.counts, theta, phi, scale, found, None, k, 0.0, prior, 2, SWEEPS, TOL
             )
-            kernel.documents(
-                self.held.counts, found, phi, scale, None, log_likelihood, k, 0.0, 0.0, 2
-            )
-            scores.append(log_likelihood.sum() / self.held.total_weight)
+            total = log_likelihood(Topics(phi, np.ones(k), 0.0), self.held, found, 2).sum()
+            scores.append(total / self.held.total_weight)
         return max(scores)
 
 

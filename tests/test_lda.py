@@ -310,6 +310,21 @@ def test_a_failure_while_gamma_is_drawn_is_the_fits():
     assert not hasattr(lda, "components_")
 
 
+def test_batch_in_several_blocks(monkeypatch):
+    """More counts than one block may have: the same fit to rounding, and the same bits again."""
+    first = np.random.default_rng(0).gamma(2, 1, (K, X.shape[1])) + 0.1
+    exact = {"mean_change_tol": 1e-10, "max_doc_update_iter": 2000, "evaluate_every": 1}
+    given = {"components_init": first, "max_iter": 4, "perp_tol": 0.0} | exact
+    whole = LatentDirichletAllocation(K, **given).fit(X)
+    monkeypatch.setattr("fastem.topics.documents._MOST_COUNTS", np.count_nonzero(X) // 3)
+    parts = LatentDirichletAllocation(K, **given).fit(X)
+    assert_allclose(parts.components_, whole.components_, rtol=1e-8)
+    assert_allclose(parts.lower_bounds_, whole.lower_bounds_, rtol=1e-11)
+    random = [LatentDirichletAllocation(K, random_state=1).fit(X) for _ in range(2)]
+    assert_array_equal(random[0].components_, random[1].components_)
+    assert random[0].random_state_.random_sample() == random[1].random_state_.random_sample()
+
+
 def test_interrupt_leaves_the_last_whole_pass():
     def interrupt(state):
         if state.iteration == 3:

@@ -12,6 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastem import PLSA, GaussianLDA, LatentDirichletAllocation, em
 from fastem._cli.fitting import ProgressBar
+from fastem._engine.threads import effective_n_jobs
+from fastem.topics.documents import Documents, Topics, log_likelihood, padded
 
 
 class TopicKind(NamedTuple):
@@ -65,7 +67,6 @@ MODELS = {
 FEWEST_DOCUMENTS = 10
 #: Stands in for the probability of a word that no topic has; a prior leaves none such.
 _FLOOR = 1e-12
-_PROBABILITIES = 1 << 22  # numbers in a temporary array
 
 
 class TopicFit(NamedTuple):
@@ -191,20 +192,13 @@ def hold_out(X, part, seed):
 
 
 def held_out_perplexity(doc_topic, topic_word, scored):
-    """Return exp(-mean log p(w|d)) of the words in `scored`.
-
-    Only the probabilities of words that occur are computed.
-    """
-    word_topic = np.ascontiguousarray(topic_word.T)
-    counts = scored.tocoo()
-    documents, words = counts.row, counts.col
-    total = 0.0
-    step = max(1, _PROBABILITIES // len(topic_word))
-    for start in range(0, scored.nnz, step):
-        part = slice(start, start + step)
-        p = np.einsum("ik,ik->i", doc_topic[documents[part]], word_topic[words[part]])
-        logs = np.log(np.maximum(p, _FLOOR), dtype=np.float64)
-        total += float(scored.data[part].astype(np.float64) @ logs)
+    """Return exp(-mean log p(w|d)) of the words in `scored`."""
+    k, dtype = len(topic_word), np.float64
+    # A word that no topic has is nearly impossible, and not quite.
+    topics = Topics(padded(np.maximum(topic_word, _FLOOR).T, k, dtype), np.ones(k), 0.0)
+    documents = Documents(sp.csr_array(scored).astype(dtype))
+    n_threads = effective_n_jobs(None)
+    total = log_likelihood(topics, documents, padded(doc_topic, k, dtype), n_threads).sum()
     return math.exp(-total / scored.data.sum(dtype=np.float64))
 
 

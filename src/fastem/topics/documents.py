@@ -23,6 +23,7 @@ __all__ = [
     "TopicSums",
     "Topics",
     "check_tokens",
+    "log_likelihood",
     "padded",
 ]
 
@@ -199,6 +200,19 @@ class Documents:
         # Few rows more than needed: written in place, the words that do not occur stay 0.
         make = arrays.empty if len(word_id) == n_words else arrays.zeros
         return TopicSums(make((n_words, width), topics.dtype), None, n_words)
+
+
+def log_likelihood(topics, block, doc_topic, n_threads):
+    """Return sum_w n_dw log p(w|d) of each document, (D,), of padded p(z|d), (D, width).
+
+    These may come of other words of the documents: then it tells how well topics predict.
+    """
+    out = np.empty(block.n_docs)
+    kernel.documents(
+        block.counts, doc_topic, topics.sums, topics.scale, None, out, len(topics.totals),
+        topics.prior, 0.0, n_threads,
+    )  # fmt: skip
+    return out
 
 
 def padded(rows, n_topics, dtype):

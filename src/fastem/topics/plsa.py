@@ -17,7 +17,15 @@ from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import MatrixLike, RandomStateLike
-from fastem.topics.documents import Documents, TopicModel, Topics, check_tokens, check_total, padded
+from fastem.topics.documents import (
+    Documents,
+    TopicModel,
+    Topics,
+    check_tokens,
+    check_total,
+    log_likelihood,
+    padded,
+)
 from fastem.topics.plsa_em import PLSAEM, random_topics
 from fastem.topics.tempering import Annealing, hold_out
 
@@ -380,7 +388,7 @@ class PLSA(TopicModel, EMEstimator):
         topics = Topics(padded(self.components_.T, k, dtype), np.ones(k), 0.0)
         model = PLSAEM(k, self.doc_topic_prior, 0.0, effective_n_jobs(self.n_jobs), self.beta_)
         doc_topic = model.fold_in(topics, documents, self.max_doc_update_iter, float(self.doc_tol))
-        return doc_topic, model.log_likelihood(topics, documents, doc_topic)
+        return doc_topic, log_likelihood(topics, documents, doc_topic, model.n_threads)
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Return the topic probabilities of documents, topics held fixed (fold-in).

@@ -9,7 +9,7 @@ import numpy as np
 from fastem._engine import arrays
 from fastem._engine.statistics import Statistics
 from fastem._kernels import topics as kernel
-from fastem.topics.documents import Documents, Topics, padded
+from fastem.topics.documents import Documents, Topics, log_likelihood, padded
 
 __all__ = ["PLSAEM", "DocumentTopics", "random_start", "random_topics"]
 
@@ -111,20 +111,11 @@ class PLSAEM:
         )  # fmt: skip
         return new
 
-    def log_likelihood(self, topics, block, doc_topic):
-        """Return sum_w n_dw log p(w|d) of each document, (D,)."""
-        log_likelihood = np.empty(block.n_docs)
-        kernel.documents(
-            block.counts, doc_topic, topics.sums, topics.scale, None, log_likelihood,
-            self.n_topics, topics.prior, 0.0, self.n_threads,
-        )  # fmt: skip
-        return log_likelihood
-
     def score(self, topics, states, unseen):
         """Return the mean log-likelihood per token of other counts of the blocks' documents."""
         total = 0.0
         for state, other in zip(states, unseen, strict=True):
-            total += self.log_likelihood(topics, other, state.doc_topic).sum()
+            total += log_likelihood(topics, other, state.doc_topic, self.n_threads).sum()
         return total / sum(other.total_weight for other in unseen)
 
     def _tempered(self, topics):

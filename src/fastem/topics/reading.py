@@ -10,13 +10,13 @@ from scipy.special import psi
 
 from fastem._base import check_fitted_array, check_sample_weight
 from fastem._engine.threads import effective_n_jobs
-from fastem._kernels import topics as kernel
 from fastem._typing import MatrixLike
 from fastem.topics.documents import (
     Documents,
     TopicModel,
     Topics,
     check_tokens,
+    log_likelihood,
     padded,
 )
 from fastem.topics.variational import expected_topics
@@ -291,13 +291,8 @@ class LDAReading(TopicModel):
         n_tokens = X.sum(dtype=np.float64)
         check_tokens(n_tokens, "X_held", "mean log-probability")
         topics, k = self._topics(X.dtype), len(self.components_)
-        documents = Documents(X)
-        log_likelihood = np.empty(X.shape[0])
-        kernel.documents(
-            documents.counts, padded(doc_topic, k, X.dtype), topics.sums, topics.scale, None,
-            log_likelihood, k, 0.0, 0.0, effective_n_jobs(self.n_jobs),
-        )  # fmt: skip
-        return float(log_likelihood.sum() / n_tokens)
+        doc_topic, n_threads = padded(doc_topic, k, X.dtype), effective_n_jobs(self.n_jobs)
+        return float(log_likelihood(topics, Documents(X), doc_topic, n_threads).sum() / n_tokens)
 
 
 def _n_tokens(X, sample_weight):
