@@ -386,7 +386,7 @@ def test_weights_too_small_for_a_covariance():
     tiny = np.full(150, 1e-3)
     with pytest.raises(ValueError, match=r"sample_weight must sum to more than 1 .* got 0\.15"):
         BayesianGaussianMixture().fit(IRIS, sample_weight=tiny)
-    mixture = BayesianGaussianMixture(mean_prior=IRIS.mean(axis=0), covariance_prior=np.eye(4))
+    mixture = BayesianGaussianMixture(covariance_prior=np.eye(4))
     assert mixture.fit(IRIS, sample_weight=tiny).mean_precision_ == pytest.approx(1.15)
 
 

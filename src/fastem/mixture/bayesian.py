@@ -236,10 +236,14 @@ class BayesianGaussianMixture(GaussianBase):
     def _model(self, block, given):
         """Return the model, and set the priors, which are of the data where `given` has None."""
         kind, n_threads = self.covariance_type, self._n_threads(block.X)
-        if any(value is None for value in given.values()):
-            names = ("mean_prior", "covariance_prior")
-            found = zip(names, _mean_and_covariance(block, kind, n_threads), strict=True)
-            given |= {name: value for name, value in found if given[name] is None}
+        if given["mean_prior"] is None or given["covariance_prior"] is None:
+            everyone = Labels(np.broadcast_to(0, len(block.X)))
+            one = gaussian.GaussianEM(kind, 0.0, block.X.dtype, n_threads)
+            moments = moments_of(everyone, 1, block, one)
+            if given["mean_prior"] is None:
+                given["mean_prior"] = moments.mean[0].astype(block.X.dtype)
+            if given["covariance_prior"] is None:
+                given["covariance_prior"] = _covariance(moments, block)
         self._set_fitted({f"{name}_": value for name, value in given.items()})
         prior = BayesianPrior(
             self.weight_concentration_prior_type == _PROCESS,
@@ -362,8 +366,8 @@ def _check_array(name, value, shape, words):
     return value
 
 
-def _mean_and_covariance(block, kind, n_threads):
-    """Return the mean of the samples and their covariance, variances, or mean variance.
+def _covariance(moments, block):
+    """Return the covariance of the samples, their variances, or the mean variance, by kind.
 
     Divided by the total weight less 1, as if a weight were a count.
     """
@@ -372,15 +376,11 @@ def _mean_and_covariance(block, kind, n_threads):
         raise ValueError(
             f"sample_weight must sum to more than 1 for a covariance of X, got "
             f"{block.total_weight:.6g}: weights are counts of samples; scale them, or give "
-            "mean_prior and covariance_prior"
+            "covariance_prior"
         )
-    everyone = Labels(np.broadcast_to(0, len(block.X)))
-    one = gaussian.GaussianEM(kind, 0.0, block.X.dtype, n_threads)
-    moments = moments_of(everyone, 1, block, one)
-    mean = moments.mean[0].astype(block.X.dtype)
-    if kind == "spherical":
-        return mean, float(moments.scatter[0] / degrees / len(mean))
-    scatter = (moments.scatter if kind == "tied" else moments.scatter[0]) / degrees
-    if kind == "diag" and gaussian.fits(scatter, block.X.dtype):  # scikit-learn's type
-        scatter = scatter.astype(block.X.dtype)
-    return mean, scatter
+    if moments.kind == "spherical":
+        return float(moments.scatter[0] / degrees / block.X.shape[1])
+    covariance = (moments.scatter if moments.kind == "tied" else moments.scatter[0]) / degrees
+    if moments.kind == "diag" and gaussian.fits(covariance, block.X.dtype):  # scikit-learn's type
+        return covariance.astype(block.X.dtype)
+    return covariance
