@@ -35,7 +35,6 @@ def _damage(rng, content):
 
 def _table(rng, folder):
     X = draw_matrix(rng, "reals", int(rng.integers(1, 60)), int(rng.integers(1, 5)), 0.1)
-    X = X.toarray() if sp.issparse(X) and X.format == "coo" else X
     if not isinstance(X, np.ndarray) or X.dtype.kind not in "fiub":
         X = draw_data(rng, "reals", 30, 2)
     if chance(rng, 0.5):
