@@ -31,6 +31,8 @@ class Batch:
         self.log_prior = model.log_prior if isinstance(model, Prior) else None
         self.lower_bound = model.lower_bound if isinstance(model, Bounding) else None
         self.has_state = isinstance(model, RowState)
+        # Made once: to ask for protocols takes as long as a small E-step.
+        self.e_steps = {check: EStep(model, check) for check in (False, True)}
         # Where an E-step may run twice, it must find its state as it was.
         self.in_place = overwrites(model) and isinstance(self.executor, LocalExecutor)
         self.continues = isinstance(model, Continuing)
@@ -40,7 +42,7 @@ class Batch:
     def __call__(self, params: Any, check: bool) -> tuple[float, Any]:
         """Return the bound and the new parameters: see :meth:`bound`."""
         shards = _Shards(self, params)
-        total = self.executor.sum(EStep(self.model, check), params, shards)
+        total = self.executor.sum(self.e_steps[check], params, shards)
         self.keep_states(total)
         after = self.maximise(params, total)
         return self.bound(total, params, after, check), after
@@ -68,7 +70,7 @@ class Batch:
 
     def expect(self, params: Any, number: int, block: Any, check: bool) -> Statistics:
         """Return the statistics of one block, here and now; keep its rows' state."""
-        statistics = EStep(self.model, check)(params, self.shard(number, block, params))
+        statistics = self.e_steps[check](params, self.shard(number, block, params))
         if self.has_state:
             self.keep_states(statistics)
         return statistics
