@@ -61,9 +61,8 @@ class BayesianGaussianMixture(GaussianBase):
         Number of restarts; the one with the largest bound is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         How the first responsibilities are chosen; see :class:`GaussianMixture`.
-    weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, \
-            default='dirichlet_process'
-        Prior of the weights. The process prefers the first components.
+    weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}
+        Prior of the weights, by default 'dirichlet_process', which prefers the first components.
     weight_concentration_prior : float, default=None
         The less it is, the fewer components are used. None: 1 / n_components.
     mean_precision_prior : float, default=None
