@@ -27,6 +27,7 @@ class State(NamedTuple):
         which `lower_bound` is the last one.
     states : list
         The rows' state of each block, of a model with :class:`fastem.em.RowState`; else empty.
+        Copy what is to be kept: their memory may be used again later in the fit.
     """
 
     init: int

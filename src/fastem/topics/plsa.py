@@ -69,7 +69,7 @@ class PLSA(TopicModel, EMEstimator):
         after every `batch_size` documents (Neal & Hinton 1998), over-relaxed and with momentum. It
         reaches the same likelihood several times sooner and mostly ends higher, but keeps the sums
         of each batch, `n_components` numbers for every different word in it, and the documents'
-        topics twice. The likelihood may fall a little for an iteration.
+        topics four times. The likelihood may fall a little for an iteration.
     batch_size : int, default=None
         Number of documents in a batch of the incremental algorithm. None: a third of them, but
         enough that a batch is a million multiplications of a count with a topic, at most 10,000.
