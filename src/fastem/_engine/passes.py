@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fastem._engine.executors import EStep, LocalExecutor, Shard, overwrites, recycles
+from fastem._engine.executors import EStep, LocalExecutor, Shard, overwrites
 from fastem._engine.protocols import (
     Bounding,
     Continuing,
@@ -189,7 +189,7 @@ class Incremental(Batch):
         if not self.has_state:
             return self.model.replace(params, block, old, total, **asked)
         shard = self.shard(number, block, params)
-        if recycles(self.model) and shard.spare is not None:
+        if self.e_steps[check].recycles and shard.spare is not None:
             asked["spare"] = shard.spare
         new, state = self.model.replace(params, block, old, total, shard.state, **asked)
         self.spares[number], self.states[number] = shard.state, state
