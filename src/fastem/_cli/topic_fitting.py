@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastem import PLSA, GaussianLDA, LatentDirichletAllocation, em
 from fastem._cli.fitting import ProgressBar
 from fastem._engine.threads import effective_n_jobs
-from fastem.topics.documents import Documents, Topics, log_likelihood, padded
+from fastem.topics.documents import Documents, Topics, log_likelihood, padded, with_counts
 
 
 class TopicKind(NamedTuple):
@@ -188,7 +188,7 @@ def hold_out(X, part, seed):
     # What is left of a count that is no integer goes to one side in one piece.
     observed = observed + (others.data - whole) * random.integers(0, 2, size=len(whole))
     halves = (observed, others.data - observed)
-    return train, tuple(_counts(others, half.astype(X.dtype)) for half in halves)
+    return train, tuple(with_counts(others, half.astype(X.dtype)) for half in halves)
 
 
 def held_out_perplexity(doc_topic, topic_word, scored):
@@ -207,13 +207,6 @@ def _baseline(train, scored):
     frequency = train.sum(axis=0, dtype=np.float64) + 0.5  # none is 0
     counts = scored.sum(axis=0, dtype=np.float64)
     return math.exp(-float(counts @ np.log(frequency / frequency.sum())) / counts.sum())
-
-
-def _counts(X, data):
-    """Return X with other counts; zeros are left out."""
-    counts = sp.csr_array((data, X.indices.copy(), X.indptr.copy()), shape=X.shape)
-    counts.eliminate_zeros()
-    return counts
 
 
 def mean_coherence(fit):

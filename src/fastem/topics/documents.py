@@ -25,6 +25,7 @@ __all__ = [
     "check_tokens",
     "log_likelihood",
     "padded",
+    "with_counts",
 ]
 
 _MOST_COUNTS = 2**31 - 1  # in one block, whose counts have int32 positions
@@ -213,6 +214,13 @@ def log_likelihood(topics, block, doc_topic, n_threads):
         topics.prior, 0.0, n_threads,
     )  # fmt: skip
     return out
+
+
+def with_counts(X, data):
+    """Return X with other counts in the places of its own; zeros are left out."""
+    counts = sp.csr_array((data, X.indices.copy(), X.indptr.copy()), shape=X.shape)
+    counts.eliminate_zeros()
+    return counts
 
 
 def padded(rows, n_topics, dtype):

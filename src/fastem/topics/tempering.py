@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
 
 from fastem import em
+from fastem.topics.documents import with_counts
 
 __all__ = ["Annealing", "hold_out"]
 
@@ -16,12 +16,8 @@ _PATIENCE = 5  # lowerings without a new best score, before annealing ends
 def hold_out(X, fraction, random_state):
     """Return the counts to fit and those held out: each entry of X goes to one of them."""
     held = random_state.uniform(size=X.nnz) < fraction
-    kept, out = (
-        sp.csr_array((np.where(mask, X.data, 0), X.indices, X.indptr), shape=X.shape, copy=True)
-        for mask in (~held, held)
-    )
+    kept, out = (with_counts(X, np.where(mask, X.data, 0)) for mask in (~held, held))
     for part in (kept, out):
-        part.eliminate_zeros()
         if part.nnz == 0:
             raise ValueError(
                 f"validation_fraction={fraction} leaves no counts to fit or none to hold out, of "
