@@ -23,7 +23,7 @@ from sklearn.base import BaseEstimator
 import fastem
 
 KIND = {"Bernoulli": "bits", "Categorical": "codes", "Binomial": "bits"}
-REALS = ("Gaussian", "KMeans", "GMM")
+REALS = ("Gaussian", "Bayesian", "KMeans", "GMM")
 ESTIMATORS = [
     value
     for name in sorted(fastem.__all__)
