@@ -90,6 +90,7 @@ from fastem._engine.protocols import (
     Starting,
     Stepping,
     Stopping,
+    follows,
 )
 from fastem._engine.statistics import Moments, Statistics
 from fastem._engine.tree import tree_sum
@@ -219,7 +220,7 @@ def fit(
         n_init=n_init, lower_bound=lower_bound, callbacks=callbacks, verbose=verbose,
         verbose_interval=verbose_interval,
     )  # fmt: skip
-    asked = tol > 0 or isinstance(model, Stopping)
+    asked = tol > 0 or follows(model, Stopping)
     if asked and not result.converged and 0 < max_iter == result.n_iter:
         warnings.warn(
             f"the fit did not converge in max_iter={max_iter} iterations: increase max_iter or "
@@ -345,8 +346,8 @@ class _Ending:
 
     def __init__(self, model, schedule, tol) -> None:
         self.tol, self.warned = tol, False
-        self.stop = model.converged if isinstance(model, Stopping) else None
-        may = isinstance(model, Falling) and model.bound_may_fall
+        self.stop = model.converged if follows(model, Stopping) else None
+        may = follows(model, Falling) and model.bound_may_fall
         self.may_fall = may or schedule != "batch"
 
     def begin(self, lower_bound: float) -> None:
@@ -406,12 +407,12 @@ def _check_model(model, schedule) -> None:
                 f"model must have a method {name}, which {type(model).__name__} lacks: see "
                 "fastem.em.Model"
             )
-    if schedule == "stepwise" and not isinstance(model, Stepping):
+    if schedule == "stepwise" and not follows(model, Stepping):
         raise TypeError(
             f"schedule='stepwise' needs a model with step(params, statistics, block), which "
             f"{type(model).__name__} lacks: take 'batch' or 'incremental', or add it"
         )
-    if schedule == "stepwise" and isinstance(model, Bounding):
+    if schedule == "stepwise" and follows(model, Bounding):
         raise TypeError(
             f"schedule='stepwise' keeps no statistics of which {type(model).__name__}.lower_bound "
             "could make a bound: take 'batch' or 'incremental'"

@@ -6,7 +6,7 @@ import concurrent.futures as futures
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from fastem._engine.protocols import Executor, Overwriting, Recycling, RowState
+from fastem._engine.protocols import Executor, Overwriting, Recycling, RowState, follows
 from fastem._engine.statistics import Statistics
 from fastem._engine.tree import FAN_IN, tree_sum
 
@@ -43,12 +43,12 @@ class RowStates(dict):
 
 def recycles(model: Any) -> bool:
     """Return whether the model takes the memory of states that nobody needs."""
-    return isinstance(model, Recycling) and model.recycles
+    return follows(model, Recycling) and model.recycles
 
 
 def overwrites(model: Any) -> bool:
     """Return whether the model may write over the state that it is given."""
-    return isinstance(model, Overwriting) and model.overwrites
+    return follows(model, Overwriting) and model.overwrites
 
 
 class EStep:
@@ -63,7 +63,7 @@ class EStep:
 
     def __init__(self, model: Any, bound: bool = True) -> None:
         self.model, self.asked = model, {} if bound else {"bound": False}
-        self.has_state = isinstance(model, RowState)
+        self.has_state = follows(model, RowState)
         self.recycles = recycles(model) or overwrites(model)
 
     def __call__(self, params: Any, shard: Shard) -> Statistics:

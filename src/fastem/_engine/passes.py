@@ -15,6 +15,7 @@ from fastem._engine.protocols import (
     Replacing,
     RowState,
     Starting,
+    follows,
 )
 from fastem._engine.statistics import Statistics
 from fastem._engine.tree import SumTree
@@ -28,14 +29,14 @@ class Batch:
     def __init__(self, model: Any, blocks: Any, executor: Executor | None = None) -> None:
         self.model, self.blocks = model, blocks
         self.executor = executor or LocalExecutor()
-        self.log_prior = model.log_prior if isinstance(model, Prior) else None
-        self.lower_bound = model.lower_bound if isinstance(model, Bounding) else None
-        self.has_state = isinstance(model, RowState)
+        self.log_prior = model.log_prior if follows(model, Prior) else None
+        self.lower_bound = model.lower_bound if follows(model, Bounding) else None
+        self.has_state = follows(model, RowState)
         # Made once: to ask for protocols takes as long as a small E-step.
         self.e_steps = {check: EStep(model, check) for check in (False, True)}
         # Where an E-step may run twice, it must find its state as it was.
         self.in_place = overwrites(model) and isinstance(self.executor, LocalExecutor)
-        self.continues = isinstance(model, Continuing)
+        self.continues = follows(model, Continuing)
         self.states: dict[int, Any] = {}
         self.spares: dict[int, Any] = {}
 
@@ -123,7 +124,7 @@ class Incremental(Batch):
 
     def __init__(self, model: Any, blocks: Any, executor: Executor | None = None) -> None:
         super().__init__(model, list(blocks), executor)
-        self.replaces = isinstance(model, Replacing)
+        self.replaces = follows(model, Replacing)
         self.latest: Any = None  # each block's statistics: a list, or a tree of sums
         self.total: Any = None  # their sum, of a model that replaces them in it
 
@@ -131,7 +132,7 @@ class Incremental(Batch):
         start = params
         if self.latest is not None:
             params = self.visit_all(params, check)
-        elif isinstance(self.model, Starting):
+        elif follows(self.model, Starting):
             params = self.join(params, check)
         else:
             latest = [self.expect(params, n, b, check) for n, b in enumerate(self.blocks)]

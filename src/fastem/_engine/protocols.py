@@ -5,6 +5,7 @@ Arguments are positional-only, so that a model's own names for them do not matte
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 from fastem._engine.statistics import Statistics
@@ -23,7 +24,20 @@ __all__ = [
     "Starting",
     "Stepping",
     "Stopping",
+    "follows",
 ]
+
+
+@cache
+def _members(protocol: type) -> frozenset[str]:
+    """Return the names of what a protocol asks for."""
+    names = {*dir(protocol)}.union(*(vars(c).get("__annotations__", ()) for c in protocol.__mro__))
+    return frozenset(name for name in names if not name.startswith("_"))
+
+
+def follows(model: Any, protocol: type) -> bool:
+    """Return isinstance(model, protocol), whose many questions take longer than a small E-step."""
+    return all(getattr(model, name, None) is not None for name in _members(protocol))
 
 
 class Model(Protocol):

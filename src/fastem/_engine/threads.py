@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 
 from fastem._kernels import runtime
 
-__all__ = ["effective_n_jobs", "single_threaded_blas", "useful_n_jobs"]
+__all__ = ["effective_n_jobs", "single_threaded_blas", "single_threaded_openmp", "useful_n_jobs"]
 
 
 def useful_n_jobs(n_jobs: int | None, enough: bool) -> int:
@@ -50,6 +50,19 @@ def _blas() -> ThreadpoolController:
     import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be found)
 
     return ThreadpoolController().select(user_api="blas")
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="openmp")
+
+
+def single_threaded_openmp():
+    """Hold what this thread calls to one thread of OpenMP, within a ``with`` block.
+
+    For other libraries where the data are few: waking threads takes longer than the work.
+    """
+    return _openmp().limit(limits=1)
 
 
 #: How often each thread has entered `single_threaded_blas` and not left it.

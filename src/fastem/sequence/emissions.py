@@ -28,6 +28,7 @@ __all__ = [
 #: many times what is left.
 _MOST_LOST = 30
 _EPS = np.finfo(np.float64).eps
+_DOUBLE = np.dtype(np.float64)
 _MOST_PASSES = 4  # about new means: each leaves a mean at most 1e-16 of the way that it came
 
 
@@ -51,18 +52,19 @@ class GaussianPrior(NamedTuple):
         """Return the logarithm of the density, up to a constant."""
         k, d = means.shape
         gap = self.scale
-        if np.any(self.mean_weight):
+        if np.count_nonzero(self.mean_weight):
             tau = np.broadcast_to(np.asarray(self.mean_weight, dtype=np.float64), k)
             gap = np.zeros(chol.shape)
             add_scatter_of(gap, means - self.mean, tau, kind)
             gap += self.scale
         log_det, distance = 0.0, 0.0
-        if np.any(gap) and kind in ("full", "tied"):
-            gap = np.broadcast_to(gap, chol.shape)
-            distance = ((gap @ chol) * chol).sum()
-        elif np.any(gap):
-            distance = (gap * chol**2).sum()
-        if np.any(self.count):
+        if np.count_nonzero(gap):
+            if kind in ("full", "tied"):
+                gap = np.broadcast_to(gap, chol.shape)
+                distance = ((gap @ chol) * chol).sum()
+            else:
+                distance = (gap * chol**2).sum()
+        if np.count_nonzero(self.count):
             own = chol.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else chol
             log_det = -2 * np.log(own) * (d if kind == "spherical" else 1)
             log_det = np.sum(
@@ -104,7 +106,13 @@ def gaussian_params(means, covariances, kind):
     if covariances.shape != expected:
         raise ValueError(f"covars_ must have shape {expected}, got {covariances.shape}")
     chol = roots_of(covariances, kind)
-    return gaussian.GaussianParams(np.ones(k), means, covariances, chol, np.dtype(np.float64))
+    return params_of(means, covariances, chol)
+
+
+def params_of(means, covariances, chol):
+    """Return the parameters of Gaussians that have no weights: they count as 1."""
+    k = len(means)
+    return gaussian.GaussianParams(np.ones(k), means, covariances, chol, _DOUBLE, np.zeros(k))
 
 
 def roots_of(covariances, kind):
@@ -228,7 +236,7 @@ class GaussianEmissions(Family):
 
 def means_of(moments, prior):
     """Return the means that moments and a prior give."""
-    if not np.any(prior.mean_weight):
+    if not np.count_nonzero(prior.mean_weight):
         return moments.mean.copy()
     weight = moments.weight[:, None]
     tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), len(weight))[:, None]
@@ -242,13 +250,13 @@ def estimate_gaussians(moments, kind, prior, min_covar, learn, held, center=None
     None: about the new means.
     """
     weight, d = moments.weight, moments.mean.shape[1]
-    tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), weight.shape)
     means = means_of(moments, prior) if "means" in learn else held.means
     if "covars" not in learn:
         return held._replace(means=means)
     center = means if center is None else center
     scatter = moments.scatter_about(center)
-    if np.any(tau):
+    if np.count_nonzero(prior.mean_weight):
+        tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), weight.shape)
         add_scatter_of(scatter, center - prior.mean, tau, kind)
     scatter += prior.scale
     count = np.asarray(prior.count, dtype=np.float64)
@@ -257,7 +265,7 @@ def estimate_gaussians(moments, kind, prior, min_covar, learn, held, center=None
     raise_to(min_covar, covariances, kind)
     chol = roots_of(covariances, kind)
     kept = covariances if kind in ("diag", "spherical") else None
-    return gaussian.GaussianParams(np.ones(len(means)), means, kept, chol, np.dtype(np.float64))
+    return params_of(means, kept, chol)
 
 
 def ratio_of(scatter, divisor):

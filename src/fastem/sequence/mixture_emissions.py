@@ -18,6 +18,7 @@ from fastem.sequence.emissions import (
     gaussian_moments,
     gaussian_params,
     means_of,
+    params_of,
     raise_to,
     ratio_of,
     roots_of,
@@ -91,7 +92,7 @@ class MixtureEmissions(Family):
 
     def emission(self, params, block, center=None):
         """Return the kernel's emission; its sums are about `center`, or else about the means."""
-        flat = params.gaussians._replace(weights=params.weights.reshape(-1))
+        flat = params.gaussians._replace(weights=params.weights.reshape(-1), log_weights=None)
         return gaussian_emission(flat, self._inner, block, self.n_mix, center)
 
     def sums(self, emission, own, params, block, center=None):
@@ -142,7 +143,7 @@ class MixtureEmissions(Family):
         covariances = ratio_of(scatter, moments.weight.reshape(-1, m).sum(axis=1) + prior.count)
         raise_to(self.min_covar, covariances, "full")
         chol = np.repeat(roots_of(covariances, "full"), m, axis=0)
-        return gaussian.GaussianParams(np.ones(len(means)), means, None, chol, np.dtype(np.float64))
+        return params_of(means, None, chol)
 
     def log_prior(self, params):
         """Return the logarithm of the prior density, up to a constant."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.utils import check_random_state
 
+from fastem._engine.threads import single_threaded_openmp
 from fastem.sequence.reading import check_distribution, topology_mask
 
 __all__ = ["ChainStart", "centers_of", "covariance_of", "filled", "random_rows", "restart_seeds"]
+
+#: Rows that are one chunk to scikit-learn's k-means, for one thread: further ones only wait.
+_KMEANS_CHUNK = 256
 
 
 class ChainStart:
@@ -154,7 +160,8 @@ def filled(X):
 def centers_of(X, n_clusters, seed, sample_weight=None, n_init=10):
     """Return the centers and labels that scikit-learn's k-means finds, as hmmlearn calls it."""
     kmeans = KMeans(n_clusters=n_clusters, random_state=seed, n_init=n_init)
-    labels = kmeans.fit_predict(X, sample_weight=sample_weight)
+    with single_threaded_openmp() if len(X) <= _KMEANS_CHUNK else nullcontext():
+        labels = kmeans.fit_predict(X, sample_weight=sample_weight)
     return kmeans.cluster_centers_.astype(np.float64), labels
 
 

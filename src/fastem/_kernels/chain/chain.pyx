@@ -28,7 +28,9 @@ from fastem._kernels.omp cimport (
 )
 
 
-cdef Py_ssize_t MOST_LANES = 64, MOST_ROWS = 512, LANE_ROWS = 2048, LANE_BYTES = 4 << 20
+cdef enum: MOST_LANES = 64
+
+cdef Py_ssize_t MOST_ROWS = 512, LANE_ROWS = 2048, LANE_BYTES = 4 << 20
 cdef double LEAST_WORK = 3e6            # multiply-adds, a millisecond: see topics.pyx
 cdef double POSITIVE = 1e-100
 
@@ -191,7 +193,8 @@ cdef _run(Job job, double[::1] scores, double[:, ::1] posteriors, int64_t[::1] s
     cdef Py_ssize_t n_lanes = min(MOST_LANES, n_rows // LANE_ROWS)
     cdef outputs out
     cdef char *buffers
-    cdef const int64_t[::1] bounds
+    cdef Py_ssize_t bounds[MOST_LANES + 1]
+    cdef Py_ssize_t s = 0
     cdef const double *weights = NULL
     if job.weight is not None and n_rows:
         weights = &job.weight[0]
@@ -210,7 +213,10 @@ cdef _run(Job job, double[::1] scores, double[:, ::1] posteriors, int64_t[::1] s
     if 1.0 * n_rows * width * (width + 32) < LEAST_WORK:
         n_threads = 1
     n_threads = max(1, min(n_threads, n_lanes))
-    bounds = np.searchsorted(job.begin, [n_rows * i // n_lanes for i in range(n_lanes + 1)])
+    for lane in range(n_lanes + 1):
+        while job.begin[s] < n_rows * lane // n_lanes:
+            s += 1
+        bounds[lane] = s
     per_lane = np.zeros((n_lanes, size))
     cdef double[:, ::1] lanes = per_lane
     bytes = 8 * (_lay(c, NULL, NULL, NULL) + checkpoints + size) + c.emission.scratch_bytes
