@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem import GaussianMixture, em
+from fastem._engine.protocols import follows
 
 
 class Mean:
@@ -432,3 +433,34 @@ def test_watch_can_end_a_fit_and_leaves_nothing_behind_an_error():
     with pytest.raises(RuntimeError, match="seen"), em.watch(broken):
         em.fit(Mean(), BLOCKS[:2], 0.0, max_iter=9, tol=0)
     assert em.fit(Mean(), BLOCKS[:2], 0.0, max_iter=3, tol=0).n_iter == 3
+
+
+# ---- what a model offers -----------------------------------------------------------------------
+
+PROTOCOLS = [
+    em.Falling, em.Prior, em.Replacing, em.RowState, em.Starting, em.Stepping, em.Stopping,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_follows_is_isinstance(protocol):
+    """Members of the class, of the instance, inherited ones, none, and ones taken back by None."""
+
+    class Whole(Mean):
+        bound_may_fall = False
+        step = replace = statistics_of = converged = Mean.e_step
+
+    class Part(Mean):
+        def first_state(self, params, block):
+            return None
+
+        def log_prior(self, params):
+            return 0.0
+
+    class Silent(Part):
+        log_prior = first_state = None
+
+    own = Mean()
+    own.converged = lambda before, after: True
+    for model in (Whole(), Part(), Mean(), own, Silent()):
+        assert follows(model, protocol) == isinstance(model, protocol)

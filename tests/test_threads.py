@@ -7,12 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastem
 from fastem import PLSA, GaussianMixture
-from fastem._engine.threads import effective_n_jobs, single_threaded_blas
+from fastem._engine.threads import (
+    effective_n_jobs,
+    single_threaded_blas,
+    single_threaded_openmp,
+)
 from fastem.components import gaussian
+from fastem.sequence.start import centers_of
 
 needs_openmp = pytest.mark.skipif(not fastem.has_openmp(), reason="this build has one thread")
 X, K = np.random.default_rng(0).normal(size=(40_000, 8)), 10
@@ -353,3 +360,36 @@ def test_subnormal_numbers_are_the_caller_s_own(n_jobs):
     counts = np.random.default_rng(0).poisson(2.0, (600, 300))
     PLSA(8, max_iter=2, tol=0, random_state=0, n_jobs=n_jobs).fit(counts)
     assert np.all(np.full(100, 1e-310) * 0.5 > 0)
+
+
+def openmp_threads():
+    return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "openmp"]
+
+
+def test_openmp_is_held_to_one_thread_and_let_go():
+    with threadpool_limits(3, user_api="openmp"):
+        before = openmp_threads()
+        with single_threaded_openmp():
+            assert set(openmp_threads()) <= {1}
+        assert openmp_threads() == before
+
+
+@pytest.mark.parametrize("n", [100, 1000])
+def test_start_of_few_rows_wakes_no_threads(n, monkeypatch):
+    """The centers are scikit-learn's; of few rows they are found by one thread."""
+    seen = []
+
+    class Seen(KMeans):
+        def fit(self, X, y=None, sample_weight=None):
+            seen.append(set(openmp_threads()))
+            return super().fit(X, y, sample_weight)
+
+    monkeypatch.setattr("fastem.sequence.start.KMeans", Seen)
+    X = np.random.default_rng(0).normal(size=(n, 2))
+    with threadpool_limits(2, user_api="openmp"):
+        there = set(openmp_threads())
+        centers, labels = centers_of(X, 3, 0)
+        plain = KMeans(3, random_state=0, n_init=10).fit(X)
+    assert seen[0] <= {1} if n == 100 else seen == [there]
+    assert_allclose(centers, plain.cluster_centers_, rtol=1e-12)
+    assert_array_equal(labels, plain.labels_)

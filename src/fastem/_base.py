@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABCMeta
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,7 +14,12 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from fastem import em
-from fastem._compat import CallbackSupportMixin, check_any_sample_weight, visual_block
+from fastem._compat import (
+    CallbackSupportMixin,
+    check_any_sample_weight,
+    has_callbacks,
+    visual_block,
+)
 from fastem._engine.arrays import native
 from fastem._engine.threads import single_threaded_blas
 from fastem._version import __version__
@@ -198,8 +203,16 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     n_iter_: int
     lower_bound_: float
     lower_bounds_: list[float]
+    _param_names: ClassVar[list[str]]
     n_features_in_: int
     feature_names_in_: np.ndarray
+
+    @classmethod
+    def _get_param_names(cls):
+        # scikit-learn reads the signature anew each time: every fit, clone and set_params asks.
+        if "_param_names" not in vars(cls):
+            cls._param_names = super()._get_param_names()
+        return list(cls._param_names)
 
     def __setattr__(self, name: str, value: Any) -> None:
         _KNOWN.pop(self, None)
@@ -247,7 +260,8 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         bridge = None
         if hasattr(self, "_init_callback_context"):
             bridge = _ScikitLearnCallbacks(self, n_init, X, y, sample_weight)
-            callbacks.append(bridge)
+            if has_callbacks(self):
+                callbacks.append(bridge)
         try:
             with single_threaded_blas():
                 result = em.run(

@@ -44,10 +44,16 @@ __all__ = [
     "check_any_sample_weight",
     "fit_context",
     "get_feature_names",
+    "has_callbacks",
     "num_samples",
     "validate_parameter_constraints",
     "visual_block",
 ]
+
+
+def has_callbacks(estimator):
+    """Return whether scikit-learn's callbacks watch an estimator."""
+    return bool(getattr(estimator, "_skl_callbacks", ()))
 
 
 def visual_block(*args, **kwargs):

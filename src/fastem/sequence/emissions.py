@@ -272,12 +272,11 @@ def ratio_of(scatter, divisor):
     """Return scatter / divisor; of all states together where a state has nothing."""
     shaped = np.reshape(divisor, np.shape(divisor) + (1,) * (scatter.ndim - np.ndim(divisor)))
     nothing = ~(shaped > 1e-290)
-    out = scatter / np.where(nothing, 1, shaped)
-    if nothing.any():
-        everyone = np.where(nothing, 0, scatter).sum(axis=0)
-        everyone = everyone / np.maximum(np.where(nothing, 0, shaped).sum(), 1e-290)
-        out = np.where(nothing, everyone, out)
-    return out
+    if not nothing.any():
+        return scatter / shaped
+    everyone = np.where(nothing, 0, scatter).sum(axis=0)
+    everyone = everyone / np.maximum(np.where(nothing, 0, shaped).sum(), 1e-290)
+    return np.where(nothing, everyone, scatter / np.where(nothing, 1, shaped))
 
 
 def raise_to(least, covariances, kind):
@@ -342,14 +341,15 @@ def gaussian_moments(emission, own, params, kind, block, center):
         scatter = second - (weight[:, None] * share)[:, :, None] * share[:, None]
         scatter /= scale[:, None] * scale
         left = scatter.diagonal(axis1=1, axis2=2)
+        gone = weight[:, None] * moved**2
     else:
         chol = params.precisions_cholesky
         chol = chol if kind == "diag" else chol[:, None]
         moved = share / chol
-        scatter = np.maximum(second / chol**2 - weight[:, None] * moved**2, 0)
-        left = scatter
+        gone = weight[:, None] * moved**2
+        left = scatter = np.maximum(second / chol**2 - gone, 0)
     mean = center + moved
-    lost = weight[:, None] * moved**2 > _MOST_LOST * left
+    lost = gone > _MOST_LOST * left
     if lost.any():  # where the data are constant, a mean moves by rounding
         rounding = 64 * _EPS * np.maximum(abs(mean - shift), abs(center - shift))
         lost &= abs(moved) > rounding

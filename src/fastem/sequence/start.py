@@ -110,7 +110,8 @@ def _fixed_values(transmat_fixed, held, k):
 
 
 def _check_rows_can_sum_to_1(fixed):
-    sums, full = np.nansum(fixed, axis=1), ~np.isnan(fixed).any(axis=1)
+    free = np.isnan(fixed)
+    sums, full = np.where(free, 0, fixed).sum(axis=1), ~free.any(axis=1)
     wrong = (sums > 1 + 1e-8) | (full & (sums < 1 - 1e-8))
     if wrong.any():
         row = int(np.argmax(wrong))
