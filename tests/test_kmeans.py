@@ -341,30 +341,32 @@ def test_moved_rows_give_the_sums_of_all(dtype, d, k, layout):
     elif layout == "rows with gaps":
         given = np.full((557, d + 2), np.inf, dtype)[:, :d]
         given[:] = X
-    block, again = Block(given, None), np.full(557, -1, np.int32)
+    block, model = Block(given, None), lloyd.KMeansEM(0.0, dtype, 2, bounded=False)
+    state, before = model.first_state(None, block), np.full(557, -1, np.int32)
     rows, weights = np.zeros((k, d)), np.zeros(k)
     for size in (0, 0.1, 0.3, 9, 0):
         centers = np.round(X[:k] + size * rng.normal(size=(k, d)), 3)
         expected = oracle.e_step(X.astype(float), centers)
-        block.n_changed = 557  # so many that all rows are summed
-        block.assign(centers, 2)
-        moved = kernel.assign(block.job(centers), again, 2, True, True)
-        rows, weights = rows + moved[0], weights + moved[1]
-        assert_array_equal(again, block.labels)
-        assert moved[2] == block.n_changed
+        state = state._replace(n_changed=557)  # so many that all rows are summed
+        _, state = model.e_step(lloyd.KMeansParams(centers, 0), block, state)
+        after = np.empty_like(before)
+        moved = kernel.assign(block.job(centers), before, after, 2, True, True)
+        rows, weights, before = rows + moved[0], weights + moved[1], after
+        assert_array_equal(after, state.labels)
+        assert moved[2] == state.n_changed
         if dtype == np.float64:
-            assert_array_equal(block.labels, expected["labels"])
-        assert_array_equal(weights, np.bincount(block.labels, minlength=k))
-        assert_array_equal(block.weights, weights)
+            assert_array_equal(state.labels, expected["labels"])
+        assert_array_equal(weights, np.bincount(state.labels, minlength=k))
+        assert_array_equal(state.weights, weights)
         for label in range(k):
-            assert_array_equal(rows[label], X[block.labels == label].sum(axis=0, dtype=float))
-        assert_array_equal(block.rows, rows)
+            assert_array_equal(rows[label], X[state.labels == label].sum(axis=0, dtype=float))
+        assert_array_equal(state.rows, rows)
 
 
 def test_settled_labels_are_summed_by_moves(monkeypatch):
     """At the end of a fit only rows that move are added; with weights always all of them."""
     seen, assign = [], kernel.assign
-    monkeypatch.setattr(kernel, "assign", lambda *a: seen.append(a[3:5]) or assign(*a))
+    monkeypatch.setattr(kernel, "assign", lambda *a: seen.append(a[4:6]) or assign(*a))
     X = data(n=3000, d=2, k=8, spread=2.0)
     for weight in (None, np.linspace(1, 2, 3000)):
         seen.clear()

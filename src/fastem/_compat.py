@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 else:
     from sklearn.base import _fit_context as fit_context
+from sklearn.cluster._kmeans import _kmeans_plusplus as pick_by_kmeans_plusplus
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -46,6 +47,7 @@ __all__ = [
     "get_feature_names",
     "has_callbacks",
     "num_samples",
+    "pick_by_kmeans_plusplus",
     "validate_parameter_constraints",
     "visual_block",
 ]

@@ -15,13 +15,13 @@ from sklearn.base import (
     ClusterMixin,
     TransformerMixin,
 )
-from sklearn.cluster import kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils.extmath import row_norms
 
 from fastem._base import EMEstimator, check_fitted_array, squarable, unchanged_on_error
-from fastem._compat import Interval, StrOptions, fit_context
+from fastem._compat import Interval, StrOptions, fit_context, pick_by_kmeans_plusplus
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, kmeans_nodes
@@ -325,9 +325,10 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
         weight = weight.astype(X.dtype)
         if init == "k-means++":
-            drawn = kmeans_plusplus(
-                squarable(X), n_clusters, sample_weight=weight, random_state=random_state
-            )[1]
+            within = squarable(X)
+            # Without scikit-learn's checks, which take longer than its picks from small data.
+            norms = row_norms(within, squared=True)
+            drawn = pick_by_kmeans_plusplus(within, n_clusters, norms, weight, random_state)[1]
             rows = X[drawn]
             return rows.toarray() if sp.issparse(rows) else rows
         chance = weight / weight.sum()
