@@ -565,3 +565,41 @@ def test_what_will_be_overwritten_is_told(caplog):
     caplog.clear()
     model.fit(reals())
     assert not caplog.records
+
+
+@pytest.mark.parametrize("prior", [0.5, 0.0])
+def test_dirichlet_priors_below_1_leave_zeros(prior):
+    # The density is infinite where a probability is 0: the mode is there, the bound finite.
+    rng = np.random.default_rng(0)
+    symbols = rng.integers(0, 3, (60, 1))
+    models = [
+        CategoricalHMM(2, n_iter=200, tol=1e-6, random_state=0, emissionprob_prior=prior),
+        MultinomialHMM(2, n_iter=200, tol=1e-6, random_state=0, emissionprob_prior=prior),
+    ]
+    for model, X in zip(models, [symbols, np.eye(3)[symbols[:, 0]]], strict=True):
+        model.fit(X)
+        assert model.converged_
+        assert np.all(np.isfinite(model.lower_bounds_))
+        assert np.count_nonzero(model.emissionprob_ == 0) >= 2
+        assert_allclose(model.emissionprob_.sum(axis=1), 1, atol=1e-12)
+        # One iteration by hand: counts and pseudo-counts, nowhere below 0.
+        weight = model.predict_proba(X)
+        counts = np.stack([weight[symbols[:, 0] == s].sum(axis=0) for s in range(3)], axis=1)
+        counts = np.maximum(counts + prior - 1, 0)
+        assert_allclose(model.emissionprob_, counts / counts.sum(axis=1, keepdims=True), atol=2e-3)
+
+    X = np.concatenate([rng.normal(size=(20, 2)), rng.normal(4, 1, (20, 2))])
+    chain = GaussianHMM(2, n_iter=30, random_state=0, startprob_prior=prior, transmat_prior=prior)
+    chain.fit(X, [20, 20] if prior else [10, 30])
+    assert np.all(np.isfinite(chain.lower_bounds_))
+    mixture = GMMHMM(2, n_mix=3, n_iter=30, random_state=0, weights_prior=prior).fit(X)
+    assert np.all(np.isfinite(mixture.lower_bounds_))
+    assert_allclose(mixture.weights_.sum(axis=1), 1, atol=1e-12)
+
+
+def test_symbols_that_are_all_missing():
+    model = CategoricalHMM(2, n_features=3, random_state=0).fit([[np.nan]] * 4)
+    assert_allclose(model.emissionprob_, 1 / 3)
+    assert_allclose(model.score([[0], [2]]), 2 * np.log(1 / 3))
+    counts = MultinomialHMM(2, random_state=0).fit(np.zeros((4, 3), dtype=int))
+    assert_allclose(counts.emissionprob_, 1 / 3)

@@ -16,6 +16,7 @@ from scipy.special import betaln, gammaln, xlog1py, xlogy
 from fastem._engine.statistics import Statistics
 from fastem._kernels import discrete as kernel
 from fastem.components.codes import Block, Contents, log_of
+from fastem.components.dirichlet import log_dirichlet, with_pseudo_counts
 
 __all__ = [
     "Binomial",
@@ -42,10 +43,14 @@ class DiscreteParams(NamedTuple):
 # ---- families --------------------------------------------------------------------------------
 
 
-def _ratio(part, whole):
-    """Return part / whole, both (K, D); of all components together where one has nothing."""
+def _ratio(part, whole, nothing=0.0):
+    """Return part / whole, both (K, D); of all components together where one has nothing.
+
+    Where none has anything, it is `nothing`.
+    """
     together = whole.sum(axis=0)
     everyone = part.sum(axis=0) / np.where(together > 0, together, 1)
+    everyone = np.where(together > 0, everyone, nothing)
     out = np.repeat(everyone[None], len(part), axis=0)
     return np.divide(part, whole, out=out, where=whole > 0)
 
@@ -165,12 +170,13 @@ class Multinomial:
 
     def estimate(self, terms, resp):
         """Return the probabilities with the largest posterior density."""
-        counts = terms.T + self.prior
-        return _ratio(counts, np.repeat(counts.sum(axis=1)[:, None], counts.shape[1], axis=1))
+        counts = with_pseudo_counts(terms.T, self.prior)
+        totals = np.repeat(counts.sum(axis=1)[:, None], self.n_terms, axis=1)
+        return _ratio(counts, totals, 1 / self.n_terms)
 
     def log_prior(self, values):
         """Return the logarithm of the Dirichlet(1 + prior) density, up to a constant."""
-        return xlogy(self.prior, values).sum()
+        return log_dirichlet(self.prior, values)
 
 
 class Categorical:
@@ -203,15 +209,17 @@ class Categorical:
 
     def estimate(self, terms, resp):
         """Return the probabilities with the largest posterior density."""
-        counts = terms.T + self.prior
+        counts = with_pseudo_counts(terms.T, self.prior)
         totals = np.add.reduceat(counts, self.first[:-1], axis=1)
         values = np.zeros((len(counts), *self.there.shape))
-        values[:, self.there] = _ratio(counts, np.repeat(totals, self.n_categories, axis=1))
+        totals = np.repeat(totals, self.n_categories, axis=1)
+        equal = np.repeat(1 / self.n_categories, self.n_categories)
+        values[:, self.there] = _ratio(counts, totals, equal)
         return values
 
     def log_prior(self, values):
         """Return the logarithm of the Dirichlet(1 + prior) densities, up to a constant."""
-        return xlogy(self.prior, values[:, self.there]).sum()
+        return log_dirichlet(self.prior, values[:, self.there])
 
 
 # ---- the model -------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import xlogy
 
 from fastem._engine.statistics import Statistics
 from fastem._kernels import chain as kernel
+from fastem.components.dirichlet import log_dirichlet, with_pseudo_counts
 
 __all__ = ["ChainEM", "ChainParams", "Sequences"]
 
@@ -77,6 +77,17 @@ class ChainEM:
         self.start_fixed, self.trans_fixed = start_fixed, trans_fixed
 
     # ---- fitting
+
+    @property
+    def bound_may_fall(self) -> bool:
+        """Whether a prior is infinite at 0 (see dirichlet.py)."""
+        return any(np.min(pseudo) < 0 for pseudo in self._dirichlets())
+
+    def _dirichlets(self):
+        """Return the pseudo-counts of the priors of what is learnt."""
+        own = {"startprob": self._start, "transmat": self._trans}
+        found = [own[name] for name in own if name in self.learn and own[name] is not None]
+        return found + (self.family.dirichlets() if "emission" in self.learn else [])
 
     def e_step(self, params: ChainParams, block: Sequences) -> Statistics:
         """Return the total log-likelihood, expected starts and transitions, and the emissions'."""
@@ -174,7 +185,7 @@ def _pseudo_counts(prior):
 def _distribution(counts, pseudo, fixed):
     """Return the most probable distributions along the last axis; equal shares for no counts."""
     if pseudo is not None:
-        counts = np.maximum(counts + pseudo, 0)
+        counts = with_pseudo_counts(counts, pseudo)
     if fixed is None:
         total = counts.sum(axis=-1, keepdims=True)
         if total.all():
@@ -196,4 +207,4 @@ def _log_dirichlet(pseudo, values, fixed):
     pseudo = np.broadcast_to(pseudo, values.shape)
     if fixed is not None:
         pseudo = np.where(np.isnan(fixed), pseudo, 0)
-    return float(xlogy(pseudo, values).sum())
+    return log_dirichlet(pseudo, values)

@@ -149,6 +149,10 @@ class Family:
     sums: Any  # (emission, own, params, block, center) -> statistics by name, and whether they lost
     n_rows: Any  # (block) -> the number of its rows
 
+    def dirichlets(self):
+        """Return the pseudo-counts of the Dirichlet priors of what is learnt."""
+        return []
+
     def log_prob(self, params, block):
         """Return the log-density of each row under each state, (T, K)."""
         emission = self.emission(params, block)
@@ -377,6 +381,11 @@ class DiscreteEmissions(Family):
 
     def __init__(self, family, n_states, learn=True, held=None):
         self.family, self.n_states, self.learn, self.held = family, n_states, learn, held
+
+    def dirichlets(self):
+        """Return the pseudo-counts of the Dirichlet priors of what is learnt."""
+        has = isinstance(self.family, (discrete.Categorical, discrete.Multinomial))
+        return [self.family.prior] if has and self.learn else []
 
     def params(self, values):
         """Return parameters from the distributions' own, (K, D) or (K, D, C)."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import xlogy
 
 from fastem._engine.statistics import add_scatter_of
 from fastem.components import gaussian
+from fastem.components.dirichlet import log_dirichlet, with_pseudo_counts
 from fastem.sequence.emissions import (
     Family,
     GaussianEmissions,
@@ -74,6 +74,14 @@ class MixtureEmissions(Family):
         """The kind of the Gaussians, each with a covariance of its own."""
         return "full" if self.kind == "tied" else self.kind
 
+    @property
+    def _pseudo_counts(self):
+        return np.asarray(self.weights_prior, dtype=np.float64) - 1
+
+    def dirichlets(self):
+        """Return the pseudo-counts of the Dirichlet priors of what is learnt."""
+        return [self._pseudo_counts] if "weights" in self.learn else []
+
     def params(self, weights, means, covariances):
         """Return parameters from arrays shaped as hmmlearn's GMMHMM has them."""
         weights, means = (np.asarray(a, dtype=np.float64) for a in (weights, means))
@@ -119,8 +127,8 @@ class MixtureEmissions(Family):
         if not self.learn:
             return held
         if "weights" in self.learn:
-            weights = moments.weight.reshape(-1, m) + self.weights_prior - 1
-            weights = _rows_of(np.maximum(weights, 0))
+            counts = moments.weight.reshape(-1, m)
+            weights = _rows_of(with_pseudo_counts(counts, self._pseudo_counts))
         else:
             weights = held.weights
         before = None if held is None else held.gaussians
@@ -150,13 +158,13 @@ class MixtureEmissions(Family):
         m = self.n_mix
         gaussians, prior = params.gaussians, self.prior
         chol = gaussians.precisions_cholesky
-        weights = xlogy(np.asarray(self.weights_prior) - 1.0, params.weights).sum()
+        weights = log_dirichlet(self._pseudo_counts, params.weights)
         if self.kind != "tied":
-            return float(weights) + prior.log_density(gaussians.means, chol, self._inner)
+            return weights + prior.log_density(gaussians.means, chol, self._inner)
         means_only = prior._replace(scale=0.0, count=0.0)
         shared = GaussianPrior(scale=prior.scale, count=prior.count)
         return (
-            float(weights)
+            weights
             + means_only.log_density(gaussians.means, chol, "full")
             + shared.log_density(gaussians.means[::m], chol[::m], "full")
         )
