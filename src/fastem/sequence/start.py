@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import numpy as np
+from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.utils import check_random_state
 
@@ -161,7 +162,8 @@ def filled(X):
 def centers_of(X, n_clusters, seed, sample_weight=None, n_init=10):
     """Return the centers and labels that scikit-learn's k-means finds, as hmmlearn calls it."""
     kmeans = KMeans(n_clusters=n_clusters, random_state=seed, n_init=n_init)
-    with single_threaded_openmp() if len(X) <= _KMEANS_CHUNK else nullcontext():
+    few = single_threaded_openmp() if len(X) <= _KMEANS_CHUNK else nullcontext()
+    with few, config_context(assume_finite=True, skip_parameter_validation=True):  # both are known
         labels = kmeans.fit_predict(X, sample_weight=sample_weight)
     return kmeans.cluster_centers_.astype(np.float64), labels
 
