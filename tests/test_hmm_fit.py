@@ -603,3 +603,32 @@ def test_symbols_that_are_all_missing():
     assert_allclose(model.score([[0], [2]]), 2 * np.log(1 / 3))
     counts = MultinomialHMM(2, random_state=0).fit(np.zeros((4, 3), dtype=int))
     assert_allclose(counts.emissionprob_, 1 / 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(4))
+def test_next_to_nobody_visits_a_state_with_a_prior(kind, seed):
+    # With no rows against it the prior has no mode: variances went to 1e118 and back, or the
+    # matrix of a state was its prior's alone, which is singular. Warnings are errors: no bound fell.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    X[20:40] += 4
+    for scale, k in ((1e-4, 2), (1e-4, 4), (1.0, 4)):
+        model = GaussianHMM(k, covariance_type=kind, n_iter=60, tol=1e-9, random_state=seed)
+        model.fit(X * scale, [20, 40])
+        assert np.all(np.isfinite(model.covars_))
+        assert np.isfinite(model.score(X * scale))
+
+
+def test_no_way_into_a_state_with_a_prior():
+    X = np.random.default_rng(0).normal(size=(60, 2)) + np.arange(60)[:, None] // 20 % 2 * 4
+    model = GaussianHMM(2, init_params="", tol=0)
+    model.startprob_, model.transmat_ = [0.5, 0.5], np.eye(2)
+    model.means_, model.covars_ = [[0, 0], [4, 4]], np.ones((2, 2))
+    model.fit(X)
+    visited = np.argmax(model.startprob_)
+    assert_allclose(model.means_[visited], X.mean(axis=0))
+    expected = X.var(axis=0) + model.covars_prior / len(X)
+    assert_allclose(model.covars_[visited].diagonal(), expected)
+    wide = model.covars_[1 - visited].diagonal()
+    assert np.all((wide > 1000) & (wide < 1e5))

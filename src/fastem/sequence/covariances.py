@@ -11,7 +11,7 @@ __all__ = [
     "check_covars",
     "compact_covars",
     "dense_covars",
-    "floor_of",
+    "limits_of",
     "normal_drawer",
     "spread_covariance",
 ]
@@ -125,19 +125,33 @@ def spread_covariance(covariance, kind, shape):
     return np.array(np.broadcast_to(one, (*shape, *np.shape(one))))
 
 
-def floor_of(X, min_covar, begun, kind):
-    """Return the least variance of each feature, (D,), of 'spherical' the one for all.
+def limits_of(X, min_covar, begun, kind, prior):
+    """Return the least variance of each feature, (D,), of 'spherical' the one for all; and how many
+    times that is the largest.
 
-    Where a feature varies by less than 1, it is a part of its variance: data in small units would
-    all be drowned. It is not above the covariances that a fit begins with, so that the bound never
-    falls.
+    Where a feature varies by less than 1, the least is a part of its variance: data in small units
+    would all be drowned. It is not above the covariances that a fit begins with, so that the bound
+    never falls.
+
+    The largest is for states that next to nobody visits: with nothing against it, a prior makes
+    them as wide as numbers go. No state of 1e-5 rows or more comes near it, nor one without prior.
     """
     if min_covar == 0:
-        return 0.0
+        return 0.0, np.inf
     count, mean = _sums(X, 0.0)
     count = np.maximum(count, 1)
     mean = mean / count
-    variance = _sums(X, mean, power=2)[1] / count
+    squares = _sums(X, mean, power=2)[1]
+    floor = _floor_of(squares / count, min_covar, begun, kind)
+    if not np.any(prior.scale) and not np.any(prior.mean_weight):
+        return floor, np.inf
+    gap = np.max(np.square(mean - prior.mean).reshape(-1, len(mean)), axis=0)
+    widest = 4 * (squares + gap).max() + 1e5 * np.max(prior.scale) + np.max(begun)
+    return floor, len(mean) * widest / np.min(floor)
+
+
+def _floor_of(variance, min_covar, begun, kind):
+    """Return the least variances of data with the given ones."""
     floor = min_covar * np.where(variance > 0, np.minimum(variance, 1), 1)
     if kind == "spherical":
         floor = floor.mean()

@@ -185,12 +185,14 @@ class GaussianEmissions(Family):
     ----------
     kind : {'full', 'tied', 'diag', 'spherical'}
     prior : GaussianPrior
-    min_covar : float
+    min_covar : float or ndarray of shape (D,)
         No variance falls below it, in no direction.
     learn : frozenset of {'means', 'covars'}
     held : GaussianParams or None
         Where the parameters come from that are not learnt.
     n_threads : int
+    most : float
+        No variance rises above so many times `min_covar`.
     """
 
     def __init__(
@@ -201,8 +203,9 @@ class GaussianEmissions(Family):
         learn=frozenset({"means", "covars"}),
         held=None,
         n_threads=1,
+        most=np.inf,
     ):
-        self.kind, self.prior, self.min_covar = kind, prior or GaussianPrior(), min_covar
+        self.kind, self.prior, self.limits = kind, prior or GaussianPrior(), (min_covar, most)
         self.learn, self.held, self.n_threads = frozenset(learn), held, n_threads
 
     @staticmethod
@@ -229,7 +232,7 @@ class GaussianEmissions(Family):
         if not self.learn:
             return self.held
         return estimate_gaussians(
-            statistics.moments, self.kind, self.prior, self.min_covar, self.learn, self.held
+            statistics.moments, self.kind, self.prior, self.limits, self.learn, self.held
         )
 
     def log_prior(self, params):
@@ -248,7 +251,7 @@ def means_of(moments, prior):
     return np.divide(sums, total, out=moments.mean.copy(), where=total > 0)
 
 
-def estimate_gaussians(moments, kind, prior, min_covar, learn, held, center=None):
+def estimate_gaussians(moments, kind, prior, limits, learn, held, center=None):
     """Return the Gaussians that moments and a prior give, covariances about `center` (K, D).
 
     None: about the new means.
@@ -266,31 +269,39 @@ def estimate_gaussians(moments, kind, prior, min_covar, learn, held, center=None
     count = np.asarray(prior.count, dtype=np.float64)
     divisor = weight + count if kind != "tied" else weight.sum() + np.asarray(prior.count)
     covariances = ratio_of(scatter, divisor * d if kind == "spherical" else divisor)
-    raise_to(min_covar, covariances, kind)
+    clip_to(*limits, covariances, kind)
     chol = roots_of(covariances, kind)
     kept = covariances if kind in ("diag", "spherical") else None
     return params_of(means, kept, chol)
 
 
 def ratio_of(scatter, divisor):
-    """Return scatter / divisor; of all states together where a state has nothing."""
+    """Return scatter / divisor; of all states together where a state has nothing.
+
+    A state that has only its prior's scatter has no largest density: it is as wide as may be.
+    """
     shaped = np.reshape(divisor, np.shape(divisor) + (1,) * (scatter.ndim - np.ndim(divisor)))
     nothing = ~(shaped > 1e-290)
     if not nothing.any():
         return scatter / shaped
     everyone = np.where(nothing, 0, scatter).sum(axis=0)
     everyone = everyone / np.maximum(np.where(nothing, 0, shaped).sum(), 1e-290)
+    inner = tuple(range(np.ndim(divisor), scatter.ndim))
+    alone = scatter.any(axis=inner, keepdims=True)
+    everyone = np.where(alone, scatter / 1e-100, everyone)
     return np.where(nothing, everyone, scatter / np.where(nothing, 1, shaped))
 
 
-def raise_to(least, covariances, kind):
-    """Raise variances along every direction to the least ones allowed, in place.
+def clip_to(least, most, covariances, kind):
+    """Clip variances along every direction to those allowed, in place.
 
-    `least` is a number, or one for each feature. This is the largest likelihood among the
-    covariances allowed, so that the bound still rises.
+    `least` is a number, or one for each feature; `most` is how many times that they may be. This is
+    the largest likelihood among the covariances allowed, so that the bound still rises.
     """
     if kind in ("diag", "spherical"):
         np.maximum(covariances, least, out=covariances)
+        if most < np.inf:
+            np.minimum(covariances, least * most, out=covariances)
         return
     d = covariances.shape[-1]
     root = np.sqrt(np.broadcast_to(least, d))
@@ -300,11 +311,14 @@ def raise_to(least, covariances, kind):
     for matrix in covariances.reshape(-1, d, d):
         if np.isfinite(matrix).all():
             scaled = matrix / unit
+            inside = scaled.trace() <= most
             try:
                 np.linalg.cholesky(scaled - np.eye(d))
             except np.linalg.LinAlgError:
+                inside = False
+            if not inside:
                 values, vectors = np.linalg.eigh(scaled)
-                matrix[:] = (vectors * np.maximum(values, 1)) @ vectors.T * unit
+                matrix[:] = (vectors * np.clip(values, 1, most)) @ vectors.T * unit
 
 
 def gaussian_emission(params, kind, block, n_mix, center):

@@ -16,7 +16,7 @@ from fastem.sequence.covariances import (
     check_covars,
     compact_covars,
     dense_covars,
-    floor_of,
+    limits_of,
     normal_drawer,
     spread_covariance,
 )
@@ -111,9 +111,9 @@ class GaussianHMM(HMM):
 
     Notes
     -----
-    Unlike hmmlearn: a state that nobody visits keeps its values; no likelihood underflows, however
-    many the features; variances are summed about the new means, so that data far from zero lose no
-    digits; NaN is a value that is missing at random.
+    Unlike hmmlearn: a state that nobody visits keeps its mean and a finite covariance; no
+    likelihood underflows, however many the features; variances are summed about the new means, so
+    that data far from zero lose no digits; NaN is a value that is missing at random.
 
     Examples
     --------
@@ -231,10 +231,9 @@ class GaussianHMM(HMM):
         params = gaussian_params(values["means_"], values["_covars_"], kind)
         settings = {}
         if learn is not None:
-            settings = {
-                "prior": self._prior(params.means.shape[1]),
-                "min_covar": floor_of(X, self.min_covar, values["_covars_"], kind),
-            }
+            prior = self._prior(params.means.shape[1])
+            least, most = limits_of(X, self.min_covar, values["_covars_"], kind, prior)
+            settings = {"prior": prior, "min_covar": least, "most": most}
         names = {"m": "means", "c": "covars"}
         family = GaussianEmissions(
             kind,

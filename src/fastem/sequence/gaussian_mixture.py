@@ -15,7 +15,7 @@ from fastem.components import gaussian
 from fastem.sequence.covariances import (
     check_covars,
     dense_covars,
-    floor_of,
+    limits_of,
     normal_drawer,
     spread_covariance,
 )
@@ -213,10 +213,13 @@ class GMMHMM(HMM):
             weights_prior = as_numbers("weights_prior", self.weights_prior)
             if weights_prior.shape == (m,):
                 weights_prior = np.tile(weights_prior, (k, 1))
+            prior = self._prior(d)
+            least, most = limits_of(X, self.min_covar, values["covars_"], kind, prior)
             settings = {
-                "prior": self._prior(d),
+                "prior": prior,
                 "weights_prior": broadcast_prior("weights_prior", weights_prior, (k, m)),
-                "min_covar": floor_of(X, self.min_covar, values["covars_"], kind),
+                "min_covar": least,
+                "most": most,
             }
         names = {"w": "weights", "m": "means", "c": "covars"}
         family = MixtureEmissions(

@@ -13,13 +13,13 @@ from fastem.sequence.emissions import (
     Family,
     GaussianEmissions,
     GaussianPrior,
+    clip_to,
     estimate_gaussians,
     gaussian_emission,
     gaussian_moments,
     gaussian_params,
     means_of,
     params_of,
-    raise_to,
     ratio_of,
     roots_of,
 )
@@ -47,7 +47,7 @@ class MixtureEmissions(Family):
         and (K,).
     weights_prior : float or ndarray of shape (K, M)
         Parameters of the weights' Dirichlet prior; 1 is none.
-    min_covar, learn, held, n_threads
+    min_covar, learn, held, n_threads, most
         As :class:`GaussianEmissions`; `learn` may also have 'weights'.
     """
 
@@ -61,9 +61,10 @@ class MixtureEmissions(Family):
         learn=frozenset({"weights", "means", "covars"}),
         held=None,
         n_threads=1,
+        most=np.inf,
     ):
         self.kind, self.n_mix, self.prior = kind, n_mix, prior or GaussianPrior()
-        self.weights_prior, self.min_covar = weights_prior, min_covar
+        self.weights_prior, self.limits = weights_prior, (min_covar, most)
         self.learn, self.held, self.n_threads = frozenset(learn), held, n_threads
 
     block = staticmethod(GaussianEmissions.block)
@@ -135,7 +136,7 @@ class MixtureEmissions(Family):
         if self.kind == "tied" and "covars" in self.learn:
             return MixtureParams(weights, self._estimate_tied(moments, before, center))
         gaussians = estimate_gaussians(
-            moments, self._inner, self.prior, self.min_covar, self.learn, before, center
+            moments, self._inner, self.prior, self.limits, self.learn, before, center
         )
         return MixtureParams(weights, gaussians)
 
@@ -149,7 +150,7 @@ class MixtureEmissions(Family):
         add_scatter_of(scatter, center - prior.mean, tau, "full")
         scatter = scatter.reshape(-1, m, d, d).sum(axis=1) + prior.scale
         covariances = ratio_of(scatter, moments.weight.reshape(-1, m).sum(axis=1) + prior.count)
-        raise_to(self.min_covar, covariances, "full")
+        clip_to(*self.limits, covariances, "full")
         chol = np.repeat(roots_of(covariances, "full"), m, axis=0)
         return params_of(means, None, chol)
 
