@@ -609,7 +609,7 @@ def test_symbols_that_are_all_missing():
 @pytest.mark.parametrize("seed", range(4))
 def test_next_to_nobody_visits_a_state_with_a_prior(kind, seed):
     # With no rows against it the prior has no mode: variances went to 1e118 and back, or the
-    # matrix of a state was its prior's alone, which is singular. Warnings are errors: no bound fell.
+    # matrix of a state was that of its prior alone, which is singular. A bound that falls warns.
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 2))
     X[20:40] += 4
