@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 from scipy.special import psi
 
 from fastem._base import check_fitted_array, check_sample_weight
@@ -59,13 +60,25 @@ class LDAReading(TopicModel):
             "set the attribute"
         )
 
-    def _documents(self, X, sample_weight=None, model=None):
+    def _occurring(self, X):
+        """Return documents and topics of the words that occur: both as they are, if most do."""
+        words = np.unique(X.indices) if X.nnz else np.zeros(1, np.int32)
+        if 4 * len(words) > X.shape[1]:
+            return X, self._topics(X.dtype)
+        # All words are read for these, which takes longer than the words of one document.
+        totals = self._once("totals", lambda: self.components_.sum(axis=1, dtype=np.float64))
+        columns = np.searchsorted(words, X.indices).astype(np.int32)
+        X = sp.csr_array((X.data, columns, X.indptr), shape=(X.shape[0], len(words)))
+        some = self.components_[:, words].T
+        return X, Topics(padded(some, len(self.components_), X.dtype), totals, 0.0)
+
+    def _documents(self, X, sample_weight=None, model=None, topics=None):
         """Return (model, topics, documents, what is found of them) of validated documents.
 
-        The topics' sums are lost, lest two arrays of their size be there.
+        The topics' sums are lost, so that there are no two arrays of their size.
         """
         model = model or self._model()
-        topics, documents = self._topics(X.dtype), Documents(X, sample_weight)
+        topics, documents = topics or self._topics(X.dtype), Documents(X, sample_weight)
         point = model.priors.point_topics
         expected = expected_topics(topics, model.n_threads, point, out=topics.sums)
         return model, topics, documents, model.infer(topics, documents, expected=expected)
@@ -85,9 +98,10 @@ class LDAReading(TopicModel):
         doc_topic : ndarray of shape (n_samples, n_components)
             The documents' topics.
         """
-        self._check_fitted()
+        self._once("checked", self._check_fitted)
         X = self._validated(X, "transform", reset=False, dtype=self.components_.dtype)
-        doc_topic = self._documents(X)[3].gamma[:, : len(self.components_)].copy()
+        X, topics = self._occurring(X)
+        doc_topic = self._documents(X, topics=topics)[3].gamma[:, : len(self.components_)].copy()
         if normalize:
             doc_topic /= doc_topic.sum(axis=1, keepdims=True)
         return doc_topic
