@@ -136,9 +136,9 @@ def _settings(options):
 
 def _fastem(case, X, start, n_jobs):
     """fit(n_iter) of fastem's class, which returns the bounds."""
-    from fastem.mixture import discrete
+    import fastem
 
-    cls = getattr(discrete, f"{case.family.title()}Mixture")
+    cls = getattr(fastem, f"{case.family.title()}Mixture")
     name = "rates_init" if case.family == "poisson" else "probabilities_init"
     settings = {name: start.values, "weights_init": start.weights, "tol": 0, "n_jobs": n_jobs}
     if case.family == "binomial":

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from case_base import Case
 
+import fastem
 from fastem import BayesianGaussianMixture, GaussianMixture, KMeans
 from fastem._engine.threads import single_threaded_blas
 from fastem.cluster import lloyd
 from fastem.cluster.bounds import Bounds
 from fastem.components import discrete as families
 from fastem.components import gaussian
-from fastem.mixture import discrete
 from fastem.mixture.bayesian_em import BayesianEM, BayesianParams, BayesianPrior
 
 try:
@@ -323,7 +323,7 @@ class DiscreteCase(Case):
         parameters = {"max_iter": 3, "tol": 0.0, "n_jobs": 1, name: start.values} | parameters
         if self.family == "binomial":
             parameters["n_trials"] = self.n_trials
-        cls = getattr(discrete, f"{self.family.title()}Mixture")
+        cls = getattr(fastem, f"{self.family.title()}Mixture")
         return cls(self.n_components, weights_init=start.weights, **parameters)
 
 

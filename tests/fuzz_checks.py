@@ -32,7 +32,7 @@ ESTIMATORS = [
 #: As their docstrings say: of nothing, or of no pair of words.
 MAY_BE_NAN = ("coherence", "held_out_log_likelihood", "perplexity")
 #: Parts of the interface that scikit-learn provides, and that change nothing.
-NOT_CALLED = ("get_", "set_")
+NOT_CALLED = ("get_", "set_", "onnx_")  # these are what skl2onnx asks, where it is
 PACKAGE = str(Path(fastem.__file__).parent)
 
 
