@@ -397,3 +397,21 @@ def test_numpy_that_raises_at_underflow():
         assert np.isfinite(model.score(rows))
         assert model.predict_proba(rows).shape == (10, 2)
         assert len(np.unique(model.predict(rows))) == 2
+
+
+@pytest.mark.parametrize("make", [GaussianHMM, GMMHMM])
+def test_fewer_rows_than_states_is_told_in_our_words(make):
+    X = np.arange(6.0).reshape(3, 2)
+    message = (
+        r"at least n_components=5 rows .* got n_samples=3: decrease n_components, or set means_"
+    )
+    with pytest.raises(ValueError, match=message):
+        make(5).fit(X)
+
+
+def test_means_of_another_shape_before_fit():
+    model = GaussianHMM(2)
+    model.startprob_, model.transmat_ = [0.5, 0.5], np.full((2, 2), 0.5)
+    model.means_, model.covars_ = [[0, 0]], np.ones((2, 2))
+    with pytest.raises(ValueError, match=r"means_ must have shape \(2, n_features\), got \(1, 2\)"):
+        model.score([[0.0, 0.0]])

@@ -45,9 +45,9 @@ def check_reals(X):
 def check_means(means, n_features, shape):
     """Return means of a shape that ends in the number of features, as float64."""
     means = as_numbers("means_", means)
-    expected = (*shape, n_features if n_features is not None else "n_features")
-    if means.ndim != len(expected) or means.shape[:-1] != shape or means.shape[-1] == 0:
-        raise ValueError(f"means_ must have shape {expected}, got {means.shape}")
+    if means.ndim != len(shape) + 1 or means.shape[:-1] != shape or means.shape[-1] == 0:
+        expected = ", ".join(map(str, (*shape, n_features or "n_features")))
+        raise ValueError(f"means_ must have shape ({expected}), got {means.shape}")
     if n_features is not None and means.shape[-1] != n_features:
         raise ValueError(
             f"X has {n_features} features, but means_ has {means.shape[-1]}: give X the features "

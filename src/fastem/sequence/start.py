@@ -161,6 +161,12 @@ def filled(X):
 
 def centers_of(X, n_clusters, seed, sample_weight=None, n_init=10):
     """Return the centers and labels that scikit-learn's k-means finds, as hmmlearn calls it."""
+    if len(X) < n_clusters:
+        raise ValueError(
+            f"X must have at least n_components={n_clusters} rows for the means to begin with, got "
+            f"n_samples={len(X)}: decrease n_components, or set means_ and leave 'm' out of "
+            "init_params"
+        )
     kmeans = KMeans(n_clusters=n_clusters, random_state=seed, n_init=n_init)
     few = single_threaded_openmp() if len(X) <= _KMEANS_CHUNK else nullcontext()
     with few, config_context(assume_finite=True, skip_parameter_validation=True):  # both are known
