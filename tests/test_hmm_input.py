@@ -415,3 +415,8 @@ def test_means_of_another_shape_before_fit():
     model.means_, model.covars_ = [[0, 0]], np.ones((2, 2))
     with pytest.raises(ValueError, match=r"means_ must have shape \(2, n_features\), got \(1, 2\)"):
         model.score([[0.0, 0.0]])
+
+
+def test_startprob_that_does_not_sum_to_1_is_told_the_remedy():
+    with pytest.raises(ValueError, match=r"startprob_ must sum to 1, got a sum of 1\.1: divide it"):
+        gauss(startprob_=[0.5, 0.6]).score([[0.0, 0.0]])

@@ -181,7 +181,7 @@ def check_distribution(name, value, shape):
     wrong = np.abs(sums - 1) > _SUM_TOLERANCE
     if np.any(wrong):
         if array.ndim == 1:
-            raise ValueError(f"{name} must sum to 1, got a sum of {sums:.6g}")
+            raise ValueError(f"{name} must sum to 1, got a sum of {sums:.6g}: divide it by that")
         row = np.unravel_index(np.argmax(wrong), wrong.shape)
         where = ", ".join(map(str, row))
         raise ValueError(
