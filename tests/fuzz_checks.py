@@ -306,7 +306,12 @@ class Case:
             raise Fault(f"the bound fell by {fall:.3g}: {bounds.tolist()[:6]}")
 
     def rises(self):
-        """Tell whether this fit is one whose bound never falls."""
+        """Tell whether this fit is one whose bound never falls.
+
+        LDA's documents begin anew in every E-step, and may end in another optimum.
+        """
+        if isinstance(self.estimator, fastem.LatentDirichletAllocation):
+            return False
         settings = self.estimator.get_params(deep=False)
         schedule = settings.get("algorithm", settings.get("learning_method", "batch"))
         return (

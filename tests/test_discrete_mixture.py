@@ -440,3 +440,10 @@ def test_codes_of_many_categories_fall_back_to_lists():
     assert Block.of(Categorical([900, 900]), X, None, 2).terms is None
     fitted = mixture("categorical").fit(X)
     assert_allclose(fitted.probabilities_.sum(axis=2), 1)
+
+
+def test_samples_of_a_negative_number_of_trials_are_refused():
+    mixture = MultinomialMixture(1, random_state=0).fit(np.eye(3))
+    with pytest.raises(ValueError, match="n_trials must be an integer of at least 0, got -1"):
+        mixture.sample(3, n_trials=-1)
+    assert_array_equal(mixture.sample(2, n_trials=0)[0], np.zeros((2, 3)))

@@ -259,6 +259,8 @@ class MultinomialMixture(DiscreteMixture):
             The components that they were drawn from.
         """
         check_count("n_trials", n_trials)
+        if n_trials < 0:
+            raise ValueError(f"n_trials must be an integer of at least 0, got {n_trials!r}")
         return self._sample(n_samples, n_trials=n_trials)
 
     def _family(self):
