@@ -269,7 +269,7 @@ def estimate_gaussians(moments, kind, prior, limits, learn, held, center=None):
     count = np.asarray(prior.count, dtype=np.float64)
     divisor = weight + count if kind != "tied" else weight.sum() + np.asarray(prior.count)
     covariances = ratio_of(scatter, divisor * d if kind == "spherical" else divisor)
-    clip_to(*limits, covariances, kind)
+    clip_to(limits, covariances, kind)
     chol = roots_of(covariances, kind)
     kept = covariances if kind in ("diag", "spherical") else None
     return params_of(means, kept, chol)
@@ -292,12 +292,13 @@ def ratio_of(scatter, divisor):
     return np.where(nothing, everyone, scatter / np.where(nothing, 1, shaped))
 
 
-def clip_to(least, most, covariances, kind):
+def clip_to(limits, covariances, kind):
     """Clip variances along every direction to those allowed, in place.
 
-    `least` is a number, or one for each feature; `most` is how many times that they may be. This is
-    the largest likelihood among the covariances allowed, so that the bound still rises.
+    `limits` are the least, a number or one for each feature, and how many times that they may be:
+    so is the likelihood the largest among the covariances allowed, and the bound still rises.
     """
+    least, most = limits
     if kind in ("diag", "spherical"):
         np.maximum(covariances, least, out=covariances)
         if most < np.inf:

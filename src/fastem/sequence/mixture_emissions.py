@@ -150,7 +150,7 @@ class MixtureEmissions(Family):
         add_scatter_of(scatter, center - prior.mean, tau, "full")
         scatter = scatter.reshape(-1, m, d, d).sum(axis=1) + prior.scale
         covariances = ratio_of(scatter, moments.weight.reshape(-1, m).sum(axis=1) + prior.count)
-        clip_to(*self.limits, covariances, "full")
+        clip_to(self.limits, covariances, "full")
         chol = np.repeat(roots_of(covariances, "full"), m, axis=0)
         return params_of(means, None, chol)
 
