@@ -151,6 +151,7 @@ def test_states_that_cannot_be(states, message):
         (CategoricalHMM(2), [[0], [-1]], r"X must hold symbols .* got -1 at row 1, feature 0"),
         (CategoricalHMM(2), [[0], [0.5]], r"got 0\.5 at row 1"),
         (CategoricalHMM(2, n_features=3), [[0], [3]], r"symbols 0 to 2, got 3 .* n_features"),
+        (CategoricalHMM(2), [[-1], [0]], r"symbols 0, 1, 2, ..., got -1 .* number them from 0"),
         (CategoricalHMM(2), [[0, 1], [1, 0]], r"X must be one column of symbols, got 2"),
         (MultinomialHMM(2), [[1, -1]], "got -1 at row 0, feature 1"),
         (MultinomialHMM(2), [[1, 0.5]], r"got 0\.5"),

@@ -228,9 +228,11 @@ class CategoricalHMM(DiscreteHMM):
         known = vars(self)["n_features"] if fresh else self.n_features
         most = _MOST_SYMBOLS if known is None else known
         remedy = ": number them from 0, for example with LabelEncoder"
+        symbols = "symbols 0, 1, 2, ..."
         if known is not None:
+            symbols = f"symbols 0 to {most - 1}"
             remedy += f", or pass an n_features larger than {known}"
-        refuse_but_counts(X, f"symbols 0 to {most - 1}", most - 1, remedy)
+        refuse_but_counts(X, symbols, most - 1, remedy)
 
     def _check_values(self, values, n_features):
         given = np.array(values["emissionprob_"], dtype=np.float64)
