@@ -462,16 +462,3 @@ def test_samples_of_equal_covariances_are_equal():
     for name in ("weights_", "means_", "covariances_", "precisions_cholesky_", "n_features_in_"):
         setattr(ours, name, getattr(theirs, name))
     assert_array_equal(ours.sample(200)[0], theirs.sample(200)[0])
-
-
-@every_kind
-def test_means_whose_squares_overflow_are_refused(kind):
-    """Set by hand: no density is to be had, and the error names the attribute."""
-    mixture = GaussianMixture(2, covariance_type=kind, random_state=0).fit(groups(2))
-    mixture.means_ = np.full((2, 2), 1e300)
-    with pytest.raises(ValueError, match=r"means_ has values up to 1e\+300 in feature 0"):
-        mixture.score_samples(groups(2)[:3])
-    topics = GaussianLDA(2, random_state=0).fit(groups(2), lengths=[200, 150])
-    topics.means_ = np.full((2, 2), -1e300)
-    with pytest.raises(ValueError, match=r"means_ has values up to 1e\+300 in feature 0"):
-        topics.score(groups(2)[:3], lengths=[3])

@@ -12,7 +12,6 @@ from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, gaussian_mixture_nodes
 from fastem.components import gaussian
 from fastem.components.gaussian import GaussianParams
-from fastem.components.gaussian_data import check_squares
 from fastem.mixture.base import Mixture
 
 __all__ = ["GaussianBase"]
@@ -68,9 +67,7 @@ class GaussianBase(ToOnnx, Mixture):
         """Raise ValueError if a fitted attribute is not what kernels and formulas may read."""
         kind = self.covariance_type
         n_features = getattr(self, "n_features_in_", None)  # None: attributes were set by hand
-        means = check_fitted_array(self, "means_", (None, n_features))
-        check_squares(np.asarray(means, dtype=np.float64), "means_")
-        k, d = means.shape
+        k, d = check_fitted_array(self, "means_", (None, n_features)).shape
         if not check_fitted_array(self, "weights_", (k,), nonnegative=True).any():
             raise ValueError("weights_ must not all be 0: fit again, or set the attribute")
         parts = ["precisions_cholesky_"]

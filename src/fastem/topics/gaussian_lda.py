@@ -23,7 +23,7 @@ from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import MatrixLike, RandomStateLike
-from fastem.components.gaussian_data import Block, check_squares
+from fastem.components.gaussian_data import Block
 from fastem.topics.dirichlet import check_doc_topic_prior
 from fastem.topics.documents import TopicModel, check_tokens
 from fastem.topics.gaussian_lda_em import GaussianLDAEM, GaussianTopics, VectorDocuments
@@ -422,9 +422,7 @@ class GaussianLDA(TopicModel, EMEstimator):
     def _read(self, X, lengths):
         """Return the fitted model, its topics and blocks of new documents."""
         check_is_fitted(self)
-        means = check_fitted_array(self, "means_", (None, None))
-        check_squares(np.asarray(means, dtype=np.float64), "means_")
-        k, d = means.shape
+        k, d = check_fitted_array(self, "means_", (None, None)).shape
         check_fitted_array(self, "covariances_", (k, d), positive=True)
         check_fitted_array(self, "doc_topic_prior_", (k,), positive=True)
         X, lengths, vectors = self._data(X, lengths, reset=False)
