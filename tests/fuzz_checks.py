@@ -279,7 +279,8 @@ class Case:
             may_be_minus_infinity = not self.reals
         if name in MAY_BE_NAN and np.isnan(result).any():
             return
-        check_finite(name, result, may_be_minus_infinity and not self.reals)
+        # Means that were set to 1e300 have no density here; those of a fit of reals always have.
+        check_finite(name, result, may_be_minus_infinity and (self.damaged or not self.reals))
         if name == "predict_proba":
             # Rows of zeros are samples that are impossible in all components.
             sums = result.sum(1)[result.any(1) | self.reals]
