@@ -421,3 +421,8 @@ def test_means_of_another_shape_before_fit():
 def test_startprob_that_does_not_sum_to_1_is_told_the_remedy():
     with pytest.raises(ValueError, match=r"startprob_ must sum to 1, got a sum of 1\.1: divide it"):
         gauss(startprob_=[0.5, 0.6]).score([[0.0, 0.0]])
+
+
+def test_more_states_than_memory_holds_are_refused():
+    with pytest.raises(ValueError, match="n_components must be at most 100000, got 1000000000000"):
+        BinomialHMM(10**12).fit(np.array([[0], [1], [1]]))

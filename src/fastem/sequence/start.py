@@ -14,6 +14,8 @@ from fastem.sequence.reading import check_distribution, topology_mask
 
 __all__ = ["ChainStart", "centers_of", "covariance_of", "filled", "random_rows", "restart_seeds"]
 
+_MOST_STATES = 100_000  # whose transitions are 80 GB
+
 #: Rows that are one chunk to scikit-learn's k-means, for one thread: further ones only wait.
 _KMEANS_CHUNK = 256
 
@@ -41,6 +43,11 @@ class ChainStart:
 
     def __init__(self, n_components, topology, transmat_fixed, startprob, transmat, held):
         k = self.n_components = n_components
+        if k > _MOST_STATES:
+            raise ValueError(
+                f"n_components must be at most {_MOST_STATES}, got {k}: each pair of states has a "
+                "transition, and no memory holds so many"
+            )
         fixed = _fixed_values(transmat_fixed, held, k)
         allowed = topology_mask(topology, k)
         if allowed is not None:
