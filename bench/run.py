@@ -16,7 +16,7 @@ FAMILIES["gaussian-lda"] = "gaussian_lda"
 
 # These pin OpenBLAS to the kernels and block sizes of an older processor. Left set, they would slow
 # scikit-learn and NumPy and flatter us. OpenBLAS reads them when it is loaded, so they must go
-# before NumPy is imported: hence a new process, and imports inside main().
+# before NumPy is imported: therefore a new process, and imports inside main().
 BLAS_PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 

@@ -15,7 +15,7 @@ class Case(ABC):
 
     dtype: type
 
-    #: The most rows that the kernel takes as one piece, and rows enough for 32 lanes of them.
+    #: The most rows that the kernel takes as one piece, and rows enough for 32 strips of them.
     chunk_rows: ClassVar[int] = 2048
     many_rows: ClassVar[int] = 66_667
     #: Whether the model has a scale and an origin: `moved` and `move_sums` are then there.

@@ -78,7 +78,7 @@ class GaussianCase(Case):
 
     def block(self, X, sample_weight=None):
         components = gaussian.GaussianEM(self.kind, 0.0, self.dtype, 1)
-        return components.prepared(gaussian.Block.of(X, sample_weight))
+        return components.prepared(gaussian.GaussianBlock.of(X, sample_weight))
 
     def sums(self, statistics):
         moments = statistics.moments
@@ -295,7 +295,7 @@ class DiscreteCase(Case):
         return families.DiscreteEM(self._family(), n_threads=n_threads)
 
     def block(self, X, sample_weight=None):
-        return families.Block.of(self._family(), X, sample_weight, self.n_components)
+        return families.CodedBlock.of(self._family(), X, sample_weight, self.n_components)
 
     def sums(self, statistics):
         terms, d = statistics.terms.T, self.n_features
@@ -383,7 +383,7 @@ class KMeansCase(Case):
         return (Bounded if self.bounded else lloyd.KMeansEM)(0.0, self.dtype, n_threads)
 
     def block(self, X, sample_weight=None):
-        return lloyd.Block(np.ascontiguousarray(X), sample_weight)
+        return lloyd.KMeansBlock(np.ascontiguousarray(X), sample_weight)
 
     def sums(self, statistics):
         names = ("bound", "weight", "rows", "weights")

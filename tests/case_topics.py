@@ -31,7 +31,7 @@ class PLSACase(Case):
     n_components: int
     n_samples: int
 
-    chunk_rows: ClassVar[int] = 64  # what a lane hands to the leaf functions
+    chunk_rows: ClassVar[int] = 64  # what a strip hands to the leaf functions
     many_rows: ClassVar[int] = 2_100
 
     def __str__(self):
@@ -150,7 +150,7 @@ class LDACase(PLSACase):
         return sums
 
     def estimator(self, X, **parameters):
-        # exact documents, lest one update more or less shows in float32
+        # exact documents, or one update more or less would show in float32
         exact = {"mean_change_tol": 1e-6, "max_doc_update_iter": 500}
         auto = self.kind == "auto"
         priors = {"doc_topic_prior": "auto"} if auto else {}
@@ -187,7 +187,7 @@ class GaussianLDACase(PLSACase):
         return GaussianTopics(means, variances, variances**-0.5, alpha, np.dtype(self.dtype))
 
     def model(self, reg_covar=0.0, n_threads=1):
-        vectors = None if self.stacked else gaussian.Block.of(self.vectors, None)
+        vectors = None if self.stacked else gaussian.GaussianBlock.of(self.vectors, None)
         return GaussianLDAEM(
             self.start(None).doc_topic_prior, self.dtype, vectors, reg_covar, n_threads,
             max_sweeps=25, tol=0.0, learn=self.learn,

@@ -309,7 +309,7 @@ class Case:
     def rises(self):
         """Tell whether this fit is one whose bound never falls.
 
-        LDA's documents begin anew in every E-step, and may end in another optimum.
+        LDA's documents start again in every E-step, and may end in another optimum.
         """
         if isinstance(self.estimator, fastem.LatentDirichletAllocation):
             return False
@@ -322,7 +322,7 @@ class Case:
         )
 
     def check_threads(self, estimator, name, X, weight):
-        """Fit anew with 1, 2 and 3 threads: the same bits."""
+        """Fit again with 1, 2 and 3 threads: the same bits."""
         if "n_jobs" not in estimator.get_params() or name == "partial_fit":
             return
         arguments = {} if weight is None else {"sample_weight": weight}

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 import fastem
 from fastem import BayesianGaussianMixture, em
-from fastem.components.gaussian import Block
+from fastem.components.gaussian import GaussianBlock
 from fastem.mixture.bayesian_em import BayesianEM, BayesianPrior
 
 try:
@@ -254,7 +254,7 @@ def test_iterations_are_the_oracle_s(kind, process):
     X = IRIS[:, :3]
     model, prior = model_and_oracle(kind, process)
     given = np.random.default_rng(0).dirichlet(np.ones(4), len(X))
-    block = Block.of(X, None)
+    block = GaussianBlock.of(X, None)
     params = model.posterior(model.components.given_moments(given, block))
     resp = given.sum(axis=0)
     mean = oracle.weighted_means(X, given, resp)
@@ -280,7 +280,7 @@ def test_bound_is_bishop_s_but_for_a_constant():
     """What the bound leaves out of the evidence's (10.70) is the same in every iteration."""
     X = IRIS[:, :3]
     model, prior = model_and_oracle("full", False)
-    block, given = Block.of(X, None), np.random.default_rng(1).dirichlet(np.ones(3), len(X))
+    block, given = GaussianBlock.of(X, None), np.random.default_rng(1).dirichlet(np.ones(3), len(X))
     params = model.posterior(model.components.given_moments(given, block))
     gaps = []
     for _ in range(8):
@@ -312,7 +312,7 @@ def test_incremental_steps_end_where_batch_steps_do(kind):
     """A bound of the model's own is made of the blocks' latest statistics: it never falls."""
     model = model_and_oracle(kind, True, 4)[0]
     X = np.random.default_rng(0).permutation(IRIS)
-    whole = Block.of(X, None)
+    whole = GaussianBlock.of(X, None)
     start = model.posterior(
         model.components.given_moments(np.eye(3)[np.arange(150) % 3] * 0.9 + 0.1 / 3, whole)
     )

@@ -50,8 +50,8 @@ def test_e_step_equals_the_oracle(case, weighted):
 
 
 @every_case
-def test_e_step_with_many_lanes_equals_the_oracle(case):
-    """The sums of many lanes are the whole sum."""
+def test_e_step_with_many_strips_equals_the_oracle(case):
+    """The sums of many strips are the whole sum."""
     X = case.data(case.many_rows // 3)
     assert len(X) // case.chunk_rows >= 8
     params = case.start(X)
@@ -60,7 +60,7 @@ def test_e_step_with_many_lanes_equals_the_oracle(case):
 
 @pytest.mark.parametrize("case", LARGE, ids=str)
 def test_sums_that_threads_take_turns_in(case):
-    """Sums too large for lanes are the oracle's, with the same bits for every thread count."""
+    """Sums too large for strips are the oracle's, with the same bits for every thread count."""
     X = case.data()
     params, weight = case.start(X), weights_of(X)
     sums = case.e_step(X, params, weight)
@@ -152,7 +152,7 @@ def test_float32_agrees_with_float64(case):
 @pytest.mark.skipif(not fastem.has_openmp(), reason="this build has one thread")
 @every_case
 def test_bits_do_not_depend_on_threads(case):
-    """1, 2, 3 and 8 threads give the same bits, in lanes enough for all of them."""
+    """1, 2, 3 and 8 threads give the same bits, in strips enough for all of them."""
     X = case.data(case.many_rows)
     assert len(X) // case.chunk_rows >= 4 * 8
     params, weight = case.start(X), weights_of(X)

@@ -17,7 +17,7 @@ from fastem import (
     MultinomialMixture,
     PoissonMixture,
 )
-from fastem.components.discrete import Block, Categorical, Poisson
+from fastem.components.discrete import Categorical, CodedBlock, Poisson
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -151,8 +151,8 @@ def test_values_too_large_for_codes_give_the_same():
     X = data("poisson")
     far = np.vstack([X, np.full((1, D), 700.0)])
     fitted = mixture("poisson", max_iter=5).fit(X)
-    assert Block.of(Poisson(D), X, None, 2).terms is not None
-    assert Block.of(Poisson(D), far, None, 2).terms is None
+    assert CodedBlock.of(Poisson(D), X, None, 2).terms is not None
+    assert CodedBlock.of(Poisson(D), far, None, 2).terms is None
     assert_allclose(fitted.score_samples(far)[:-1], fitted.score_samples(X), rtol=1e-12)
 
 
@@ -437,7 +437,7 @@ def test_not_converging_is_one_warning():
 
 def test_codes_of_many_categories_fall_back_to_lists():
     X = np.random.default_rng(0).integers(0, 900, (50, 2)).astype(float)
-    assert Block.of(Categorical([900, 900]), X, None, 2).terms is None
+    assert CodedBlock.of(Categorical([900, 900]), X, None, 2).terms is None
     fitted = mixture("categorical").fit(X)
     assert_allclose(fitted.probabilities_.sum(axis=2), 1)
 

@@ -449,8 +449,10 @@ def test_stepwise_asks_the_model_after_each_block():
     assert_allclose(result.params, params, rtol=1e-14)
 
 
-@pytest.mark.parametrize(("check_every", "looks"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
-def test_check_every(check_every, looks):
+@pytest.mark.parametrize(
+    ("evaluate_every", "looks"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])]
+)
+def test_check_every(evaluate_every, looks):
     class Asked(TwoCoins):
         def e_step(self, bias, heads, *, bound=True):
             statistics = super().e_step(bias, heads)
@@ -459,7 +461,7 @@ def test_check_every(check_every, looks):
 
     states = []
     result = em.fit(
-        Asked(), [ROUNDS], START, max_iter=5, tol=0, check_every=check_every,
+        Asked(), [ROUNDS], START, max_iter=5, tol=0, evaluate_every=evaluate_every,
         callbacks=[lambda state: states.append(state) and False],
     )  # fmt: skip
     bounds = em.fit(TwoCoins(), [ROUNDS], START, max_iter=5, tol=0).lower_bounds
@@ -471,8 +473,8 @@ def test_check_every(check_every, looks):
 def test_unknown_schedules_and_empty_blocks_are_errors():
     with pytest.raises(ValueError, match=r"schedule must be one of 'batch', .*, got 'online'"):
         em.fit(TwoCoins(), BLOCKS, START, schedule="online")
-    with pytest.raises(ValueError, match="check_every must be >= 1, got 0"):
-        em.fit(TwoCoins(), BLOCKS, START, check_every=0)
+    with pytest.raises(ValueError, match="evaluate_every must be >= 1, got 0"):
+        em.fit(TwoCoins(), BLOCKS, START, evaluate_every=0)
     for schedule in ("batch", "incremental"):
         with pytest.raises(ValueError, match="blocks is empty"):
             em.fit(TwoCoins(), [], START, schedule=schedule)

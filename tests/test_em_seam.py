@@ -346,7 +346,7 @@ def test_a_bound_of_the_model_s_own_is_not_asked_for_in_vain():
             asked.append(center)
             return 0.0
 
-    em.fit(Counts(), BLOCKS[:2], 0.0, max_iter=6, tol=0, check_every=3)
+    em.fit(Counts(), BLOCKS[:2], 0.0, max_iter=6, tol=0, evaluate_every=3)
     assert len(asked) == 2
 
 

@@ -11,7 +11,7 @@ from sklearn import mixture as sklearn_mixture
 
 from fastem import GaussianLDA, GaussianMixture, em
 from fastem.components import gaussian
-from fastem.components.gaussian_data import Block
+from fastem.components.gaussian_data import GaussianBlock
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -109,10 +109,10 @@ def test_blocks_add_up_from_a_far_start(kind, dtype):
     params = gaussian.GaussianParams.from_precisions(
         np.full(2, 0.5), far_means(3, 1e9), unit(kind, 2, 3) / 1e18, kind, np.dtype(dtype)
     )
-    whole = model.e_step(params, Block.of(X, None)).moments
+    whole = model.e_step(params, GaussianBlock.of(X, None)).moments
     total = None
     for rows in np.array_split(X, 4):
-        part = model.e_step(params, Block.of(rows, None))
+        part = model.e_step(params, GaussianBlock.of(rows, None))
         total = part if total is None else total + part
     tolerance = 1e-11 if dtype == np.float64 else 1e-4
     assert_allclose(total.moments.scatter, whole.scatter, rtol=tolerance, atol=tolerance * 1e4)
@@ -127,7 +127,7 @@ def test_incremental_steps_forget_a_far_start(kind):
     params = gaussian.GaussianParams.from_precisions(
         np.full(2, 0.5), far_means(2, 1e8), unit(kind, 2, 2) / 1e16, kind, np.dtype(float)
     )
-    blocks = [Block.of(rows, None) for rows in np.array_split(X, 5)]
+    blocks = [GaussianBlock.of(rows, None) for rows in np.array_split(X, 5)]
     ends = [
         em.fit(model, blocks, params, schedule=schedule, tol=1e-11, max_iter=300).lower_bound
         for schedule in ("batch", "incremental")
@@ -243,7 +243,9 @@ def test_equal_components_share_far_rows(dtype, d):
         np.full(2, 0.5), np.zeros((2, d)), precisions, "full", np.dtype(dtype)
     )
     X[::2] += dtype(1e12)
-    moments = gaussian.GaussianEM("full", 0.0, dtype, 1).e_step(params, Block.of(X, None)).moments
+    moments = (
+        gaussian.GaussianEM("full", 0.0, dtype, 1).e_step(params, GaussianBlock.of(X, None)).moments
+    )
     assert_array_equal(moments.weight, [175, 175])
 
 
@@ -402,7 +404,7 @@ def test_a_look_at_wide_data_takes_no_memory(dtype):
     X = np.random.default_rng(0).random((2000, 4096), dtype=np.float32).astype(dtype)
     tracemalloc.start()
     try:
-        block = Block.of(X, None)
+        block = GaussianBlock.of(X, None)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -111,7 +111,7 @@ def test_feature_names_are_kept_and_checked():
 
 
 def test_fitting_again_forgets_the_first_fit():
-    """A second fit starts anew, on other features too."""
+    """A second fit starts again, on other features too."""
     mixture = GaussianMixture(2, random_state=0).fit(IRIS)
     again = mixture.fit(IRIS[:, :2])
     assert again is mixture
@@ -306,15 +306,15 @@ def test_samples_have_the_mixture_s_moments():
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("spread", [0.0, 0.7, 1.5, 10.0])
 def test_pruning_is_exact_where_it_comes_and_goes(dtype, spread):
-    """Between none and nearly all left out, in lanes of several chunks: the oracle's sums."""
+    """Between none and nearly all left out, in strips of several chunks: the oracle's sums."""
     case = GaussianCase(dtype, "full", 12, 100, 20_011, spread)
     X = case.data()
     params = case.start(X)
-    assert len(X) > 2 * 32 * 256  # with 100 components a chunk has some 256 rows, a call 32 lanes
+    assert len(X) > 2 * 32 * 256  # with 100 components a chunk has some 256 rows, a call 32 strips
     assert_same_sums(case.e_step(X, params), case.expected(X, params), case.tolerance)
 
 
-def test_long_lanes_give_up_pruning_for_a_while():
+def test_long_strips_give_up_pruning_for_a_while():
     """Lanes of 17 chunks, which go without pruning for 15, equal blocks that always try it."""
     case = GaussianCase(np.float64, "full", 9, 100, 17 * 32 * 256, 0.5)
     X = case.data()

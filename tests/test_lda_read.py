@@ -64,7 +64,7 @@ priors = st.sampled_from(["number", "vector", "auto"])
 def test_bound_never_falls(shape, n_topics, alpha, eta, scale, seed):
     """Over random corpora and priors, when documents go on from their gamma: without exception.
 
-    One block of the incremental schedule: from its fifth visit on nothing begins anew.
+    One block of the incremental schedule: from its fifth visit on nothing starts again.
     """
     rng = np.random.default_rng(seed)
     counts = rng.poisson(rng.gamma(0.5, scale, shape)).astype(float)
@@ -94,7 +94,7 @@ def test_bound_never_falls(shape, n_topics, alpha, eta, scale, seed):
     eta=st.sampled_from([0, 0.1, 1.0]),
 )
 def test_elbo_rises_over_batch_passes(seed, alpha, eta):
-    """Documents begin anew in each pass, and some may find another optimum: 1 % is allowed."""
+    """Documents start again in each pass, and some may find another optimum: 1 % is allowed."""
     rng = np.random.default_rng(seed)
     topic_word = rng.dirichlet(np.full(25, 0.2), 3)
     counts = rng.poisson(40 * rng.dirichlet(np.full(3, 0.3), 30) @ topic_word).astype(float)

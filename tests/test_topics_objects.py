@@ -193,7 +193,7 @@ def classes():
 
 @copies
 def test_no_object_of_a_kernel_crashes(copied):
-    """It is copied, or, if it is made anew in each E-step, says that it cannot be."""
+    """It is copied, or, if it is made again in each E-step, says that it cannot be."""
     for it in jobs():
         if type(it).__name__ != "Job":
             assert type(copied(it)) is type(it)

@@ -209,7 +209,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
 
     @classmethod
     def _get_param_names(cls):
-        # scikit-learn reads the signature anew each time: every fit, clone and set_params asks.
+        # scikit-learn reads the signature each time: every fit, clone and set_params asks.
         if "_param_names" not in vars(cls):
             cls._param_names = super()._get_param_names()
         return list(cls._param_names)
@@ -245,7 +245,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         start,
         *,
         schedule="batch",
-        check_every=1,
+        evaluate_every=1,
         tol=None,
         verbose=None,
         n_init=1,
@@ -271,7 +271,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
                     schedule=schedule,
                     tol=self.tol if tol is None else tol,
                     max_iter=self.max_iter,
-                    check_every=check_every,
+                    evaluate_every=evaluate_every,
                     n_init=n_init,
                     lower_bound=lower_bound,
                     callbacks=callbacks,

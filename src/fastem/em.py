@@ -138,7 +138,7 @@ def fit(
     executor: Executor | futures.Executor | None = None,
     tol: float = 1e-3,
     max_iter: int = 100,
-    check_every: int = 1,
+    evaluate_every: int = 1,
     n_init: int = 1,
     lower_bound: float = -math.inf,
     callbacks: Iterable[Callback | Callable[[State], bool | None]] = (),
@@ -175,7 +175,7 @@ def fit(
         itself. 0 never stops early. Not looked at if the model has a measure of its own.
     max_iter : int, default=100
         The largest number of iterations; 0 returns the start.
-    check_every : int, default=1
+    evaluate_every : int, default=1
         Look at the bound in every so many iterations, and in the last: where it costs time.
         `lower_bounds` then has those alone.
     n_init : int, default=1
@@ -213,12 +213,12 @@ def fit(
         which then is not taken for convergence.
     """
     _check_model(model, schedule)
-    _check_arguments(blocks, start, schedule, executor, tol, max_iter, check_every, n_init)
+    _check_arguments(blocks, start, schedule, executor, tol, max_iter, evaluate_every, n_init)
     result = run(
         model, blocks, start,
-        schedule=schedule, executor=executor, tol=tol, max_iter=max_iter, check_every=check_every,
-        n_init=n_init, lower_bound=lower_bound, callbacks=callbacks, verbose=verbose,
-        verbose_interval=verbose_interval,
+        schedule=schedule, executor=executor, tol=tol, max_iter=max_iter,
+        evaluate_every=evaluate_every, n_init=n_init, lower_bound=lower_bound, callbacks=callbacks,
+        verbose=verbose, verbose_interval=verbose_interval,
     )  # fmt: skip
     asked = tol > 0 or follows(model, Stopping)
     if asked and not result.converged and 0 < max_iter == result.n_iter:
@@ -272,7 +272,7 @@ def run(
     schedule: str,
     tol: float,
     max_iter: int,
-    check_every: int,
+    evaluate_every: int,
     n_init: int,
     lower_bound: float,
     callbacks: Iterable[Any],
@@ -299,7 +299,7 @@ def run(
             one_pass = PASSES[schedule](model, blocks, executor)
             ending.begin(lower_bound)
             for result in _iterate(
-                one_pass, current.params, init, max_iter, check_every, ending, watchers
+                one_pass, current.params, init, max_iter, evaluate_every, ending, watchers
             ):
                 current = result  # a whole iteration, which an interrupt can return
             for watcher in watchers:
@@ -317,13 +317,15 @@ def run(
     return best
 
 
-def _iterate(one_pass, params, init, max_iter, check_every, ending, watchers) -> Iterator[Result]:
+def _iterate(
+    one_pass, params, init, max_iter, evaluate_every, ending, watchers
+) -> Iterator[Result]:
     """Yield the result after each whole iteration of one restart."""
     lower_bounds: list[float] = []
     for iteration in range(1, max_iter + 1):
         for watcher in watchers:
             watcher.on_iteration_begin(init, iteration)
-        check = iteration % check_every == 0 or iteration == max_iter
+        check = iteration % evaluate_every == 0 or iteration == max_iter
         before = params
         bound, params = one_pass(before, check)
         change = math.nan
@@ -419,7 +421,9 @@ def _check_model(model, schedule) -> None:
         )
 
 
-def _check_arguments(blocks, start, schedule, executor, tol, max_iter, check_every, n_init) -> None:
+def _check_arguments(
+    blocks, start, schedule, executor, tol, max_iter, evaluate_every, n_init
+) -> None:
     if isinstance(blocks, np.ndarray) or sp.issparse(blocks) or hasattr(blocks, "iloc"):
         raise TypeError(
             f"blocks must be a sequence of blocks of data, got one {type(blocks).__name__}: pass "
@@ -449,8 +453,8 @@ def _check_arguments(blocks, start, schedule, executor, tol, max_iter, check_eve
         raise ValueError(f"tol must be >= 0, got {tol!r}")
     if max_iter < 0:
         raise ValueError(f"max_iter must be >= 0, got {max_iter!r}")
-    if check_every < 1:
-        raise ValueError(f"check_every must be >= 1, got {check_every!r}")
+    if evaluate_every < 1:
+        raise ValueError(f"evaluate_every must be >= 1, got {evaluate_every!r}")
     if n_init < 1:
         raise ValueError(f"n_init must be >= 1, got {n_init!r}")
     if n_init > 1 and not callable(start):

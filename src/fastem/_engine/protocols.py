@@ -50,7 +50,7 @@ class Model(Protocol):
     def e_step(self, params: Any, block: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Return the :class:`Statistics` that one block contributes at the given parameters.
 
-        Only a model that is fitted with ``check_every > 1`` needs to take ``bound=False``, which
+        Only a model that is fitted with ``evaluate_every > 1`` needs to take ``bound=False``, which
         says that nobody will look at the bound. One that keeps something of each row has another
         E-step: see :class:`RowState`.
         """

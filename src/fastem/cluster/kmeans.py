@@ -28,7 +28,7 @@ from fastem._onnx import ToOnnx, kmeans_nodes
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.cluster.data import centered, check_weights, mean_variance, refuse_overflow
 from fastem.cluster.lloyd import (
-    Block,
+    KMeansBlock,
     KMeansEM,
     KMeansParams,
     inertia_of,
@@ -236,7 +236,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def _fit(self, X, mean, sample_weight, init):
         """Fit centered data; return the fitted attributes of the best start."""
         n_threads = useful_threads(self.n_jobs, X.shape, self.n_clusters)
-        block = Block(X, sample_weight, n_threads)
+        block = KMeansBlock(X, sample_weight, n_threads)
         self._tol = self.tol * mean_variance(X, block)
         model = KMeansEM(self._tol, X.dtype, n_threads)
         restarts = Restarts(self, block, model, mean)

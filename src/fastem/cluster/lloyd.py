@@ -14,7 +14,7 @@ from fastem.cluster.bounds import Bounds, n_groups_of
 
 __all__ = [
     "Assignment",
-    "Block",
+    "KMeansBlock",
     "KMeansEM",
     "KMeansParams",
     "inertia_of",
@@ -64,7 +64,7 @@ class Farthest(NamedTuple):
         return self * factor
 
 
-class Block:
+class KMeansBlock:
     """Some samples.
 
     Parameters
@@ -172,14 +172,14 @@ class KMeansEM:
     #: The driver gives back the memory of states that it needs no more.
     recycles = True
 
-    def first_state(self, params: KMeansParams, block: Block) -> Assignment:
+    def first_state(self, params: KMeansParams, block: KMeansBlock) -> Assignment:
         """Return the state of samples without labels."""
         return Assignment.none_yet(block)
 
     def e_step(
         self,
         params: KMeansParams,
-        block: Block,
+        block: KMeansBlock,
         state: Assignment,
         *,
         spare: Assignment | None = None,

@@ -15,7 +15,7 @@ from scipy.special import gammaln
 
 from fastem._kernels import discrete as kernel
 
-__all__ = ["Block", "Contents", "log_of"]
+__all__ = ["CodedBlock", "Contents", "log_of"]
 
 _TABLE_BYTES = 16 << 10  # a table of codes and its sums together fill the first-level cache
 _LARGEST_TABLE = 1 << 20  # with more, a sample's terms are listed one by one
@@ -59,7 +59,7 @@ class Contents(NamedTuple):
         return cls(lowest, highest, whole, some, observed)
 
 
-class Block(NamedTuple):
+class CodedBlock(NamedTuple):
     """Some samples as entries: rows of a table with one row a code, or one row a term."""
 
     family: Any

@@ -15,13 +15,13 @@ from scipy.special import betaln, gammaln, xlog1py, xlogy
 
 from fastem._engine.statistics import Statistics
 from fastem._kernels import discrete as kernel
-from fastem.components.codes import Block, Contents, log_of
+from fastem.components.codes import CodedBlock, Contents, log_of
 from fastem.components.dirichlet import log_dirichlet, with_pseudo_counts
 
 __all__ = [
     "Binomial",
-    "Block",
     "Categorical",
+    "CodedBlock",
     "Contents",
     "DiscreteEM",
     "DiscreteParams",
@@ -258,7 +258,7 @@ class DiscreteEM:
         # their logarithms. For large counts, the rounding error is more than the driver allows for.
         self.bound_may_fall = bool(most > 1e6)
 
-    def e_step(self, params: DiscreteParams, block: Block) -> Statistics:
+    def e_step(self, params: DiscreteParams, block: CodedBlock) -> Statistics:
         """Return the bound, the components' total responsibilities and their summed terms."""
         bound, resp, sums = kernel.sums(block.job(params), block.sample_weight, self.n_threads)
         return Statistics(
@@ -303,7 +303,7 @@ def start(method, model, block, n_components, random_state) -> DiscreteParams:
         Each component lies somewhere between a sample of its own and the mean of all; or
         responsibilities are random.
     model : DiscreteEM
-    block : Block
+    block : CodedBlock
     n_components : int
     random_state : RandomState
     """

@@ -15,7 +15,7 @@ from fastem._engine.statistics import Moments, Statistics
 from fastem._engine.threads import useful_n_jobs
 from fastem._kernels import gaussian as kernel
 from fastem.components.gaussian_data import (
-    Block,
+    GaussianBlock,
     Scaling,
     check_squares,
     covariances_of,
@@ -27,7 +27,7 @@ from fastem.components.gaussian_data import (
 
 __all__ = [
     "KINDS",
-    "Block",
+    "GaussianBlock",
     "GaussianEM",
     "GaussianParams",
     "check_factors",
@@ -123,13 +123,13 @@ class GaussianEM:
         """True if the bound may fall: because of `reg_covar`, or because float32 rounds."""
         return self.reg_covar > 0 or self.dtype == np.float32
 
-    def prepared(self, block: Block) -> Block:
+    def prepared(self, block: GaussianBlock) -> GaussianBlock:
         """Return the block with what is the same in every E-step on it: E-steps keep nothing."""
         if self.kind != "tied":
             return block
         return block._replace(scatter=self._scatter_of_all(block, None))
 
-    def e_step(self, params: GaussianParams, block: Block) -> Statistics:
+    def e_step(self, params: GaussianParams, block: GaussianBlock) -> Statistics:
         """Return the bound and the components' moments under their responsibilities."""
         bound, moments = self.moments(params, block, None)
         return Statistics(bound=bound, weight=block.total_weight, moments=moments)
@@ -205,7 +205,7 @@ class GaussianEM:
             return sums[0], moments.mean * share[:, None], *sums[2:]
         return sums[0] + (share[:, None] * moments.mean).T @ moments.mean, *sums[1:]
 
-    def given_moments(self, responsibilities, block: Block) -> Moments:
+    def given_moments(self, responsibilities, block: GaussianBlock) -> Moments:
         """Return the moments that given (n, K) responsibilities have, about their own means."""
         k, d = responsibilities.shape[1], block.X.shape[1]
         scaling = block.scaling

@@ -15,7 +15,7 @@ import numpy as np
 from fastem._kernels import gaussian as kernel
 
 __all__ = [
-    "Block",
+    "GaussianBlock",
     "Scaling",
     "check_squares",
     "covariances_of",
@@ -115,7 +115,7 @@ class Scaling(NamedTuple):
         return bool(np.abs(means[params.weights > 0]).max(initial=0) < _FAR_FOR_FLOAT32)
 
 
-class Block(NamedTuple):
+class GaussianBlock(NamedTuple):
     """Some samples, and what every E-step on them needs."""
 
     X: np.ndarray  # (n, D) float32 or float64
@@ -138,7 +138,7 @@ class Block(NamedTuple):
         """Return the block of rows [begin, end)."""
         weight = None if self.sample_weight is None else self.sample_weight[begin:end]
         total = float(end - begin) if weight is None else float(weight.sum())
-        return Block(self.X[begin:end], weight, total, self.scaling)
+        return GaussianBlock(self.X[begin:end], weight, total, self.scaling)
 
     def as_float64(self):
         """Return the block of the same samples in float64."""

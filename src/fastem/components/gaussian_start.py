@@ -12,7 +12,7 @@ from fastem._base import squarable
 from fastem._engine.statistics import Moments
 from fastem.components.checks import check_start
 from fastem.components.gaussian import second_moment, shape_of
-from fastem.components.gaussian_data import Block
+from fastem.components.gaussian_data import GaussianBlock
 
 __all__ = [
     "Labels",
@@ -50,7 +50,7 @@ def initial_responsibilities(method, n_components, block, random_state):
     ----------
     method : {'kmeans', 'k-means++', 'random', 'random_from_data'}
     n_components : int
-    block : Block
+    block : GaussianBlock
     random_state : RandomState
         Used as scikit-learn uses it.
     """
@@ -78,7 +78,7 @@ def moments_of(responsibilities, n_components, block, model) -> Moments:
     """Return the moments of the components under responsibilities of any of the kinds above."""
     if isinstance(responsibilities, RowResponsibilities):
         picked = block.X[responsibilities.indices]
-        chosen = Block(picked, None, float(len(picked)), block.scaling)
+        chosen = GaussianBlock(picked, None, float(len(picked)), block.scaling)
         moments = model.given_moments(np.eye(n_components), chosen)
         if model.kind == "tied":
             # scikit-learn counts the samples without responsibility as scatter about the origin.

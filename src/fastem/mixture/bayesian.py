@@ -224,7 +224,7 @@ class BayesianGaussianMixture(GaussianBase):
 
     def _problem(self, X, sample_weight):
         given = self._given_priors(X.shape[1])
-        block = gaussian.Block.of(X, sample_weight)
+        block = gaussian.GaussianBlock.of(X, sample_weight)
         model = self._model(block, given)
         if self.covariance_type == "full":
             gaussian.keep_freed_memory(self.n_components, X.shape[1])
@@ -343,11 +343,11 @@ class BayesianGaussianMixture(GaussianBase):
 
     def _check_parameters(self, X):
         """Set the priors."""
-        self._model(gaussian.Block.of(X, None), self._given_priors(X.shape[1]))
+        self._model(gaussian.GaussianBlock.of(X, None), self._given_priors(X.shape[1]))
 
     def _initialize_parameters(self, X, random_state):
         """Set the posterior of the first responsibilities."""
-        block = gaussian.Block.of(X, None)
+        block = gaussian.GaussianBlock.of(X, None)
         model = self._model(block, self._given_priors(X.shape[1]))
         self._set_fitted(self._attributes(self._start(model, block, random_state)))
 

@@ -16,7 +16,7 @@ from scipy.special import betaln, digamma, gammaln
 from fastem._engine.statistics import Moments, Statistics, add_scatter_of
 from fastem._kernels import gaussian as kernel
 from fastem.components.gaussian import (
-    Block,
+    GaussianBlock,
     GaussianEM,
     GaussianParams,
     check_factors,
@@ -105,7 +105,7 @@ class BayesianEM:
         """By what `reg_covar` adds to the variances."""
         return self.reg_covar > 0
 
-    def e_step(self, params: BayesianParams, block: Block) -> Statistics:
+    def e_step(self, params: BayesianParams, block: GaussianBlock) -> Statistics:
         """Return the components' moments under their responsibilities (Bishop 10.49-10.53)."""
         gaussians = params.gaussians()
         # In float64: the bound is a sum over all samples, and stops the fit when it changes by tol.

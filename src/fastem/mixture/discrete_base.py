@@ -25,7 +25,7 @@ from fastem.components.checks import (
     one_prior,
     refuse,
 )
-from fastem.components.discrete import Block, Contents, DiscreteEM, DiscreteParams
+from fastem.components.discrete import CodedBlock, Contents, DiscreteEM, DiscreteParams
 from fastem.mixture.base import Criteria
 
 __all__ = ["DiscreteMixture", "documented"]
@@ -177,7 +177,7 @@ class DiscreteMixture(Criteria):
             if self.warm_start and hasattr(self, "converged_"):
                 fixed = self._params().weights
         one_prior("weight_prior", self.weight_prior)
-        block = Block.of(family, X, sample_weight, k, contents)
+        block = CodedBlock.of(family, X, sample_weight, k, contents)
         model = DiscreteEM(
             family,
             self.weight_prior,
@@ -251,7 +251,7 @@ class DiscreteMixture(Criteria):
         contents = Contents.of(X)
         self._check(contents)
         family = self._once("family", self._family)
-        block = Block.of(family, X, None, len(params.weights), contents)
+        block = CodedBlock.of(family, X, None, len(params.weights), contents)
         enough = X.shape[0] * params.values.size > 3e4
         rows = discrete.rows(params, block, output, useful_n_jobs(self.n_jobs, enough))
         return rows if output == "labels" else rows.astype(X.dtype, copy=False)

@@ -179,7 +179,7 @@ class GaussianMixture(GaussianBase, Criteria):
 
     def _problem(self, X, sample_weight):
         given = self._check_start(X.shape[1])
-        block = gaussian.Block.of(X, _near_one(sample_weight))
+        block = gaussian.GaussianBlock.of(X, _near_one(sample_weight))
         model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, self._n_threads(X))
         if self.covariance_type == "full":
             gaussian.keep_freed_memory(self.n_components, X.shape[1])
@@ -240,7 +240,7 @@ class GaussianMixture(GaussianBase, Criteria):
 
     def _initialize(self, X, resp):
         """Set the parameters that responsibilities give."""
-        block = gaussian.Block.of(X, None)
+        block = gaussian.GaussianBlock.of(X, None)
         model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, 1)
         given = (self.weights_init, self.means_init, self.precisions_init)
         moments = model.given_moments(np.asarray(resp, dtype=np.float64), block)

@@ -85,13 +85,13 @@ class Rows(NamedTuple):
         """Return the block of validated samples."""
         missing = bool(np.isnan(X.sum()) and np.isnan(X).any())
         if not missing:
-            return cls(X, gaussian.Block.of(X, None).scaling, False)
+            return cls(X, gaussian.GaussianBlock.of(X, None).scaling, False)
         whole = X[~np.isnan(X).any(axis=1)]
         if len(whole) < 2:  # the scaling needs but the order of size: expectations are in its place
             there = ~np.isnan(X)
             mean = np.where(there, X, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
             whole = np.where(there, X, mean)
-        return cls(X, gaussian.Block.of(whole, None).scaling, True)
+        return cls(X, gaussian.GaussianBlock.of(whole, None).scaling, True)
 
 
 def gaussian_params(means, covariances, kind):
@@ -409,7 +409,7 @@ class DiscreteEmissions(Family):
 
     def block(self, X):
         """Return the block of validated samples."""
-        return discrete.Block.of(self.family, X, None, self.n_states)
+        return discrete.CodedBlock.of(self.family, X, None, self.n_states)
 
     @staticmethod
     def n_rows(block):

@@ -23,7 +23,7 @@ from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import MatrixLike, RandomStateLike
-from fastem.components.gaussian_data import Block
+from fastem.components.gaussian_data import GaussianBlock
 from fastem.topics.dirichlet import check_doc_topic_prior
 from fastem.topics.documents import TopicModel, check_tokens
 from fastem.topics.gaussian_lda_em import GaussianLDAEM, GaussianTopics, VectorDocuments
@@ -255,7 +255,7 @@ class GaussianLDA(TopicModel, EMEstimator):
             blocks = self._blocks(X, lengths, sample_weight)
             weights = [block.word_weight for block in blocks]
             if vectors is None:
-                draw = self._starts(model, Block.of(X, None), np.concatenate(weights))
+                draw = self._starts(model, GaussianBlock.of(X, None), np.concatenate(weights))
             else:
                 draw = self._starts(model, vectors, sum(weights))
             result = self._fit_em(
@@ -369,7 +369,7 @@ class GaussianLDA(TopicModel, EMEstimator):
                 f"vectors must have a row for each of the {X.shape[1]} columns of X, got "
                 f"{len(vectors)} rows"
             )
-        return X, None, Block.of(vectors, None, "vectors")
+        return X, None, GaussianBlock.of(vectors, None, "vectors")
 
     # ---- documents -------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from fastem._engine.kept import Kept, Room
 from fastem._engine.statistics import Moments, Statistics
 from fastem._kernels import topics as topics_kernel
 from fastem.components.gaussian import GaussianEM, GaussianParams, precisions_cholesky_of
-from fastem.components.gaussian_data import Block, evaluate
+from fastem.components.gaussian_data import GaussianBlock, evaluate
 from fastem.components.gaussian_start import initial_responsibilities
 from fastem.topics.dirichlet import fit_dirichlet
 from fastem.topics.documents import Documents, padded
@@ -30,7 +30,7 @@ _BLOCK_BYTES = 4 << 20  # of the densities that a block of stacked vectors has a
 #: by more than exp can tell; a topic that a document has not had yet must not be 0 for it as well.
 _LEAST_THETA = 1e-30
 _MOST_CANDIDATES = 20_000  # vectors among which first means are chosen
-_LEAST_COUNT = 1e-30  # an expected count below it is none, lest a topic's inverse weight overflows
+_LEAST_COUNT = 1e-30  # an expected count below it is none: a topic's inverse weight would overflow
 
 
 class GaussianTopics(NamedTuple):
@@ -69,7 +69,7 @@ class VectorDocuments:
         Their counts; the words are vectors.
     word_weight : ndarray of shape (V,), float64
         Total count of each vector, in weighted documents.
-    vectors : Block or None
+    vectors : GaussianBlock or None
         V vectors; None: those of the model.
     """
 
@@ -112,7 +112,7 @@ class VectorDocuments:
         each = np.ones(n, X.dtype), np.arange(n, dtype=np.int32), begins
         documents = Documents(sp.csr_array(each, shape=(n_docs, n)), sample_weight)
         weight = np.ones(n) if sample_weight is None else np.repeat(sample_weight, lengths)
-        return cls(documents, weight, Block.of(X, None))
+        return cls(documents, weight, GaussianBlock.of(X, None))
 
 
 class GaussianLDAEM:
@@ -126,7 +126,7 @@ class GaussianLDAEM:
         Alpha, or where it begins.
     dtype : dtype
         Of the vectors.
-    vectors : Block or None
+    vectors : GaussianBlock or None
         The vectors of the words that blocks count; None: blocks have vectors of their own.
     reg_covar : float
         Added to the variances.
@@ -248,7 +248,7 @@ class GaussianLDAEM:
         )
 
     def topics(self, moments: Moments, alpha) -> GaussianTopics:
-        """Return topics of given moments; one without vectors begins anew amid the others."""
+        """Return topics of given moments; one without vectors starts again amid the others."""
         weight, total = moments.weight[:, None], moments.weight.sum()
         with np.errstate(divide="ignore", invalid="ignore"):
             variances = moments.scatter / weight
@@ -272,7 +272,7 @@ class GaussianLDAEM:
             rows = np.flatnonzero(weight)
             if len(rows) > _MOST_CANDIDATES:
                 rows = np.sort(random_state.choice(rows, _MOST_CANDIDATES, replace=False))
-            some = Block.of(vectors.X[rows], weight[rows])
+            some = GaussianBlock.of(vectors.X[rows], weight[rows])
             chosen = initial_responsibilities(method, self.n_topics, some, random_state)
             means = some.X[chosen.indices].astype(np.float64)
         k = self.n_topics

@@ -15,7 +15,7 @@ from fastem.topics.variational import VariationalLDA, set_columns, topic_scale
 
 __all__ = ["DocumentGammas", "IncrementalLDAEM"]
 
-# A document's gamma begins anew at its first visits, lest it stay in the optimum of topics that
+# A document's gamma starts again at its first visits, or it would stay in the optimum of topics that
 # were hardly any; then it goes on from its last, and a few updates suffice. More at first fit long
 # documents to such topics too closely; with fewer, short ones end lower.
 _COLD_VISITS, _COLD_SWEEPS, _WARM_SWEEPS = 4, 14, 5
@@ -35,7 +35,7 @@ class IncrementalLDAEM(VariationalLDA):
     of :class:`VariationalLDA`.
     """
 
-    bound_may_fall = True  # at the first visits, where documents begin anew
+    bound_may_fall = True  # at the first visits, where documents start again
     #: The next gammas are written over those from before the last.
     recycles = True
 

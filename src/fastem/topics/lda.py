@@ -277,7 +277,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
                     blocks,
                     start,
                     schedule=method.schedule,
-                    check_every=self.evaluate_every if evaluate else max(1, self.max_iter),
+                    evaluate_every=self.evaluate_every if evaluate else max(1, self.max_iter),
                     tol=0.0,
                     verbose=0,
                     callbacks=(monitor,),

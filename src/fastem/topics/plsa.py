@@ -315,7 +315,7 @@ class PLSA(TopicModel, EMEstimator):
                 blocks,
                 start,
                 schedule=self.algorithm,
-                check_every=self.evaluate_every,
+                evaluate_every=self.evaluate_every,
                 n_init=self.n_init,
                 callbacks=() if annealing is None else (annealing,),
                 X=X,

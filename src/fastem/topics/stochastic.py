@@ -183,7 +183,7 @@ class StochasticEM:
         model = CVB0EM(alpha, eta, self.n_threads, _ANNEALING_GROWTH, brief=True)
         q = em.fit(
             model, [annealed], topics._replace(sums=first), tol=0, max_iter=passes,
-            check_every=passes,
+            evaluate_every=passes,
         ).states[0].q  # fmt: skip
         counts = arrays.zeros((block.X.shape[1], q.shape[1]), np.int32)
         totals = np.zeros(counts.shape[1], np.int64)

@@ -338,13 +338,13 @@ class VariationalLDA:
 
 
 class LDAEM(VariationalLDA):
-    """E-step and M-step of LDA (see :class:`fastem.em.Model`), whose documents always begin anew.
+    """E-step and M-step of LDA (see :class:`fastem.em.Model`), whose documents start again in each E-step.
 
     Their first gammas are random if the parameters carry random numbers, else 1. Arguments are
     those of :class:`VariationalLDA`.
     """
 
-    #: Documents begin anew in each E-step, and may end in another optimum.
+    #: Documents start again in each E-step, and may end in another optimum.
     bound_may_fall = True
 
     def e_step(self, topics: Topics, block: Documents, *, bound=True) -> Statistics:

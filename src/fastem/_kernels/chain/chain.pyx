@@ -1,7 +1,7 @@
 """Forward and backward passes of hidden Markov models, fused with the emissions' statistics.
 
-Whole sequences are split by position into lanes, each with sums of its own, which are added in
-order: the bits of the result do not depend on the threads. A lane walks its sequences in blocks
+Whole sequences are split by position into strips, each with sums of its own, which are added in
+order: the bits of the result do not depend on the threads. A strip walks its sequences in blocks
 that stay in cache: several short sequences together, or a part of a long one. Of a long one the
 forward variables are kept at the blocks' beginnings alone, and made again on the way back.
 """
@@ -28,9 +28,9 @@ from fastem._kernels.omp cimport (
 )
 
 
-cdef enum: MOST_LANES = 64
+cdef enum: MOST_STRIPS = 64
 
-cdef Py_ssize_t MOST_ROWS = 512, LANE_ROWS = 2048, LANE_BYTES = 4 << 20
+cdef Py_ssize_t MOST_ROWS = 512, STRIP_ROWS = 2048, STRIP_BYTES = 4 << 20
 cdef double LEAST_WORK = 3e6            # multiply-adds, a millisecond: see topics.pyx
 cdef double POSITIVE = 1e-100
 
@@ -185,15 +185,15 @@ def best(Job job, scores, states, int n_threads):
 
 cdef _run(Job job, double[::1] scores, double[:, ::1] posteriors, int64_t[::1] states, bint summed,
           int n_threads):
-    """Run all lanes; return the sum of their sums, added in order."""
+    """Run all strips; return the sum of their sums, added in order."""
     cdef const chain_job *c = &job.c
-    cdef Py_ssize_t n_rows = job.begin[job.n_sequences], width = c.width, lane
+    cdef Py_ssize_t n_rows = job.begin[job.n_sequences], width = c.width, strip
     cdef Py_ssize_t size = width + 2 * width * width + job.own_size()
     cdef Py_ssize_t bytes, checkpoints = (job.most_blocks + 1) * width
-    cdef Py_ssize_t n_lanes = min(MOST_LANES, n_rows // LANE_ROWS)
+    cdef Py_ssize_t n_strips = min(MOST_STRIPS, n_rows // STRIP_ROWS)
     cdef outputs out
     cdef char *buffers
-    cdef Py_ssize_t bounds[MOST_LANES + 1]
+    cdef Py_ssize_t bounds[MOST_STRIPS + 1]
     cdef Py_ssize_t s = 0
     cdef const double *weights = NULL
     if job.weight is not None and n_rows:
@@ -208,35 +208,35 @@ cdef _run(Job job, double[::1] scores, double[:, ::1] posteriors, int64_t[::1] s
         out.states = &states[0]
     size = round_up(size, 16) if summed else 0
     if summed:
-        n_lanes = min(n_lanes, LANE_BYTES // (8 * size))
-    n_lanes = max(1, min(n_lanes, job.n_sequences))
+        n_strips = min(n_strips, STRIP_BYTES // (8 * size))
+    n_strips = max(1, min(n_strips, job.n_sequences))
     if 1.0 * n_rows * width * (width + 32) < LEAST_WORK:
         n_threads = 1
-    n_threads = max(1, min(n_threads, n_lanes))
-    for lane in range(n_lanes + 1):
-        while job.begin[s] < n_rows * lane // n_lanes:
+    n_threads = max(1, min(n_threads, n_strips))
+    for strip in range(n_strips + 1):
+        while job.begin[s] < n_rows * strip // n_strips:
             s += 1
-        bounds[lane] = s
-    per_lane = np.zeros((n_lanes, size))
-    cdef double[:, ::1] lanes = per_lane
+        bounds[strip] = s
+    per_strip = np.zeros((n_strips, size))
+    cdef double[:, ::1] strips = per_strip
     bytes = 8 * (_lay(c, NULL, NULL, NULL) + checkpoints + size) + c.emission.scratch_bytes
     buffers = fastem_buffers(n_threads, &bytes)
     if buffers == NULL:
         raise MemoryError(f"no {n_threads * bytes} bytes for buffers")
     try:
-        for lane in prange(n_lanes, nogil=True, num_threads=n_threads, schedule="dynamic",
-                           chunksize=1):
-            _lane(c, job.ops, &job.begin[0], weights,
-                  bounds[lane], bounds[lane + 1], job.positive,
-                  <double *> (buffers + omp_get_thread_num() * bytes), checkpoints,
-                  &lanes[lane, 0] if size else NULL, size, &out)
+        for strip in prange(n_strips, nogil=True, num_threads=n_threads, schedule="dynamic",
+                            chunksize=1):
+            _strip(c, job.ops, &job.begin[0], weights,
+                   bounds[strip], bounds[strip + 1], job.positive,
+                   <double *> (buffers + omp_get_thread_num() * bytes), checkpoints,
+                   &strips[strip, 0] if size else NULL, size, &out)
     finally:
         fastem_free_buffers(buffers)
     if out.stop:
         raise_pending()
-    total = per_lane[0]
-    for lane in range(1, n_lanes):
-        total += per_lane[lane]
+    total = per_strip[0]
+    for strip in range(1, n_strips):
+        total += per_strip[strip]
     return total
 
 
@@ -262,7 +262,7 @@ cdef Py_ssize_t _lay(const chain_job *c, double *memory, chain_work *work,
     return (3 * block + 3 * width + 2 * width * width + round_up(columns, 8) + rows + 288)
 
 
-cdef void _lane(
+cdef void _strip(
     const chain_job *c,
     const chain_ops *ops,
     const int64_t *begin,
@@ -272,7 +272,7 @@ cdef void _lane(
     int positive,
     double *memory,             # INOUT  this thread's buffers
     Py_ssize_t checkpoints,     # IN     doubles for checkpoints, after those that _lay counts
-    double *sums,               # INOUT  this lane's sums, or NULL
+    double *sums,               # INOUT  this strip's sums, or NULL
     Py_ssize_t size,            # IN     of those
     outputs *out,
 ) noexcept nogil:

@@ -1,7 +1,7 @@
 """E-step of mixtures of discrete distributions: one pass over the samples.
 
 Every sample is a short list of entries, rows of one table (discrete/job.h). Samples are split by
-position into lanes, each with sums of its own, which are added in order: the bits of the result do
+position into strips, each with sums of its own, which are added in order: the bits of the result do
 not depend on the threads.
 """
 
@@ -68,7 +68,7 @@ ctypedef fused real:
     float
     double
 
-cdef Py_ssize_t MOST_LANES = 64, LEAST_LANES = 4, LANE_BYTES = 6 << 20
+cdef Py_ssize_t MOST_STRIPS = 64, LEAST_STRIPS = 4, STRIP_BYTES = 6 << 20
 cdef Py_ssize_t MOST_CODED = 32 << 10   # entries of a table that may be kept as exponentials, too
 cdef double LEAST_WORK = 3e5            # multiply-adds, a tenth of a millisecond: see topics.pyx
 
@@ -209,11 +209,11 @@ def sums(Job job, sample_weight, int n_threads):
     sums : ndarray of shape (n_rows, K)
     """
     cdef Py_ssize_t k = job.c.n_components, width = job.c.width, n_rows = job.c.n_rows
-    cdef Py_ssize_t size = _up((n_rows + 1) * width + 1, 16)  # lanes share no cache line
+    cdef Py_ssize_t size = _up((n_rows + 1) * width + 1, 16)  # strips share no cache line
     if sample_weight is not None:
         job.c.sample_weight = job.doubles(sample_weight)
-    n_lanes = max(LEAST_LANES, min(MOST_LANES, LANE_BYTES // (8 * size)))
-    total = _run(job, n_lanes, n_threads, size)
+    n_strips = max(LEAST_STRIPS, min(MOST_STRIPS, STRIP_BYTES // (8 * size)))
+    total = _run(job, n_strips, n_threads, size)
     table = total[: (n_rows + 1) * width].reshape(n_rows + 1, width)[:, :k]
     return float(total[(n_rows + 1) * width]), table[-1].copy(), table[:-1]
 
@@ -232,50 +232,50 @@ def rows(
         job.c.responsibilities = &responsibilities[0, 0]
     if labels is not None:
         job.c.labels = &labels[0]
-    _run(job, MOST_LANES, n_threads, 0)
+    _run(job, MOST_STRIPS, n_threads, 0)
 
 
-cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
-    """Run all lanes; return the sum of their `size` sums, added in order."""
+cdef _run(Job job, Py_ssize_t n_strips, int n_threads, Py_ssize_t size):
+    """Run all strips; return the sum of their `size` sums, added in order."""
     cdef discrete_job *c = &job.c
     cdef const discrete_ops *ops = job.ops
-    cdef Py_ssize_t n = c.n_samples, scratch_bytes = 16 * ops.lanes * c.width, lane
+    cdef Py_ssize_t n = c.n_samples, scratch_bytes = 16 * ops.lanes * c.width, strip
     cdef Py_ssize_t n_entries = c.begin[n] if c.begin != NULL else n * c.n_entries
     cdef double clock = omp_get_wtime()
     cdef int stop = 0
     cdef char *scratch
-    n_lanes = max(1, min(n_lanes, n // DISCRETE_CHUNK))
+    n_strips = max(1, min(n_strips, n // DISCRETE_CHUNK))
     if 2.0 * c.width * (n_entries + 8 * n) < LEAST_WORK:
         n_threads = 1
-    n_threads = max(1, min(n_threads, n_lanes))
-    per_lane = np.zeros((n_lanes, size))
-    cdef double[:, ::1] lanes = per_lane
+    n_threads = max(1, min(n_threads, n_strips))
+    per_strip = np.zeros((n_strips, size))
+    cdef double[:, ::1] strips = per_strip
     scratch = fastem_buffers(n_threads, &scratch_bytes)
     if scratch == NULL:
         raise MemoryError(f"no {n_threads * scratch_bytes} bytes for buffers")
     try:
-        for lane in prange(n_lanes, nogil=True, num_threads=n_threads, schedule="dynamic",
-                           chunksize=1):
-            _lane(c, ops, n * lane // n_lanes, n * (lane + 1) // n_lanes,
-                  <double *> (scratch + omp_get_thread_num() * scratch_bytes),
-                  &lanes[lane, 0] if size else NULL, &stop, &clock)
+        for strip in prange(n_strips, nogil=True, num_threads=n_threads, schedule="dynamic",
+                            chunksize=1):
+            _strip(c, ops, n * strip // n_strips, n * (strip + 1) // n_strips,
+                   <double *> (scratch + omp_get_thread_num() * scratch_bytes),
+                   &strips[strip, 0] if size else NULL, &stop, &clock)
     finally:
         fastem_free_buffers(scratch)
     if stop:
         raise_pending()
-    total = per_lane[0]
-    for lane in range(1, n_lanes):
-        total += per_lane[lane]
+    total = per_strip[0]
+    for strip in range(1, n_strips):
+        total += per_strip[strip]
     return total
 
 
-cdef void _lane(
+cdef void _strip(
     const discrete_job *job,
     const discrete_ops *ops,
     Py_ssize_t first,           # IN     first sample
     Py_ssize_t last,            # IN     one past the last
     double *scratch,            # INOUT  this thread's buffers
-    double *sums,               # INOUT  this lane's sums, or NULL
+    double *sums,               # INOUT  this strip's sums, or NULL
     int *stop,                  # INOUT  set by an interrupt
     double *clock,              # INOUT  time of the last look for an interrupt
 ) noexcept nogil:

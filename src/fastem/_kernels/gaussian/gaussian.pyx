@@ -1,8 +1,8 @@
 """E-step of Gaussian mixtures: responsibilities and moments, one pass over the samples.
 
-Algorithm: rows are split by position into lanes; a lane walks its rows in chunks that stay in
-cache, and adds each chunk's moments to sums of its own; the lanes' sums are then added in order.
-Lanes and chunks depend on shapes alone, so the bits of the result do not depend on the threads.
+Algorithm: rows are split by position into strips; a strip walks its rows in chunks that stay in
+cache, and adds each chunk's moments to sums of its own; the strips' sums are then added in order.
+Strips and chunks depend on shapes alone, so the bits of the result do not depend on the threads.
 What happens within a chunk is in gaussian/leaf.h, compiled for several instruction sets.
 """
 
@@ -94,9 +94,9 @@ cdef extern from "gaussian/job.h":
     const gaussian_ops *fastem_gaussian_ops(int level, int is_double) noexcept nogil
 
 KINDS = ("full", "tied", "diag", "spherical")
-cdef Py_ssize_t MOST_LANES = 64, LEAST_LANES = 4, LANE_BYTES = 6 << 20
+cdef Py_ssize_t MOST_STRIPS = 64, LEAST_STRIPS = 4, STRIP_BYTES = 6 << 20
 cdef enum:
-    TURN_LANES = 8  # fewer lanes than that: threads take turns instead
+    TURN_STRIPS = 8  # fewer strips than that: threads take turns instead
 
 
 def instruction_set():
@@ -264,7 +264,7 @@ def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
     cdef Py_ssize_t k, n_components = job.c.n_components, d = job.c.n_features
     cdef Py_ssize_t size = job.ops.sums_size(&job.c), component = _component_size(job)
     cdef Py_ssize_t everything = _up(n_components, 4) * component
-    cdef double[:, ::1] lanes
+    cdef double[:, ::1] strips
     cdef double[:, :, ::1] full
     cdef const double *unit = NULL
     cdef double lost
@@ -275,12 +275,12 @@ def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
     else:
         # What lies e^-40 below a row's best component is lost in its sum's last bit.
         job.c.prune, job.c.negligible = 1, -40.0
-    cdef Py_ssize_t n_lanes = min(MOST_LANES, LANE_BYTES // (8 * size))
-    if job.c.kind == 0 and d > 8 and n_lanes < TURN_LANES:
+    cdef Py_ssize_t n_strips = min(MOST_STRIPS, STRIP_BYTES // (8 * size))
+    if job.c.kind == 0 and d > 8 and n_strips < TURN_STRIPS:
         sums = _run_in_turn(job, n_threads, size)
     else:
-        sums = _run(job, max(LEAST_LANES, n_lanes), n_threads, size)
-    lanes = sums
+        sums = _run(job, max(LEAST_STRIPS, n_strips), n_threads, size)
+    strips = sums
     second = np.empty((n_components, d, d)) if job.c.kind == 0 else None
     if job.c.kind == 0:
         full = second
@@ -288,19 +288,19 @@ def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
             unit = job.doubles(1 / job.scale)
         n_threads = _useful(n_threads, n_components * d * d)
         for k in prange(n_components, nogil=True, num_threads=n_threads):
-            _add_lanes(lanes, k * component, (k + 1) * component)
-            _unpack_full(&lanes[0, k * component], d, unit, &full[k, 0, 0])
-        _add_lanes(lanes, everything, everything + 1)
+            _add_strips(strips, k * component, (k + 1) * component)
+            _unpack_full(&strips[0, k * component], d, unit, &full[k, 0, 0])
+        _add_strips(strips, everything, everything + 1)
     else:
-        _add_lanes(lanes, 0, everything + 1)
+        _add_strips(strips, 0, everything + 1)
     table = sums[0, :everything].reshape(-1, component)[:n_components]
     d4 = _up(d, 4)
     if job.c.kind == 2:
         second = table[:, 1 + d4 : 1 + d4 + d].copy()
     elif job.c.kind == 3:
         second = table[:, 1 + d4].copy()
-    lost = _digits_lost(&job.c, &lanes[0, 0], component)
-    # No views: the lanes' sums are large.
+    lost = _digits_lost(&job.c, &strips[0, 0], component)
+    # No views: the strips' sums are large.
     return float(sums[0, everything]), table[:, 0].copy(), table[:, 1 : 1 + d].copy(), second, lost
 
 
@@ -359,12 +359,12 @@ cdef Py_ssize_t _component_size(Job job):
     return 1 + 2 * d4 if job.c.kind == 2 else 2 + d4
 
 
-cdef void _add_lanes(double[:, ::1] lanes, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    """Add the lanes' sums [begin, end) to those of the first, in order."""
-    cdef Py_ssize_t lane, i
-    for lane in range(1, lanes.shape[0]):
+cdef void _add_strips(double[:, ::1] strips, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Add the strips' sums [begin, end) to those of the first, in order."""
+    cdef Py_ssize_t strip, i
+    for strip in range(1, strips.shape[0]):
         for i in range(begin, end):
-            lanes[0, i] += lanes[lane, i]
+            strips[0, i] += strips[strip, i]
 
 
 cdef void _unpack_full(
@@ -488,7 +488,7 @@ def rows(Job job, log_prob, responsibilities, labels, int n_threads):
         job.c.prune = 1
     if labels is not None:
         job.c.labels = <int64_t *> job.output(labels)
-    _run(job, MOST_LANES, n_threads, 0)
+    _run(job, MOST_STRIPS, n_threads, 0)
 
 
 include "run.pxi"

@@ -56,7 +56,7 @@ typedef struct {
     ptrdiff_t (*scratch_bytes)(const gaussian_job *);
     ptrdiff_t (*sums_size)(const gaussian_job *); /* doubles in `sums` */
     /* Rows [begin, begin + n): writes the outputs; adds to `sums` if that is not NULL, when it is
-     * this chunk's `turn` (full covariances only; NULL: at once). `dense` is the lane's own
+     * this chunk's `turn` (full covariances only; NULL: at once). `dense` is the strip's own
      * counter, 0 at its start. `scratch` is zero at first use. */
     void (*chunk)(const gaussian_job *, ptrdiff_t begin, ptrdiff_t n, void *scratch, double *sums,
                   int *dense, const fastem_turn *turn);

@@ -71,7 +71,7 @@ static ptrdiff_t FN(component_size)(const gaussian_job *job)
     }
 }
 
-/* All components, then the bound. Rounded up, so that lanes do not share cache lines. */
+/* All components, then the bound. Rounded up, so that strips do not share cache lines. */
 static ptrdiff_t FN(sums_size)(const gaussian_job *job)
 {
     return FN(up)(FN(up)(job->n_components, 4) * FN(component_size)(job) + 1, 16);

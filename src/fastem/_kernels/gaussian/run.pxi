@@ -1,4 +1,4 @@
-# How a pass over all chunks runs: in lanes with sums of their own, or by threads in turn.
+# How a pass over all chunks runs: in strips with sums of their own, or by threads in turn.
 
 cdef Py_ssize_t _up(Py_ssize_t n, Py_ssize_t to) noexcept nogil:
     """Return the smallest multiple of `to` that is at least n."""
@@ -39,43 +39,44 @@ cdef class _Buffers:
         fastem_free_buffers(self.tables)
 
 
-cdef _run(Job job, Py_ssize_t n_lanes, int n_threads, Py_ssize_t size):
-    """Run all lanes; return their sums, (n_lanes, size)."""
+cdef _run(Job job, Py_ssize_t n_strips, int n_threads, Py_ssize_t size):
+    """Run all strips; return their sums, (n_strips, size)."""
     cdef gaussian_job *c = &job.c
     cdef const gaussian_ops *ops = job.ops
     # A block may have no rows: then there is one chunk, of none.
     cdef Py_ssize_t rows = ops.chunk_rows(c), n_chunks = max(1, _up(c.n_samples, rows) // rows)
-    cdef Py_ssize_t lane
+    cdef Py_ssize_t strip
     cdef double clock = omp_get_wtime()
     cdef int64_t stop = 0
-    n_lanes = max(1, min(n_lanes, n_chunks))
-    n_threads = max(1, min(n_threads, n_lanes))
-    # The same number of chunks in every lane: with few, one more would be waited for.
-    rows = min(rows, _up(_up(max(1, c.n_samples), _up(n_chunks, n_lanes)) // _up(n_chunks, n_lanes),
-                         64))
+    n_strips = max(1, min(n_strips, n_chunks))
+    n_threads = max(1, min(n_threads, n_strips))
+    # The same number of chunks in every strip: with few, one more would be waited for.
+    n_chunks = _up(n_chunks, n_strips)
+    rows = min(rows, _up(_up(max(1, c.n_samples), n_chunks) // n_chunks, 64))
     n_chunks = _up(c.n_samples, rows) // rows
-    sums = np.zeros((n_lanes, size))
-    cdef double[:, ::1] lanes = sums
+    sums = np.zeros((n_strips, size))
+    cdef double[:, ::1] strips = sums
     cdef _Buffers buffers = _Buffers(job, n_threads)
     cdef char *scratch = buffers.scratch
     cdef Py_ssize_t scratch_bytes = buffers.scratch_bytes
-    for lane in prange(n_lanes, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
-        _lane(c, ops, n_chunks * lane // n_lanes, n_chunks * (lane + 1) // n_lanes, rows,
-              scratch + omp_get_thread_num() * scratch_bytes,
-              &lanes[lane, 0] if size else NULL, &stop, &clock)
+    for strip in prange(n_strips, nogil=True, num_threads=n_threads, schedule="dynamic",
+                        chunksize=1):
+        _strip(c, ops, n_chunks * strip // n_strips, n_chunks * (strip + 1) // n_strips, rows,
+               scratch + omp_get_thread_num() * scratch_bytes,
+               &strips[strip, 0] if size else NULL, &stop, &clock)
     if stop:
         raise_pending()
     return sums
 
 
-cdef void _lane(
+cdef void _strip(
     const gaussian_job *job,
     const gaussian_ops *ops,
     Py_ssize_t first,           # IN     first chunk
     Py_ssize_t last,            # IN     one past the last chunk
     Py_ssize_t rows,            # IN     rows in a chunk
     char *scratch,              # INOUT  this thread's buffers
-    double *sums,               # INOUT  this lane's sums, or NULL
+    double *sums,               # INOUT  this strip's sums, or NULL
     int64_t *stop,              # INOUT  set by an interrupt
     double *clock,              # INOUT  time of the last look for an interrupt
 ) noexcept nogil:
@@ -94,7 +95,7 @@ cdef _run_in_turn(Job job, int n_threads, Py_ssize_t size):
     """Run chunks that add to the same sums, a component after the other; return (1, size).
 
     A chunk adds to a component when the chunk before it has, and otherwise does not wait: the
-    threads follow each other through the components. For sums so large that lanes of their own
+    threads follow each other through the components. For sums so large that strips of their own
     would fill the caches, and the memory.
     """
     cdef gaussian_job *c = &job.c
@@ -107,10 +108,10 @@ cdef _run_in_turn(Job job, int n_threads, Py_ssize_t size):
     rows = min(rows, _up(_up(max(1, c.n_samples), n_chunks) // n_chunks, 64))
     n_chunks = _up(c.n_samples, rows) // rows
     cdef int thread
-    cdef int dense[TURN_LANES]
+    cdef int dense[TURN_STRIPS]
     memset(dense, 0, sizeof(dense))
-    # At most TURN_LANES chunks are under way at once, so a counter of `dense` has one user.
-    n_threads = max(1, min(n_threads, n_chunks, TURN_LANES))
+    # At most TURN_STRIPS chunks are under way at once, so a counter of `dense` has one user.
+    n_threads = max(1, min(n_threads, n_chunks, TURN_STRIPS))
     sums, counts = np.zeros((1, size)), np.zeros(n_chunks + 1, dtype=np.int64)
     counts[0] = c.n_components + 1  # before the first chunk there is nothing to wait for
     cdef double[:, ::1] total = sums
@@ -134,7 +135,7 @@ cdef void _take_turns(
     Py_ssize_t n_chunks,
     char *scratch,              # INOUT  this thread's buffers
     double *sums,               # INOUT  everybody's sums
-    int *dense,                 # INOUT  (TURN_LANES,) see chunk()
+    int *dense,                 # INOUT  (TURN_STRIPS,) see chunk()
     int64_t *added,             # INOUT  (n_chunks + 1,) parts that the chunk before has added
     int64_t *next_chunk,        # INOUT  the first that no thread has taken
     int64_t *stop,              # INOUT  set by an interrupt
@@ -150,6 +151,6 @@ cdef void _take_turns(
         turn.before, turn.added = added + chunk, added + chunk + 1
         begin = chunk * rows
         ops.chunk(job, begin, min(rows, job.n_samples - begin), scratch, sums,
-                  dense + chunk % TURN_LANES, &turn)
+                  dense + chunk % TURN_STRIPS, &turn)
         if fastem_interrupted(clock):
             FASTEM_WRITE(stop, 1)

@@ -1,4 +1,4 @@
-/* Gaussian mixtures: weights, means and second moments of a chunk, added to the lane's sums. A
+/* Gaussian mixtures: weights, means and second moments of a chunk, added to the strip's sums. A
  * template: see vec.h. */
 /* out[4 i + j] += sum_t a[i][t] b[j][t] for 4 + 4 columns of t values, n a multiple of VL. */
 NOINLINE static void FN(cross_sums)(const REAL *a, const REAL *b, ptrdiff_t column, ptrdiff_t n,

@@ -41,14 +41,14 @@ typedef struct {
     const void *tables;
 } kmeans_job;
 
-/* Works on rows [begin, begin + n), n at most KMEANS_CHUNK, and adds to the lane's sums, which may be
- * NULL. `scratch` is zero at first use. */
+/* Works on rows [begin, begin + n), n at most KMEANS_CHUNK, and adds to the strip's sums, which may
+ * be NULL. `scratch` is zero at first use. */
 typedef void (*kmeans_step)(const kmeans_job *, ptrdiff_t begin, ptrdiff_t n, void *scratch,
                             double *sums);
 
-/* The leaf functions for one dtype and one instruction set. Sums of a lane, in doubles: those of the
- * rows of each cluster (K, D), its weight (K,), the number of labels that changed, and with bounds
- * how many pairs of a row and a group were searched. */
+/* The leaf functions for one dtype and one instruction set. Sums of a strip, in doubles: those of
+ * the rows of each cluster (K, D), its weight (K,), the number of labels that changed, and with
+ * bounds how many pairs of a row and a group were searched. */
 typedef struct {
     const char *name;
     ptrdiff_t (*tables_bytes)(const kmeans_job *);

@@ -1,9 +1,9 @@
 """E-step of k-means: labels and the sums of each cluster's rows, one pass over the samples.
 
-Algorithm: rows are split by position into lanes; a lane walks its rows a chunk at a time, and adds
-each row to sums of its own, in doubles; the lanes' sums are then added in order. Lanes and chunks
-depend on shapes alone, so the bits of the result do not depend on the threads. What happens within
-a chunk is in kmeans/leaf.h, compiled for several instruction sets.
+Algorithm: rows are split by position into strips; a strip walks its rows a chunk at a time, and
+adds each row to sums of its own, in doubles; the strips' sums are then added in order. Strips and
+chunks depend on shapes alone, so the bits of the result do not depend on the threads. What happens
+within a chunk is in kmeans/leaf.h, compiled for several instruction sets.
 """
 
 from cython.parallel cimport prange
@@ -66,7 +66,7 @@ cdef extern from "kmeans/job.h":
 
     const kmeans_ops *fastem_kmeans_ops(int level, int is_double) noexcept nogil
 
-cdef Py_ssize_t MOST_LANES = 64, LEAST_LANES = 4, LANE_BYTES = 6 << 20
+cdef Py_ssize_t MOST_STRIPS = 64, LEAST_STRIPS = 4, STRIP_BYTES = 6 << 20
 
 
 cdef class Job:
@@ -189,22 +189,22 @@ cdef Py_ssize_t _up(Py_ssize_t n, Py_ssize_t to) noexcept:
 
 
 cdef _run(Job job, kmeans_step step, int n_threads, Py_ssize_t size):
-    """Run all lanes; return the sum of their `size` sums, added in order."""
+    """Run all strips; return the sum of their `size` sums, added in order."""
     cdef kmeans_job *c = &job.c
     cdef const kmeans_ops *ops = job.ops
-    cdef Py_ssize_t n_chunks = _up(c.n_samples, KMEANS_CHUNK) // KMEANS_CHUNK, lane
-    cdef Py_ssize_t n_lanes = MOST_LANES, width = _up(size, 16)
+    cdef Py_ssize_t n_chunks = _up(c.n_samples, KMEANS_CHUNK) // KMEANS_CHUNK, strip
+    cdef Py_ssize_t n_strips = MOST_STRIPS, width = _up(size, 16)
     cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(c), tables_bytes = ops.tables_bytes(c)
     cdef double clock = omp_get_wtime()
     cdef int stop = 0
     cdef char *scratch
     cdef char *tables
     if size:
-        n_lanes = max(LEAST_LANES, min(MOST_LANES, LANE_BYTES // (8 * width)))
-    n_lanes = max(1, min(n_lanes, n_chunks))
-    n_threads = max(1, min(n_threads, n_lanes))
-    sums = np.zeros((n_lanes, width))
-    cdef double[:, ::1] lanes = sums
+        n_strips = max(LEAST_STRIPS, min(MOST_STRIPS, STRIP_BYTES // (8 * width)))
+    n_strips = max(1, min(n_strips, n_chunks))
+    n_threads = max(1, min(n_threads, n_strips))
+    sums = np.zeros((n_strips, width))
+    cdef double[:, ::1] strips = sums
     scratch = fastem_buffers(n_threads, &scratch_bytes)
     tables = fastem_buffers(1, &tables_bytes)
     if scratch == NULL or tables == NULL:
@@ -214,29 +214,29 @@ cdef _run(Job job, kmeans_step step, int n_threads, Py_ssize_t size):
     ops.prepare(c, tables)
     c.tables = tables
     try:
-        for lane in prange(n_lanes, nogil=True, num_threads=n_threads, schedule="dynamic",
-                           chunksize=1):
-            _lane(c, step, n_chunks * lane // n_lanes, n_chunks * (lane + 1) // n_lanes,
-                  scratch + omp_get_thread_num() * scratch_bytes,
-                  &lanes[lane, 0] if size else NULL, &stop, &clock)
+        for strip in prange(n_strips, nogil=True, num_threads=n_threads, schedule="dynamic",
+                            chunksize=1):
+            _strip(c, step, n_chunks * strip // n_strips, n_chunks * (strip + 1) // n_strips,
+                   scratch + omp_get_thread_num() * scratch_bytes,
+                   &strips[strip, 0] if size else NULL, &stop, &clock)
     finally:
         fastem_free_buffers(scratch)
         fastem_free_buffers(tables)
     if stop:
         raise_pending()
     total = sums[0]
-    for lane in range(1, n_lanes):
-        total += sums[lane]
-    return total[:size].copy()  # no view: the lanes' sums are large
+    for strip in range(1, n_strips):
+        total += sums[strip]
+    return total[:size].copy()  # no view: the strips' sums are large
 
 
-cdef void _lane(
+cdef void _strip(
     const kmeans_job *job,
     kmeans_step step,
     Py_ssize_t first,           # IN     first chunk
     Py_ssize_t last,            # IN     one past the last chunk
     char *scratch,              # INOUT  this thread's buffers
-    double *sums,               # INOUT  this lane's sums, or NULL
+    double *sums,               # INOUT  this strip's sums, or NULL
     int *stop,                  # INOUT  set by an interrupt
     double *clock,              # INOUT  time of the last look for an interrupt
 ) noexcept nogil:

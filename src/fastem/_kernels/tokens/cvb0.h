@@ -12,14 +12,14 @@ static ptrdiff_t FN(scratch_bytes)(ptrdiff_t width)
 }
 
 static void FN(cvb0_totals)(const cvb0_job *job, double *totals, const void *changes,
-                            ptrdiff_t lanes, void *scratch)
+                            ptrdiff_t strips, void *scratch)
 {
     REAL *total = scratch;
     double *exact = (double *)(total + 2 * job->width);
     for (ptrdiff_t k = 0; k < job->width; k++) {
         double sum = changes ? exact[k] : k < job->n_topics ? totals[k] : 0;
-        for (ptrdiff_t lane = 0; lane < lanes; lane++)
-            sum += ((const REAL *)changes)[lane * job->width + k];
+        for (ptrdiff_t strip = 0; strip < strips; strip++)
+            sum += ((const REAL *)changes)[strip * job->width + k];
         exact[k] = sum;
         total[k] = sum + job->word_prior_sum;
         if (totals && k < job->n_topics)

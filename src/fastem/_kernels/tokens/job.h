@@ -52,8 +52,8 @@ typedef struct {
     const char *name;
     ptrdiff_t lanes; /* reals in a vector */
     ptrdiff_t (*scratch_bytes)(ptrdiff_t width);
-    /* Takes the totals over, changed by `lanes` rows of changes if there are some. */
-    void (*cvb0_totals)(const cvb0_job *, double *totals, const void *changes, ptrdiff_t lanes,
+    /* Takes the totals over, changed by `strips` rows of changes if there are some. */
+    void (*cvb0_totals)(const cvb0_job *, double *totals, const void *changes, ptrdiff_t strips,
                         void *scratch);
     /* New q of document d; `first` is where the chunk's counts begin. */
     void (*cvb0_document)(const cvb0_job *, ptrdiff_t d, int64_t first, void *scratch);

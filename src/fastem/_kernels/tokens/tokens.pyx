@@ -79,7 +79,7 @@ ctypedef fused real:
     double
 
 cdef enum:
-    LANES = 16                          # in which the words of a chunk are summed
+    STRIPS = 16                          # in which the words of a chunk are summed
     DOCUMENTS = 16                      # that a thread takes at a time
 
 # Below this many multiply-adds in a chunk, waking a second thread does not pay.
@@ -203,7 +203,7 @@ def cvb0_pass(
     cdef const int64_t *cuts = &chunks._cuts[0]
     cdef const int64_t *words
     cdef int stop = 0
-    cdef Py_ssize_t c, d, lane, n
+    cdef Py_ssize_t c, d, strip, n
     cdef int64_t begin
     cdef char *scratch
     cdef char *mine
@@ -212,8 +212,8 @@ def cvb0_pass(
     if not chunks.laid_by_word:
         chunks._lay_by_word(word_topic.shape[0])
     change = arrays.empty((chunks.most, width), np.asarray(doc_topic).dtype)
-    lanes = arrays.empty((LANES, width), change.dtype)
-    cdef real[:, ::1] _change = change, _lanes = lanes
+    strips = arrays.empty((STRIPS, width), change.dtype)
+    cdef real[:, ::1] _change = change, _strips = strips
     memset(&job, 0, sizeof(job))
     job.n_topics, job.width = totals.shape[0], width
     if real is float and q.dtype == np.uint16:
@@ -246,13 +246,13 @@ def cvb0_pass(
                     _look(&stop, &clock)
             fastem_barrier()
             n = words[c + 1] - words[c]
-            for lane in prange(LANES, schedule="dynamic", chunksize=1):
-                ops.cvb0_words(&job, words[c] + n * lane // LANES,
-                               words[c] + n * (lane + 1) // LANES, begin, &_lanes[lane, 0])
+            for strip in prange(STRIPS, schedule="dynamic", chunksize=1):
+                ops.cvb0_words(&job, words[c] + n * strip // STRIPS,
+                               words[c] + n * (strip + 1) // STRIPS, begin, &_strips[strip, 0])
             fastem_barrier()
             # every thread for itself: nobody waits, and all have the same
-            ops.cvb0_totals(&job, NULL, &_lanes[0, 0], LANES, mine)
-    ops.cvb0_totals(&job, &totals[0], &_lanes[0, 0], 0, scratch)
+            ops.cvb0_totals(&job, NULL, &_strips[0, 0], STRIPS, mine)
+    ops.cvb0_totals(&job, &totals[0], &_strips[0, 0], 0, scratch)
     fastem_free_buffers(scratch)
     if stop:
         raise_pending()
@@ -357,15 +357,15 @@ def lanes(Py_ssize_t width, dtype):
 
 def column_sums(const real[:, ::1] rows, Py_ssize_t n_columns, int n_threads):
     """``rows[:, :n_columns].sum(axis=0, dtype=float64)``: NumPy converts before it adds."""
-    cdef Py_ssize_t n = rows.shape[0], lane, i, k
-    sums = np.zeros((LANES, n_columns))
+    cdef Py_ssize_t n = rows.shape[0], strip, i, k
+    sums = np.zeros((STRIPS, n_columns))
     cdef double[:, ::1] _sums = sums
     cdef double *mine
     cdef const real *row
     n_threads = 1 if n * n_columns < LEAST_WORK else n_threads
-    for lane in prange(LANES, nogil=True, schedule="static", num_threads=n_threads):
-        mine = &_sums[lane, 0]
-        for i in range(n * lane // LANES, n * (lane + 1) // LANES):
+    for strip in prange(STRIPS, nogil=True, schedule="static", num_threads=n_threads):
+        mine = &_sums[strip, 0]
+        for i in range(n * strip // STRIPS, n * (strip + 1) // STRIPS):
             row = &rows[i, 0]
             for k in range(n_columns):
                 mine[k] = mine[k] + row[k]

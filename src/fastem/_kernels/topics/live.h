@@ -45,7 +45,7 @@ typedef struct {
     REAL *table;
 } FN(live);
 
-/* Words of a topic in the table: an odd number of vectors, lest many topics meet in few sets of the
+/* Words of a topic in the table: an odd number of vectors, so that topics do not meet in few sets of the
  * cache. */
 ALWAYS_INLINE ptrdiff_t FN(live_stride)(ptrdiff_t n_words)
 {

@@ -70,7 +70,7 @@ ctypedef fused real:
     double
 
 cdef enum:
-    LANES = 64
+    STRIPS = 64
 
 # Below this many multiply-adds, a tenth of a millisecond, waking a second thread does not pay.
 cdef double LEAST_WORK = 3e5
@@ -108,8 +108,8 @@ cdef class Counts:
     cdef topics_job job                     # the pattern and the counts; a pass fills in the rest
     cdef readonly Py_ssize_t n_docs, nnz
     cdef object _word_id
-    cdef Py_ssize_t doc_cuts[LANES + 1]
-    cdef Py_ssize_t word_cuts[LANES + 1]
+    cdef Py_ssize_t doc_cuts[STRIPS + 1]
+    cdef Py_ssize_t word_cuts[STRIPS + 1]
     cdef list held
 
     def __cinit__(
@@ -327,20 +327,20 @@ cdef void _documents(topics_job *job, Py_ssize_t n_topics, real[:, ::1] doc_topi
 cdef _run_with_words(topics_job *job, const topics_ops *ops, Counts counts, double sweeps,
                      int n_threads, gamma_rows *drawn=NULL):
     """Run both passes; return the sums' totals over words."""
-    cdef Py_ssize_t lane, k
-    totals = np.zeros((LANES, job.n_topics))
-    cdef double[:, ::1] lanes = totals
-    _run(job, ops, counts, lanes, (sweeps + 1) * counts.nnz * job.n_topics, n_threads, drawn)
-    for lane in range(1, LANES):  # in order, whatever the threads did
+    cdef Py_ssize_t strip, k
+    totals = np.zeros((STRIPS, job.n_topics))
+    cdef double[:, ::1] strips = totals
+    _run(job, ops, counts, strips, (sweeps + 1) * counts.nnz * job.n_topics, n_threads, drawn)
+    for strip in range(1, STRIPS):  # in order, whatever the threads did
         for k in range(job.n_topics):
-            lanes[0, k] += lanes[lane, k]
+            strips[0, k] += strips[strip, k]
     return totals[0].copy()
 
 
 cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] totals,
           double work, int n_threads, gamma_rows *drawn=NULL):
     """Run the pass over documents, and the pass over words if there are totals to add to."""
-    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(job), lane
+    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(job), strip
     cdef double clock = omp_get_wtime()
     cdef double *sums = NULL if totals is None else &totals[0, 0]
     cdef const Py_ssize_t *docs = counts.doc_cuts
@@ -348,34 +348,34 @@ cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] 
     cdef int stop = 0
     cdef unsigned mode
     cdef char *scratch
-    n_threads = 1 if work < LEAST_WORK else max(1, min(n_threads, LANES))
+    n_threads = 1 if work < LEAST_WORK else max(1, min(n_threads, STRIPS))
     scratch = fastem_buffers(n_threads, &scratch_bytes)
     if scratch == NULL:
         raise MemoryError(f"no {n_threads * scratch_bytes} bytes for buffers")
     with nogil, parallel(num_threads=n_threads):
         mode = fastem_flush_subnormals(1)
-        for lane in prange(LANES, schedule="dynamic", chunksize=1):
-            _lane(job, ops, docs[lane], docs[lane + 1],
-                  scratch + omp_get_thread_num() * scratch_bytes, NULL, drawn, &stop, &clock)
+        for strip in prange(STRIPS, schedule="dynamic", chunksize=1):
+            _strip(job, ops, docs[strip], docs[strip + 1],
+                   scratch + omp_get_thread_num() * scratch_bytes, NULL, drawn, &stop, &clock)
         if sums != NULL:
             fastem_barrier()
-            for lane in prange(LANES, schedule="dynamic", chunksize=1):
-                _lane(job, ops, words[lane], words[lane + 1],
-                      scratch + omp_get_thread_num() * scratch_bytes, sums + lane * job.n_topics,
-                      NULL, &stop, &clock)
+            for strip in prange(STRIPS, schedule="dynamic", chunksize=1):
+                _strip(job, ops, words[strip], words[strip + 1],
+                       scratch + omp_get_thread_num() * scratch_bytes, sums + strip * job.n_topics,
+                       NULL, &stop, &clock)
         fastem_restore_subnormals(mode)
     fastem_free_buffers(scratch)
     if stop:
         raise_pending()
 
 
-cdef void _lane(
+cdef void _strip(
     const topics_job *job,
     const topics_ops *ops,
     Py_ssize_t first,           # IN     first row
     Py_ssize_t last,            # IN     one past the last
     char *scratch,              # INOUT  this thread's buffer
-    double *totals,             # INOUT  this lane's totals, or NULL
+    double *totals,             # INOUT  this strip's totals, or NULL
     gamma_rows *drawn,          # INOUT  what the rows need, or NULL
     int *stop,                  # INOUT  set by an interrupt
     double *clock,              # INOUT  time of the last look for an interrupt
@@ -419,14 +419,14 @@ cdef void *_reals(array) except? NULL:
 
 
 cdef _cut(const int64_t[::1] begin, Py_ssize_t *cuts):
-    """Cut rows into lanes of about equal cost; a row costs something even if it is empty."""
-    cdef Py_ssize_t n = begin.shape[0] - 1, lane, row = 0
+    """Cut rows into strips of about equal cost; a row costs something even if it is empty."""
+    cdef Py_ssize_t n = begin.shape[0] - 1, strip, row = 0
     cdef double total = begin[n] + 4.0 * n
-    for lane in range(LANES):
-        while row < n and begin[row] + 4.0 * row < total * lane / LANES:
+    for strip in range(STRIPS):
+        while row < n and begin[row] + 4.0 * row < total * strip / STRIPS:
             row += 1
-        cuts[lane] = row
-    cuts[LANES] = n
+        cuts[strip] = row
+    cuts[STRIPS] = n
 
 
 cdef _transpose(const int64_t[::1] doc_begin, const int32_t[::1] word):
