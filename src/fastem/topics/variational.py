@@ -338,7 +338,7 @@ class VariationalLDA:
 
 
 class LDAEM(VariationalLDA):
-    """E-step and M-step of LDA (see :class:`fastem.em.Model`); documents start again in each E-step.
+    """E-step and M-step of LDA (see :class:`fastem.em.Model`); documents start again in each one.
 
     Their first gammas are random if the parameters carry random numbers, else 1. Arguments are
     those of :class:`VariationalLDA`.
