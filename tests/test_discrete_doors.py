@@ -63,7 +63,9 @@ def test_poisson_of_nothing_but_zeros():
     for form in (sp.csr_array, np.asarray):
         fitted = mixture("poisson").fit(form(np.zeros((6, D))))
         assert_array_equal(fitted.rates_, 0)
-        assert fitted.score(form(np.zeros((2, D)))) == 0
+        assert (
+            abs(fitted.score(form(np.zeros((2, D))))) < 1e-15
+        )  # the weights sum to 1 but for that
         assert fitted.score(form(np.ones((2, D)))) == -np.inf
 
 
@@ -222,14 +224,15 @@ def test_multinomial_sample_takes_numbers():
 # ---- memory ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("init_params", ["random_from_data", "random"])
+@pytest.mark.parametrize("init_params", ["random_from_data", "random", "kmeans"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_binary_data_take_no_more_than_their_codes(init_params, dtype):
-    """The codes are int32, here one for each feature; entries are made of few rows at once."""
+    """Entries are made of few rows at once; what k-means has to cluster is float32."""
     X = (np.random.default_rng(0).random((5000, 400)) < 0.3).astype(dtype)
     model = BernoulliMixture(4, max_iter=2, init_params=init_params, random_state=0)
     tracemalloc.start()
     model.fit(X)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 4 * X.size + 0.2 * X.nbytes + 8e6
+    clustered = 4 * X.size if init_params == "kmeans" else 0
+    assert peak < clustered + 4 * X.size + 0.2 * X.nbytes + 8e6

@@ -133,6 +133,21 @@ class CodedBlock(NamedTuple):
         begin = (begin - begin[0]).astype(np.int32 if len(rows) < 2**31 else np.int64)
         return sp.csr_array((ones, rows, begin), shape=(last - first, self.n_rows))
 
+    def sums_by_label(self, labels, weight, n_components):
+        """Return the weight (K,) of each label's samples, and sums (n_rows, K) of their entries.
+
+        `labels` are (n,), -1 for samples that do not count.
+        """
+        sums, resp = np.zeros((self.n_rows, n_components)), np.zeros(n_components)
+        for first, last in self.parts(n_components):
+            label = labels[first:last]
+            row = np.flatnonzero(label >= 0)
+            given = np.zeros((last - first, n_components))
+            given[row, label[row]] = weight[first + row]
+            sums += self.matrix(first, last).T @ given
+            resp += given.sum(axis=0)
+        return resp, sums
+
     def parts(self, n_columns=1):
         """Yield (first, last) of consecutive samples, few enough for their entries to be small."""
         widest = max(n_columns, len(self.rows) // max(1, self.n_samples))

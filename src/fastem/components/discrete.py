@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.special import betaln, gammaln, xlog1py, xlogy
 
 from fastem._engine.statistics import Statistics
@@ -28,8 +29,10 @@ __all__ = [
     "Multinomial",
     "Poisson",
     "rows",
-    "start",
 ]
+
+
+_PART_BYTES = 2 << 20  # size of the temporary arrays of some rows
 
 
 class DiscreteParams(NamedTuple):
@@ -61,6 +64,37 @@ def _check_ones(sums):
         raise ValueError(f"probabilities_init must sum to 1 along the last axis, got {worst:.6g}")
 
 
+def _points(X, change):
+    """Return change(x, feature) of all values as float32; of missing ones, their feature's mean."""
+    if sp.issparse(X):
+        points = sp.csr_array(X, dtype=np.float32)
+        points.data = change(X.data.astype(np.float64), X.indices).astype(np.float32)
+        missing = np.isnan(points.data)
+        feature = X.indices[missing]
+        total = np.bincount(
+            X.indices, weights=np.where(missing, 0, points.data), minlength=X.shape[1]
+        )
+        known = X.shape[0] - np.bincount(feature, minlength=X.shape[1])
+        points.data[missing] = (total / np.maximum(known, 1))[feature]
+        return points
+    points = np.empty(X.shape, np.float32)
+    step = max(16, _PART_BYTES // (8 * X.shape[1]))
+    for first in range(0, len(X), step):
+        part = X[first : first + step].astype(np.float64)
+        points[first : first + step] = change(part, slice(None))
+    if np.isnan(points.max(initial=0)):
+        missing = np.isnan(points)
+        known = np.maximum(len(X) - missing.sum(axis=0), 1)
+        mean = points.sum(axis=0, dtype=np.float64, where=~missing) / known
+        np.copyto(points, mean.astype(np.float32), where=missing)
+    return points
+
+
+def _as_csr(row, column, value, shape):
+    """Return a CSR array with indices of 32 bits, of places that differ."""
+    return sp.coo_array((value, (row.astype(np.int32), column.astype(np.int32))), shape).tocsr()
+
+
 class Binomial:
     """Successes in n trials; Bernoulli is n = 1. Terms: successes (D), failures (D)."""
 
@@ -75,6 +109,15 @@ class Binomial:
 
     def check_sums(self, values):
         """Raise ValueError if parameters that must sum to 1 do not: here none."""
+
+    def points(self, X):
+        """Return the samples where squared distances suit them: of equal variance everywhere."""
+        if np.all(self.n_trials == 1):  # there this only scales
+            return _points(X, lambda x, feature: x)
+        n = self.n_trials
+        return _points(
+            X, lambda x, feature: 2 * np.sqrt(n[feature]) * np.arcsin(np.sqrt(x / n[feature]))
+        )
 
     def cells(self, feature, value):
         """Return log C(n, x), and the terms that the values of some features have."""
@@ -119,6 +162,11 @@ class Poisson:
     def check_sums(self, values):
         """Raise ValueError if parameters that must sum to 1 do not: here none."""
 
+    def points(self, X):
+        """Return the samples where squared distances suit them: of equal variance everywhere."""
+        origin = np.sqrt(3 / 8)  # Anscombe (1948), less what 0 becomes: sparse data stay sparse
+        return _points(X, lambda x, feature: np.sqrt(x + 3 / 8) - origin)
+
     def cells(self, feature, value):
         """Return -log x!, and the terms."""
         missing = np.isnan(value)
@@ -160,6 +208,17 @@ class Multinomial:
         """Raise ValueError if probabilities do not sum to 1."""
         _check_ones(values.sum(axis=-1))
 
+    def points(self, X):
+        """Return the samples where squared distances suit them: roots of shares (Hellinger)."""
+        totals = np.asarray(X.sum(axis=1, dtype=np.float64)).reshape(-1)
+        scale = np.sqrt(np.where(totals > 0, totals, 1))
+        points = _points(X, lambda x, feature: np.sqrt(x))
+        if sp.issparse(points):
+            points.data /= np.repeat(scale, np.diff(points.indptr)).astype(np.float32)
+        else:
+            points /= scale[:, None].astype(np.float32)
+        return points
+
     def cells(self, feature, value):
         """Return -log x!, and the terms."""
         return -gammaln(value + 1), [(feature, value)]
@@ -196,6 +255,26 @@ class Categorical:
     def check_sums(self, values):
         """Raise ValueError if probabilities of categories that a feature has do not sum to 1."""
         _check_ones((values * self.there).sum(axis=-1))
+
+    def points(self, X):
+        """Return the samples where squared distances suit them: categories one-hot, as CSR."""
+        missing = np.isnan(X)
+        category = np.where(missing, 0, X).astype(np.int64)
+        column = (self.first[:-1] + category).reshape(-1)
+        row = np.repeat(np.arange(len(X)), X.shape[1])
+        value = (~missing).reshape(-1).astype(np.float32)
+        if missing.any():  # shares of the categories among the others stand in
+            share = np.bincount(column, weights=value, minlength=self.n_terms)
+            total = np.add.reduceat(share, self.first[:-1])
+            share /= np.repeat(np.where(total > 0, total, 1), self.n_categories)
+            lost, feature = np.nonzero(missing)
+            wide = self.n_categories[feature]
+            within = np.arange(wide.sum()) - np.repeat(np.cumsum(wide) - wide, wide)
+            more = np.repeat(self.first[feature], wide) + within
+            row, column = np.append(row, np.repeat(lost, wide)), np.append(column, more)
+            value = np.append(value, share[more].astype(np.float32))
+        shape = len(X), self.n_terms
+        return _as_csr(row, column, value, shape)
 
     def cells(self, feature, value):
         """Return zeros, and the terms."""
@@ -292,40 +371,3 @@ def rows(params, block, output, n_threads):
     outputs = {"log_prob": None, "responsibilities": None, "labels": None, output: array}
     kernel.rows(block.job(params), **outputs, n_threads=n_threads)
     return array
-
-
-def start(method, model, block, n_components, random_state) -> DiscreteParams:
-    """Return the first parameters by one of the methods.
-
-    Parameters
-    ----------
-    method : {'random_from_data', 'random'}
-        Each component lies somewhere between a sample of its own and the mean of all; or
-        responsibilities are random.
-    model : DiscreteEM
-    block : CodedBlock
-    n_components : int
-    random_state : RandomState
-    """
-    weight = block.sample_weight
-    share = np.full(block.n_samples, 1 / block.total_weight)
-    share = share if weight is None else share * weight
-    if method == "random_from_data":
-        picked = random_state.choice(
-            block.n_samples, n_components, replace=False, p=None if weight is None else share
-        )
-        nearness = random_state.uniform(0.25, 0.75, n_components)
-        sums = np.vstack([block.matrix(i, i + 1).toarray() for i in picked.tolist()]).T * nearness
-        everyone = np.zeros(block.n_rows)
-        for first, last in block.parts():
-            everyone += block.matrix(first, last).T @ share[first:last]
-        sums += everyone[:, None] * (1 - nearness)
-        resp = np.ones(n_components)
-    else:
-        sums, resp = np.zeros((block.n_rows, n_components)), np.zeros(n_components)
-        for first, last in block.parts(n_components):
-            given = random_state.uniform(size=(last - first, n_components))
-            given *= (share[first:last] / given.sum(axis=1))[:, None]
-            sums += block.matrix(first, last).T @ given
-            resp += given.sum(axis=0)
-    return model.m_step(Statistics(bound=0.0, weight=1.0, resp=resp, terms=block.term_sums(sums)))
