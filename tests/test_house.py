@@ -19,7 +19,8 @@ FLOORS = {
     "__init__": 4, "__main__": 4, "_children": 4, "_cli": 4, "_on_import": 4, "_patch": 4,
     "_patch_row": 4, "plot": 4,
 }  # fmt: skip
-APART = 3  # the floor of families of models, none of which knows another
+APART = 3  # the floor of families of models, none of which knows another,
+BEGIN_WITH = {("mixture", "cluster")}  # but for this one, whose start is the other's result
 
 
 def modules():
@@ -84,6 +85,7 @@ def test_imports_run_downward():
         or (
             floor(other) == floor(name) == APART
             and name.partition(".")[0] != other.partition(".")[0]
+            and (name.partition(".")[0], other.partition(".")[0]) not in BEGIN_WITH
         )
     ]
     assert not wrong
