@@ -77,7 +77,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }
-_ALONE = ("start", "drop_in", "own_model", "performance", "bench_results", "determinism")
+_ALONE = ("start", "reading", "drop_in", "own_model", "performance", "bench_results", "determinism")
 _ALONE += ("contributing", "changelog")
 html_sidebars = {page: [] for page in _ALONE}
 

@@ -58,7 +58,20 @@ def mixtures(X: npt.NDArray[np.float64], table: Any) -> float:
     assert_type(mixture.predict_proba(table), np.ndarray)
     assert_type(mixture.score_samples(X), np.ndarray)
     assert_type(mixture.bic(X) - mixture.aic(X) - mixture.score(X), float)
-    samples, labels = mixture.sample(10)
+    assert_type(mixture.icl(X) + mixture.entropy(X), float)
+    assert_type(mixture.n_parameters, int)
+    assert_type(mixture.uncertainty(X), np.ndarray)
+    assert_type(
+        mixture.condition(["a"], [1.0]).marginal(0).reorder(order="weight"), GaussianMixture
+    )
+    assert_type(mixture.predict_mean(X, given=[0]), np.ndarray)
+    mean, std = mixture.predict_mean(X, "a", return_std=True)
+    assert_type(mean, np.ndarray)
+    assert_type(std, np.ndarray)
+    merging = mixture.merge(X, 2)
+    assert_type(merging.clusters, np.ndarray)
+    assert_type(merging.membership, np.ndarray)
+    samples, labels = mixture.sample(10, random_state=np.random.default_rng(0))
     assert_type(samples, np.ndarray)
     assert_type(labels, np.ndarray)
     for n_components in range(1, 4):
@@ -74,6 +87,8 @@ def mixtures(X: npt.NDArray[np.float64], table: Any) -> float:
     assert_type(bayesian.mean_precision_, np.ndarray)
     assert_type(bayesian.degrees_of_freedom_, np.ndarray | float)
     assert_type(bayesian.covariance_prior_, np.ndarray | float)
+    assert_type(bayesian.condition(0, 1.0), GaussianMixture)
+    assert_type(bayesian.reorder(), BayesianGaussianMixture)
     assert_type(bayesian.score(X) + bayesian.lower_bound_, float)
 
     bernoulli = BernoulliMixture(2, binarize=0.5, probability_prior=(1.0, 1.0)).fit(X > 0)

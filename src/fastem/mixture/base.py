@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import DensityMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastem._base import (
@@ -22,7 +21,8 @@ from fastem._base import (
 )
 from fastem._compat import fit_context
 from fastem._engine.threads import effective_n_jobs
-from fastem._typing import MatrixLike
+from fastem._typing import MatrixLike, SamplerLike
+from fastem.mixture.reading import Reading, sampler
 
 __all__ = ["Criteria", "Mixture", "check_count"]
 
@@ -34,7 +34,7 @@ def check_count(name, value):
         raise TypeError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
-class Mixture(DensityMixin, EMEstimator):
+class Mixture(Reading, DensityMixin, EMEstimator):
     """Base of the mixtures.
 
     Beside what :class:`EMEstimator` asks for, a subclass has the parameters `n_components`,
@@ -46,7 +46,8 @@ class Mixture(DensityMixin, EMEstimator):
       first parameters of a restart;
     - ``_params()``: the fitted parameters, as the model has them;
     - ``_rows(X, output)``: 'labels', 'log_prob' or 'responsibilities' of validated samples;
-    - ``_draw(counts, random_state)``: so many samples of each component, in that order.
+    - ``_draw(counts, random_state)``: so many samples of each component, in that order;
+    - ``_of_each_component()``: the attributes whose first axis is the components.
     """
 
     weights_: np.ndarray
@@ -225,13 +226,18 @@ class Mixture(DensityMixin, EMEstimator):
         mean = np.average(log_prob[there], weights=sample_weight[there])
         return float(mean), sample_weight.sum()
 
-    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    def sample(
+        self, n_samples: int = 1, *, random_state: SamplerLike = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draw samples from the fitted mixture.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of samples.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed; None: the estimator's own `random_state`, so that an int there gives the same
+            samples each time.
 
         Returns
         -------
@@ -240,9 +246,9 @@ class Mixture(DensityMixin, EMEstimator):
         y : ndarray of shape (n_samples,), int64
             The components that they were drawn from.
         """
-        return self._sample(n_samples)
+        return self._sample(n_samples, random_state)
 
-    def _sample(self, n_samples, **settings):
+    def _sample(self, n_samples, random_state, **settings):
         check_is_fitted(self)
         check_count("n_samples", n_samples)
         self._params()  # says so if an attribute was altered
@@ -251,7 +257,7 @@ class Mixture(DensityMixin, EMEstimator):
                 f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "
                 "sample."
             )
-        rng = check_random_state(self.random_state)
+        rng = sampler(random_state, self.random_state)
         weights = self._fitted_weights()
         if weights.dtype != np.float64:
             weights = weights.astype(np.float64)
@@ -297,6 +303,10 @@ class Mixture(DensityMixin, EMEstimator):
     def _draw(self, counts, random_state, **settings) -> np.ndarray:
         """Return so many samples of each component, one component after another."""
 
+    @abstractmethod
+    def _of_each_component(self) -> tuple[str, ...]:
+        """Return the names of the attributes whose first axis is the components."""
+
 
 class Criteria(Mixture):
     """A mixture whose maximum likelihood is weighed against its number of parameters.
@@ -339,6 +349,35 @@ class Criteria(Mixture):
         """
         score, total = self._score(X, sample_weight)
         return -2 * score * total + 2 * self._n_parameters()
+
+    def icl(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> float:
+        """Return the integrated completed likelihood criterion on X; lower is better.
+
+        BIC with a price on overlap, for a mixture that is to find clusters and not only a density
+        (Biernacki, Celeux & Govaert 2000, *Assessing a mixture model for clustering with the
+        integrated completed likelihood*, IEEE PAMI 22:719; with the entropy of the labels as in
+        McLachlan & Peel 2000, *Finite Mixture Models*, section 6.10.3, where mclust takes the
+        logarithm of the largest responsibilities).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; their sum is the number of samples.
+
+        Returns
+        -------
+        icl : float
+            BIC + 2 :meth:`entropy`.
+        """
+        return self.bic(X, sample_weight) + 2 * self.entropy(X, sample_weight)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters of the fitted mixture, as `bic` counts them."""
+        check_is_fitted(self)
+        return int(self._n_parameters())
 
     @abstractmethod
     def _n_parameters(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from fastem.components.gaussian_start import (
     moments_of,
 )
 from fastem.mixture.bayesian_em import BayesianEM, BayesianParams, BayesianPrior
+from fastem.mixture.gaussian import mixture_of
 from fastem.mixture.gaussian_base import GaussianBase
 
 __all__ = ["BayesianGaussianMixture"]
@@ -338,6 +339,44 @@ class BayesianGaussianMixture(GaussianBase):
 
     def _densities(self):
         return self._params().gaussians()
+
+    def _mixture(self, params, names):
+        return mixture_of(self, params, names)
+
+    def _of_each_component(self):
+        return (
+            *super()._of_each_component(),
+            "weight_concentration_",
+            "mean_precision_",
+            *([] if self.covariance_type == "tied" else ["degrees_of_freedom_"]),
+        )
+
+    def reorder(self, order: str | npt.ArrayLike = "weight") -> Self:
+        """Give the components other numbers: see :meth:`GaussianMixture.reorder`.
+
+        A Dirichlet process, whose sticks are broken in the components' order, refuses.
+
+        Parameters
+        ----------
+        order : 'weight' or array-like of shape (n_components,), default='weight'
+            The components' present numbers in their new order; 'weight': by falling weight.
+
+        Returns
+        -------
+        self : object
+            The mixture itself.
+
+        Raises
+        ------
+        ValueError
+            Unless `order` has every component once, and for a Dirichlet process.
+        """
+        if self.weight_concentration_prior_type == _PROCESS:
+            raise ValueError(
+                "reorder needs weight_concentration_prior_type='dirichlet_distribution': the order "
+                "of the components is part of a Dirichlet process"
+            )
+        return super().reorder(order)
 
     # ---- what scikit-learn's own tests reach for -------------------------------------------
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastem._base import check_fitted_array
 from fastem._compat import Interval
-from fastem._typing import RandomStateLike
+from fastem._typing import RandomStateLike, SamplerLike
 from fastem.components import discrete
 from fastem.components.checks import (
     MOST_COUNTED,
@@ -241,7 +241,9 @@ class MultinomialMixture(DiscreteMixture):
     ) -> None:
         self._keep(locals())
 
-    def sample(self, n_samples: int = 1, n_trials: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    def sample(
+        self, n_samples: int = 1, n_trials: int = 1, *, random_state: SamplerLike = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draw samples from the fitted mixture.
 
         Parameters
@@ -250,6 +252,8 @@ class MultinomialMixture(DiscreteMixture):
             Number of samples.
         n_trials : int, default=1
             The total of each sample, which the mixture does not model.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed; None: the estimator's own `random_state`.
 
         Returns
         -------
@@ -261,7 +265,7 @@ class MultinomialMixture(DiscreteMixture):
         check_count("n_trials", n_trials)
         if n_trials < 0:
             raise ValueError(f"n_trials must be an integer of at least 0, got {n_trials!r}")
-        return self._sample(n_samples, n_trials=n_trials)
+        return self._sample(n_samples, random_state, n_trials=n_trials)
 
     def _family(self):
         prior = one_prior("probability_prior", self.probability_prior)

@@ -273,6 +273,9 @@ class DiscreteMixture(Criteria):
     def _draw_from(self, values, count, random_state) -> Any:
         """Return (count, n_features) samples of one component."""
 
+    def _of_each_component(self):
+        return "weights_", f"{self._values}_"
+
     def _n_parameters(self):
         k = len(self.weights_)
         return k * self._family().n_free + (0 if self.fixed_weights else k - 1)

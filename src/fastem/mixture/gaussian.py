@@ -18,7 +18,7 @@ from fastem.components.gaussian_start import check_precisions, initial_responsib
 from fastem.mixture.base import Criteria
 from fastem.mixture.gaussian_base import GaussianBase
 
-__all__ = ["GaussianMixture"]
+__all__ = ["GaussianMixture", "mixture_of"]
 
 
 class GaussianMixture(GaussianBase, Criteria):
@@ -218,6 +218,9 @@ class GaussianMixture(GaussianBase, Criteria):
     def _params(self):
         return self._densities()
 
+    def _mixture(self, params, names):
+        return mixture_of(self, params, names)
+
     def _check_start(self, n_features):
         """Return the given start (weights, means, precisions), validated; None where not given."""
         k, d = self.n_components, n_features
@@ -249,6 +252,21 @@ class GaussianMixture(GaussianBase, Criteria):
     def _set_parameters(self, params):
         """Set weights, means, covariances and precisions_cholesky."""
         self._set_fitted(self._attributes(GaussianParams.of(*params)))
+
+
+def mixture_of(estimator, params, names):
+    """Return a fitted GaussianMixture with some parameters, of an estimator's covariance type."""
+    mixture = GaussianMixture(
+        len(params.weights),
+        covariance_type=estimator.covariance_type,
+        random_state=estimator.random_state,
+        n_jobs=estimator.n_jobs,
+    )
+    mixture.n_features_in_ = params.means.shape[1]
+    if names is not None:
+        mixture.feature_names_in_ = names
+    mixture._set_fitted(mixture._attributes(params))
+    return mixture
 
 
 def _near_one(sample_weight):

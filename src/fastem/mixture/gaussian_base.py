@@ -13,11 +13,12 @@ from fastem._onnx import ToOnnx, gaussian_mixture_nodes
 from fastem.components import gaussian
 from fastem.components.gaussian import GaussianParams
 from fastem.mixture.base import Mixture
+from fastem.mixture.gaussian_reading import GaussianReading
 
 __all__ = ["GaussianBase"]
 
 
-class GaussianBase(ToOnnx, Mixture):
+class GaussianBase(ToOnnx, GaussianReading, Mixture):
     """Base of mixtures of Gaussians.
 
     Beside what :class:`Mixture` asks for, a subclass has the parameter `covariance_type`.
@@ -56,6 +57,15 @@ class GaussianBase(ToOnnx, Mixture):
             "precisions_": cast(gaussian.precisions_of(chol, kind)),
             "precisions_cholesky_": cast(chol),
         }
+
+    def _expected(self):
+        return GaussianBase._densities(self)  # a posterior's expected parameters
+
+    def _of_each_component(self):
+        names = ["covariances_", "precisions_", "precisions_cholesky_"]
+        if self.covariance_type == "tied":
+            names = []
+        return "weights_", "means_", *(name for name in names if hasattr(self, name))
 
     def _densities(self):
         """Return the fitted components and weights, checked once, as GaussianParams."""
