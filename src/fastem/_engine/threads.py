@@ -17,9 +17,16 @@ from fastem._kernels import runtime
 __all__ = ["effective_n_jobs", "single_threaded_blas", "single_threaded_openmp", "useful_n_jobs"]
 
 
-def useful_n_jobs(n_jobs: int | None, enough: bool) -> int:
-    """Return :func:`effective_n_jobs`, or 1 at once where there is not enough work for a thread."""
-    return effective_n_jobs(n_jobs) if enough or n_jobs == 0 else 1
+def useful_n_jobs(n_jobs: int | None, work: float) -> int:
+    """Return :func:`effective_n_jobs`, or 1 at once where the work is not worth a second thread.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+    work : float
+        Nanoseconds that one thread takes for it, about: see ``shared/worth.h``.
+    """
+    return effective_n_jobs(n_jobs) if work >= runtime.LEAST_WORK or n_jobs == 0 else 1
 
 
 def effective_n_jobs(n_jobs: int | None = None) -> int:

@@ -25,15 +25,20 @@ class Bounds(NamedTuple):
         """Return what the first bounds are made from."""
         return cls(centers, _groups(centers, n_groups), None, None)
 
-    def at(self, centers, block, spare) -> tuple[Bounds, dict[str, Any]]:
-        """Return bounds for other centers, in which the kernel will write, and its arrays.
+    def copy(self):
+        """Return bounds that may be written over in place of these."""
+        if self.upper is None or self.lower is None:
+            return self
+        return self._replace(upper=self.upper.copy(), lower=self.lower.copy())
 
-        `spare` are bounds whose memory may be written over, or None.
+    def at(self, centers, block) -> tuple[Bounds, dict[str, Any]]:
+        """Return these bounds for other centers, and the arrays by which the kernel makes them so.
+
+        They are written over, or made where there are none yet.
         """
         n, n_groups = block.X.shape[0], int(self.group.max()) + 1
-        if spare is not None and spare.lower.shape == (n, n_groups):
-            upper, lower = spare.upper, spare.lower
-        else:
+        fresh, upper, lower = self.upper is None, self.upper, self.lower
+        if fresh:
             upper, lower = np.empty(n, np.float32), np.empty((n, n_groups), np.float32)
         moved = np.subtract(centers, self.centers, dtype=np.float64)
         drift = block.scale * np.sqrt(np.einsum("ij,ij->i", moved, moved))
@@ -41,8 +46,7 @@ class Bounds(NamedTuple):
         np.maximum.at(largest, self.group, drift)
         arrays = {
             "group": self.group,
-            "old_upper": self.upper,
-            "old_lower": self.lower,
+            "fresh": fresh,
             "upper": upper,
             "lower": lower,
             "drift": _rounded_up(drift),

@@ -131,6 +131,11 @@ class Assignment(NamedTuple):
         settled = _SETTLED_LONG if d >= 128 else _SETTLED
         return cls(np.full(n, -1, dtype=np.int32), n, 0.0, 0.0, settled, None)
 
+    def copy(self):
+        """Return a state that may be written over in place of this one."""
+        bounds = None if self.bounds is None else self.bounds.copy()
+        return self._replace(labels=self.labels.copy(), bounds=bounds)
+
     def moves_pay(self, block, n_clusters):
         """Return whether to add only the rows whose label changes to the sums so far."""
         few = block.X.shape[1] <= 4 and n_clusters <= 16  # which the kernel sums faster
@@ -169,8 +174,8 @@ class KMeansEM:
     #: A sample that takes the place of an empty cluster may cost more than it saves.
     bound_may_fall = True
 
-    #: The driver gives back the memory of states that it needs no more.
-    recycles = True
+    #: The driver lets an E-step write over the state that it is given.
+    overwrites = True
 
     def first_state(self, params: KMeansParams, block: KMeansBlock) -> Assignment:
         """Return the state of samples without labels."""
@@ -189,7 +194,7 @@ class KMeansEM:
         The bound is minus the inertia.
         """
         centers = params.centers
-        new = self._assign(centers, block, state, spare)
+        new = self._assign(centers, block, state if spare is state else state.copy())
         n_empty = np.count_nonzero(new.weights == 0)
         statistics = Statistics(
             bound=-_inertia(block, new, centers.astype(np.float64)),
@@ -201,22 +206,20 @@ class KMeansEM:
         )
         return statistics, new
 
-    def _assign(self, centers, block, state, spare):
-        """Return the state in which every sample is at its nearest center."""
+    def _assign(self, centers, block, state):
+        """Return the state in which every sample is at its nearest center; write over the old."""
         bounds, arrays = self._bounds(centers, block, state), None
-        fresh = bounds is not None and bounds.upper is None
-        labels = np.empty_like(state.labels) if spare is None else spare.labels
+        labels, settled = state.labels, state.settled
         moves = bounds is not None or state.moves_pay(block, len(centers))
         if bounds is not None:
-            bounds, arrays = bounds.at(centers, block, None if spare is None else spare.bounds)
+            bounds, arrays = bounds.at(centers, block)
         rows, weights, changed, searched = kernel.assign(
-            block.job(centers), state.labels, labels, self.n_threads, True, moves, arrays
+            block.job(centers), labels, self.n_threads, True, moves, arrays
         )
         if moves:
             rows, weights = state.rows + rows, state.weights + weights
-        settled = state.settled
         if bounds is not None:
-            if not fresh and searched > _MOST_SEARCHED * bounds.lower.size:
+            if not arrays["fresh"] and searched > _MOST_SEARCHED * bounds.lower.size:
                 bounds, settled = None, changed / len(labels) / 2
             if block.sample_weight is not None:  # an empty cluster must weigh exactly 0
                 weights = np.bincount(labels, block.sample_weight, len(centers))
@@ -260,9 +263,8 @@ def shift(before, after):
 
 
 def useful_threads(n_jobs, shape, n_clusters):
-    """Return how many threads `n_jobs` means, or 1 where an E-step takes under 0.1 ms or so."""
-    n_samples, n_features = shape
-    return useful_n_jobs(n_jobs, n_samples * n_clusters * (n_features + 4) > 3e6)
+    """Return how many threads `n_jobs` means for an E-step."""
+    return useful_n_jobs(n_jobs, kernel.work(*shape, n_clusters))
 
 
 def scale_of(X, centers):
@@ -282,7 +284,7 @@ def labels_of(X, centers, n_threads):
     center = np.zeros(X.shape[1]) if sp.issparse(X) else centers.mean(axis=0, dtype=np.float64)
     labels = np.full(X.shape[0], -1, dtype=np.int32)
     job = kernel.Job(X, centers, center, scale_of(X, centers))
-    kernel.assign(job, labels, labels, useful_threads(n_threads, X.shape, len(centers)))
+    kernel.assign(job, labels, useful_threads(n_threads, X.shape, len(centers)))
     return labels
 
 

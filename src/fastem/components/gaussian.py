@@ -395,13 +395,9 @@ def second_moment(block, center, given, n_threads):
 
 
 def useful_threads(n_jobs, n_samples, n_features, n_components, kind):
-    """Return how many threads `n_jobs` means, or 1 where an E-step takes under a millisecond.
-
-    On a machine that is busy with other work, waiting for a second thread to be scheduled takes
-    longer than that.
-    """
+    """Return how many threads `n_jobs` means for an E-step."""
     flops = n_features**2 if kind == "full" else 4 * n_features
-    return useful_n_jobs(n_jobs, n_samples * n_components * (flops + 32) > 3e7)
+    return useful_n_jobs(n_jobs, n_samples * n_components * (flops + 32) / 25)
 
 
 def rows(X, params, kind, output, n_threads, scaling=None):

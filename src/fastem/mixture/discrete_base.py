@@ -257,8 +257,8 @@ class DiscreteMixture(Criteria):
         self._check(contents)
         family = self._once("family", self._family)
         block = CodedBlock.of(family, X, None, len(params.weights), contents)
-        enough = X.shape[0] * params.values.size > 3e4
-        rows = discrete.rows(params, block, output, useful_n_jobs(self.n_jobs, enough))
+        n_threads = useful_n_jobs(self.n_jobs, 2.0 * X.shape[0] * params.values.size)
+        rows = discrete.rows(params, block, output, n_threads)
         return rows if output == "labels" else rows.astype(X.dtype, copy=False)
 
     def _draw(self, counts, random_state, **settings):

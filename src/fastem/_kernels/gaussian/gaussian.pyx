@@ -28,9 +28,9 @@ cdef extern from "shared/turns.h":
         int64_t *added
         const int64_t *stop
 
-    int64_t FASTEM_READ(const int64_t *) noexcept nogil
-    void FASTEM_WRITE(int64_t *, int64_t) noexcept nogil
-    int64_t FASTEM_NEXT(int64_t *) noexcept nogil
+    int64_t fastem_read(const int64_t *) noexcept nogil
+    void fastem_write(int64_t *, int64_t) noexcept nogil
+    int64_t fastem_next(int64_t *) noexcept nogil
 
 
 cdef extern from "shared/emission.h":

@@ -145,12 +145,12 @@ cdef void _take_turns(
     cdef Py_ssize_t chunk, begin
     turn.stop = stop
     while True:
-        chunk = FASTEM_NEXT(next_chunk)
-        if chunk >= n_chunks or FASTEM_READ(stop):
+        chunk = fastem_next(next_chunk)
+        if chunk >= n_chunks or fastem_read(stop):
             return
         turn.before, turn.added = added + chunk, added + chunk + 1
         begin = chunk * rows
         ops.chunk(job, begin, min(rows, job.n_samples - begin), scratch, sums,
                   dense + chunk % TURN_STRIPS, &turn)
         if fastem_interrupted(clock):
-            FASTEM_WRITE(stop, 1)
+            fastem_write(stop, 1)

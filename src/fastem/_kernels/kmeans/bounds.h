@@ -26,24 +26,23 @@ ALWAYS_INLINE float FN(at_most)(REAL squared)
 }
 
 /* Moves a row's lower bounds by the drift of the centers; returns the smallest. */
-ALWAYS_INLINE float FN(move_lower)(const kmeans_job *job, const float *restrict old,
-                                   float *restrict lower, int32_t label)
+ALWAYS_INLINE float FN(move_lower)(const kmeans_job *job, float *restrict lower, int32_t label)
 {
     const float *restrict drift = job->group_drift;
     ptrdiff_t n_groups = job->n_groups, own = job->group[label], g = 0;
-    float of_own = old[own] * (1 - OUTWARDS) - job->other_drift[label], smallest;
+    float of_own = lower[own] * (1 - OUTWARDS) - job->other_drift[label], smallest;
     float least[8];
     for (int l = 0; l < 8; l++)
         least[l] = of_own;
     for (; g + 8 <= n_groups; g += 8)
         for (int l = 0; l < 8; l++) {
-            float moved = old[g + l] * (1 - OUTWARDS) - drift[g + l];
+            float moved = lower[g + l] * (1 - OUTWARDS) - drift[g + l];
             moved = g + l == own ? of_own : moved;
             lower[g + l] = moved;
             least[l] = moved < least[l] ? moved : least[l];
         }
     for (; g < n_groups; g++) {
-        float moved = g == own ? of_own : old[g] * (1 - OUTWARDS) - drift[g];
+        float moved = g == own ? of_own : lower[g] * (1 - OUTWARDS) - drift[g];
         lower[g] = moved;
         least[0] = moved < least[0] ? moved : least[0];
     }
@@ -57,20 +56,17 @@ ALWAYS_INLINE float FN(move_lower)(const kmeans_job *job, const float *restrict 
 static void FN(move_bounds)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, float *restrict least)
 {
     ptrdiff_t n_groups = job->n_groups;
-    const int32_t *restrict labels = job->old_labels + begin;
+    const int32_t *restrict labels = job->labels + begin;
     const float *restrict drift = job->drift, *restrict gap = job->gap;
-    const float *restrict old_upper = job->old_upper + begin;
-    const float *restrict old_lower = job->old_lower + begin * n_groups;
     float *restrict upper = job->upper + begin, *restrict lower = job->lower + begin * n_groups;
     if (n_groups == 1)
         for (ptrdiff_t r = 0; r < n; r++)
-            least[r] = lower[r] = old_lower[r] * (1 - OUTWARDS) - job->other_drift[labels[r]];
+            least[r] = lower[r] = lower[r] * (1 - OUTWARDS) - job->other_drift[labels[r]];
     else
         for (ptrdiff_t r = 0; r < n; r++)
-            least[r] = FN(move_lower)(job, old_lower + r * n_groups, lower + r * n_groups,
-                                      labels[r]);
+            least[r] = FN(move_lower)(job, lower + r * n_groups, labels[r]);
     for (ptrdiff_t r = 0; r < n; r++) {
-        upper[r] = old_upper[r] * (1 + OUTWARDS) + drift[labels[r]];
+        upper[r] = upper[r] * (1 + OUTWARDS) + drift[labels[r]];
         least[r] = least[r] > gap[labels[r]] ? least[r] : gap[labels[r]];
     }
 }
@@ -94,7 +90,7 @@ static ptrdiff_t FN(list_undecided)(const kmeans_job *job, const tables_t *t, pt
     }
     for (ptrdiff_t i = 0; i < maybe; i++) {
         ptrdiff_t r = s->some[i];
-        int32_t label = job->old_labels[begin + r];
+        int32_t label = job->labels[begin + r];
         const REAL *x = FN(row)(job, begin + r);
         if (!job->fresh) {
             upper[r] = FN(at_least)(FN(squared)(x, t->rows + label * d, d) * square + (REAL)error);
@@ -212,7 +208,6 @@ static void FN(bounded_chunk)(const kmeans_job *job, const tables_t *t, ptrdiff_
 {
     ptrdiff_t count = FN(list_undecided)(job, t, begin, n, s);
     double *tally = sums + job->n_clusters * (job->n_features + 1); /* changed, searched */
-    FN(write_labels)(job, begin, n, job->old_labels + begin);
     if (job->fresh || job->n_groups == 1)
         tally[1] += (double)FN(search_all)(job, t, begin, s, count);
     else
@@ -224,7 +219,7 @@ static void FN(bounded_chunk)(const kmeans_job *job, const tables_t *t, ptrdiff_
         job->upper[row] = FN(at_least)((squared > 0 ? squared : 0) + (REAL)job->error);
         job->lower[row * job->n_groups + job->group[new]] =
             FN(at_most)(s->norm[i] + s->second[i] - job->error);
-        if (job->old_labels[row] == new)
+        if (job->labels[row] == new)
             continue;
         FN(move_row)(job, row, new, sums);
         job->labels[row] = new;

@@ -2,8 +2,7 @@
 #ifndef FASTEM_KMEANS_JOB_H
 #define FASTEM_KMEANS_JOB_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "shared/step.h"
 
 /* K clusters, D features, n samples. Distances are those of (x - shift) * scale, in which the
  * longest row has a length of about 1; centers and sums are in the data's own coordinates. */
@@ -20,16 +19,14 @@ typedef struct {
     double scale;        /* a power of 2 */
     /* the parameters, and where each sample was and is */
     const double *centers; /* (K, D) */
-    const int32_t *old_labels; /* (n,) the labels so far, -1 for none */
-    int32_t *labels;           /* (n,) the nearest centers; may be `old_labels` but with bounds */
-    int moves;                 /* sums are of the rows whose label changes: with bounds always */
+    int32_t *labels;       /* (n,) the nearest centers; before, the labels so far, -1 for none */
+    int moves;             /* sums are of the rows whose label changes: with bounds always */
     /* bounds on distances, for samples whose label they can keep; n_groups 0: none */
     ptrdiff_t n_groups;
     const int32_t *group;     /* (K,) of each center */
-    const float *old_upper;   /* (n,) at least the distance to the sample's own center, so far */
-    const float *old_lower;   /* (n, G) at most the distance to any other center of each group */
+    float *upper;             /* (n,) at least the distance to the sample's own center */
+    float *lower;             /* (n, G) at most the distance to any other center of each group */
     int fresh;                /* there are no bounds so far */
-    float *upper, *lower;     /* the same at these centers; not the same arrays */
     const float *drift;       /* (K,) at least what each center moved since then */
     const float *group_drift; /* (G,) the largest drift of a group */
     const float *other_drift; /* (K,) the largest drift of a center's group without itself */
@@ -37,27 +34,20 @@ typedef struct {
     double error;             /* squared distances that differ by more differ when computed, too */
     /* outputs of distances() */
     double *distance; /* (n,) squared distance of each sample to its center, or NULL */
-    /* made by prepare() */
-    const void *tables;
 } kmeans_job;
 
-/* Works on rows [begin, begin + n), n at most KMEANS_CHUNK, and adds to the strip's sums, which may
- * be NULL. `scratch` is zero at first use. */
-typedef void (*kmeans_step)(const kmeans_job *, ptrdiff_t begin, ptrdiff_t n, void *scratch,
-                            double *sums);
-
-/* The leaf functions for one dtype and one instruction set. Sums of a strip, in doubles: those of
- * the rows of each cluster (K, D), its weight (K,), the number of labels that changed, and with
+/* The leaf functions for one dtype and one instruction set: see shared/step.h. Sums of a strip: those
+ * of the rows of each cluster (K, D), its weight (K,), the number of labels that changed, and with
  * bounds how many pairs of a row and a group were searched. */
 typedef struct {
     const char *name;
     ptrdiff_t (*tables_bytes)(const kmeans_job *);
-    void (*prepare)(const kmeans_job *, void *tables);
+    fastem_prepare prepare; /* in one part */
     ptrdiff_t (*scratch_bytes)(const kmeans_job *);
-    /* Writes labels; adds the rows to the sums, or the changes alone. */
-    kmeans_step chunk;
+    /* Writes labels; adds the rows to the sums if there are any, or the changes alone. */
+    fastem_step chunk;
     /* Adds to sums[0] the weighted squared distances of rows to the centers of their labels. */
-    kmeans_step distances;
+    fastem_step distances;
 } kmeans_ops;
 
 enum { KMEANS_CHUNK = 512 };

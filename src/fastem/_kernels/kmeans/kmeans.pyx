@@ -1,12 +1,8 @@
 """E-step of k-means: labels and the sums of each cluster's rows, one pass over the samples.
 
-Algorithm: rows are split by position into strips; a strip walks its rows a chunk at a time, and
-adds each row to sums of its own, in doubles; the strips' sums are then added in order. Strips and
-chunks depend on shapes alone, so the bits of the result do not depend on the threads. What happens
-within a chunk is in kmeans/leaf.h, compiled for several instruction sets.
+What happens to a chunk of rows is in kmeans/leaf.h, compiled for several instruction sets.
 """
 
-from cython.parallel cimport prange
 from libc.stdint cimport int32_t, uintptr_t
 from libc.string cimport memset
 
@@ -14,10 +10,7 @@ import numpy as np
 
 from fastem._kernels import runtime
 
-from fastem._kernels.omp cimport (
-    fastem_buffers, fastem_free_buffers, fastem_interrupted, omp_get_thread_num, omp_get_wtime,
-    raise_pending,
-)
+from fastem._kernels.strips cimport fastem_pass, fastem_prepare, fastem_step, run
 
 
 cdef extern from "kmeans/job.h":
@@ -32,13 +25,10 @@ cdef extern from "kmeans/job.h":
         const double *shift
         double scale
         const double *centers
-        const int32_t *old_labels
         int32_t *labels
         int moves
         Py_ssize_t n_groups
         const int32_t *group
-        const float *old_upper
-        const float *old_lower
         int fresh
         float *upper
         float *lower
@@ -48,25 +38,17 @@ cdef extern from "kmeans/job.h":
         const float *gap
         double error
         double *distance
-        const void *tables
-
-    ctypedef void (*kmeans_step)(const kmeans_job *, Py_ssize_t, Py_ssize_t, void *,
-                                 double *) noexcept nogil
 
     ctypedef struct kmeans_ops:
-        const char *name
         Py_ssize_t (*tables_bytes)(const kmeans_job *) noexcept nogil
-        void (*prepare)(const kmeans_job *, void *) noexcept nogil
+        fastem_prepare prepare
         Py_ssize_t (*scratch_bytes)(const kmeans_job *) noexcept nogil
-        kmeans_step chunk
-        kmeans_step distances
+        fastem_step chunk, distances
 
     enum:
         KMEANS_CHUNK
 
     const kmeans_ops *fastem_kmeans_ops(int level, int is_double) noexcept nogil
-
-cdef Py_ssize_t MOST_STRIPS = 64, LEAST_STRIPS = 4, STRIP_BYTES = 6 << 20
 
 
 cdef class Job:
@@ -111,31 +93,32 @@ cdef class Job:
         return <void *> <uintptr_t> array.__array_interface__["data"][0]
 
 
-def assign(
-    Job job, old_labels, labels, int n_threads, bint sums=False, bint moves=False, bounds=None
-):
+def work(Py_ssize_t n_samples, Py_ssize_t n_features, Py_ssize_t n_clusters):
+    """Return how many nanoseconds `assign` takes on one thread, about."""
+    return n_samples * n_clusters * (n_features + 4) / 15.0
+
+
+def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bounds=None):
     """Find the nearest center of each sample, the first one of equals.
 
     Equivalent to, with d the squared distances (n, K)::
 
-        labels[:] = d.argmin(axis=1);  changed = (labels != old_labels).sum()
+        labels[:] = d.argmin(axis=1);  changed = (labels != labels_before).sum()
         rows[k] = w[labels == k] @ X[labels == k];  weight[k] = w[labels == k].sum()
 
     Parameters
     ----------
     job : Job
-    old_labels : ndarray of shape (n,), int32
-        The labels so far, -1 for none.
     labels : ndarray of shape (n,), int32
-        Is written; without bounds it may be the same array.
+        The labels so far, -1 for none; are written.
     n_threads : int
     sums : bool, default=False
         Whether to sum rows.
     moves : bool, default=False
         Whether the sums are the changes since the labels so far.
     bounds : dict or None
-        Arrays by name, see kmeans/job.h: rows whose label they decide are passed over. The old ones
-        are None if there are none so far. Needs `moves`.
+        Arrays by name, see kmeans/job.h: rows whose label they decide are passed over. `upper` and
+        `lower` are written. Needs `moves`.
 
     Returns
     -------
@@ -147,24 +130,20 @@ def assign(
     """
     cdef kmeans_job *c = &job.c
     cdef Py_ssize_t k = c.n_clusters, d = c.n_features
-    c.old_labels = <const int32_t *> job.address(old_labels)
     c.labels = <int32_t *> job.address(labels)
     c.moves = moves
     if bounds is not None:
         c.n_groups = len(bounds["group_drift"])
         c.group = <const int32_t *> job.address(bounds["group"])
+        c.fresh, c.error = bounds["fresh"], bounds["error"]
         c.upper = <float *> job.address(bounds["upper"])
         c.lower = <float *> job.address(bounds["lower"])
-        c.fresh = bounds["old_upper"] is None
-        if not c.fresh:
-            c.old_upper = <const float *> job.address(bounds["old_upper"])
-            c.old_lower = <const float *> job.address(bounds["old_lower"])
         c.drift = <const float *> job.address(bounds["drift"])
         c.group_drift = <const float *> job.address(bounds["group_drift"])
         c.other_drift = <const float *> job.address(bounds["other_drift"])
         c.gap = <const float *> job.address(bounds["gap"])
-        c.error = bounds["error"]
-    total = _run(job, job.ops.chunk, n_threads, k * (d + 1) + 2 if sums else 0)
+    total = _run(job, job.ops.chunk, n_threads, work(c.n_samples, d, k),
+                 k * (d + 1) + 2 if sums else 0)
     if not sums:
         return None, None, None, None
     changed, searched = total[k * (d + 1) :].tolist()
@@ -180,72 +159,20 @@ def distances(Job job, labels, int n_threads, out=None):
     job.c.labels = <int32_t *> job.address(labels)
     if out is not None:
         job.c.distance = <double *> job.address(out)
-    return float(_run(job, job.ops.distances, n_threads, 1)[0])
+    cdef double nanoseconds = 0.2 * job.c.n_samples * (job.c.n_features + 4)
+    return float(_run(job, job.ops.distances, n_threads, nanoseconds, 1)[0])
 
 
-cdef Py_ssize_t _up(Py_ssize_t n, Py_ssize_t to) noexcept:
-    """Return the smallest multiple of `to` that is at least n."""
-    return (n + to - 1) // to * to
-
-
-cdef _run(Job job, kmeans_step step, int n_threads, Py_ssize_t size):
-    """Run all strips; return the sum of their `size` sums, added in order."""
-    cdef kmeans_job *c = &job.c
+cdef _run(Job job, fastem_step step, int n_threads, double nanoseconds, Py_ssize_t n_sums):
+    """Run a pass over the samples; return its sums."""
     cdef const kmeans_ops *ops = job.ops
-    cdef Py_ssize_t n_chunks = _up(c.n_samples, KMEANS_CHUNK) // KMEANS_CHUNK, strip
-    cdef Py_ssize_t n_strips = MOST_STRIPS, width = _up(size, 16)
-    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(c), tables_bytes = ops.tables_bytes(c)
-    cdef double clock = omp_get_wtime()
-    cdef int stop = 0
-    cdef char *scratch
-    cdef char *tables
-    if size:
-        n_strips = max(LEAST_STRIPS, min(MOST_STRIPS, STRIP_BYTES // (8 * width)))
-    n_strips = max(1, min(n_strips, n_chunks))
-    n_threads = max(1, min(n_threads, n_strips))
-    sums = np.zeros((n_strips, width))
-    cdef double[:, ::1] strips = sums
-    scratch = fastem_buffers(n_threads, &scratch_bytes)
-    tables = fastem_buffers(1, &tables_bytes)
-    if scratch == NULL or tables == NULL:
-        fastem_free_buffers(scratch)
-        fastem_free_buffers(tables)
-        raise MemoryError(f"no {n_threads * scratch_bytes + tables_bytes} bytes for buffers")
-    ops.prepare(c, tables)
-    c.tables = tables
-    try:
-        for strip in prange(n_strips, nogil=True, num_threads=n_threads, schedule="dynamic",
-                            chunksize=1):
-            _strip(c, step, n_chunks * strip // n_strips, n_chunks * (strip + 1) // n_strips,
-                   scratch + omp_get_thread_num() * scratch_bytes,
-                   &strips[strip, 0] if size else NULL, &stop, &clock)
-    finally:
-        fastem_free_buffers(scratch)
-        fastem_free_buffers(tables)
-    if stop:
-        raise_pending()
-    total = sums[0]
-    for strip in range(1, n_strips):
-        total += sums[strip]
-    return total[:size].copy()  # no view: the strips' sums are large
-
-
-cdef void _strip(
-    const kmeans_job *job,
-    kmeans_step step,
-    Py_ssize_t first,           # IN     first chunk
-    Py_ssize_t last,            # IN     one past the last chunk
-    char *scratch,              # INOUT  this thread's buffers
-    double *sums,               # INOUT  this strip's sums, or NULL
-    int *stop,                  # INOUT  set by an interrupt
-    double *clock,              # INOUT  time of the last look for an interrupt
-) noexcept nogil:
-    cdef Py_ssize_t chunk, begin
-    for chunk in range(first, last):
-        if stop[0]:
-            return
-        begin = chunk * KMEANS_CHUNK
-        step(job, begin, min(<Py_ssize_t> KMEANS_CHUNK, job.n_samples - begin), scratch, sums)
-        # With few features a look at the clock is a fiftieth of the time of a chunk.
-        if chunk % 8 == 0 and fastem_interrupted(clock):
-            stop[0] = 1
+    cdef double[::1] total = np.empty(max(1, n_sums))
+    cdef fastem_pass one
+    memset(&one, 0, sizeof(one))
+    one.job, one.step, one.n_rows, one.chunk = &job.c, step, job.c.n_samples, KMEANS_CHUNK
+    one.n_sums, one.scratch_bytes = n_sums, ops.scratch_bytes(&job.c)
+    one.n_threads, one.work = n_threads, nanoseconds
+    one.prepare, one.n_parts, one.tables_bytes = ops.prepare, 1, ops.tables_bytes(&job.c)
+    one.looks = 8  # with few features a look at the clock is a fiftieth of the time of a chunk
+    run(&one, &total[0])
+    return np.asarray(total)

@@ -72,14 +72,15 @@ ALWAYS_INLINE double FN(weight)(const kmeans_job *job, ptrdiff_t row)
 ALWAYS_INLINE void FN(move_row)(const kmeans_job *job, ptrdiff_t row, int32_t new, double *sums)
 {
     double weight = FN(weight)(job, row);
-    int32_t old = job->old_labels[row];
+    int32_t old = job->labels[row];
     if (old >= 0)
         FN(add_row)(job, row, -weight, old, sums);
     FN(add_row)(job, row, weight, new, sums);
 }
 
 /* Squared distance of a row to a center, in the data's own coordinates. */
-static double FN(distance_to)(const kmeans_job *job, ptrdiff_t row, ptrdiff_t k)
+static double FN(distance_to)(const kmeans_job *job, const tables_t *t, ptrdiff_t row,
+                              ptrdiff_t k)
 {
     ptrdiff_t d = job->n_features, i = 0;
     const double *center = job->centers + k * d;
@@ -94,7 +95,7 @@ static double FN(distance_to)(const kmeans_job *job, ptrdiff_t row, ptrdiff_t k)
         for (; i < d; i++)
             sum += (x[i] - center[i]) * (x[i] - center[i]);
     } else {
-        sum = ((const tables_t *)job->tables)->squares[k];
+        sum = t->squares[k];
         for (ptrdiff_t p = job->row_begin[row]; p < job->row_begin[row + 1]; p++) {
             double x = ((const REAL *)job->values)[p];
             sum += x * (x - 2 * center[job->columns[p]]);
@@ -106,29 +107,16 @@ static double FN(distance_to)(const kmeans_job *job, ptrdiff_t row, ptrdiff_t k)
     return sum;
 }
 
-static void FN(distances)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, void *memory,
-                          double *sums)
+static void FN(distances)(const void *given, ptrdiff_t begin, ptrdiff_t n,
+                          const fastem_strip *strip)
 {
-    (void)memory;
+    const kmeans_job *job = given;
     for (ptrdiff_t row = begin; row < begin + n; row++) {
-        double distance = FN(distance_to)(job, row, job->labels[row]);
+        double distance = FN(distance_to)(job, strip->tables, row, job->labels[row]);
         if (job->distance)
             job->distance[row] = distance;
-        sums[0] += FN(weight)(job, row) * distance;
+        strip->sums[0] += FN(weight)(job, row) * distance;
     }
-}
-
-/* Writes the labels of a chunk. Where they stand there already, in what was the last labels' memory
- * or those before, nothing is written: with few features that is a good part of what goes through
- * memory. */
-ALWAYS_INLINE void FN(write_labels)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n,
-                                    const int32_t *restrict new)
-{
-    int32_t *restrict labels = job->labels + begin, differ = 0;
-    for (ptrdiff_t r = 0; r < n; r++)
-        differ |= labels[r] ^ new[r];
-    if (differ)
-        memcpy(labels, new, n * sizeof(int32_t));
 }
 
 #include "kmeans/bounds.h"
@@ -172,7 +160,7 @@ static void FN(add_rows)(const kmeans_job *job, ptrdiff_t first, ptrdiff_t rows,
 static void FN(move_rows)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, scratch_t *s,
                           double *sums)
 {
-    const int32_t *restrict labels = job->old_labels + begin, *restrict nearest = s->center;
+    const int32_t *restrict labels = job->labels + begin, *restrict nearest = s->center;
     ptrdiff_t count = 0;
     for (ptrdiff_t first = 0; first < n; first += 16) {
         ptrdiff_t last = first + 16 < n ? first + 16 : n;
@@ -188,17 +176,19 @@ static void FN(move_rows)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, s
         FN(move_row)(job, begin + s->list[i], nearest[s->list[i]], sums);
 }
 
-/* Sets the labels of a chunk; returns how many changed. */
+/* Sets the labels of a chunk; returns how many changed. Where none did, nothing is written: with few
+ * features that is a good part of what goes through memory. */
 static ptrdiff_t FN(set_labels)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, scratch_t *s,
                                 double *sums)
 {
-    const int32_t *restrict labels = job->old_labels + begin, *restrict nearest = s->center;
+    const int32_t *labels = job->labels + begin, *nearest = s->center;
     int32_t changed = 0;
     for (ptrdiff_t r = 0; r < n; r++)
         changed += labels[r] != nearest[r];
     if (changed && sums && job->moves)
         FN(move_rows)(job, begin, n, s, sums);
-    FN(write_labels)(job, begin, n, nearest);
+    if (changed)
+        memcpy(job->labels + begin, nearest, n * sizeof(int32_t));
     return changed;
 }
 
@@ -223,14 +213,16 @@ AT_A_LINE static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, 
         memcpy(nearest, places, rows * sizeof(int32_t));
 }
 
-AT_A_LINE static void FN(chunk)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n, void *memory,
-                      double *sums)
+AT_A_LINE static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n,
+                      const fastem_strip *strip)
 {
-    const tables_t *t = job->tables;
+    const kmeans_job *job = given;
+    const tables_t *t = strip->tables;
+    double *sums = strip->sums;
     int all_rows = sums && !job->moves;
     ptrdiff_t changed, done, few = all_rows ? FN(few_sums)(job) : 0;
     scratch_t s;
-    FN(lay_scratch)(job, memory, &s);
+    FN(lay_scratch)(job, strip->scratch, &s);
     if (job->n_groups) {
         FN(bounded_chunk)(job, t, begin, n, &s, sums);
         return;

@@ -96,11 +96,12 @@ static double FN(pack_center)(const kmeans_job *job, ptrdiff_t k, REAL *coef, pt
     return norm;
 }
 
-static void FN(prepare)(const kmeans_job *job, void *memory)
+static void FN(prepare)(const void *given, ptrdiff_t part, void *memory)
 {
+    const kmeans_job *job = given;
     tables_t *t = memory;
     ptrdiff_t d = job->n_features, groups = FN(n_groups)(job), width = FN(up)(job->n_clusters, VL);
-    memset(memory, 0, FN(tables_bytes)(job));
+    (void)part;
     FN(lay_tables)(job, memory, t);
     t->scale = (REAL)job->scale;
     for (ptrdiff_t i = 0; i < d; i++)

@@ -88,26 +88,6 @@ static inline void fastem_restore_subnormals(unsigned before)
 #endif
 }
 
-/* Reads what another thread writes, and all that it wrote before. */
-static inline int64_t fastem_read(const int64_t *x)
-{
-#if defined(__GNUC__)
-    return __atomic_load_n(x, __ATOMIC_ACQUIRE);
-#else
-    return *(const volatile int64_t *)x;
-#endif
-}
-
-/* Writes what another thread reads, after all that was written before. */
-static inline void fastem_write(int64_t *x, int64_t value)
-{
-#if defined(__GNUC__)
-    __atomic_store_n(x, value, __ATOMIC_RELEASE);
-#else
-    *(volatile int64_t *)x = value;
-#endif
-}
-
 /* Runs pending signal handlers; true if one raised (Ctrl-C). Called without the GIL. */
 static inline int fastem_signal_raised(void)
 {

@@ -8,6 +8,12 @@ cdef extern from "shared/omp.h":
 cdef extern from "shared/cpu.h":
     int fastem_cpu_level() noexcept nogil
 
+cdef extern from "shared/worth.h":
+    double FASTEM_LEAST_WORK
+
+#: Nanoseconds of work that a second thread is worth.
+LEAST_WORK = FASTEM_LEAST_WORK
+
 
 def has_openmp():
     """Return whether this build runs on more than one thread."""

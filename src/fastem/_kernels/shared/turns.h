@@ -3,22 +3,7 @@
 #ifndef FASTEM_TURNS_H
 #define FASTEM_TURNS_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#if defined(_MSC_VER)
-#include <windows.h>
-#define FASTEM_READ(p) (*(const volatile int64_t *)(p))
-#define FASTEM_WRITE(p, value) ((void)InterlockedExchange64((volatile LONG64 *)(p), value))
-#define FASTEM_NEXT(p) (InterlockedExchangeAdd64((volatile LONG64 *)(p), 1))
-#define FASTEM_YIELD() ((void)SwitchToThread())
-#else
-#include <sched.h>
-#define FASTEM_READ(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
-#define FASTEM_WRITE(p, value) __atomic_store_n(p, value, __ATOMIC_RELEASE)
-#define FASTEM_NEXT(p) __atomic_fetch_add(p, 1, __ATOMIC_RELAXED)
-#define FASTEM_YIELD() ((void)sched_yield())
-#endif
+#include "shared/atomic.h"
 
 /* The place of one chunk among those that add to the same sums. */
 typedef struct {
@@ -32,15 +17,15 @@ static inline void fastem_await(const fastem_turn *turn, int64_t part)
 {
     if (turn == NULL)
         return;
-    for (int tries = 0; FASTEM_READ(turn->before) <= part && !FASTEM_READ(turn->stop); tries++)
+    for (int tries = 0; fastem_read(turn->before) <= part && !fastem_read(turn->stop); tries++)
         if (tries >= 1000) /* that thread may have lost its processor */
-            FASTEM_YIELD();
+            fastem_yield();
 }
 
 static inline void fastem_added(const fastem_turn *turn, int64_t part)
 {
     if (turn != NULL)
-        FASTEM_WRITE(turn->added, part + 1);
+        fastem_write(turn->added, part + 1);
 }
 
 #endif

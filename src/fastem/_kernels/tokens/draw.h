@@ -6,7 +6,7 @@
  * Scratch of a thread: 1 / totals and totals, with their prior, which change between chunks alone;
  * and for each slot its document's factor, p's running sums, and its counts by topic; all (width,).
  * Afterwards the counts are what was moved. */
-#include "shared/omp_atomic.h"
+#include "shared/atomic.h"
 
 #ifndef SLOTS
 #define SLOTS 2 /* scratch_bytes has room for so many */

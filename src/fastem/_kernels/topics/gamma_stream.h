@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shared/omp.h"
+#include "shared/atomic.h"
 
 #define MT_WORDS 624
 #define MT_AHEAD 397
