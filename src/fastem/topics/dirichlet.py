@@ -9,6 +9,8 @@ import numpy as np
 from scipy.special import gammaln, polygamma, psi, xlogy
 from sklearn.utils import check_array
 
+from fastem._kernels import topics as kernel
+
 __all__ = [
     "Priors",
     "check_components_init",
@@ -18,6 +20,7 @@ __all__ = [
     "fit_dirichlet",
     "information",
     "polya_growth",
+    "topics_bound",
 ]
 
 #: Where learned priors stay: below, a topic is all but dead; above, all documents are alike.
@@ -108,6 +111,30 @@ def dirichlet_bound(prior, posterior):
     copies = posterior.shape[1] if np.ndim(prior) == 0 else 1
     value += gammaln(copies * np.sum(prior)) - copies * np.sum(gammaln(prior))
     return value, expected
+
+
+def topics_bound(topics, prior, n_threads):
+    """Return the sum over topics of E[log p - log q], where p is Dirichlet(prior).
+
+    `prior` is a number or has shape (V,) or (K, V); the topics' lambda is ``sums + topics.prior``.
+    """
+    n_words, n_topics = len(topics.sums), len(topics.totals)
+    terms, totals, whole = np.zeros(n_topics), np.zeros(n_topics), np.ndim(topics.prior) == 0
+    eta = np.broadcast_to(np.asarray(prior, np.float64), (n_topics, n_words)).T
+    step = n_words if whole else _ROWS  # an array is copied
+    for begin in range(0, n_words, step):
+        rows = slice(begin, begin + step)
+        added = topics.prior if whole else topics.prior[rows, :n_topics]
+        added = np.broadcast_to(np.asarray(added, np.float64), eta[rows].shape)
+        part = kernel.dirichlet_terms(topics.sums[rows], added, eta[rows], n_topics, n_threads)
+        terms += part[0]
+        totals += part[1]
+    if np.ndim(prior) == 0:
+        sums, logs = n_words * prior, n_words * gammaln(prior)
+    else:
+        sums, logs = np.sum(prior, axis=-1), gammaln(prior).sum(axis=-1)
+    value = terms - (sums - totals) * psi(totals) - gammaln(totals) + gammaln(sums) - logs
+    return float(value.sum())
 
 
 # ---- learning --------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from fastem.topics.dirichlet import (
     fit_dirichlet,
     information,
     polya_growth,
+    topics_bound,
 )
 from fastem.topics.documents import Documents, Topics, TopicSums, padded
 from fastem.topics.gammas import Drawn, first_gammas, own_stream
@@ -260,14 +261,10 @@ class VariationalLDA:
 
         Point estimates have none.
         """
-        priors, value = self.priors_of(topics), 0.0
+        priors = self.priors_of(topics)
         if priors.point_topics:
-            return value
-        for k in range(self.n_topics):
-            prior = topics.prior if np.ndim(topics.prior) == 0 else topics.prior[:, k]
-            lam = topics.sums[:, k].astype(np.float64) + prior
-            value += float(dirichlet_bound(priors.of_topic(k), lam[None])[0][0])
-        return value
+            return 0.0
+        return topics_bound(topics, priors.topic_word, self.n_threads)
 
     # ---- M-step --------------------------------------------------------------------------------
 

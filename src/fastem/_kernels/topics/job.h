@@ -64,6 +64,8 @@ typedef struct {
      * to replace them in, their changes. */
     void (*words)(const topics_job *, ptrdiff_t first, ptrdiff_t last, void *scratch,
                   double *totals);
+    /* Adds terms of the bound: see topics/bound.h. Doubles in both tables. */
+    void (*dirichlet_terms)(const double *posterior, const double *prior, ptrdiff_t n, double *acc);
 } topics_ops;
 
 const topics_ops *fastem_topics_ops(int level, int is_double);

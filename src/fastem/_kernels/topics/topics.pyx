@@ -62,6 +62,7 @@ cdef extern from "topics/job.h":
         void (*documents)(const topics_job *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
         void (*exp_digamma)(const void *, double, Py_ssize_t, void *) noexcept nogil
         void (*words)(const topics_job *, Py_ssize_t, Py_ssize_t, void *, double *) noexcept nogil
+        void (*dirichlet_terms)(const double *, const double *, Py_ssize_t, double *) noexcept nogil
 
     const topics_ops *fastem_topics_ops(int level, int is_double) noexcept nogil
 
@@ -86,7 +87,7 @@ cdef const topics_ops *choose(Py_ssize_t n_topics, bint is_double) except NULL:
     return wide
 
 
-cdef Py_ssize_t padded(Py_ssize_t n, const topics_ops *ops) noexcept:
+cdef Py_ssize_t padded(Py_ssize_t n, const topics_ops *ops) noexcept nogil:
     return (n + ops.lanes - 1) // ops.lanes * ops.lanes
 
 
@@ -300,6 +301,59 @@ def exp_digamma(const real[:, ::1] sums, double prior, real[:, ::1] out, int n_t
     cdef real *to = &out[0, 0]
     for begin in prange(0, n, 8192, nogil=True, num_threads=n_threads if n > 100_000 else 1):
         ops.exp_digamma(from_ + begin, prior, min(8192, n - begin), to + begin)
+
+
+def dirichlet_terms(
+    const real[:, ::1] sums,            # IN  (V, width)
+    const double[:, :] added,           # IN  (V, K)  broadcast; sums + added is lambda
+    const double[:, :] prior,           # IN  (V, K)  broadcast
+    Py_ssize_t n_topics,
+    int n_threads,
+):
+    """Return the sums over words of a topic's terms of the bound, (K,), and of lambda, (K,).
+
+    Equivalent to, with ``x = sums[:, :K] + added``::
+
+        ((prior - x) * digamma(x) + gammaln(x)).sum(axis=0), x.sum(axis=0)
+
+    Words are summed in strips, which are added in order.
+    """
+    cdef const topics_ops *ops = fastem_topics_ops(runtime.level(), True)
+    cdef Py_ssize_t n_words = sums.shape[0], width = padded(n_topics, ops), strip, k
+    cdef Py_ssize_t bytes = 2 * width * sizeof(double)
+    per_strip = np.zeros((2 * STRIPS, width))
+    cdef double[:, ::1] totals = per_strip
+    n_threads = 1 if 40.0 * n_words * width < LEAST_WORK else n_threads
+    cdef char *rows = fastem_buffers(n_threads, &bytes)
+    for strip in prange(STRIPS, nogil=True, schedule="dynamic", num_threads=n_threads):
+        _dirichlet_strip(ops, sums, added, prior, n_topics, n_words * strip // STRIPS,
+                         n_words * (strip + 1) // STRIPS,
+                         <double *> (rows + omp_get_thread_num() * bytes),
+                         &totals[2 * strip, 0], &totals[2 * strip + 1, 0])
+    fastem_free_buffers(rows)
+    for strip in range(1, STRIPS):
+        for k in range(width):
+            totals[0, k] += totals[2 * strip, k]
+            totals[1, k] += totals[2 * strip + 1, k]
+    return per_strip[0, :n_topics].copy(), per_strip[1, :n_topics].copy()
+
+
+cdef void _dirichlet_strip(
+    const topics_ops *ops, const real[:, ::1] sums, const double[:, :] added,
+    const double[:, :] prior, Py_ssize_t n_topics, Py_ssize_t first, Py_ssize_t last,
+    double *row, double *terms, double *totals,
+) noexcept nogil:
+    """Add the terms and the lambda of words [first, last); `row` is room for a word's, twice."""
+    cdef Py_ssize_t width = padded(n_topics, ops), w, k
+    cdef double *eta = row + width
+    for k in range(width):
+        row[k] = eta[k] = 1
+    for w in range(first, last):
+        for k in range(n_topics):
+            eta[k] = prior[w, k]
+            row[k] = sums[w, k] + added[w, k]
+            totals[k] += row[k]
+        ops.dirichlet_terms(row, eta, width, terms)
 
 
 def add_rows(real[:, ::1] total, const int32_t[::1] rows, const real[:, ::1] values):
