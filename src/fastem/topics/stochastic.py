@@ -26,7 +26,10 @@ __all__ = [
 #: Eta while topics are drawn, if nobody gives one; and what share of it the topics keep.
 TOPIC_WORD_PRIOR, KEPT_PRIOR = 0.05, 0.2
 
-_ANNEALED_DOCS, _ANNEALED_COUNTS, _ANNEALED_CHUNK = 10_000, 1_000_000, 128
+_ANNEALED_DOCS, _ANNEALED_CHUNK = 10_000, 128
+#: Counts that the start anneals, at most: in all, and times the number of topics. A pass over them
+#: reads and writes the probabilities of their topics.
+_ANNEALED_COUNTS, _ANNEALED_WORK = 1_000_000, 1e8
 _ANNEALING_PASSES, _ANNEALING_GROWTH = 20, 1.5
 _PRIOR_SUM, _LARGEST_PRIOR = 5.0, 0.5  # alpha before it is learned: 5 / K, but not above 0.5
 _GROWTH, _JOINING_PASSES = 1.7, 17  # all documents have joined after so many passes, or sooner
@@ -128,6 +131,17 @@ class SampledTopics(NamedTuple):
         return prior | {"topic_word_prior_": self.prior}
 
 
+class _Settled(em.Callback):
+    """Ends a fit at a fixed point, which rounded probabilities of many topics soon reach."""
+
+    def __init__(self):
+        self.last = None
+
+    def on_iteration_end(self, state):
+        last, self.last = self.last, state.params.sums
+        return last is not None and np.array_equal(last, self.last)
+
+
 class StochasticEM:
     """Stochastic EM (Celeux & Diebolt 1985; see :class:`fastem.em.Model`) for LDA.
 
@@ -174,7 +188,8 @@ class StochasticEM:
         The draws alone would end in a worse optimum: CVB0 anneals.
         """
         cuts, begin = block.chunks.cuts, block.chunks.doc_begin
-        most = min(_ANNEALED_DOCS, int(np.searchsorted(begin, _ANNEALED_COUNTS, "right")) - 1)
+        counts = min(_ANNEALED_COUNTS, _ANNEALED_WORK / self.n_topics)
+        most = min(_ANNEALED_DOCS, int(np.searchsorted(begin, counts, "right")) - 1)
         joined = int(np.searchsorted(cuts, max(1, most)))
         some = block.X[: cuts[joined]].astype(np.float32)
         annealed = ShuffledDocuments(some, None, slice(None), _ANNEALED_CHUNK)
@@ -183,7 +198,7 @@ class StochasticEM:
         model = CVB0EM(alpha, eta, self.n_threads, _ANNEALING_GROWTH, brief=True)
         q = em.fit(
             model, [annealed], topics._replace(sums=first), tol=0, max_iter=passes,
-            evaluate_every=passes,
+            evaluate_every=passes, callbacks=(_Settled(),),
         ).states[0].q  # fmt: skip
         counts = arrays.zeros((block.X.shape[1], q.shape[1]), np.int32)
         totals = np.zeros(counts.shape[1], np.int64)
