@@ -16,6 +16,7 @@ from fastem.topics.dirichlet import (
     fit_dirichlet,
     information,
     polya_growth,
+    topics_bound,
 )
 from fastem.topics.documents import Topics, padded
 from fastem.topics.incremental import IncrementalLDAEM
@@ -450,3 +451,25 @@ def test_expected_topics_of_small_totals(dtype):
     seen = np.full_like(topics.sums, np.nan)
     expected, scale = model._expected_rows(topics, topics.sums, rows.astype(np.int32), seen)
     assert_allclose((expected * scale)[rows, :k], wanted[rows], **tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("prior", ["number", "words", "words of topics"])
+def test_topics_part_of_the_bound_is_the_divergence_from_the_prior(prior, dtype):
+    """The kernel's sum over words is SciPy's, from hardly any counts to very many."""
+    rng = np.random.default_rng(0)
+    counts = (rng.gamma(0.3, size=(300, 5)) * [1e-4, 1, 1e3, 1e8, 1e17]).astype(dtype)
+    eta = {"number": 0.02, "words": rng.gamma(1, size=300) + 1e-3}.get(prior)
+    if eta is None:
+        eta = rng.gamma(1, size=(5, 300)) + 1e-3
+    rows = np.broadcast_to(eta, (5, 300))
+    added = 0.02 if prior == "number" else padded(rows.T, 5, np.float64)
+    topics = Topics(padded(counts, 5, dtype), counts.sum(axis=0) + rows.sum(axis=1), added)
+    lam = counts.T.astype(np.float64) + rows
+    expected = sum(
+        dirichlet_bound(eta if prior == "number" else rows[k], lam[k : k + 1])[0][0]
+        for k in range(5)
+    )
+    values = [topics_bound(topics, eta, n_threads) for n_threads in (1, 2, 4)]
+    assert values[0] == pytest.approx(expected, rel=1e-12)
+    assert values[0] == values[1] == values[2]
