@@ -20,7 +20,7 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 def unit(kind, k, d):
     """Return k unit covariances."""
-    shape = gaussian.shape_of(kind, k, d)
+    shape = gaussian.KINDS[kind].shape(k, d)
     return np.broadcast_to(np.eye(d), shape) if kind in ("full", "tied") else np.ones(shape)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from fastem._cli import CommandError
 from fastem._cli.outputs import check_outputs
 from fastem._cli.screen import Screen
+from fastem.components.covariances import KINDS
 
 _STYLE = """
 body { margin: 0 auto; padding: 1rem; max-width: 64rem; background: #fff; color: #222;
@@ -243,11 +244,7 @@ def telling_columns(mixture):
     """Return the columns by how much of their variance is between the components, most first."""
     weights, means = mixture.weights_, mixture.means_
     between = weights @ (means - weights @ means) ** 2
-    covariances, kind = mixture.covariances_, mixture.covariance_type
-    if kind in ("full", "tied"):
-        variances = np.diagonal(covariances, axis1=-2, axis2=-1)
-    else:
-        variances = covariances if kind == "diag" else covariances[:, None]
+    variances = KINDS[mixture.covariance_type].diagonal(mixture.covariances_)
     within = weights @ np.broadcast_to(variances, means.shape)
     return np.argsort(-between / (between + within), kind="stable").tolist()
 

@@ -159,14 +159,24 @@ class Moments:
 
 def add_scatter_of(scatter, offset, weight, kind: str) -> None:
     """Add weight * offset offset^T, (K, D) and (K,) reduced to the shape that `kind` names."""
-    if kind == "full":
-        for total, row, w in zip(
-            scatter, offset, weight, strict=True
-        ):  # one group at a time: no second (K, D, D) array
-            total += np.outer(w * row, row)
-    elif kind == "tied":
-        scatter += (weight[:, None] * offset).T @ offset
-    elif kind == "diag":
-        scatter += weight[:, None] * offset**2
-    else:
-        scatter += weight * (offset**2).sum(axis=1)
+    _ADD[kind](scatter, offset, weight)
+
+
+def _add_full(scatter, offset, weight):
+    for total, row, w in zip(scatter, offset, weight, strict=True):
+        total += np.outer(w * row, row)  # one group at a time: no second (K, D, D) array
+
+
+def _add_tied(scatter, offset, weight):
+    scatter += (weight[:, None] * offset).T @ offset
+
+
+def _add_diag(scatter, offset, weight):
+    scatter += weight[:, None] * offset**2
+
+
+def _add_spherical(scatter, offset, weight):
+    scatter += weight * (offset**2).sum(axis=1)
+
+
+_ADD = {"full": _add_full, "tied": _add_tied, "diag": _add_diag, "spherical": _add_spherical}

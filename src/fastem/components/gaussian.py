@@ -14,6 +14,7 @@ import numpy as np
 from fastem._engine.statistics import Moments, Statistics
 from fastem._engine.threads import useful_n_jobs
 from fastem._kernels import gaussian as kernel
+from fastem.components.covariances import KINDS
 from fastem.components.gaussian_data import (
     GaussianBlock,
     Scaling,
@@ -22,7 +23,6 @@ from fastem.components.gaussian_data import (
     evaluate,
     overflow,
     parts,
-    rounded,
 )
 
 __all__ = [
@@ -30,30 +30,20 @@ __all__ = [
     "GaussianBlock",
     "GaussianEM",
     "GaussianParams",
-    "check_factors",
     "covariances_of",
     "fits",
-    "precisions_cholesky_of",
-    "precisions_of",
+    "keep_freed_memory",
     "rows",
     "second_moment",
-    "shape_of",
     "useful_threads",
 ]
 
-KINDS = kernel.KINDS
-_SMALLEST = 1e-300  # the inverse of a smaller variance may overflow
 _NO_WEIGHT = 10 * np.finfo(np.float64).eps  # added to weights: a component may have none
 _SOME_WEIGHT = 1e-8  # a component with less weight than this is dying
 #: Moments about the old means are precise enough if the correction for the new means subtracts at
 #: most this many times what remains.
 _MOST_LOST = 30
 _MOST_PASSES = 4  # each pass is about the last means, and shortens their way 1e16 times
-_ILL_DEFINED = (
-    "Fitting the mixture model failed because some components have ill-defined empirical "
-    "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "
-    "number of components, increase reg_covar, or scale the input data."
-)
 
 
 class GaussianParams(NamedTuple):
@@ -84,21 +74,7 @@ class GaussianParams(NamedTuple):
     @classmethod
     def from_precisions(cls, weights, means, precisions, kind, dtype):
         """Return parameters with given precisions: U U^T = precision, U upper triangular."""
-        if kind in ("diag", "spherical"):
-            return cls(weights, means, None, np.sqrt(precisions, dtype=np.float64), dtype)
-        upper = np.empty(precisions.shape)
-        d = upper.shape[-1]
-        # One at a time, because there may be many. In reversed order of rows and columns, LAPACK's
-        # lower triangle is the upper one that we need.
-        for out, given in zip(upper.reshape(-1, d, d), precisions.reshape(-1, d, d), strict=True):
-            out[::-1, ::-1] = np.linalg.cholesky(given[::-1, ::-1].astype(np.float64))
-        return cls(weights, means, None, upper, dtype)
-
-
-def shape_of(kind, n_components, n_features):
-    """Return the shape of the covariances, and of all that is shaped like them."""
-    k, d = n_components, n_features
-    return {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
+        return cls(weights, means, None, KINDS[kind].factors(precisions), dtype)
 
 
 class GaussianEM:
@@ -125,7 +101,7 @@ class GaussianEM:
 
     def prepared(self, block: GaussianBlock) -> GaussianBlock:
         """Return the block with what is the same in every E-step on it: E-steps keep nothing."""
-        if self.kind != "tied":
+        if not KINDS[self.kind].shared:
             return block
         return block._replace(scatter=self._scatter_of_all(block, None))
 
@@ -159,19 +135,11 @@ class GaussianEM:
     def estimate(self, moments: Moments) -> GaussianParams:
         """Return the parameters that moments give, the weights not normalised."""
         weights, means = self.component_weights(moments), self.means(moments)
-        if self.kind in ("full", "tied"):
-            chol = self._precisions_cholesky(moments, weights, means)
-            return GaussianParams(weights, means, None, chol, self.dtype)
-        variances = moments.scatter_about(means)
-        variances /= weights[:, None] if self.kind == "diag" else weights * means.shape[1]
-        variances += self.reg_covar
-        none = variances <= _SMALLEST
-        if none.any():
-            squares = self._guard_of_squares(moments, weights)[:, None] * moments.mean**2
-            squares = squares if self.kind == "diag" else squares.mean(axis=1)
-            variances = np.where(none, squares, variances)
-        roots = precisions_cholesky_of(variances, self.kind)
-        return GaussianParams(weights, means, variances, roots, self.dtype)
+        guard = self._guard_of_squares(moments, weights)
+        covariances, chol = KINDS[self.kind].estimate(
+            moments, weights, means, guard, self.reg_covar, self.n_threads
+        )
+        return GaussianParams(weights, means, covariances, chol, self.dtype)
 
     def _guard_of_squares(self, moments, weights):
         """Return which share of a squared mean scikit-learn's guard adds to a variance.
@@ -183,38 +151,10 @@ class GaussianEM:
         """
         return np.where(weights < 10, moments.weight * _NO_WEIGHT / weights**2, 0)
 
-    def _precisions_cholesky(self, moments, weights, means):
-        """Return U, upper triangular with U U^T = inverse(covariance); full and tied."""
-        if self.kind == "full":
-            sums = moments.scatter, moments.mean - means, moments.weight, weights
-        else:
-            scatter = moments.scatter_about(means)[None]
-            sums = scatter, np.zeros((1, means.shape[1])), np.zeros(1), weights.sum(keepdims=True)
-        # There is no array of all covariances: (K, D, D) numbers may be most of the memory.
-        upper, failed = kernel.precisions_cholesky(*sums, self.reg_covar, self.n_threads)
-        if failed >= 0 and self.reg_covar == 0 and (self.kind == "tied" or means.shape[1] == 1):
-            again = self._with_guard(sums, moments, weights)
-            upper, failed = kernel.precisions_cholesky(*again, 0.0, self.n_threads)
-        check_factors(upper, failed, self.kind)
-        return upper if self.kind == "full" else upper[0]
-
-    def _with_guard(self, sums, moments, weights):
-        """Return the sums of covariances with what the guard adds: see _guard_of_squares."""
-        share = self._guard_of_squares(moments, weights) * weights
-        if self.kind == "full":  # one feature: the sums are about means that the guard has moved
-            return sums[0], moments.mean * share[:, None], *sums[2:]
-        return sums[0] + (share[:, None] * moments.mean).T @ moments.mean, *sums[1:]
-
     def given_moments(self, responsibilities, block: GaussianBlock) -> Moments:
         """Return the moments that given (n, K) responsibilities have, about their own means."""
-        k, d = responsibilities.shape[1], block.X.shape[1]
-        scaling = block.scaling
-        unit = {
-            "full": np.zeros((k, d, d)),  # not used, but it has a shape; never written, no memory
-            "tied": np.eye(d),
-            "diag": np.tile(scaling.scale, (k, 1)),
-            "spherical": np.full(k, scaling.scale.min()),
-        }[self.kind]
+        k, scaling = responsibilities.shape[1], block.scaling
+        unit = KINDS[self.kind].unit(k, scaling.scale)
         nowhere = np.tile(scaling.shift, (k, 1))
         params = GaussianParams(np.ones(k), nowhere, None, unit, self.dtype)
         # First the means, then the scatter about them.
@@ -258,29 +198,18 @@ class GaussianEM:
 
     def _moved_far(self, found, center, scaling):
         """Return whether moments about `center` lost digits that matter for the variances."""
-        if self.kind == "tied":
+        kind = KINDS[self.kind]
+        if kind.shared:
             return False  # see _tied_scatter
-        weights, means = self.component_weights(found), self.means(found)
-        per_feature = self.kind != "spherical"
-        scatter, added = (
-            found.scatter_about(means),
-            found.weight[:, None] * (found.mean - center) ** 2,
-        )
+        means = self.means(found)
+        weights = self.component_weights(found) * kind.width(means.shape[1])
+        scatter = kind.diagonal(found.scatter_about(means))
+        added = kind.per_feature(found.weight[:, None] * (found.mean - center) ** 2)
         # Where the data are constant, a mean moves by rounding.
         rounding = np.maximum(np.abs(found.mean - scaling.shift), np.abs(center - scaling.shift))
-        rounding = (64 * np.finfo(self.dtype).eps * rounding) ** 2
-        if self.kind == "full":
-            scatter = scatter.diagonal(axis1=1, axis2=2)
-        elif not per_feature:
-            added, rounding, weights = (
-                added.sum(axis=1),
-                rounding.sum(axis=1),
-                weights * means.shape[1],
-            )
-        if per_feature:
-            weights = weights[:, None]
-        added = added / weights
-        variance = scatter / weights + self.reg_covar
+        rounding = kind.per_feature((64 * np.finfo(self.dtype).eps * rounding) ** 2)
+        added = added / weights[:, None]
+        variance = scatter / weights[:, None] + self.reg_covar
         return bool(np.any((added > _MOST_LOST * variance) & (added > rounding)))
 
     def _moments_about(self, center, params, block, given):
@@ -301,35 +230,17 @@ class GaussianEM:
 
     def _pass(self, params, block, given) -> tuple[float, Moments, float]:
         """Return the bound, the moments, and how many digits they may lack: see kernel.moments."""
-        scaling, kind, dtype = block.scaling, self.kind, block.X.dtype
-        job = scaling.job(block.X, params, kind, likelihood=given is None)
+        job = block.scaling.job(block.X, params, self.kind, likelihood=given is None)
         bound, weight, first, second, lost = kernel.moments(
             job, block.sample_weight, given, self.n_threads
         )
-        centered = first * (1 / np.where(weight > 0, weight, 1)[:, None])
-        chol = params.precisions_cholesky
-        if kind == "full":
-            scatter = second
-            centered += scaling.means(params, dtype)
-        elif kind == "diag":
-            # y = x factor - offset, both rounded: the kernel's unit is y, and its center y = 0.
-            factor = chol / scaling.scale
-            offset = rounded(scaling.means(params, dtype) * factor, dtype)
-            factor = rounded(factor, dtype)
-            scatter = second - weight[:, None] * centered**2
-            scatter /= (factor * scaling.scale) ** 2
-            centered = (centered + offset) / factor
-        mean = scaling.shift + centered / scaling.scale
-        if kind in ("spherical", "tied"):
-            mean = np.where(weight[:, None] > 0, mean, params.means)
-        if kind == "spherical":
-            about = scaling.shift + scaling.means(params, dtype) / scaling.scale
-            scatter = 2 * second / chol**2 - weight * ((mean - about) ** 2).sum(axis=1)
-        if kind in ("diag", "spherical"):
-            scatter = np.maximum(scatter, 0)  # rounding may leave -1e-17
-        elif kind == "tied" and lost == 0:
-            mean, scatter = self._tied_scatter(params, block, given, weight, mean, centered)
-        return bound, Moments(weight, mean, scatter, kind), lost
+        share = first * (1 / np.where(weight > 0, weight, 1)[:, None])
+        mean, scatter = KINDS[self.kind].unpack(
+            weight, share, second, params, block.scaling, block.X.dtype
+        )
+        if scatter is None and lost == 0:
+            mean, scatter = self._tied_scatter(params, block, given, weight, mean, share)
+        return bound, Moments(weight, mean, scatter, self.kind), lost
 
     def _tied_scatter(self, params, block, given, weight, mean, centered):
         """Return the components' means and the scatter about them.
@@ -364,15 +275,15 @@ class GaussianEM:
         return block.scatter
 
 
-def keep_freed_memory(n_components, n_features):
-    """Make glibc keep the memory that an iteration with full covariances frees for the next one.
+def keep_freed_memory(shape):
+    """Make glibc keep the memory that an iteration with such covariances frees for the next one.
 
     glibc returns the end of the heap to the system if more of it is free than twice the largest
     allocation that it has seen freed; the next iteration then asks for each page again. So an
     array as large as all that a fit needs is allocated and freed here, which costs nothing
     because nobody touches it.
     """
-    np.empty((3, n_components, n_features, n_features))
+    np.empty((3, *shape))
 
 
 def second_moment(block, center, given, n_threads):
@@ -396,8 +307,8 @@ def second_moment(block, center, given, n_threads):
 
 def useful_threads(n_jobs, n_samples, n_features, n_components, kind):
     """Return how many threads `n_jobs` means for an E-step."""
-    flops = n_features**2 if kind == "full" else 4 * n_features
-    return useful_n_jobs(n_jobs, n_samples * n_components * (flops + 32) / 25)
+    flops = KINDS[kind].flops(n_features) + 32
+    return useful_n_jobs(n_jobs, n_samples * n_components * flops / 25)
 
 
 def rows(X, params, kind, output, n_threads, scaling=None):
@@ -423,38 +334,6 @@ def rows(X, params, kind, output, n_threads, scaling=None):
     return outputs[output]
 
 
-# ---- covariances and precisions --------------------------------------------------------------
-
-
-def precisions_cholesky_of(variances, kind):
-    """Return the square roots of the inverse variances, of type 'diag' or 'spherical'."""
-    good = np.isfinite(variances) & (variances > _SMALLEST)
-    if not good.all():
-        component = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
-        raise ValueError(_singular(component, variances[component], kind))
-    return 1 / np.sqrt(variances)
-
-
-def check_factors(upper, failed, kind):
-    """Raise ValueError if `failed`, which the kernel's factors came with, is a component."""
-    if failed >= 0:
-        raise ValueError(_singular(failed, np.triu(upper[failed]), kind))
-
-
-def _singular(component, covariance, kind):
-    """Return the error message for a covariance, or its upper triangle, not positive definite."""
-    which = (
-        "The shared covariance" if kind == "tied" else f"The covariance of component {component}"
-    )
-    if not np.all(np.isfinite(covariance)):
-        return f"{_ILL_DEFINED} {which} is not finite: the values of X are too large to be squared."
-    if kind in ("full", "tied"):
-        smallest = f"smallest eigenvalue {np.linalg.eigvalsh(covariance, UPLO='U')[0]:.3g}"
-    else:
-        smallest = f"smallest variance {np.min(covariance):.3g}"
-    return f"{_ILL_DEFINED} {which} is singular ({smallest})."
-
-
 def fits(array, dtype):
     """Return whether an array of float64 keeps its values in another dtype, up to rounding."""
     info = np.finfo(dtype)
@@ -463,10 +342,3 @@ def fits(array, dtype):
         if size.size and not (size.max() <= info.max and size.min() >= info.tiny):
             return False
     return True
-
-
-def precisions_of(precisions_cholesky, kind):
-    """Return U U^T, or the squares."""
-    if kind in ("full", "tied"):
-        return precisions_cholesky @ np.swapaxes(precisions_cholesky, -1, -2)
-    return precisions_cholesky**2

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem._kernels import gaussian as kernel
+from fastem.components.covariances import KINDS
 
 __all__ = [
     "GaussianBlock",
@@ -20,7 +21,6 @@ __all__ = [
     "check_squares",
     "covariances_of",
     "evaluate",
-    "log_determinants",
     "log_norms",
     "overflow",
     "parts",
@@ -63,14 +63,11 @@ class Scaling(NamedTuple):
     @classmethod
     def of_params(cls, params, kind, dtype):
         """Return the scaling of data from a mixture; it does not depend on the data."""
-        weights, covariances = params.weights[:, None], covariances_of(params, kind)
-        if kind in ("full", "tied"):
-            covariances = covariances.diagonal(axis1=-2, axis2=-1)
-        elif kind == "spherical":
-            covariances = covariances[:, None]
+        weights = params.weights[:, None]
+        variances = KINDS[kind].diagonal(covariances_of(params, kind))
         with np.errstate(over="ignore", invalid="ignore"):  # means may be anything finite
             mean = (weights * params.means).sum(axis=0)
-            variance = (weights * (covariances + (params.means - mean) ** 2)).sum(axis=0)
+            variance = (weights * (variances + (params.means - mean) ** 2)).sum(axis=0)
         return cls._of(mean, np.sqrt(variance), dtype)
 
     @classmethod
@@ -85,16 +82,19 @@ class Scaling(NamedTuple):
         """Return the means in these coordinates, as the kernel has them."""
         return rounded((params.means - self.shift) * self.scale, dtype)
 
+    def back(self, points):
+        """Return points of these coordinates in the data's own."""
+        return self.shift + points / self.scale
+
     def job(self, X, params, kind, likelihood=True):
         """Return the kernel's job for these parameters, with or without their log-norms."""
-        chol, d = params.precisions_cholesky, X.shape[1]
+        d = X.shape[1]
         if d != params.means.shape[1]:  # the kernel would read what is not there
             raise ValueError(
                 f"n_features of X is {d}, but means_ has {params.means.shape[1]}: fit again, "
                 "or set the attribute"
             )
-        if kind == "spherical":
-            chol = np.repeat(chol[:, None], d, axis=1)
+        chol = KINDS[kind].for_kernel(params.precisions_cholesky, d)
         log_norm = log_norms(params, kind) if likelihood else 0 * params.weights
         return kernel.Job(
             X, kind, self.shift, self.scale, self.means(params, X.dtype), chol, log_norm
@@ -105,13 +105,12 @@ class Scaling(NamedTuple):
         if dtype == np.float64:
             return True
         means, chol = params.means - self.shift, params.precisions_cholesky
-        own = chol[:, None] if kind == "spherical" else chol
-        own = chol.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else own
+        own = KINDS[kind].diagonal(chol)
         if max((own / self.scale).max(), np.abs(means * self.scale).max()) > _LARGEST_IN_FLOAT32:
             return False
-        if kind == "full":  # samples minus means are exact
+        means = KINDS[kind].whitened(means, chol)
+        if means is None:  # samples minus means are exact
             return True
-        means = means @ chol if kind == "tied" else means * chol.reshape(len(chol), -1)
         return bool(np.abs(means[params.weights > 0]).max(initial=0) < _FAR_FOR_FLOAT32)
 
 
@@ -145,21 +144,13 @@ class GaussianBlock(NamedTuple):
         return self._replace(X=self.X.astype(np.float64), scatter=None)
 
 
-def log_determinants(precisions_cholesky, kind, n_features):
-    """Return log det U of each component, shape (K,), or of the one that all share, shape ()."""
-    if kind == "spherical":
-        return n_features * np.log(precisions_cholesky)
-    chol = precisions_cholesky
-    return np.log(chol if kind == "diag" else chol.diagonal(axis1=-2, axis2=-1)).sum(axis=-1)
-
-
 def log_norms(params, kind):
     """Return what components add to half the squared distance from their means, times -1; (K,)."""
     log_weights, d = params.log_weights, params.means.shape[1]
     if log_weights is None:
         with np.errstate(divide="ignore"):  # a component may have weight 0
             log_weights = np.log(params.weights)
-    log_det = log_determinants(params.precisions_cholesky, kind, d)
+    log_det = KINDS[kind].log_determinants(params.precisions_cholesky, d)
     return log_weights + log_det - d / 2 * math.log(2 * math.pi)
 
 
@@ -211,13 +202,9 @@ def check_squares(X, name):
 
 def covariances_of(params, kind, n_threads=1):
     """Return the covariances; where only U is known, the inverse of U U^T, or of the squares."""
-    chol = params.precisions_cholesky
     if params.covariances is not None:
         return params.covariances
-    if kind in ("diag", "spherical"):
-        return 1 / chol**2
-    stack = np.ascontiguousarray(chol).reshape(-1, *chol.shape[-2:])
-    return kernel.covariances(stack, n_threads).reshape(chol.shape)
+    return KINDS[kind].covariances(params.precisions_cholesky, n_threads)
 
 
 def evaluate(X, scaling, params, kind, n_threads, *, responsibilities=None, labels=None):

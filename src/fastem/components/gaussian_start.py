@@ -11,12 +11,12 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from fastem._base import squarable
 from fastem._engine.statistics import Moments
 from fastem.components.checks import check_start
-from fastem.components.gaussian import second_moment, shape_of
+from fastem.components.covariances import KINDS
+from fastem.components.gaussian import second_moment
 from fastem.components.gaussian_data import GaussianBlock
 
 __all__ = [
     "Labels",
-    "check_definite",
     "check_precisions",
     "initial_responsibilities",
     "moments_of",
@@ -80,7 +80,7 @@ def moments_of(responsibilities, n_components, block, model) -> Moments:
         picked = block.X[responsibilities.indices]
         chosen = GaussianBlock(picked, None, float(len(picked)), block.scaling)
         moments = model.given_moments(np.eye(n_components), chosen)
-        if model.kind == "tied":
+        if KINDS[model.kind].shared:
             # scikit-learn counts the samples without responsibility as scatter about the origin.
             # That is odd, but its start, and so its result, depends on it.
             origin = np.zeros((1, block.X.shape[1]))
@@ -119,17 +119,6 @@ def _chunks(n, n_components):
 
 def check_precisions(given, kind, k, d):
     """Return given precisions as they are, in float32 or float64: they may be large."""
-    precisions = check_start(f"{kind} precision", given, shape_of(kind, k, d))
-    check_definite(precisions, kind)
+    precisions = check_start(f"{kind} precision", given, KINDS[kind].shape(k, d))
+    KINDS[kind].check_definite(precisions)
     return given if getattr(given, "dtype", None) == np.float32 else precisions
-
-
-def check_definite(given, kind):
-    """Raise ValueError, in scikit-learn's words, unless matrices or variances are positive."""
-    if kind in ("diag", "spherical"):
-        if np.any(given <= 0):
-            raise ValueError(f"'{kind} precision' should be positive")
-        return
-    for matrix in given.reshape(-1, *given.shape[-2:]):
-        if not np.allclose(matrix, matrix.T) or np.any(np.linalg.eigvalsh(matrix) <= 0):
-            raise ValueError(f"'{kind} precision' should be symmetric, positive-definite")

@@ -13,12 +13,8 @@ from fastem._base import check_fitted_array
 from fastem._compat import Interval, StrOptions
 from fastem._typing import RandomStateLike
 from fastem.components import gaussian
-from fastem.components.gaussian_start import (
-    Labels,
-    check_definite,
-    initial_responsibilities,
-    moments_of,
-)
+from fastem.components.covariances import KINDS
+from fastem.components.gaussian_start import Labels, initial_responsibilities, moments_of
 from fastem.mixture.bayesian_em import BayesianEM, BayesianParams, BayesianPrior
 from fastem.mixture.gaussian import mixture_of
 from fastem.mixture.gaussian_base import GaussianBase
@@ -161,7 +157,7 @@ class BayesianGaussianMixture(GaussianBase):
 
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions(set(gaussian.KINDS))],
+        "covariance_type": [StrOptions(set(KINDS))],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -227,8 +223,8 @@ class BayesianGaussianMixture(GaussianBase):
         given = self._given_priors(X.shape[1])
         block = gaussian.GaussianBlock.of(X, sample_weight)
         model = self._model(block, given)
-        if self.covariance_type == "full":
-            gaussian.keep_freed_memory(self.n_components, X.shape[1])
+        shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
+        gaussian.keep_freed_memory(shape)
         random_state = check_random_state(self.random_state)
         block = model.components.prepared(block)
         return model, block, lambda: self._start(model, block, random_state)
@@ -287,15 +283,17 @@ class BayesianGaussianMixture(GaussianBase):
 
     def _given_scale(self, n_features):
         """Return `covariance_prior`, validated."""
-        given, kind = self.covariance_prior, self.covariance_type
+        given, kind = self.covariance_prior, KINDS[self.covariance_type]
         if given is None:
             return None
-        shape: tuple[int, ...] = (n_features,) if kind == "diag" else (n_features, n_features)
-        if kind == "spherical":  # a list of one number has worked in scikit-learn
-            given, shape = np.ravel(given), (1,)
-        given = _check_array("covariance_prior", given, shape, f"{kind} covariance_prior")
-        check_definite(given, kind)
-        return float(given[0]) if kind == "spherical" else given
+        shape = kind.one(n_features)
+        if not shape:  # a list of one number has worked in scikit-learn
+            given = np.ravel(given)
+        given = _check_array(
+            "covariance_prior", given, shape or (1,), f"{kind.name} covariance_prior"
+        )
+        kind.check_definite(given)
+        return given if shape else float(given[0])
 
     def _attributes(self, params) -> dict[str, Any]:
         concentration, freedom = params.concentration, params.degrees_of_freedom
@@ -308,12 +306,12 @@ class BayesianGaussianMixture(GaussianBase):
 
     def _check_attributes(self):
         super()._check_attributes()
-        (k, d), tied = np.shape(self.means_), self.covariance_type == "tied"
+        k, d = np.shape(self.means_)
         process = self.weight_concentration_prior_type == _PROCESS
         shapes = {
             "weight_concentration_": (2, k) if process else (k,),
             "mean_precision_": (k,),
-            "degrees_of_freedom_": () if tied else (k,),
+            "degrees_of_freedom_": KINDS[self.covariance_type].lead(k),
         }
         for name, shape in shapes.items():
             lowest = check_fitted_array(self, name, shape).min()
@@ -416,9 +414,10 @@ def _covariance(moments, block):
             f"{block.total_weight:.6g}: weights are counts of samples; scale them, or give "
             "covariance_prior"
         )
-    if moments.kind == "spherical":
-        return float(moments.scatter[0] / degrees / block.X.shape[1])
-    covariance = (moments.scatter if moments.kind == "tied" else moments.scatter[0]) / degrees
-    if moments.kind == "diag" and gaussian.fits(covariance, block.X.dtype):  # scikit-learn's type
+    kind = KINDS[moments.kind]
+    covariance = kind.of_component(moments.scatter, 0) / degrees / kind.width(block.X.shape[1])
+    if covariance.ndim == 0:
+        return float(covariance)
+    if covariance.ndim == 1 and gaussian.fits(covariance, block.X.dtype):  # scikit-learn's type
         return covariance.astype(block.X.dtype)
     return covariance

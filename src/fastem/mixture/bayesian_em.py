@@ -13,16 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betaln, digamma, gammaln
 
-from fastem._engine.statistics import Moments, Statistics, add_scatter_of
-from fastem._kernels import gaussian as kernel
-from fastem.components.gaussian import (
-    GaussianBlock,
-    GaussianEM,
-    GaussianParams,
-    check_factors,
-    precisions_cholesky_of,
-)
-from fastem.components.gaussian_data import log_determinants, log_norms
+from fastem._engine.statistics import Moments, Statistics
+from fastem.components.covariances import KINDS
+from fastem.components.gaussian import GaussianBlock, GaussianEM, GaussianParams
+from fastem.components.gaussian_data import log_norms
 
 __all__ = ["BayesianEM", "BayesianParams", "BayesianPrior"]
 
@@ -124,11 +118,8 @@ class BayesianEM:
 
         What the bound, which sums r (log(weight density) - log r), has beyond it is the entropy.
         """
-        upper, about = gaussians.precisions_cholesky, moments.scatter_about(gaussians.means)
-        if self.kind in ("full", "tied"):
-            distances = np.vdot(upper, about @ upper)  # the sum of trace(U^T S U)
-        else:
-            distances = np.vdot(upper**2, about)
+        about = moments.scatter_about(gaussians.means)
+        distances = KINDS[self.kind].distance(about, gaussians.precisions_cholesky)
         return float(moments.weight @ log_norms(gaussians, self.kind) - distances / 2)
 
     def m_step(self, statistics: Statistics) -> BayesianParams:
@@ -148,38 +139,18 @@ class BayesianEM:
             concentration = np.array([1 + counts, prior.concentration + later])
         else:
             concentration = prior.concentration + counts
+        kind, (k, d) = KINDS[self.kind], centers.shape
         # One precision for all components has its share of the samples.
-        own = counts.sum() / len(counts) if self.kind == "tied" else counts
-        freedom = np.asarray(prior.degrees_of_freedom + own)
-        covariances, upper = self._covariances(moments, counts, centers, precision, freedom)
+        total, shares = kind.total(counts), k if kind.shared else 1
+        freedom = np.asarray(prior.degrees_of_freedom + total / shares)
+        share = prior.mean_precision * counts / precision
+        scatter, *step = kind.take_step(moments.scatter_about(centers), centers - prior.mean, share)
+        if shares * kind.width(d) != 1:
+            scatter = scatter / (shares * kind.width(d))
+        scatter += prior.covariance
+        kind.add_to_diagonal(scatter, self.reg_covar * total / shares)
+        covariances, upper = kind.solve((scatter, *step), freedom, n_threads=self.n_threads)
         return BayesianParams(concentration, precision, means, freedom, covariances, upper)
-
-    def _covariances(self, moments, counts, centers, precision, freedom):
-        """Return the inverse mean precisions, where they are made, and their factors."""
-        prior, kind, reg = self.prior, self.kind, self.reg_covar
-        k, d = centers.shape
-        gap, share = centers - prior.mean, prior.mean_precision * counts / precision
-        scatter = moments.scatter_about(centers)  # a copy
-        if kind == "full":
-            scatter += prior.covariance
-            scatter[:, range(d), range(d)] += reg * counts[:, None]
-            sums = scatter, gap, share, freedom
-        elif kind == "tied":
-            add_scatter_of(scatter, gap, share, kind)
-            scatter = scatter / k + prior.covariance
-            scatter[range(d), range(d)] += reg * counts.sum() / k
-            sums = scatter[None], np.zeros((1, d)), np.zeros(1), freedom[None]
-        else:
-            add_scatter_of(scatter, gap, share, kind)
-            if kind == "diag":
-                counts, freedom = counts[:, None], freedom[:, None]
-            else:
-                scatter = scatter / d
-            variances = (prior.covariance + scatter + reg * counts) / freedom
-            return variances, precisions_cholesky_of(variances, kind)
-        upper, failed = kernel.precisions_cholesky(*sums, 0.0, self.n_threads)
-        check_factors(upper, failed, kind)
-        return None, upper if kind == "full" else upper[0]
 
     def lower_bound(self, statistics: Statistics, params: BayesianParams) -> float:
         """Return the bound on the evidence but for constants, of parameters that the M-step made.
@@ -188,7 +159,7 @@ class BayesianEM:
         posterior are divided by; all else of Bishop 10.70 cancels, or does not change.
         """
         (k, d), freedom = params.means.shape, params.degrees_of_freedom
-        log_det = log_determinants(params.precisions_cholesky, self.kind, d)
+        log_det = KINDS[self.kind].log_determinants(params.precisions_cholesky, d)
         wisharts = freedom * (log_det + d / 2 * np.log(2 / freedom))
         wisharts = wisharts + gammaln(params.halves()).sum(axis=0)
         if self.prior.process:
@@ -197,5 +168,5 @@ class BayesianEM:
             of_weights = gammaln(params.concentration).sum() - gammaln(params.concentration.sum())
         of_means = -d / 2 * np.log(params.mean_precision).sum()
         entropy = statistics.bound - statistics.expected
-        times = k if self.kind == "tied" else 1
+        times = k if KINDS[self.kind].shared else 1
         return float(entropy + times * wisharts.sum() + of_weights + of_means)

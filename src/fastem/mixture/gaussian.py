@@ -13,6 +13,7 @@ from fastem._compat import Interval, StrOptions
 from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.components.checks import check_start, check_weights
+from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_start import check_precisions, initial_responsibilities, moments_of
 from fastem.mixture.base import Criteria
@@ -124,7 +125,7 @@ class GaussianMixture(GaussianBase, Criteria):
 
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions(set(gaussian.KINDS))],
+        "covariance_type": [StrOptions(set(KINDS))],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -181,8 +182,8 @@ class GaussianMixture(GaussianBase, Criteria):
         given = self._check_start(X.shape[1])
         block = gaussian.GaussianBlock.of(X, _near_one(sample_weight))
         model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, self._n_threads(X))
-        if self.covariance_type == "full":
-            gaussian.keep_freed_memory(self.n_components, X.shape[1])
+        shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
+        gaussian.keep_freed_memory(shape)
         random_state = check_random_state(self.random_state)
         block = model.prepared(block)
         return model, block, lambda: self._start(model, block, given, random_state)
@@ -237,9 +238,7 @@ class GaussianMixture(GaussianBase, Criteria):
     def _n_parameters(self):
         """Return the number of free parameters."""
         k, d = self.means_.shape
-        covariance = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2}
-        covariance |= {"diag": k * d, "spherical": k}
-        return covariance[self.covariance_type] + k * d + k - 1
+        return KINDS[self.covariance_type].n_parameters(k, d) + k * d + k - 1
 
     def _initialize(self, X, resp):
         """Set the parameters that responsibilities give."""

@@ -11,6 +11,7 @@ from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, gaussian_mixture_nodes
 from fastem.components import gaussian
+from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianParams
 from fastem.mixture.base import Mixture
 from fastem.mixture.gaussian_reading import GaussianReading
@@ -54,7 +55,7 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
             "weights_": cast(params.weights),
             "means_": cast(params.means),
             "covariances_": cast(gaussian.covariances_of(params, kind, n_threads)),
-            "precisions_": cast(gaussian.precisions_of(chol, kind)),
+            "precisions_": cast(KINDS[kind].precisions(chol)),
             "precisions_cholesky_": cast(chol),
         }
 
@@ -75,7 +76,7 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
 
     def _check_attributes(self):
         """Raise ValueError if a fitted attribute is not what kernels and formulas may read."""
-        kind = self.covariance_type
+        kind = KINDS[self.covariance_type]
         n_features = getattr(self, "n_features_in_", None)  # None: attributes were set by hand
         k, d = check_fitted_array(self, "means_", (None, n_features)).shape
         if not check_fitted_array(self, "weights_", (k,), nonnegative=True).any():
@@ -84,8 +85,8 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
         if hasattr(self, "covariances_"):  # missing if the user set the others by hand
             parts.append("covariances_")
         for name in parts:
-            value = check_fitted_array(self, name, gaussian.shape_of(kind, k, d))
-            own = value.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else value
+            value = check_fitted_array(self, name, kind.shape(k, d))
+            own = kind.diagonal(value)
             if not own.min() > 0:
                 raise ValueError(
                     f"{name} must be positive on the diagonal, got {own.min():.6g}: fit again, or "
@@ -121,27 +122,19 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
         return gaussian.rows(X, params, kind, output, self._n_threads(X), scaling)
 
     def _draw(self, counts, random_state, **settings):
-        d, kind = self.means_.shape[1], self.covariance_type
-        parts = []
-        for k, count in enumerate(counts):
-            mean, covariance = self.means_[k], self.covariances_
-            covariance = covariance if kind == "tied" else covariance[k]
-            if kind in ("full", "tied"):
-                parts.append(random_state.multivariate_normal(mean, covariance, int(count)))
-            else:
-                noise = random_state.standard_normal(size=(count, d))
-                parts.append(mean + noise * np.sqrt(covariance))
+        kind = KINDS[self.covariance_type]
+        parts = [
+            kind.draw(mean, kind.of_component(self.covariances_, k), int(count), random_state)
+            for k, (mean, count) in enumerate(zip(self.means_, counts, strict=True))
+        ]
         return np.vstack(parts)
 
     _onnx_scores = "probabilities", "means_"
 
     def _onnx_nodes(self, X, dtype, names, opset):
         params = self._densities()
-        means, chol, log_weights = params.means, params.precisions_cholesky, params.log_weights
-        if self.covariance_type == "tied":
-            chol = np.broadcast_to(chol, (len(means), *chol.shape))
-        elif self.covariance_type == "spherical":
-            chol = chol[:, np.newaxis]
+        means, log_weights = params.means, params.log_weights
+        chol = KINDS[self.covariance_type].each(params.precisions_cholesky, *means.shape)
         if log_weights is None:
             with np.errstate(divide="ignore"):  # a weight may be 0
                 log_weights = np.log(params.weights)

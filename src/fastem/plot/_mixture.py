@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem._compat import get_feature_names
 from fastem._typing import MatrixLike, RandomStateLike
+from fastem.components.covariances import KINDS
 from fastem.plot._style import INK, axes_or_new, palette, tidy
 
 if TYPE_CHECKING:
@@ -299,13 +300,11 @@ def geometry(estimator, columns):
         return estimator.cluster_centers_[:, columns], None
     means = np.asarray(estimator.means_)[:, columns]
     covariances, pair = np.asarray(estimator.covariances_), np.ix_(columns, columns)
-    kind, n_components = estimator.covariance_type, len(means)
-    if kind == "full":
-        return means, covariances[:, *pair]
-    if kind == "tied":
-        return means, np.broadcast_to(covariances[pair], (n_components, 2, 2))
-    variances = covariances[:, columns] if kind == "diag" else covariances[:, None]
-    return means, variances[:, :, None] * np.eye(2)
+    kind = KINDS[estimator.covariance_type]
+    each = kind.each(covariances, len(means), estimator.means_.shape[1])
+    if kind.dense:
+        return means, each[:, *pair]
+    return means, each[:, columns, None] * np.eye(2)
 
 
 def _responsibilities(estimator, X):

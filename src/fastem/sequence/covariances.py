@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import eigh
 
+from fastem.components.covariances import KINDS, is_positive_definite
 from fastem.components.gaussian_data import parts
 
 __all__ = [
     "check_covars",
     "compact_covars",
-    "dense_covars",
     "limits_of",
     "normal_drawer",
     "spread_covariance",
@@ -20,48 +20,29 @@ __all__ = [
 def compact_covars(covars, kind, k):
     """Return covariances in the shape of their kind, given so or in full, (K, D, D)."""
     covars = np.array(covars, dtype=np.float64)
-    if kind not in _AXES:
-        raise ValueError(f"covariance_type must be one of {', '.join(_AXES)}, got {kind!r}")
-    axes, shape = _AXES[kind]
-    if kind == "spherical" and covars.size == k and len(covars) == k:
+    if kind not in KINDS:
+        raise ValueError(f"covariance_type must be one of {', '.join(KINDS)}, got {kind!r}")
+    own, given = KINDS[kind], covars.shape
+    names = ["n_components"] * len(own.lead(k)) + ["n_features"] * len(own.one(1))
+    shape = f"({', '.join(names)}{',' * (len(names) == 1)})"
+    if not own.one(1) and covars.size == k and len(covars) == k:
         covars = covars.reshape(k)
-    elif kind == "spherical" and covars.ndim == 2 and np.all(covars == covars[:, :1]):
+    elif not own.one(1) and covars.ndim == 2 and np.all(covars == covars[:, :1]):
         covars = covars[:, 0].copy()  # hmmlearn's, of a fitted model
-    elif covars.ndim == 3 and kind != "full":
-        covars = _reduced(covars, kind)
-    square = kind not in ("full", "tied") or covars.shape[-1:] == covars.shape[-2:-1]
-    if covars.ndim != axes or (kind != "tied" and len(covars) != k) or not square:
+    elif covars.ndim == 3:
+        covars = own.of_matrices(covars)
+        if covars is None:
+            raise ValueError(
+                f"covars_ of shape {given} are not of covariance_type={kind!r}: give them in "
+                f"shape {shape}"
+            )
+    square = not own.dense or covars.shape[-1:] == covars.shape[-2:-1]
+    if covars.ndim != len(names) or (not own.shared and len(covars) != k) or not square:
         raise ValueError(
             f"covars_ of covariance_type={kind!r} must have shape {shape} with n_components={k}, "
             f"got {covars.shape}"
         )
     return check_covars(covars, kind, covars.shape)
-
-
-_AXES = {
-    "full": (3, "(n_components, n_features, n_features)"),
-    "tied": (2, "(n_features, n_features)"),
-    "diag": (2, "(n_components, n_features)"),
-    "spherical": (1, "(n_components,)"),
-}
-
-
-def _reduced(covars, kind):
-    """Return covariances (K, D, D) in the shape of their kind, if they are of that kind."""
-    diagonal = np.diagonal(covars, axis1=1, axis2=2)
-    if kind == "tied":
-        fits, reduced = np.all(covars == covars[0]), covars[0]
-    else:
-        fits = np.all(covars == diagonal[:, None] * np.eye(covars.shape[-1]))
-        reduced = diagonal
-        if kind == "spherical":
-            fits, reduced = fits and np.all(diagonal == diagonal[:, :1]), diagonal[:, 0]
-    if not fits:
-        raise ValueError(
-            f"covars_ of shape {covars.shape} are not of covariance_type={kind!r}: give them in "
-            f"shape {_AXES[kind][1]}"
-        )
-    return reduced.copy()
 
 
 def check_covars(covars, kind, shape):
@@ -71,7 +52,7 @@ def check_covars(covars, kind, shape):
         raise ValueError(
             f"covars_ of covariance_type={kind!r} must have shape {shape}, got {covars.shape}"
         )
-    if kind in ("diag", "spherical"):
+    if not KINDS[kind].dense:
         good = np.isfinite(covars) & (covars > 0)
         if not good.all():
             where = ", ".join(map(str, np.argwhere(~good)[0]))
@@ -80,10 +61,12 @@ def check_covars(covars, kind, shape):
         return covars
     d = shape[-1]
     for number, matrix in enumerate(covars.reshape(-1, d, d)):
-        which = "covars_" if kind == "tied" and len(shape) == 2 else f"matrix {number} of covars_"
+        which = (
+            "covars_" if KINDS[kind].shared and len(shape) == 2 else f"matrix {number} of covars_"
+        )
         if not np.all(np.isfinite(matrix)) or not np.allclose(matrix, matrix.T):
             raise ValueError(f"{which} must be finite and symmetric")
-        if _is_positive_definite(matrix):
+        if is_positive_definite(matrix):
             continue
         smallest = np.linalg.eigvalsh(matrix)[0]
         if smallest <= 0:
@@ -91,26 +74,6 @@ def check_covars(covars, kind, shape):
                 f"{which} must be positive definite, got smallest eigenvalue {smallest:.3g}"
             )
     return covars
-
-
-def _is_positive_definite(matrix):
-    """Return whether a symmetric matrix is so; quicker than eigenvalues."""
-    try:
-        np.linalg.cholesky(matrix)
-    except np.linalg.LinAlgError:
-        return False
-    return True
-
-
-def dense_covars(covars, kind, k, d):
-    """Return covariances (K, D, D)."""
-    if kind == "full":
-        return covars.copy()
-    if kind == "tied":
-        return np.tile(covars, (k, 1, 1))
-    if kind == "spherical":
-        covars = np.repeat(covars[:, None], d, axis=1)
-    return covars[:, None] * np.eye(covars.shape[1])
 
 
 def spread_covariance(covariance, kind, shape):
@@ -153,13 +116,13 @@ def limits_of(X, min_covar, begun, kind, prior):
 def _floor_of(variance, min_covar, begun, kind):
     """Return the least variances of data with the given ones."""
     floor = min_covar * np.where(variance > 0, np.minimum(variance, 1), 1)
-    if kind == "spherical":
+    if not KINDS[kind].one(1):
         floor = floor.mean()
-    if kind in ("diag", "spherical"):
+    if not KINDS[kind].dense:
         return floor * min(1.0, np.min(begun / floor))
     least, d = 1 - 1e-10, len(floor)  # a start at the floor itself passes, whatever rounding
     for matrix in begun.reshape(-1, d, d):
-        if not _is_positive_definite(matrix - np.diag(least * floor)):
+        if not is_positive_definite(matrix - np.diag(least * floor)):
             least = min(least, eigh(matrix, np.diag(floor), eigvals_only=True)[0])
     return floor * least
 

@@ -16,6 +16,7 @@ from fastem._kernels import chain
 from fastem._kernels import gaussian as kernel
 from fastem.components import discrete as discrete
 from fastem.components import gaussian as gaussian
+from fastem.components.covariances import KINDS
 
 __all__ = [
     "DiscreteEmissions",
@@ -50,26 +51,17 @@ class GaussianPrior(NamedTuple):
 
     def log_density(self, means, chol, kind):
         """Return the logarithm of the density, up to a constant."""
-        k, d = means.shape
-        gap = self.scale
+        (k, d), kind, gap = means.shape, KINDS[kind], self.scale
         if np.count_nonzero(self.mean_weight):
             tau = np.broadcast_to(np.asarray(self.mean_weight, dtype=np.float64), k)
             gap = np.zeros(chol.shape)
-            add_scatter_of(gap, means - self.mean, tau, kind)
+            add_scatter_of(gap, means - self.mean, tau, kind.name)
             gap += self.scale
         log_det, distance = 0.0, 0.0
         if np.count_nonzero(gap):
-            if kind in ("full", "tied"):
-                gap = np.broadcast_to(gap, chol.shape)
-                distance = ((gap @ chol) * chol).sum()
-            else:
-                distance = (gap * chol**2).sum()
+            distance = kind.distance(np.broadcast_to(gap, chol.shape), chol)
         if np.count_nonzero(self.count):
-            own = chol.diagonal(axis1=-2, axis2=-1) if kind in ("full", "tied") else chol
-            log_det = -2 * np.log(own) * (d if kind == "spherical" else 1)
-            log_det = np.sum(
-                self.count * (log_det if kind == "spherical" else log_det.sum(axis=-1))
-            )
+            log_det = np.sum(self.count * (-2 * kind.log_determinants(chol, d)))
         return float(-0.5 * (log_det + distance))
 
 
@@ -102,7 +94,7 @@ def gaussian_params(means, covariances, kind):
     means = np.asarray(means, dtype=np.float64)
     covariances = np.asarray(covariances, dtype=np.float64)
     k, d = means.shape
-    expected = gaussian.shape_of(kind, k, d)
+    expected = KINDS[kind].shape(k, d)
     if covariances.shape != expected:
         raise ValueError(f"covars_ must have shape {expected}, got {covariances.shape}")
     chol = roots_of(covariances, kind)
@@ -117,22 +109,13 @@ def params_of(means, covariances, chol):
 
 def roots_of(covariances, kind):
     """Return the factors of the precisions; ValueError names a state without one."""
-    if kind in ("diag", "spherical"):
-        good = np.isfinite(covariances) & (covariances > 1e-300)
-        if not good.all():
-            state = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
-            smallest = np.min(covariances[state])
-            raise ValueError(_singular(f"state {state} is {smallest:.3g}, not above 0"))
-        return 1 / np.sqrt(covariances)
-    stack = np.ascontiguousarray(covariances.reshape(-1, *covariances.shape[-2:]))
-    d, ones = stack.shape[-1], np.ones(len(stack))
-    upper, failed = kernel.precisions_cholesky(
-        stack, np.zeros((len(stack), d)), 0 * ones, ones, 0.0, 1
-    )
-    if failed >= 0:
-        which = f"state {failed}" if kind == "full" else "all states"
+    roots, failed = KINDS[kind].roots(covariances)
+    if failed < 0:
+        return roots
+    which = "all states" if KINDS[kind].shared else f"state {failed}"
+    if KINDS[kind].dense:
         raise ValueError(_singular(f"{which} is not positive definite"))
-    return upper.reshape(covariances.shape)
+    raise ValueError(_singular(f"{which} is {np.min(covariances[failed]):.3g}, not above 0"))
 
 
 def _singular(what):
@@ -266,13 +249,11 @@ def estimate_gaussians(moments, kind, prior, limits, learn, held, center=None):
         tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), weight.shape)
         add_scatter_of(scatter, center - prior.mean, tau, kind)
     scatter += prior.scale
-    count = np.asarray(prior.count, dtype=np.float64)
-    divisor = weight + count if kind != "tied" else weight.sum() + np.asarray(prior.count)
-    covariances = ratio_of(scatter, divisor * d if kind == "spherical" else divisor)
-    clip_to(limits, covariances, kind)
+    divisor = KINDS[kind].total(weight) + np.asarray(prior.count, dtype=np.float64)
+    covariances = ratio_of(scatter, divisor * KINDS[kind].width(d))
+    KINDS[kind].clip(covariances, *limits)
     chol = roots_of(covariances, kind)
-    kept = covariances if kind in ("diag", "spherical") else None
-    return params_of(means, kept, chol)
+    return params_of(means, None if KINDS[kind].dense else covariances, chol)
 
 
 def ratio_of(scatter, divisor):
@@ -292,45 +273,10 @@ def ratio_of(scatter, divisor):
     return np.where(nothing, everyone, scatter / np.where(nothing, 1, shaped))
 
 
-def clip_to(limits, covariances, kind):
-    """Clip variances along every direction to those allowed, in place.
-
-    `limits` are the least, a number or one for each feature, and how many times that they may be:
-    so is the likelihood the largest among the covariances allowed, and the bound still rises.
-    """
-    least, most = limits
-    if kind in ("diag", "spherical"):
-        np.maximum(covariances, least, out=covariances)
-        if most < np.inf:
-            np.minimum(covariances, least * most, out=covariances)
-        return
-    d = covariances.shape[-1]
-    root = np.sqrt(np.broadcast_to(least, d))
-    if not root.all():
-        return
-    unit = np.outer(root, root)
-    for matrix in covariances.reshape(-1, d, d):
-        if np.isfinite(matrix).all():
-            scaled = matrix / unit
-            inside = scaled.trace() <= most
-            try:
-                np.linalg.cholesky(scaled - np.eye(d))
-            except np.linalg.LinAlgError:
-                inside = False
-            if not inside:
-                values, vectors = np.linalg.eigh(scaled)
-                matrix[:] = (vectors * np.clip(values, 1, most)) @ vectors.T * unit
-
-
 def gaussian_emission(params, kind, block, n_mix, center):
     """Return the kernel's emission of K * n_mix Gaussians; all kinds are full or diagonal there."""
-    k, d = params.means.shape
-    chol = params.precisions_cholesky
-    if kind == "tied":
-        chol = np.broadcast_to(chol, (k, d, d))
-    elif kind == "spherical":
-        chol = np.broadcast_to(chol[:, None], (k, d))
-    inner = _inner(kind)
+    chol = KINDS[kind].each(params.precisions_cholesky, *params.means.shape)
+    inner = KINDS[kind].inner
     params = params._replace(precisions_cholesky=chol)
     density = moments = block.scaling.job(block.X, params, inner)
     if center is not None:
@@ -341,11 +287,6 @@ def gaussian_emission(params, kind, block, n_mix, center):
     return kernel.Emission(density, moments, n_mix, covariances, params.weights)
 
 
-def _inner(kind):
-    """Return the kind that has a covariance for each Gaussian and no more constraints."""
-    return "full" if kind in ("full", "tied") else "diag"
-
-
 def gaussian_moments(emission, own, params, kind, block, center):
     """Return the moments that the kernel's sums are, and whether they lost digits.
 
@@ -354,29 +295,23 @@ def gaussian_moments(emission, own, params, kind, block, center):
     center = params.means if center is None else center
     weight, first, second = emission.unpack(own)
     share = first / np.where(weight > 0, weight, 1)[:, None]
-    shift, scale = block.scaling.shift, block.scaling.scale
-    if _inner(kind) == "full":
-        moved = share / scale
+    shift, unit = block.scaling.shift, block.scaling.scale
+    inner = KINDS[KINDS[kind].inner]
+    if not inner.dense:  # the kernel's sums are in units of the precisions
+        unit = KINDS[kind].diagonal(params.precisions_cholesky)
+    moved = share / unit
+    gone = weight[:, None] * moved**2
+    if inner.dense:
         scatter = second - (weight[:, None] * share)[:, :, None] * share[:, None]
-        scatter /= scale[:, None] * scale
-        left = scatter.diagonal(axis1=1, axis2=2)
-        gone = weight[:, None] * moved**2
+        scatter /= unit[:, None] * unit
     else:
-        chol = params.precisions_cholesky
-        chol = chol if kind == "diag" else chol[:, None]
-        moved = share / chol
-        gone = weight[:, None] * moved**2
-        left = scatter = np.maximum(second / chol**2 - gone, 0)
+        scatter = np.maximum(second / unit**2 - gone, 0)
     mean = center + moved
-    lost = gone > _MOST_LOST * left
+    lost = gone > _MOST_LOST * inner.diagonal(scatter)
     if lost.any():  # where the data are constant, a mean moves by rounding
         rounding = 64 * _EPS * np.maximum(abs(mean - shift), abs(center - shift))
         lost &= abs(moved) > rounding
-    if kind == "tied":
-        scatter = scatter.sum(axis=0)
-    elif kind == "spherical":
-        scatter = scatter.sum(axis=1)
-    return Moments(weight, mean, scatter, kind), bool(lost.any())
+    return Moments(weight, mean, KINDS[kind].pool(scatter), kind), bool(lost.any())
 
 
 # ---- discrete families -----------------------------------------------------------------------

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from fastem._compat import Interval, StrOptions
 from fastem._typing import RandomStateLike
 from fastem.components import gaussian
+from fastem.components.covariances import KINDS
 from fastem.components.gaussian_data import check_squares
 from fastem.sequence.covariances import (
     check_covars,
     compact_covars,
-    dense_covars,
     limits_of,
     normal_drawer,
     spread_covariance,
@@ -140,7 +140,7 @@ class GaussianHMM(HMM):
 
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
-        "covariance_type": [StrOptions(set(gaussian.KINDS))],
+        "covariance_type": [StrOptions(set(KINDS))],
         "min_covar": [Interval(Real, 0, None, closed="left")],
         "means_prior": [Real, "array-like"],
         "means_weight": _NUMBER,
@@ -198,9 +198,8 @@ class GaussianHMM(HMM):
         if not hasattr(self, "_covars_"):
             raise AttributeError(f"this {type(self).__name__} has no covars_ before fit")
         covars = self._covars_
-        known = self.covariance_type == "spherical" and hasattr(self, "n_features")
-        n_features = self.n_features if known else covars.shape[-1] if covars.ndim > 1 else 1
-        return dense_covars(covars, self.covariance_type, self.n_components, n_features)
+        n_features = covars.shape[-1] if covars.ndim > 1 else getattr(self, "n_features", 1)
+        return KINDS[self.covariance_type].matrices(covars, self.n_components, n_features)
 
     @covars_.setter
     def covars_(self, covars: npt.ArrayLike) -> None:
@@ -212,19 +211,19 @@ class GaussianHMM(HMM):
     def _check_values(self, values, n_features):
         k, kind = self.n_components, self.covariance_type
         means = check_means(values["means_"], n_features, (k,))
-        covars = check_covars(values["_covars_"], kind, gaussian.shape_of(kind, k, means.shape[1]))
+        covars = check_covars(values["_covars_"], kind, KINDS[kind].shape(k, means.shape[1]))
         return {"means_": means, "_covars_": covars}
 
     def _start_emission(self, X, weight, seed, init):
         X = filled(X)
         means, _ = centers_of(X, self.n_components, seed, weight, 10 if init == 0 else 1)
         covariance = covariance_of(X, self.min_covar, weight)
-        shape = () if self.covariance_type == "tied" else (self.n_components,)
-        covars = spread_covariance(covariance, self.covariance_type, shape)
+        lead = KINDS[self.covariance_type].lead(self.n_components)
+        covars = spread_covariance(covariance, self.covariance_type, lead)
         return {"means_": means, "_covars_": covars}
 
     def _shared(self):
-        return ("_covars_",) if self.covariance_type == "tied" else ()
+        return ("_covars_",) if KINDS[self.covariance_type].shared else ()
 
     def _family(self, values, learn, n_threads, X):
         kind = self.covariance_type
@@ -246,7 +245,7 @@ class GaussianHMM(HMM):
 
     def _prior(self, d):
         """Return the prior in the family's terms."""
-        k, kind = self.n_components, self.covariance_type
+        k, kind = self.n_components, KINDS[self.covariance_type]
         means = as_numbers("means_prior", self.means_prior)
         if not np.all(np.isfinite(means)) or means.shape not in ((), (d,), (k, 1), (k, d)):
             raise ValueError(
@@ -255,11 +254,12 @@ class GaussianHMM(HMM):
             )
         strength = broadcast_prior("means_weight", np.squeeze(self.means_weight), (k,))
         count = broadcast_prior("covars_weight", self.covars_weight, (k,))
-        scale = broadcast_prior("covars_prior", self.covars_prior, _prior_shape(kind, k, d))
-        if kind == "spherical":
-            scale = scale.sum(axis=1)
-        count = np.maximum(count - (d if kind in ("full", "tied") else 1), 0)
-        if kind == "tied":
+        shape = kind.shape(k, d) if kind.dense else (k, d)
+        scale = broadcast_prior("covars_prior", self.covars_prior, shape)
+        if not kind.dense:
+            scale = kind.pool(scale)
+        count = np.maximum(count - (d if kind.dense else 1), 0)
+        if kind.shared:
             count = count.max()
         return GaussianPrior(np.broadcast_to(means, (k, d)), strength, scale, count)
 
@@ -269,20 +269,12 @@ class GaussianHMM(HMM):
 
     def _drawer(self, values):
         k, d = values["means_"].shape
-        covars = dense_covars(values["_covars_"], self.covariance_type, k, d)
+        covars = KINDS[self.covariance_type].matrices(values["_covars_"], k, d)
         return normal_drawer(values["means_"], covars)
 
     def _expectation(self, values):
         return values["means_"]
 
     def _n_emission_parameters(self, n_features):
-        k, kind = self.n_components, self.covariance_type
-        d = self.n_features if n_features is None else n_features
-        covars = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2}
-        covars |= {"diag": k * d, "spherical": k}
-        return {"m": k * d, "c": covars[kind]}
-
-
-def _prior_shape(kind, k, d):
-    """Return the shape that covars_prior is broadcast to."""
-    return {"full": (k, d, d), "tied": (d, d)}.get(kind, (k, d))
+        k, d = self.n_components, self.n_features if n_features is None else n_features
+        return {"m": k * d, "c": KINDS[self.covariance_type].n_parameters(k, d)}

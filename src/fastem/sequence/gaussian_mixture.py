@@ -11,10 +11,9 @@ from sklearn.utils import check_random_state
 
 from fastem._compat import Interval, StrOptions
 from fastem._typing import RandomStateLike
-from fastem.components import gaussian
+from fastem.components.covariances import KINDS
 from fastem.sequence.covariances import (
     check_covars,
-    dense_covars,
     limits_of,
     normal_drawer,
     spread_covariance,
@@ -120,7 +119,7 @@ class GMMHMM(HMM):
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
         "n_mix": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions(set(gaussian.KINDS))],
+        "covariance_type": [StrOptions(set(KINDS))],
         "min_covar": [Interval(Real, 0, None, closed="left")],
         "weights_prior": _NUMBER,
         "means_prior": [Real, "array-like"],
@@ -182,10 +181,14 @@ class GMMHMM(HMM):
         k, m, kind = self.n_components, self.n_mix, self.covariance_type
         means = check_means(values["means_"], n_features, (k, m))
         d = means.shape[-1]
-        shape = {"full": (k, m, d, d), "tied": (k, d, d), "diag": (k, m, d), "spherical": (k, m)}
-        covars = check_covars(values["covars_"], kind, shape[kind])
+        covars = check_covars(values["covars_"], kind, self._lead() + KINDS[kind].one(d))
         weights = check_distribution("weights_", values["weights_"], (k, m))
         return {"weights_": weights, "means_": means, "covars_": covars}
+
+    def _lead(self):
+        """Return the axes that number covariances."""
+        k, m = self.n_components, self.n_mix
+        return (k,) if KINDS[self.covariance_type].shared else (k, m)
 
     def _start_emission(self, X, weight, seed, init):
         k, m = self.n_components, self.n_mix
@@ -202,8 +205,7 @@ class GMMHMM(HMM):
                 means[state] = check_random_state(seed).multivariate_normal(
                     centers.mean(axis=0), covariance, size=m
                 )
-        shape = (k,) if self.covariance_type == "tied" else (k, m)
-        covars = spread_covariance(covariance, self.covariance_type, shape)
+        covars = spread_covariance(covariance, self.covariance_type, self._lead())
         return {"weights_": np.full((k, m), 1 / m), "means_": means, "covars_": covars}
 
     def _family(self, values, learn, n_threads, X):
@@ -235,20 +237,17 @@ class GMMHMM(HMM):
 
     def _prior(self, d):
         """Return the prior of all Gaussians, state after state, in the family's terms."""
-        k, m, kind = self.n_components, self.n_mix, self.covariance_type
-        least, shape = -np.inf, (k, m)  # type: float, tuple[int, ...]
+        k, m, kind, shape = self.n_components, self.n_mix, KINDS[self.covariance_type], self._lead()
+        least = -np.inf
         prior, weight = self.covars_prior, self.covars_weight
-        if kind in ("diag", "spherical"):
-            none = -1.5 if kind == "diag" else -(d + 2) / 2
+        if not kind.dense:
+            width = kind.width(d)
+            none = -(width + 2) / 2
             alpha, beta = none if prior is None else prior, 0.0 if weight is None else weight
-            width = d if kind == "spherical" else 1
             count = 1 + 2 * (_per_gaussian("covars_prior", alpha, shape) + 1) / width
-            scale = 2 * broadcast_prior(
-                "covars_weight", beta, (k, m, d) if kind == "diag" else shape
-            )
+            scale = 2 * broadcast_prior("covars_weight", beta, shape + kind.one(d))
         else:
-            shared = kind == "tied"
-            shape, offset = ((k,), m + d + 1) if shared else ((k, m), d + 2)
+            offset = d + 1 + (m if kind.shared else 1)
             nu = -float(offset) if weight is None else weight
             count = offset + broadcast_prior("covars_weight", nu, shape, least=least)
             scale = broadcast_prior(
@@ -261,8 +260,7 @@ class GMMHMM(HMM):
             )
         mean = broadcast_prior("means_prior", self.means_prior, (k, m, d), least=least)
         strength = broadcast_prior("means_weight", self.means_weight, (k, m))
-        flat = count.ndim + (kind == "tied")  # the axes of scale that number the Gaussians
-        scale = scale if kind == "tied" else scale.reshape(-1, *scale.shape[flat:])
+        scale = scale if kind.shared else scale.reshape(-1, *kind.one(d))
         return GaussianPrior(
             mean.reshape(-1, d), strength.reshape(-1), scale, np.maximum(count, 0).reshape(-1)
         )
@@ -277,11 +275,10 @@ class GMMHMM(HMM):
 
     def _drawer(self, values):
         k, m, d = values["means_"].shape
-        kind, covars = self.covariance_type, values["covars_"]
-        if kind == "tied":
-            covars = np.repeat(covars[:, None], m, axis=1)
-        inner = "full" if kind == "tied" else kind
-        covars = dense_covars(covars.reshape(k * m, *covars.shape[2:]), inner, k * m, d)
+        kind, covars = KINDS[self.covariance_type], values["covars_"]
+        if kind.shared:
+            kind, covars = KINDS[kind.inner], np.repeat(covars, m, axis=0)
+        covars = kind.matrices(covars.reshape(kind.shape(k * m, d)), k * m, d)
         draw, weights = normal_drawer(values["means_"].reshape(-1, d), covars), values["weights_"]
         return lambda state, rng: draw(state * m + rng.choice(m, p=weights[state]), rng)
 
@@ -289,11 +286,10 @@ class GMMHMM(HMM):
         return np.einsum("km,kmd->kd", values["weights_"], values["means_"])
 
     def _n_emission_parameters(self, n_features):
-        k, m, kind = self.n_components, self.n_mix, self.covariance_type
+        k, m, lead = self.n_components, self.n_mix, self._lead()
         d = self.n_features if n_features is None else n_features
-        covars = {"full": k * m * d * (d + 1) // 2, "tied": k * d * (d + 1) // 2}
-        covars |= {"diag": k * m * d, "spherical": k * m}
-        return {"w": k * (m - 1), "m": k * m * d, "c": covars[kind]}
+        covars = np.prod(lead) * KINDS[self.covariance_type].n_parameters(1, d)
+        return {"w": k * (m - 1), "m": k * m * d, "c": int(covars)}
 
 
 def _per_gaussian(name, value, shape):

@@ -8,12 +8,12 @@ import numpy as np
 
 from fastem._engine.statistics import add_scatter_of
 from fastem.components import gaussian
+from fastem.components.covariances import KINDS
 from fastem.components.dirichlet import log_dirichlet, with_pseudo_counts
 from fastem.sequence.emissions import (
     Family,
     GaussianEmissions,
     GaussianPrior,
-    clip_to,
     estimate_gaussians,
     gaussian_emission,
     gaussian_moments,
@@ -64,6 +64,7 @@ class MixtureEmissions(Family):
         most=np.inf,
     ):
         self.kind, self.n_mix, self.prior = kind, n_mix, prior or GaussianPrior()
+        self.shared = KINDS[kind].shared
         self.weights_prior, self.limits = weights_prior, (min_covar, most)
         self.learn, self.held, self.n_threads = frozenset(learn), held, n_threads
 
@@ -73,7 +74,7 @@ class MixtureEmissions(Family):
     @property
     def _inner(self):
         """The kind of the Gaussians, each with a covariance of its own."""
-        return "full" if self.kind == "tied" else self.kind
+        return "full" if self.shared else self.kind
 
     @property
     def _pseudo_counts(self):
@@ -88,7 +89,7 @@ class MixtureEmissions(Family):
         weights, means = (np.asarray(a, dtype=np.float64) for a in (weights, means))
         k, m, d = means.shape
         covariances = np.asarray(covariances, dtype=np.float64)
-        if self.kind == "tied":
+        if self.shared:
             covariances = np.repeat(covariances[:, None], m, axis=1)
         flat = covariances.reshape(k * m, *covariances.shape[2:])
         return MixtureParams(weights, gaussian_params(means.reshape(k * m, d), flat, self._inner))
@@ -97,7 +98,7 @@ class MixtureEmissions(Family):
         """Return the covariances as hmmlearn's GMMHMM has them."""
         covariances = gaussian.covariances_of(params.gaussians, self._inner)
         covariances = covariances.reshape(*params.weights.shape, *covariances.shape[1:])
-        return covariances[:, 0].copy() if self.kind == "tied" else covariances
+        return covariances[:, 0].copy() if self.shared else covariances
 
     def emission(self, params, block, center=None):
         """Return the kernel's emission; its sums are about `center`, or else about the means."""
@@ -133,7 +134,7 @@ class MixtureEmissions(Family):
         else:
             weights = held.weights
         before = None if held is None else held.gaussians
-        if self.kind == "tied" and "covars" in self.learn:
+        if self.shared and "covars" in self.learn:
             return MixtureParams(weights, self._estimate_tied(moments, before, center))
         gaussians = estimate_gaussians(
             moments, self._inner, self.prior, self.limits, self.learn, before, center
@@ -150,7 +151,7 @@ class MixtureEmissions(Family):
         add_scatter_of(scatter, center - prior.mean, tau, "full")
         scatter = scatter.reshape(-1, m, d, d).sum(axis=1) + prior.scale
         covariances = ratio_of(scatter, moments.weight.reshape(-1, m).sum(axis=1) + prior.count)
-        clip_to(self.limits, covariances, "full")
+        KINDS["full"].clip(covariances, *self.limits)
         chol = np.repeat(roots_of(covariances, "full"), m, axis=0)
         return params_of(means, None, chol)
 
@@ -160,7 +161,7 @@ class MixtureEmissions(Family):
         gaussians, prior = params.gaussians, self.prior
         chol = gaussians.precisions_cholesky
         weights = log_dirichlet(self._pseudo_counts, params.weights)
-        if self.kind != "tied":
+        if not self.shared:
             return weights + prior.log_density(gaussians.means, chol, self._inner)
         means_only = prior._replace(scale=0.0, count=0.0)
         shared = GaussianPrior(scale=prior.scale, count=prior.count)

@@ -16,7 +16,8 @@ from fastem._engine import arrays
 from fastem._engine.kept import Kept, Room
 from fastem._engine.statistics import Moments, Statistics
 from fastem._kernels import topics as topics_kernel
-from fastem.components.gaussian import GaussianEM, GaussianParams, precisions_cholesky_of
+from fastem.components.covariances import KINDS
+from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_data import GaussianBlock, evaluate
 from fastem.components.gaussian_start import initial_responsibilities
 from fastem.topics.dirichlet import fit_dirichlet
@@ -259,7 +260,7 @@ class GaussianLDAEM:
             means[dead] = moments.weight @ moments.mean / total
             variances[dead] = moments.scatter.sum(axis=0) / total
         variances += self.reg_covar
-        chol = precisions_cholesky_of(variances, "diag")
+        chol = KINDS["diag"].checked_roots(variances)
         return GaussianTopics(means, variances, chol, alpha, self.dtype)
 
     def first_topics(self, vectors, weight, method, random_state, means=None) -> GaussianTopics:
