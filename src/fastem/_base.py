@@ -207,6 +207,12 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     n_features_in_: int
     feature_names_in_: np.ndarray
 
+    def _keep(self, parameters):
+        """Set the parameters that __init__ was given: its locals()."""
+        for name, value in parameters.items():  # in their order; looking names up takes longer
+            if name != "self":
+                setattr(self, name, value)
+
     @classmethod
     def _get_param_names(cls):
         # scikit-learn reads the signature each time: every fit, clone and set_params asks.

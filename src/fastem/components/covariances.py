@@ -142,6 +142,8 @@ class Kind:
 
 class _Matrices(Kind):
     dense, inner = True, "full"
+    _factored: Any  # (sums, divisor, reg_covar, n_threads) -> factors (., D, D), the first failure
+    _with_guard: Any  # (sums, moments, share of the squared means) -> sums
 
     def one(self, d):
         return d, d
@@ -288,6 +290,8 @@ class _Tied(_Matrices):
 
 class _Variances(Kind):
     dense, inner = False, "diag"
+    _aligned: Any  # (a number for each component) -> the same, for operations with variances
+    _mean: Any  # (squares of each feature) -> variances
 
     def distance(self, scatter, factors):
         return np.vdot(factors**2, scatter)

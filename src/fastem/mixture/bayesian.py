@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -155,25 +155,21 @@ class BayesianGaussianMixture(GaussianBase):
     mean_prior_: np.ndarray
     covariance_prior_: np.ndarray | float
 
+    weight_concentration_prior_type: str
+    weight_concentration_prior: float | None
+    mean_precision_prior: float | None
+    mean_prior: npt.ArrayLike | None
+    degrees_of_freedom_prior: float | None
+    covariance_prior: npt.ArrayLike | None
+
     _parameter_constraints: ClassVar[dict] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions(set(KINDS))],
-        "tol": [Interval(Real, 0.0, None, closed="left")],
-        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "init_params": [StrOptions({"kmeans", "random", "random_from_data", "k-means++"})],
+        **GaussianBase._parameter_constraints,
         "weight_concentration_prior_type": [StrOptions({_PROCESS, "dirichlet_distribution"})],
         "weight_concentration_prior": [None, _POSITIVE],
         "mean_precision_prior": [None, _POSITIVE],
         "mean_prior": [None, "array-like"],
         "degrees_of_freedom_prior": [None, _POSITIVE],
         "covariance_prior": [None, "array-like", _POSITIVE],
-        "random_state": ["random_state"],
-        "warm_start": ["boolean"],
-        "verbose": ["verbose"],
-        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
-        "n_jobs": [Integral, None],
     }
 
     def __init__(
@@ -198,24 +194,7 @@ class BayesianGaussianMixture(GaussianBase):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
     ) -> None:
-        self.n_components = n_components
-        self.covariance_type = covariance_type
-        self.tol = tol
-        self.reg_covar = reg_covar
-        self.max_iter = max_iter
-        self.n_init = n_init
-        self.init_params = init_params
-        self.weight_concentration_prior_type = weight_concentration_prior_type
-        self.weight_concentration_prior = weight_concentration_prior
-        self.mean_precision_prior = mean_precision_prior
-        self.mean_prior = mean_prior
-        self.degrees_of_freedom_prior = degrees_of_freedom_prior
-        self.covariance_prior = covariance_prior
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.verbose_interval = verbose_interval
-        self.n_jobs = n_jobs
+        self._keep(locals())
 
     # ---- fitting ---------------------------------------------------------------------------
 

@@ -132,11 +132,6 @@ class DiscreteMixture(Criteria):
         "n_jobs": [Integral, None],
     }
 
-    def _keep(self, parameters):
-        """Set the parameters that __init__ was given: its locals()."""
-        for name in self._get_param_names():
-            setattr(self, name, parameters[name])
-
     # ---- what a family has of its own ------------------------------------------------------
 
     def _learn(self, n_features, contents):

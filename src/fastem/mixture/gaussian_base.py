@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastem._base import check_fitted_array
+from fastem._compat import Interval, StrOptions
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, gaussian_mixture_nodes
+from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianParams
@@ -20,15 +23,39 @@ __all__ = ["GaussianBase"]
 
 
 class GaussianBase(ToOnnx, GaussianReading, Mixture):
-    """Base of mixtures of Gaussians.
+    """Base of mixtures of Gaussians: their common parameters, and what is read off them."""
 
-    Beside what :class:`Mixture` asks for, a subclass has the parameter `covariance_type`.
-    """
-
+    n_components: int
+    covariance_type: str
+    tol: float
+    reg_covar: float
+    max_iter: int
+    n_init: int
+    init_params: str
+    random_state: RandomStateLike
+    warm_start: bool
+    verbose: int
+    verbose_interval: int
+    n_jobs: int | None
     means_: np.ndarray
     covariances_: np.ndarray
     precisions_: np.ndarray
     precisions_cholesky_: np.ndarray
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(KINDS))],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions({"kmeans", "random", "random_from_data", "k-means++"})],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+    }
 
     def _read(self, X):
         return validate(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)

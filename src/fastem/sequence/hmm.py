@@ -86,12 +86,6 @@ class HMM(Decoder):
         "n_jobs": [Integral, None],
     }
 
-    def _keep(self, parameters):
-        """Set the parameters that __init__ was given: its locals()."""
-        for name, value in parameters.items():  # in their order; looking names up takes longer
-            if name != "self":
-                setattr(self, name, value)
-
     # ---- the course of a fit ---------------------------------------------------------------
 
     @property
