@@ -38,6 +38,7 @@ class Kind:
 
     - ``one(d)``: the shape of one covariance;
     - ``diagonal(array)``: variances, or what stands for them, by feature; broadcasts to (K, D);
+    - ``some(covariances, columns)``: those of some features, not of matrices' factors;
     - ``pool(array)``: arrays of the kind `inner` as sums of this one;
     - ``distance(scatter, factors)``: the sum of trace(U^T scatter U) over the covariances;
     - ``unit(k, scale)``: factors for a pass in which densities do not count, at the data's scale;
@@ -150,6 +151,9 @@ class _Matrices(Kind):
 
     def diagonal(self, array):
         return array.diagonal(axis1=-2, axis2=-1)
+
+    def some(self, covariances, columns):
+        return covariances[..., columns[:, None], columns]
 
     def distance(self, scatter, factors):
         return np.vdot(factors, scatter @ factors)
@@ -359,6 +363,9 @@ class _Diag(_Variances):
     def diagonal(self, array):
         return array
 
+    def some(self, covariances, columns):
+        return covariances[:, columns]
+
     def pool(self, scatter):
         return scatter
 
@@ -405,6 +412,9 @@ class _Spherical(_Variances):
 
     def per_feature(self, array):
         return array.sum(axis=1, keepdims=True)
+
+    def some(self, covariances, columns):
+        return covariances
 
     def pool(self, scatter):
         return scatter.sum(axis=1)

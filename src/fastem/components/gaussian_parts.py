@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import rq, solve_triangular
 
+from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianParams
 
 __all__ = ["Split", "marginal", "split"]
@@ -38,8 +39,8 @@ def split(params, kind, given, rest) -> Split:
     """Return components, split into some columns and the rest."""
     marginal_of_given = marginal(params, kind, given)
     means, chol = params.means[:, rest], params.precisions_cholesky
-    if kind in ("diag", "spherical"):
-        return Split(marginal_of_given, means, None, chol[:, rest] if kind == "diag" else chol)
+    if not KINDS[kind].dense:
+        return Split(marginal_of_given, means, None, KINDS[kind].some(chol, rest))
     a, order = len(given), np.concatenate([given, rest])
     factors = _factors(chol, order)
     trailing = factors[:, a:, a:]
@@ -52,15 +53,14 @@ def split(params, kind, given, rest) -> Split:
 def marginal(params, kind, columns) -> GaussianParams:
     """Return the parameters of some columns alone, in this order."""
     chol, covariances, n = params.precisions_cholesky, params.covariances, len(columns)
-    if kind == "diag":
-        chol = chol[:, columns]
-        covariances = None if covariances is None else covariances[:, columns]
-    elif kind != "spherical":
+    if KINDS[kind].dense:
         others = np.setdiff1d(np.arange(params.means.shape[1]), columns)
         factors = _factors(chol, np.concatenate([columns, others]))
         chol = _shaped(factors[:, :n, :n], kind)
-        if covariances is not None:
-            covariances = covariances[..., columns[:, None], columns]
+    else:
+        chol = KINDS[kind].some(chol, columns)
+    if covariances is not None:
+        covariances = KINDS[kind].some(covariances, columns)
     return params._replace(
         means=params.means[:, columns], covariances=covariances, precisions_cholesky=chol
     )
@@ -77,4 +77,4 @@ def _factors(upper, order):
 
 def _shaped(factors, kind):
     """Return triangles as `precisions_cholesky` of a kind has them."""
-    return np.ascontiguousarray(factors[0] if kind == "tied" else factors)
+    return np.ascontiguousarray(factors[0] if KINDS[kind].shared else factors)

@@ -325,7 +325,7 @@ class BayesianGaussianMixture(GaussianBase):
             *super()._of_each_component(),
             "weight_concentration_",
             "mean_precision_",
-            *([] if self.covariance_type == "tied" else ["degrees_of_freedom_"]),
+            *([] if KINDS[self.covariance_type].shared else ["degrees_of_freedom_"]),
         )
 
     def reorder(self, order: str | npt.ArrayLike = "weight") -> Self:

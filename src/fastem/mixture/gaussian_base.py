@@ -91,7 +91,7 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
 
     def _of_each_component(self):
         names = ["covariances_", "precisions_", "precisions_cholesky_"]
-        if self.covariance_type == "tied":
+        if KINDS[self.covariance_type].shared:
             names = []
         return "weights_", "means_", *(name for name in names if hasattr(self, name))
 

@@ -13,6 +13,7 @@ from fastem._compat import get_feature_names
 from fastem._engine.threads import single_threaded_blas
 from fastem._typing import MatrixLike
 from fastem.components import gaussian
+from fastem.components.covariances import KINDS
 from fastem.components.gaussian_data import covariances_of, parts
 from fastem.components.gaussian_parts import marginal, split
 from fastem.mixture.features import Features, columns_of, others_of
@@ -198,11 +199,7 @@ def _known_values(X, known, names):
 def _variances(parts_of, kind):
     """Return the variance of each other feature in each component, (K, b)."""
     rest = parts_of.rest(parts_of.given.means[0], parts_of.given.weights)
-    variances = covariances_of(rest, kind)
-    if kind == "spherical":
-        variances = variances[:, None]
-    elif kind != "diag":
-        variances = variances.diagonal(axis1=-2, axis2=-1)
+    variances = KINDS[kind].diagonal(covariances_of(rest, kind))
     return np.broadcast_to(variances, parts_of.means.shape)
 
 
