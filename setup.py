@@ -129,6 +129,7 @@ setup(
             kernel("gamma_stream", folder="topics"),
             kernel("gaussian"),
             kernel("kmeans"),
+            kernel("seeding"),
             kernel("topics"),
             kernel("discrete"),
             kernel("tokens"),

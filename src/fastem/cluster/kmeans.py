@@ -18,10 +18,9 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.extmath import row_norms
 
-from fastem._base import EMEstimator, check_fitted_array, squarable, unchanged_on_error
-from fastem._compat import Interval, StrOptions, fit_context, pick_by_kmeans_plusplus
+from fastem._base import EMEstimator, check_fitted_array, unchanged_on_error
+from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, kmeans_nodes
@@ -36,10 +35,12 @@ from fastem.cluster.lloyd import (
     scale_of,
     useful_threads,
 )
+from fastem.cluster.plusplus import Rows, draw_rows, scikit_learn_s_rows
 from fastem.cluster.watch import Printer, Restarts
 
 __all__ = ["KMeans"]
 
+_MANY = 32  # clusters, for whose start a float32 copy of the samples saves time
 _FEW_DIFFERENCES = 20_000  # of a row and a center, feature by feature: taken one by one
 
 
@@ -241,11 +242,17 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         model = KMeansEM(self._tol, X.dtype, n_threads)
         restarts = Restarts(self, block, model, mean)
         random_state = check_random_state(self.random_state)
+        keep = self.n_clusters >= _MANY
+        rows = (
+            None if sp.issparse(X) else Rows(X, sample_weight, block.length, self.n_jobs, keep=keep)
+        )
 
         def start(_):
             centers = self._first_centers(
-                X, init, mean, sample_weight, random_state, self.n_clusters
+                X, init, mean, sample_weight, random_state, self.n_clusters, rows
             )
+            if rows is not None and self._n_init == 1:
+                rows.release()
             return KMeansParams(centers, X.shape[0])
 
         self._restarts = restarts
@@ -313,7 +320,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             )
         refuse_overflow("init", centers)
 
-    def _first_centers(self, X, init, mean, sample_weight, random_state, n_clusters):
+    def _first_centers(self, X, init, mean, sample_weight, random_state, n_clusters, rows):
         """Return the first centers, with scikit-learn's random numbers."""
         if isinstance(init, np.ndarray):
             return init - mean
@@ -322,17 +329,16 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             centers = check_array(centers, dtype=X.dtype, copy=False, order="C")
             self._check_centers(X, centers)
             return centers
+        if init == "k-means++" and rows is not None:
+            return X[draw_rows(rows, n_clusters, random_state)]
         weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
         weight = weight.astype(X.dtype)
         if init == "k-means++":
-            within = squarable(X)
-            # Without scikit-learn's checks, which take longer than its picks from small data.
-            norms = row_norms(within, squared=True)
-            drawn = pick_by_kmeans_plusplus(within, n_clusters, norms, weight, random_state)[1]
-            rows = X[drawn]
-            return rows.toarray() if sp.issparse(rows) else rows
-        chance = weight / weight.sum()
-        rows = X[random_state.choice(X.shape[0], n_clusters, replace=False, p=chance)]
+            drawn = scikit_learn_s_rows(X, weight, n_clusters, random_state)
+        else:
+            chance = weight / weight.sum()
+            drawn = random_state.choice(X.shape[0], n_clusters, replace=False, p=chance)
+        rows = X[drawn]
         return rows.toarray() if sp.issparse(rows) else rows
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -486,4 +492,4 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     ):
         """Return first centers."""
         n_clusters = self.n_clusters if n_centroids is None else n_centroids
-        return self._first_centers(X, init, 0.0, sample_weight, random_state, n_clusters)
+        return self._first_centers(X, init, 0.0, sample_weight, random_state, n_clusters, None)

@@ -1,0 +1,232 @@
+/* One step of k-means++ on one block of rows.
+ *
+ * A template on DATA, the type of the rows; vectors are of float whatever it is, because they only
+ * find the rows that a trial might be nearest to, with a proven margin: a hundredth of all pairs of
+ * a row and a trial, later less. What is known of these is then computed in double. measure() below
+ * is the whole algorithm.
+ */
+#define ON(name) FASTEM_CAT(name, DATA, SUFFIX)
+#define PANEL (2 * VL) /* rows */
+
+ALWAYS_INLINE const DATA *ON(row)(const seeding_job *job, ptrdiff_t row)
+{
+    return (const DATA *)(job->x + row * job->x_row);
+}
+
+static void ON(center)(const seeding_job *job, ptrdiff_t row, double *out)
+{
+    for (ptrdiff_t i = 0; i < job->n_features; i++)
+        out[i] = ON(row)(job, row)[i];
+}
+
+/* Squared distance of a row to a center, scaled. */
+ALWAYS_INLINE double ON(distance)(const seeding_job *job, ptrdiff_t row,
+                                  const double *restrict center)
+{
+    const DATA *restrict x = ON(row)(job, row);
+    ptrdiff_t d = job->n_features, i = 0;
+    double parts[8] = {0}, sum = 0;
+    for (; i + 8 <= d; i += 8)
+        for (int l = 0; l < 8; l++) {
+            double gap = x[i + l] - center[i + l];
+            parts[l] += gap * gap;
+        }
+    for (; i < d; i++)
+        sum += (x[i] - center[i]) * (x[i] - center[i]);
+    for (int half = 4; half; half /= 2)
+        for (int l = 0; l < half; l++)
+            parts[l] += parts[l + half];
+    return (sum + parts[0]) * job->scale * job->scale;
+}
+
+ALWAYS_INLINE double ON(weight)(const seeding_job *job, ptrdiff_t row)
+{
+    return job->weight ? job->weight[row] : 1;
+}
+
+ALWAYS_INLINE ptrdiff_t ON(end)(const seeding_job *job, ptrdiff_t block)
+{
+    ptrdiff_t end = (block + 1) * SEEDING_BLOCK;
+    return end < job->n_samples ? end : job->n_samples;
+}
+
+static void ON(pack_panel)(const seeding_job *job, ptrdiff_t panel, float *out)
+{
+    for (ptrdiff_t r = 0; r < PANEL; r++) {
+        ptrdiff_t row = panel * PANEL + r;
+        const DATA *x = ON(row)(job, row < job->n_samples ? row : job->n_samples - 1);
+        for (ptrdiff_t i = 0; i < job->n_features; i++)
+            out[i * PANEL + r] = (float)((x[i] - job->shift[i]) * job->scale);
+    }
+}
+
+static void ON(pack)(const seeding_job *job, ptrdiff_t block, ptrdiff_t trial, void *scratch)
+{
+    ptrdiff_t end = (ON(end)(job, block) + PANEL - 1) / PANEL;
+    (void)trial, (void)scratch;
+    for (ptrdiff_t panel = block * SEEDING_BLOCK / PANEL; panel < end; panel++)
+        ON(pack_panel)(job, panel, job->panels + panel * job->n_features * PANEL);
+}
+
+/* A center c is nearer than `closest` only if x.c > |c|^2 / 2 + threshold(x). */
+ALWAYS_INLINE void ON(know)(const seeding_job *job, ptrdiff_t row, double closest)
+{
+    double length = ON(distance)(job, row, job->shift);
+    ((DATA *)job->closest)[row] = (DATA)closest;
+    job->threshold[row] = (float)(0.5 * (length - closest) - job->margin);
+}
+
+static void ON(sum_block)(const seeding_job *job, ptrdiff_t block)
+{
+    ptrdiff_t begin = block * SEEDING_BLOCK, n = ON(end)(job, block) - begin, r = 0;
+    const DATA *restrict closest = (const DATA *)job->closest + begin;
+    const double *restrict weight = job->weight + begin;
+    double parts[32] = {0};
+    if (job->weight)
+        for (; r + 32 <= n; r += 32)
+            for (int l = 0; l < 32; l++)
+                parts[l] += weight[r + l] * closest[r + l];
+    else
+        for (; r + 32 <= n; r += 32)
+            for (int l = 0; l < 32; l++)
+                parts[l] += closest[r + l];
+    for (; r < n; r++)
+        parts[r % 32] += ON(weight)(job, begin + r) * closest[r];
+    for (int half = 16; half; half /= 2)
+        for (int l = 0; l < half; l++)
+            parts[l] += parts[l + half];
+    job->sums[block] = parts[0];
+}
+
+static void ON(begin)(const seeding_job *job, ptrdiff_t block, ptrdiff_t trial, void *scratch)
+{
+    ptrdiff_t row = block * SEEDING_BLOCK;
+    (void)trial, (void)scratch;
+    for (; row < ON(end)(job, block); row++)
+        ON(know)(job, row, ON(distance)(job, row, job->trial));
+    for (; row < (block + 1) * SEEDING_BLOCK; row++)
+        job->threshold[row] = INFINITY;
+    ON(sum_block)(job, block);
+}
+
+/* The number of the lowest bit that is set. */
+ALWAYS_INLINE int ON(lowest)(uint32_t bits)
+{
+#if defined(__GNUC__)
+    return __builtin_ctz(bits);
+#else
+    int place = 0;
+    while (!(bits >> place & 1))
+        place++;
+    return place;
+#endif
+}
+
+/* Which rows of a panel four trials may be nearer to: a bit mask for each. */
+ALWAYS_INLINE void ON(screen)(const seeding_job *job, const float *x, const float *threshold,
+                              ptrdiff_t first, uint32_t *hits)
+{
+    vec dot[4][2];
+    const float *coef = job->coef + first;
+    for (int j = 0; j < 4; j++)
+        dot[j][0] = dot[j][1] = FN(fill)(0);
+    for (ptrdiff_t i = 0; i < job->n_features; i++, x += PANEL, coef += job->width) {
+        vec low = FN(load)(x), high = FN(load)(x + VL);
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            dot[j][0] += low * coef[j];
+            dot[j][1] += high * coef[j];
+        }
+    }
+    for (int j = 0; j < 4; j++) {
+        float half = job->half_norm[first + j];
+        hits[j] = FN(mask_greater)(dot[j][0], FN(load)(threshold) + half);
+        hits[j] |= FN(mask_greater)(dot[j][1], FN(load)(threshold + VL) + half) << VL;
+    }
+}
+
+/* Asks for a row that will be read soon. */
+ALWAYS_INLINE void ON(fetch)(const seeding_job *job, ptrdiff_t row)
+{
+    const char *x = job->x + row * job->x_row;
+    ptrdiff_t bytes = job->n_features * (ptrdiff_t)sizeof(DATA);
+    for (ptrdiff_t at = 0; at < bytes && at < 1024; at += 64)
+        PREFETCH(x + at);
+    PREFETCH(x + bytes - 1);
+}
+
+/* Keeps the bits of the rows that a trial is nearer to; returns what it gains there. */
+ALWAYS_INLINE double ON(confirm)(const seeding_job *job, ptrdiff_t panel, ptrdiff_t trial,
+                                 uint32_t *hits)
+{
+    const double *center = job->trial + trial * job->n_features;
+    double gain = 0;
+    for (uint32_t open = *hits; open; open &= open - 1) {
+        int place = ON(lowest)(open);
+        ptrdiff_t row = panel * PANEL + place;
+        DATA before = ((const DATA *)job->closest)[row];
+        DATA after = (DATA)ON(distance)(job, row, center);
+        if (after < before)
+            gain += ON(weight)(job, row) * ((double)before - after);
+        else
+            *hits &= ~((uint32_t)1 << place);
+    }
+    return gain;
+}
+
+static void ON(measure)(const seeding_job *job, ptrdiff_t block, ptrdiff_t trial, void *scratch)
+{
+    ptrdiff_t begin = block * SEEDING_BLOCK / PANEL, width = job->width;
+    ptrdiff_t end = (ON(end)(job, block) + PANEL - 1) / PANEL;
+    double *gain = job->gain + block * width;
+    (void)trial;
+    memset(gain, 0, width * sizeof(double));
+    for (ptrdiff_t panel = begin; panel < end; panel++) {
+        uint32_t *hits = job->hits + panel * width, some = 0;
+        const float *x = job->panels + panel * job->n_features * PANEL;
+        if (!job->panels) {
+            ON(pack_panel)(job, panel, scratch);
+            x = scratch;
+        }
+        for (ptrdiff_t first = 0; first < width; first += 4)
+            ON(screen)(job, x, job->threshold + panel * PANEL, first, hits + first);
+        for (ptrdiff_t l = 0; l < width; l++)
+            some |= hits[l];
+        for (; some; some &= some - 1) /* they are far apart in memory */
+            ON(fetch)(job, panel * PANEL + ON(lowest)(some));
+    }
+    for (ptrdiff_t panel = begin; panel < end; panel++)
+        for (ptrdiff_t l = 0; l < width; l++)
+            if (job->hits[panel * width + l])
+                gain[l] += ON(confirm)(job, panel, l, job->hits + panel * width + l);
+}
+
+static void ON(take)(const seeding_job *job, ptrdiff_t block, ptrdiff_t trial, void *scratch)
+{
+    ptrdiff_t end = (ON(end)(job, block) + PANEL - 1) / PANEL;
+    const double *center = job->trial + trial * job->n_features;
+    (void)scratch;
+    if (job->gain[block * job->width + trial] == 0)
+        return;
+    for (ptrdiff_t panel = block * SEEDING_BLOCK / PANEL; panel < end; panel++)
+        for (uint32_t open = job->hits[panel * job->width + trial]; open; open &= open - 1) {
+            ptrdiff_t row = panel * PANEL + ON(lowest)(open);
+            ON(know)(job, row, ON(distance)(job, row, center));
+        }
+    ON(sum_block)(job, block);
+}
+
+static void ON(preview)(const seeding_job *job, ptrdiff_t block, ptrdiff_t trial, void *scratch)
+{
+    ptrdiff_t first = block * SEEDING_BLOCK, end = ON(end)(job, block);
+    const double *center = job->trial + trial * job->n_features;
+    DATA *out = scratch;
+    memcpy(out + first, (const DATA *)job->closest + first, (end - first) * sizeof(DATA));
+    for (ptrdiff_t panel = first / PANEL; panel * PANEL < end; panel++)
+        for (uint32_t open = job->hits[panel * job->width + trial]; open; open &= open - 1) {
+            ptrdiff_t row = panel * PANEL + ON(lowest)(open);
+            out[row] = (DATA)ON(distance)(job, row, center);
+        }
+}
+#undef PANEL
+#undef ON

@@ -1,0 +1,240 @@
+"""k-means++ with several trials a step, one pass over the samples for all trials of a step.
+
+Rows are split by position into blocks with sums of their own, which are added in order: the bits
+of the result do not depend on the threads. What happens within a block is in seeding/leaf.h,
+compiled for several instruction sets.
+"""
+
+from cython.parallel cimport prange
+from libc.math cimport INFINITY
+from libc.stdint cimport uint32_t, uintptr_t
+from libc.string cimport memset
+
+import numpy as np
+
+from fastem._kernels import runtime
+
+from fastem._kernels.omp cimport (
+    fastem_buffers, fastem_free_buffers, fastem_interrupted, omp_get_thread_num, omp_get_wtime,
+    raise_pending,
+)
+
+
+cdef extern from "seeding/job.h":
+    ctypedef struct seeding_job:
+        const char *x
+        Py_ssize_t x_row
+        const double *shift
+        double scale
+        const double *weight
+        Py_ssize_t n_samples, n_features
+        float *panels
+        double margin
+        void *closest
+        float *threshold
+        double *sums
+        Py_ssize_t width
+        double *trial
+        float *coef
+        float *half_norm
+        uint32_t *hits
+        double *gain
+
+    ctypedef void (*seeding_step)(const seeding_job *, Py_ssize_t, Py_ssize_t,
+                                  void *) noexcept nogil
+
+    ctypedef struct seeding_ops:
+        Py_ssize_t panel
+        void (*center)(const seeding_job *, Py_ssize_t, double *) noexcept nogil
+        seeding_step pack
+        seeding_step begin
+        seeding_step measure
+        seeding_step take
+        seeding_step preview
+
+    enum:
+        SEEDING_BLOCK
+
+    const seeding_ops *fastem_seeding_ops(int level, int is_double) noexcept nogil
+
+
+cdef class Seeding:
+    """The state of k-means++: how far each sample is from the centers so far.
+
+    Attributes
+    ----------
+    closest : ndarray of shape (n,), of the data's dtype
+        Squared distance of each sample to its nearest center, times the square of `scale`.
+    width : int
+        How many trials there is room for.
+    """
+
+    cdef seeding_job c
+    cdef const seeding_ops *ops
+    cdef Py_ssize_t n_blocks
+    cdef int n_threads
+    cdef bint single
+    cdef list held
+    cdef readonly object closest
+    cdef readonly Py_ssize_t width
+    cdef object half_norm, coef, trial, gain, sums
+
+    def __init__(
+        self,
+        X,                      # IN  (n, D) C-contiguous, float32 or float64
+        shift,                  # IN  (D,)
+        double scale,           # IN  a power of 2, times which the longest row is about 1 long
+        weight,                 # IN  (n,) float64, or None
+        Py_ssize_t n_trials,    # IN  at most so many at once
+        double margin,          # IN  by which products in float32 may be off
+        int n_threads,
+        bint keep,              # IN  whether to keep the samples in float32, which is faster
+    ):
+        """Take samples that have been validated."""
+        cdef Py_ssize_t n = X.shape[0], d = X.shape[1], width = (n_trials + 3) // 4 * 4, n_panels
+        self.held = []
+        self.width = width
+        self.n_threads = n_threads
+        self.single = X.dtype == np.float32
+        self.ops = fastem_seeding_ops(runtime.level(), not self.single)
+        self.n_blocks = (n + SEEDING_BLOCK - 1) // SEEDING_BLOCK
+        n_panels = self.n_blocks * SEEDING_BLOCK // self.ops.panel
+        memset(&self.c, 0, sizeof(seeding_job))
+        self.c.n_samples, self.c.n_features, self.c.width = n, d, width
+        self.c.x = <const char *> self.address(X)
+        self.c.x_row = X.strides[0]
+        self.c.shift = <const double *> self.address(np.ascontiguousarray(shift, np.float64))
+        self.c.scale, self.c.margin = scale, margin
+        if weight is not None:
+            self.c.weight = <const double *> self.address(weight)
+        self.closest = np.empty(n, X.dtype)
+        self.trial = np.zeros((width, d))
+        self.coef = np.zeros((d, width), np.float32)
+        self.half_norm = np.empty(width, np.float32)
+        self.gain = np.empty((self.n_blocks, width))
+        self.sums = np.empty(self.n_blocks)
+        self.c.closest = self.address(self.closest)
+        self.c.trial = <double *> self.address(self.trial)
+        self.c.coef = <float *> self.address(self.coef)
+        self.c.half_norm = <float *> self.address(self.half_norm)
+        self.c.gain = <double *> self.address(self.gain)
+        self.c.sums = <double *> self.address(self.sums)
+        self.c.threshold = <float *> self.address(np.empty(n_panels * self.ops.panel, np.float32))
+        self.c.hits = <uint32_t *> self.address(np.empty((n_panels, width), np.uint32))
+        if keep:
+            self.c.panels = <float *> self.address(
+                np.empty(n_panels * self.ops.panel * d, np.float32)
+            )
+            self.run(self.ops.pack, 0)
+
+    cdef void *address(self, array):
+        self.held.append(array)
+        return <void *> <uintptr_t> array.__array_interface__["data"][0]
+
+    def begin(self, Py_ssize_t row):
+        """Make a sample the first center; return the sum of weighted squared distances."""
+        self.ops.center(&self.c, row, self.c.trial)
+        self.run(self.ops.begin, 0)
+        return self.total()
+
+    def draw(self, targets, double tolerance):
+        """Return the first sample up to which the sum of closest distances reaches each target.
+
+        None if a target is nearer than `tolerance` to where the next or the last sample is reached.
+        """
+        cdef const double *weight = self.c.weight
+        cdef const double *closest = <const double *> self.c.closest
+        cdef double[::1] sums = self.sums
+        cdef double target, before, after
+        cdef Py_ssize_t block, row, end
+        rows = []
+        for target in targets:
+            before = 0
+            block = 0
+            while block + 1 < self.n_blocks and before + sums[block] < target:
+                before += sums[block]
+                block += 1
+            row = block * SEEDING_BLOCK
+            end = min(row + SEEDING_BLOCK, self.c.n_samples)
+            after = before + closest[row] * (weight[row] if weight != NULL else 1)
+            while after < target and row + 1 < end:
+                before = after
+                row += 1
+                after += closest[row] * (weight[row] if weight != NULL else 1)
+            if target - before < tolerance or after - target < tolerance:
+                return None
+            rows.append(row)
+        return rows
+
+    def draw_single(self, targets):
+        """Return the same as NumPy finds it in ``cumsum(weight * closest)``, all in float32."""
+        cdef const double *weight = self.c.weight
+        cdef const float *closest = <const float *> self.c.closest
+        cdef float sum = closest[0] * (<float> weight[0] if weight != NULL else 1)
+        cdef Py_ssize_t row = 0, last = self.c.n_samples - 1, place
+        cdef double target
+        rows = [0] * len(targets)
+        for place in np.argsort(targets).tolist():
+            target = targets[place]
+            while sum < target and row < last:
+                row += 1
+                sum += closest[row] * (<float> weight[row] if weight != NULL else 1)
+            rows[place] = row
+        return rows
+
+    def measure(self, rows):
+        """Return the sum of distances that would be left with each of some samples as a center."""
+        cdef Py_ssize_t place, i, d = self.c.n_features
+        cdef double half, value
+        for place in range(self.c.width):
+            self.c.half_norm[place] = INFINITY
+        for place, row in enumerate(rows):
+            self.ops.center(&self.c, row, self.c.trial + place * d)
+            half = 0
+            for i in range(d):
+                value = (self.c.trial[place * d + i] - self.c.shift[i]) * self.c.scale
+                self.c.coef[i * self.c.width + place] = <float> value
+                half += 0.5 * value * value
+            self.c.half_norm[place] = <float> half
+        self.run(self.ops.measure, 0)
+        total = self.total()
+        return [total - gain for gain in self.gain.sum(axis=0)[: len(rows)].tolist()]
+
+    def preview(self, Py_ssize_t trial, out):
+        """Write the closest distances as they would be with a trial, (n,) of the data's dtype."""
+        cdef Py_ssize_t block
+        cdef void *place = <void *> <uintptr_t> out.__array_interface__["data"][0]
+        for block in range(self.n_blocks):
+            self.ops.preview(&self.c, block, trial, place)
+
+    def take(self, Py_ssize_t trial):
+        """Make a trial a center; return the sum that is left."""
+        cdef Py_ssize_t block
+        for block in range(self.n_blocks):
+            self.ops.take(&self.c, block, trial, NULL)
+        return self.total()
+
+    cdef total(self):
+        return float(self.sums.sum())
+
+    cdef int run(self, seeding_step step, Py_ssize_t trial) except -1:
+        """Run a step on every block."""
+        cdef seeding_job *c = &self.c
+        cdef Py_ssize_t block, bytes = 32 * c.n_features * sizeof(float)
+        cdef int n_threads = max(1, min(self.n_threads, self.n_blocks // 4)), stop = 0
+        cdef double clock = omp_get_wtime()
+        cdef char *scratch = fastem_buffers(n_threads, &bytes)
+        if scratch == NULL:
+            raise MemoryError(f"no {n_threads * bytes} bytes for buffers")
+        try:
+            for block in prange(self.n_blocks, nogil=True, num_threads=n_threads,
+                                schedule="dynamic", chunksize=4):
+                if not stop:
+                    step(c, block, trial, scratch + omp_get_thread_num() * bytes)
+                    if block % 8 == 0 and fastem_interrupted(&clock):
+                        stop = 1
+        finally:
+            fastem_free_buffers(scratch)
+        if stop:
+            raise_pending()
+        return 0
