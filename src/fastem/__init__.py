@@ -7,6 +7,7 @@ from fastem._version import __version__
 
 if TYPE_CHECKING:
     from fastem import em, plot
+    from fastem._engine.blocks import Blocks
     from fastem._engine.versions import has_openmp, show_versions
     from fastem._patch import is_patched, patch, patched, unpatch
     from fastem.cluster.kmeans import KMeans
@@ -33,6 +34,7 @@ _HOMES = {
     "PoissonMixture": "fastem.mixture.discrete",
     "BernoulliHMM": "fastem.sequence.trials",
     "BinomialHMM": "fastem.sequence.trials",
+    "Blocks": "fastem._engine.blocks",
     "CategoricalHMM": "fastem.sequence.discrete",
     "GMMHMM": "fastem.sequence.gaussian_mixture",
     "GaussianHMM": "fastem.sequence.gaussian",
@@ -59,6 +61,7 @@ __all__ = [
     "BernoulliMixture",
     "BinomialHMM",
     "BinomialMixture",
+    "Blocks",
     "CategoricalHMM",
     "CategoricalMixture",
     "GaussianHMM",

@@ -257,6 +257,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         n_init=1,
         lower_bound=-np.inf,
         callbacks=(),
+        executor=None,
         X=None,
         y=None,
         sample_weight=None,
@@ -281,6 +282,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
                     n_init=n_init,
                     lower_bound=lower_bound,
                     callbacks=callbacks,
+                    executor=executor,
                     verbose=int(self.verbose if verbose is None else verbose),
                     verbose_interval=getattr(self, "verbose_interval", 10),
                 )
@@ -352,7 +354,7 @@ class _ScikitLearnCallbacks(em.Callback):
 
     def __init__(self, estimator, n_init, X, y, sample_weight) -> None:
         self.estimator = estimator
-        if y is None:
+        if y is None and X is not None:  # X is None where it is read in blocks
             # ScoringMonitor scores only where there is a y; these estimators' scores ignore it.
             y = np.broadcast_to(np.int64(0), X.shape[0])
         self.data = {"estimator": estimator, "X": X, "y": y}

@@ -21,10 +21,13 @@ from sklearn.utils import check_array, check_random_state
 
 from fastem._base import EMEstimator, check_fitted_array, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
+from fastem._engine.blocks import as_blocks
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, kmeans_nodes
+from fastem._sources import by_blocks, pairs, source_of
 from fastem._typing import MatrixLike, RandomStateLike
+from fastem.cluster.by_blocks import fit_source
 from fastem.cluster.data import centered, check_weights, mean_variance, refuse_overflow
 from fastem.cluster.lloyd import (
     KMeansBlock,
@@ -180,9 +183,10 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Blocks
             The samples, float32 or float64; other types are converted to float64. Dense data are
             copied into C order, sparse ones into CSR, if they are not in it.
+            :class:`fastem.Blocks` are read anew in each pass; there are no `labels_` then.
         y : Ignored
             Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -206,25 +210,10 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """
         with unchanged_on_error(self):
             effective_n_jobs(self.n_jobs)  # complains before any work
-            X = validate_sparse(
-                self,
-                X,
-                dtype=[np.float64, np.float32],
-                order="C",
-                copy=self.copy_x and not sp.issparse(X),  # sparse data are not centered
-                accept_large_sparse=False,
+            source = source_of(self, X, sample_weight)
+            n_found = (
+                self._fit_array(X, sample_weight) if source is None else fit_source(self, source)
             )
-            if X.shape[0] < self.n_clusters:
-                raise ValueError(
-                    f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}."
-                )
-            sample_weight = check_weights(sample_weight, X)
-            refuse_overflow("X", X, sample_weight)
-            self._n_init = self._check_n_init()  # scikit-learn's tests read it
-            init = self._check_init(X)
-            with centered(X, self.copy_x) as mean:
-                best = self._fit(X, mean, sample_weight, init)
-            n_found = len(np.unique(best["labels_"]))
         if n_found < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({n_found}) found smaller than "
@@ -234,6 +223,29 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             )
         return self
 
+    def _read_block(self, X, copy=False):
+        return validate_sparse(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            order="C",
+            copy=copy,
+            accept_large_sparse=False,
+        )
+
+    def _fit_array(self, X, sample_weight):
+        """Fit to data in memory; return how many clusters have a sample."""
+        X = self._read_block(X, self.copy_x and not sp.issparse(X))  # sparse data are not centered
+        if X.shape[0] < self.n_clusters:
+            raise ValueError(f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}.")
+        sample_weight = check_weights(sample_weight, X)
+        refuse_overflow("X", X, sample_weight)
+        self._n_init = self._check_n_init()  # scikit-learn's tests read it
+        init = self._check_init(X)
+        with centered(X, self.copy_x) as mean:
+            best = self._fit(X, mean, sample_weight, init)
+        return len(np.unique(best["labels_"]))
+
     def _fit(self, X, mean, sample_weight, init):
         """Fit centered data; return the fitted attributes of the best start."""
         n_threads = useful_threads(self.n_jobs, X.shape, self.n_clusters)
@@ -242,10 +254,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         model = KMeansEM(self._tol, X.dtype, n_threads)
         restarts = Restarts(self, block, model, mean)
         random_state = check_random_state(self.random_state)
-        keep = self.n_clusters >= _MANY
-        rows = (
-            None if sp.issparse(X) else Rows(X, sample_weight, block.length, self.n_jobs, keep=keep)
-        )
+        rows = self._rows_to_draw(X, sample_weight, block)
 
         def start(_):
             centers = self._first_centers(
@@ -257,7 +266,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
         self._restarts = restarts
         try:
-            watchers = [restarts, *([Printer(block, model)] if self.verbose else [])]
+            watchers = [restarts, *([Printer(block.total_weight, model)] if self.verbose else [])]
             self._fit_em(
                 model,
                 [block],
@@ -274,6 +283,13 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             del self._restarts
         self._n_features_out = self.n_clusters
         return restarts.attributes
+
+    def _rows_to_draw(self, X, sample_weight, block):
+        """Return what k-means++ draws from; None for sparse X."""
+        if sp.issparse(X):
+            return None
+        keep = self.n_clusters >= _MANY
+        return Rows(X, sample_weight, block.length, self.n_jobs, keep=keep)
 
     def _attributes(self, params) -> dict[str, Any]:
         return self._restarts.read(params)
@@ -361,7 +377,8 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         labels : ndarray of shape (n_samples,), int32
             The nearest center of each sample.
         """
-        return self.fit(X, sample_weight=sample_weight).labels_
+        self.fit(X, sample_weight=sample_weight)
+        return self.predict(X) if as_blocks(X) is not None else self.labels_
 
     def fit_transform(
         self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
@@ -407,6 +424,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         centers = check_fitted_array(self, "cluster_centers_", (None, n_features))
         refuse_overflow("cluster_centers_", centers)
 
+    @by_blocks
     def predict(self, X: MatrixLike) -> np.ndarray:
         """Return the nearest center of each sample.
 
@@ -423,6 +441,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         X, centers = self._validated(X)
         return labels_of(X, centers, self.n_jobs)
 
+    @by_blocks
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Return the distance of each sample to each center.
 
@@ -465,6 +484,9 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         score : float
             Minus the sum of the squared distances to the nearest centers, times the weights.
         """
+        blocks = as_blocks(X)
+        if blocks is not None:
+            return sum(self.score(X, None, weight) for X, weight in pairs(blocks, sample_weight))
         X, centers = self._validated(X)
         sample_weight = check_weights(sample_weight, X)
         refuse_overflow("X", X, sample_weight)

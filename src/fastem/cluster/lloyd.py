@@ -45,14 +45,20 @@ class Farthest(NamedTuple):
     rows: np.ndarray  # (m, D)
     weights: np.ndarray  # (m,)
     labels: np.ndarray  # (m,)
+    n_empty: int  # how many clusters nobody is in, so far: so many samples may be needed
 
     @classmethod
     def none(cls, n_features):
         """Return no samples."""
-        return cls(np.empty(0), np.empty((0, n_features)), np.empty(0), np.empty(0, np.int32))
+        return cls(np.empty(0), np.empty((0, n_features)), np.empty(0), np.empty(0, np.int32), 0)
 
     def __add__(self, other):
-        return Farthest(*map(np.concatenate, zip(self, other, strict=True)))
+        # A cluster that is empty in both is empty in each, so that the fewer of them are enough.
+        n_empty = min(self.n_empty, other.n_empty)
+        joined = [np.concatenate(pair) for pair in zip(self[:4], other[:4], strict=True)]
+        far = _largest(joined[0], n_empty) if n_empty else slice(0)
+        distances, rows, weights, labels = (array[far] for array in joined)
+        return Farthest(distances, rows, weights, labels, n_empty)
 
     def __sub__(self, _):
         return self
@@ -111,7 +117,7 @@ class KMeansBlock:
         far = _largest(distances, n_rows)
         rows = self.X[far].toarray() if sp.issparse(self.X) else self.X[far]
         weight = np.ones(len(far)) if self.sample_weight is None else self.sample_weight[far]
-        return Farthest(distances[far], rows.astype(np.float64), weight, labels[far])
+        return Farthest(distances[far], rows.astype(np.float64), weight, labels[far], n_rows)
 
 
 class Assignment(NamedTuple):
@@ -165,11 +171,15 @@ class KMeansEM:
     n_threads : int
     bounded : bool, default=True
         Whether to skip samples whose label cannot change; the labels are the same.
+    keeps_labels : bool, default=True
+        Whether labels are kept from one E-step to the next. Without them, memory does not grow with
+        the samples, and a fit stops by the centers' shifts alone, which are 0 where no label
+        changes.
     """
 
-    def __init__(self, tol, dtype, n_threads, *, bounded=True):
+    def __init__(self, tol, dtype, n_threads, *, bounded=True, keeps_labels=True):
         self.tol, self.dtype, self.n_threads = tol, np.dtype(dtype), n_threads
-        self.bounded = bounded
+        self.bounded, self.keeps_labels = bounded, keeps_labels
 
     #: A sample that takes the place of an empty cluster may cost more than it saves.
     bound_may_fall = True
@@ -177,23 +187,25 @@ class KMeansEM:
     #: The driver lets an E-step write over the state that it is given.
     overwrites = True
 
-    def first_state(self, params: KMeansParams, block: KMeansBlock) -> Assignment:
-        """Return the state of samples without labels."""
-        return Assignment.none_yet(block)
+    def first_state(self, params: KMeansParams, block: KMeansBlock) -> Assignment | None:
+        """Return the state of samples without labels, or None where none is kept."""
+        return Assignment.none_yet(block) if self.keeps_labels else None
 
     def e_step(
         self,
         params: KMeansParams,
         block: KMeansBlock,
-        state: Assignment,
+        state: Assignment | None,
         *,
         spare: Assignment | None = None,
-    ) -> tuple[Statistics, Assignment]:
+    ) -> tuple[Statistics, Assignment | None]:
         """Return the sums of each cluster's samples, and where these are.
 
         The bound is minus the inertia.
         """
         centers = params.centers
+        if state is None:
+            state = spare = Assignment.none_yet(block)
         new = self._assign(centers, block, state if spare is state else state.copy())
         n_empty = np.count_nonzero(new.weights == 0)
         statistics = Statistics(
@@ -204,11 +216,12 @@ class KMeansEM:
             n_changed=new.n_changed,
             farthest=block.farthest(n_empty, centers, new.labels, self.n_threads),
         )
-        return statistics, new
+        return statistics, new if self.keeps_labels else None
 
     def _assign(self, centers, block, state):
         """Return the state in which every sample is at its nearest center; write over the old."""
-        bounds, arrays = self._bounds(centers, block, state), None
+        bounds = self._bounds(centers, block, state)
+        arrays: dict[str, Any] | None = None
         labels, settled = state.labels, state.settled
         moves = bounds is not None or state.moves_pay(block, len(centers))
         if bounds is not None:
@@ -219,6 +232,7 @@ class KMeansEM:
         if moves:
             rows, weights = state.rows + rows, state.weights + weights
         if bounds is not None:
+            assert arrays is not None
             if not arrays["fresh"] and searched > _MOST_SEARCHED * bounds.lower.size:
                 bounds, settled = None, changed / len(labels) / 2
             if block.sample_weight is not None:  # an empty cluster must weigh exactly 0

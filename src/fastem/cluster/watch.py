@@ -62,8 +62,8 @@ def _same_clusters(labels, others):
 class Printer(em.Callback):
     """Prints progress in scikit-learn's words, which people's log parsers know."""
 
-    def __init__(self, block, model):
-        self.block, self.model = block, model
+    def __init__(self, total_weight, model):
+        self.total_weight, self.model = total_weight, model
 
     def on_init_begin(self, init):
         """Say that the first centers are there."""
@@ -73,7 +73,7 @@ class Printer(em.Callback):
     def on_iteration_end(self, state):
         """Print the inertia, and why the fit stops."""
         number = state.iteration - 1
-        print(f"Iteration {number}, inertia {-state.lower_bound * self.block.total_weight}.")
+        print(f"Iteration {number}, inertia {-state.lower_bound * self.total_weight}.")
         before, self.params = self.params, state.params
         if state.params.n_changed == 0:
             print(f"Converged at iteration {number}: strict convergence.")

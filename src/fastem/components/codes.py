@@ -58,6 +58,15 @@ class Contents(NamedTuple):
         some[X.indices[missing]] = True
         return cls(lowest, highest, whole, some, observed)
 
+    def __add__(self, other):
+        return Contents(
+            np.minimum(self.lowest, other.lowest),
+            np.maximum(self.highest, other.highest),
+            self.whole & other.whole,
+            self.missing | other.missing,
+            self.observed + other.observed,
+        )
+
 
 class CodedBlock(NamedTuple):
     """Some samples as entries: rows of a table with one row a code, or one row a term."""

@@ -18,6 +18,7 @@ from fastem.components.covariances import KINDS
 __all__ = [
     "GaussianBlock",
     "Scaling",
+    "block_of",
     "check_squares",
     "covariances_of",
     "evaluate",
@@ -142,6 +143,18 @@ class GaussianBlock(NamedTuple):
     def as_float64(self):
         """Return the block of the same samples in float64."""
         return self._replace(X=self.X.astype(np.float64), scatter=None)
+
+
+def block_of(scaling, exponent, X, sample_weight):
+    """Return the block of some of the samples, whose scaling is that of all.
+
+    Weights are divided by 2 ** exponent.
+    """
+    X = np.require(X, requirements="A")
+    check_squares(X, "X")
+    weight = None if sample_weight is None else np.ldexp(sample_weight, -exponent)
+    total = float(len(X)) if weight is None else float(weight.sum())
+    return GaussianBlock(X, weight, total, scaling)
 
 
 def log_norms(params, kind):

@@ -20,8 +20,11 @@ from fastem._base import (
     unchanged_on_error,
 )
 from fastem._compat import fit_context
+from fastem._engine.blocks import as_blocks
 from fastem._engine.threads import effective_n_jobs
+from fastem._sources import by_blocks, pairs, source_of, survey
 from fastem._typing import MatrixLike, SamplerLike
+from fastem.mixture.by_blocks import begin
 from fastem.mixture.reading import Reading, sampler
 
 __all__ = ["Criteria", "Mixture", "check_count"]
@@ -44,6 +47,9 @@ class Mixture(Reading, DensityMixin, EMEstimator):
     - ``_validated(X)``: X for a fitted mixture, validated;
     - ``_problem(X, sample_weight)``: the model, a block for it, and a function that returns the
       first parameters of a restart;
+    - ``_read_block(X)``: one block of X for `fit`, validated, which may have a single row;
+    - ``_maker(block, found)``: what makes a block for that model of X and its weights, where it is
+      fitted to blocks of which a sample made `block` and the first pass found `found`;
     - ``_params()``: the fitted parameters, as the model has them;
     - ``_rows(X, output)``: 'labels', 'log_prob' or 'responsibilities' of validated samples;
     - ``_draw(counts, random_state)``: so many samples of each component, in that order;
@@ -60,9 +66,10 @@ class Mixture(Reading, DensityMixin, EMEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or Blocks
             The samples, float32 or float64; other types are converted to float64. Sparse, or with
-            NaN for what is missing, where the class says so.
+            NaN for what is missing, where the class says so. :class:`fastem.Blocks` are read anew
+            in each pass, and the start is made on a sample of 100,000 rows.
         y : Ignored
             Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -107,6 +114,8 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         labels : ndarray of shape (n_samples,)
             Component labels, equal to ``fit(X).predict(X)``.
         """
+        if as_blocks(X) is not None:
+            return self.fit(X, y, sample_weight).predict(X)
         X = self._fit(X, y, sample_weight)
         return self._rows(X, "labels")
 
@@ -114,21 +123,26 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         """Fit; return the validated X."""
         with unchanged_on_error(self):
             effective_n_jobs(self.n_jobs)  # complains before any work
-            X = self._read(X)
-            sample_weight = check_sample_weight(sample_weight, X)
-            self._check_n_components(X, sample_weight)
             resume = self.warm_start and hasattr(self, "converged_")
-            model, block, start = self._problem(X, sample_weight)
-            result = self._fit_em(
-                model,
-                [block],
-                lambda init: self._params() if resume else start(),
-                n_init=1 if resume else self.n_init,
-                lower_bound=self.lower_bound_ if resume else -np.inf,
-                X=X,
-                y=y,
-                sample_weight=sample_weight,
-            )
+            source = source_of(self, X, sample_weight)
+            if source is not None:
+                result = self._fit_source(source, resume)
+            else:
+                X = self._read(X)
+                sample_weight = check_sample_weight(sample_weight, X)
+                n = X.shape[0] if sample_weight is None else np.count_nonzero(sample_weight)
+                self._check_n_components(n, sample_weight is not None)
+                model, block, start = self._problem(X, sample_weight)
+                result = self._fit_em(
+                    model,
+                    [block],
+                    lambda init: self._params() if resume else start(),
+                    n_init=1 if resume else self.n_init,
+                    lower_bound=self.lower_bound_ if resume else -np.inf,
+                    X=X,
+                    y=y,
+                    sample_weight=sample_weight,
+                )
         if not result.converged and self.max_iter > 0:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, "
@@ -138,17 +152,40 @@ class Mixture(Reading, DensityMixin, EMEstimator):
             )
         return X
 
-    def _check_n_components(self, X, sample_weight):
-        n_samples = X.shape[0] if sample_weight is None else np.count_nonzero(sample_weight)
+    def _fit_source(self, source, resume):
+        """Fit to data that come in blocks; return the result."""
+        found = survey(source, self._look_at, self.random_state, 2 * self.n_components)
+        self._set_fitted(found.attributes())
+        self._check_n_components(found.n_positive, found.weighted)
+        begun = source.call(begin, self, found, 0 if resume else self.n_init, source.sample)
+        self._set_fitted(begun.learned)
+        return self._fit_em(
+            begun.model,
+            source.prepared(begun.make),
+            lambda init: self._params() if resume else begun.starts[init],
+            n_init=1 if resume else self.n_init,
+            lower_bound=self.lower_bound_ if resume else -np.inf,
+            executor=source.executor,
+        )
+
+    #: ``_look_at(X, sample_weight)``: what the first pass over blocks sums for the class; or None
+    _look_at: Any = None
+
+    def _problem_of(self, X, sample_weight, found):
+        """Return `_problem` of a sample of the rows; `found` is of all."""
+        return self._problem(X, sample_weight)
+
+    def _check_n_components(self, n_samples, weighted):
         if n_samples < self.n_components:
             raise ValueError(
                 "Expected n_samples >= n_components "
                 f"but got n_components = {self.n_components}, n_samples = {n_samples}"
-                + ("" if sample_weight is None else " of positive sample_weight")
+                + (" of positive sample_weight" if weighted else "")
             )
 
     # ---- reading ---------------------------------------------------------------------------
 
+    @by_blocks
     def predict(self, X: MatrixLike) -> np.ndarray:
         """Return the most probable component of each sample.
 
@@ -164,6 +201,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         """
         return self._rows(self._validated(X), "labels")
 
+    @by_blocks
     def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Return the responsibilities: each component's posterior probability for each sample.
 
@@ -179,6 +217,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         """
         return self._rows(self._validated(X), "responsibilities")
 
+    @by_blocks
     def score_samples(self, X: MatrixLike) -> np.ndarray:
         """Return the log-density of each sample, of discrete data the log-probability.
 
@@ -217,6 +256,11 @@ class Mixture(Reading, DensityMixin, EMEstimator):
 
     def _score(self, X, sample_weight):
         """Return the mean log-density and the total weight."""
+        blocks = as_blocks(X)
+        if blocks is not None:
+            scores = [self._score(*pair) for pair in pairs(blocks, sample_weight)]
+            means, weights = np.array(scores, dtype=np.float64).reshape(-1, 2).T
+            return float(np.average(means, weights=weights)), weights.sum()
         X = self._validated(X)
         sample_weight = check_sample_weight(sample_weight, X)
         log_prob = self._rows(X, "log_prob")
@@ -282,6 +326,14 @@ class Mixture(Reading, DensityMixin, EMEstimator):
     @abstractmethod
     def _read(self, X) -> Any:
         """Return X, validated, and set what is known of its features."""
+
+    @abstractmethod
+    def _read_block(self, X) -> Any:
+        """Return one block of X, validated."""
+
+    @abstractmethod
+    def _maker(self, block, found) -> Any:
+        """Return a function of X and its weights that makes a block like another."""
 
     @abstractmethod
     def _validated(self, X) -> Any:

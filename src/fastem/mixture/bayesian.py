@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,7 @@ from fastem._compat import Interval, StrOptions
 from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.components.covariances import KINDS
+from fastem.components.gaussian_data import block_of
 from fastem.components.gaussian_start import Labels, initial_responsibilities, moments_of
 from fastem.mixture.bayesian_em import BayesianEM, BayesianParams, BayesianPrior
 from fastem.mixture.gaussian import mixture_of
@@ -198,27 +200,37 @@ class BayesianGaussianMixture(GaussianBase):
 
     # ---- fitting ---------------------------------------------------------------------------
 
-    def _problem(self, X, sample_weight):
+    def _maker(self, block, found):
+        return partial(block_of, block.scaling, 0)
+
+    def _look_at(self, X, sample_weight):
+        """Return the moments of all samples of a block together, for the priors."""
+        block = gaussian.GaussianBlock.of(X, sample_weight)
+        return _moments_of_all(self.covariance_type, block, self._n_threads(X))
+
+    def _problem_of(self, X, sample_weight, found):
+        return self._problem(X, sample_weight, found.extra)
+
+    def _problem(self, X, sample_weight, moments=None):
         given = self._given_priors(X.shape[1])
         block = gaussian.GaussianBlock.of(X, sample_weight)
-        model = self._model(block, given)
+        model = self._model(block, given, moments)
         shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
         gaussian.keep_freed_memory(shape)
         random_state = check_random_state(self.random_state)
         block = model.components.prepared(block)
         return model, block, lambda: self._start(model, block, random_state)
 
-    def _model(self, block, given):
+    def _model(self, block, given, of_all=None):
         """Return the model, and set the priors, which are of the data where `given` has None."""
         kind, n_threads = self.covariance_type, self._n_threads(block.X)
         if given["mean_prior"] is None or given["covariance_prior"] is None:
-            everyone = Labels(np.broadcast_to(0, len(block.X)))
-            one = gaussian.GaussianEM(kind, 0.0, block.X.dtype, n_threads)
-            moments = moments_of(everyone, 1, block, one)
+            moments = _moments_of_all(kind, block, n_threads) if of_all is None else of_all
             if given["mean_prior"] is None:
                 given["mean_prior"] = moments.mean[0].astype(block.X.dtype)
             if given["covariance_prior"] is None:
-                given["covariance_prior"] = _covariance(moments, block)
+                total = block.total_weight if of_all is None else float(of_all.weight.sum())
+                given["covariance_prior"] = _covariance(moments, total, block.X)
         self._set_fitted({f"{name}_": value for name, value in given.items()})
         prior = BayesianPrior(
             self.weight_concentration_prior_type == _PROCESS,
@@ -381,22 +393,29 @@ def _check_array(name, value, shape, words):
     return value
 
 
-def _covariance(moments, block):
+def _moments_of_all(kind, block, n_threads):
+    """Return the moments of all samples of a block together."""
+    everyone = Labels(np.broadcast_to(0, len(block.X)))
+    one = gaussian.GaussianEM(kind, 0.0, block.X.dtype, n_threads)
+    return moments_of(everyone, 1, block, one)
+
+
+def _covariance(moments, total_weight, X):
     """Return the covariance of the samples, their variances, or the mean variance, by kind.
 
     Divided by the total weight less 1, as if a weight were a count.
     """
-    degrees = block.total_weight - 1
+    degrees = total_weight - 1
     if not degrees > 0:
         raise ValueError(
             f"sample_weight must sum to more than 1 for a covariance of X, got "
-            f"{block.total_weight:.6g}: weights are counts of samples; scale them, or give "
+            f"{total_weight:.6g}: weights are counts of samples; scale them, or give "
             "covariance_prior"
         )
     kind = KINDS[moments.kind]
-    covariance = kind.of_component(moments.scatter, 0) / degrees / kind.width(block.X.shape[1])
+    covariance = kind.of_component(moments.scatter, 0) / degrees / kind.width(X.shape[1])
     if covariance.ndim == 0:
         return float(covariance)
-    if covariance.ndim == 1 and gaussian.fits(covariance, block.X.dtype):  # scikit-learn's type
-        return covariance.astype(block.X.dtype)
+    if covariance.ndim == 1 and gaussian.fits(covariance, X.dtype):  # scikit-learn's type
+        return covariance.astype(X.dtype)
     return covariance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeVar
 
@@ -93,6 +94,11 @@ def documented(cls: type[_Class]) -> type[_Class]:
     return cls
 
 
+def _block_of(family, n_components, contents, X, sample_weight):
+    """Return the block of some of the samples, whose table is that of all."""
+    return CodedBlock.of(family, X, sample_weight, n_components, contents)
+
+
 class DiscreteMixture(Criteria):
     """What the classes below share; each names its own parameters, checks and draws its data."""
 
@@ -158,8 +164,21 @@ class DiscreteMixture(Criteria):
         finite = "allow-nan" if self._allow_nan else True
         return read(self, X, reset=reset, dtype=list(dtype), ensure_all_finite=finite)
 
-    def _problem(self, X, sample_weight):
-        contents = Contents.of(X, sample_weight)
+    def _read_block(self, X):
+        return self._read(X)
+
+    @staticmethod
+    def _look_at(X, sample_weight):
+        return Contents.of(X, sample_weight)
+
+    def _maker(self, block, found):
+        return partial(_block_of, block.family, self.n_components, found.extra)
+
+    def _problem_of(self, X, sample_weight, found):
+        return self._problem(X, sample_weight, found.extra)
+
+    def _problem(self, X, sample_weight, contents=None):
+        contents = Contents.of(X, sample_weight) if contents is None else contents
         if not contents.observed.all():
             raise ValueError(
                 f"X has only NaN in feature {int(np.argmin(contents.observed))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from fastem.components import gaussian
 from fastem.components.checks import check_start, check_weights
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianEM, GaussianParams
+from fastem.components.gaussian_data import block_of
 from fastem.components.gaussian_start import check_precisions, initial_responsibilities, moments_of
 from fastem.mixture.base import Criteria
 from fastem.mixture.gaussian_base import GaussianBase
@@ -165,6 +167,9 @@ class GaussianMixture(GaussianBase, Criteria):
         block = model.prepared(block)
         return model, block, lambda: self._start(model, block, given, random_state)
 
+    def _maker(self, block, found):
+        return partial(block_of, block.scaling, _exponent(found.total_weight / found.n_rows))
+
     def _start(self, model, block, given, random_state):
         """Return the first parameters; those in `given` take the place of estimated ones."""
         if all(part is not None for part in given):
@@ -247,5 +252,11 @@ def mixture_of(estimator, params, names):
 
 def _near_one(sample_weight):
     """Return weights near 1, by a power of 2: EM takes a count of 1e-15 for none."""
-    exponent = 0 if sample_weight is None else np.frexp(sample_weight.mean())[1]
-    return np.ldexp(sample_weight, -exponent) if abs(exponent) > 20 else sample_weight
+    exponent = 0 if sample_weight is None else _exponent(sample_weight.mean())
+    return np.ldexp(sample_weight, -exponent) if exponent else sample_weight
+
+
+def _exponent(mean_weight):
+    """Return the power of 2 that weights are divided by: 0 where they are near 1."""
+    exponent = int(np.frexp(mean_weight)[1])
+    return exponent if abs(exponent) > 20 else 0

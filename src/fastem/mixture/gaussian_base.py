@@ -60,6 +60,9 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
     def _read(self, X):
         return validate(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
 
+    def _read_block(self, X):
+        return validate(self, X, dtype=[np.float64, np.float32])
+
     def _attributes(self, params) -> dict[str, Any]:
         try:
             return self._attributes_as(params.dtype, params)

@@ -10,6 +10,8 @@ from scipy.special import entr
 from sklearn.utils import check_random_state
 
 from fastem._base import check_sample_weight
+from fastem._engine.blocks import as_blocks
+from fastem._sources import by_blocks, pairs
 from fastem._typing import MatrixLike, SamplerLike
 
 __all__ = ["Merging", "Reading", "sampler"]
@@ -41,6 +43,7 @@ class Reading:
 
     weights_: np.ndarray
 
+    @by_blocks
     def uncertainty(self, X: MatrixLike) -> np.ndarray:
         """Return how unsure the label of each sample is.
 
@@ -77,6 +80,9 @@ class Reading:
             - sum of r log r over all samples and components, r being the responsibilities; natural
             logarithm. 0 where components do not overlap, n_samples log n_components at most.
         """
+        blocks = as_blocks(X)
+        if blocks is not None:
+            return sum(self.entropy(*pair) for pair in pairs(blocks, sample_weight))
         X = self._validated(X)
         weight = check_sample_weight(sample_weight, X)
         total = 0.0

@@ -1,0 +1,332 @@
+"""Data in blocks: the same fit as in memory, little memory, and what is wrong with them is told."""
+
+import pickle
+import threading
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.cluster import KMeans as PeersKMeans
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import NotFittedError
+
+from fastem import (
+    BayesianGaussianMixture,
+    BernoulliMixture,
+    Blocks,
+    CategoricalMixture,
+    GaussianMixture,
+    KMeans,
+    MultinomialMixture,
+    PoissonMixture,
+)
+from fastem._engine.blocks import read_ahead
+
+IRIS = load_iris().data
+DIGITS = load_digits().data
+WEIGHT = np.random.default_rng(1).integers(0, 4, len(IRIS)).astype(float)
+
+CASES = {
+    **{
+        f"gaussian {kind}": (GaussianMixture(3, covariance_type=kind, random_state=0), IRIS)
+        for kind in ("full", "tied", "diag", "spherical")
+    },
+    "gaussian k-means++": (GaussianMixture(3, init_params="k-means++", random_state=1), IRIS),
+    "gaussian restarts": (
+        GaussianMixture(3, init_params="random_from_data", n_init=3, random_state=1),
+        IRIS,
+    ),
+    "bayesian": (BayesianGaussianMixture(4, random_state=0, max_iter=300), IRIS),
+    "bayesian tied": (
+        BayesianGaussianMixture(4, covariance_type="tied", random_state=0, max_iter=300),
+        IRIS,
+    ),
+    "k-means": (KMeans(8, random_state=0, tol=0), DIGITS),
+    "k-means restarts": (KMeans(8, init="random", n_init=3, random_state=0), DIGITS),
+    "k-means sparse": (KMeans(8, random_state=0), sp.csr_array(DIGITS)),
+    "bernoulli": (BernoulliMixture(4, binarize=8, random_state=0), DIGITS),
+    "categorical": (CategoricalMixture(3, random_state=0), DIGITS[:, 20:40]),
+    "poisson": (PoissonMixture(4, random_state=0, tol=1e-3), DIGITS),
+    "multinomial": (MultinomialMixture(4, random_state=0), sp.csr_array(DIGITS)),
+}  # fmt: skip
+READ = ("predict", "predict_proba", "score_samples", "transform", "uncertainty")
+
+
+def numbers(estimator):
+    """Return the fitted attributes that are numbers."""
+    found = {n: v for n, v in vars(estimator).items() if n.endswith("_") and n[0] != "_"}
+    return {n: np.asarray(v) for n, v in found.items() if np.asarray(v).dtype.kind in "fiub"}
+
+
+def blocks_of(X, weight=None, rows=37):
+    return Blocks.from_arrays(X, weight, batch_rows=rows)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_blocks_give_the_fit_of_data_in_memory(name, weighted):
+    estimator, X = CASES[name]
+    weight = np.resize(WEIGHT, X.shape[0]) if weighted else None
+    whole = clone(estimator).fit(X, sample_weight=weight)
+    cut = clone(estimator).fit(blocks_of(X, weight))
+    expected, got = numbers(whole), numbers(cut)
+    expected.pop("labels_", None)
+    assert got.keys() == expected.keys()
+    for attribute, value in expected.items():
+        np.testing.assert_allclose(
+            got[attribute], value, rtol=1e-11, atol=1e-11 * np.abs(value).max(initial=1e-300)
+        )
+    for method in READ:
+        if hasattr(cut, method):
+            found = list(getattr(cut, method)(blocks_of(X)))
+            assert len(found) == -(-X.shape[0] // 37)
+            np.testing.assert_allclose(
+                np.concatenate(found), getattr(cut, method)(X), rtol=1e-11, atol=1e-11
+            )
+    score = cut.score(X, sample_weight=weight)
+    np.testing.assert_allclose(cut.score(blocks_of(X, weight)), score, rtol=1e-12)
+    if hasattr(cut, "entropy"):
+        entropy = cut.entropy(X, weight)
+        np.testing.assert_allclose(cut.entropy(blocks_of(X, weight)), entropy, 1e-10, 1e-10)
+
+
+def test_blocks_go_through_restarts_and_warm_starts():
+    mixture = GaussianMixture(3, random_state=0, max_iter=2, warm_start=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mixture.fit(blocks_of(IRIS))
+        first = mixture.lower_bound_
+        mixture.fit(blocks_of(IRIS))
+    assert mixture.lower_bound_ > first
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_npy_files_of_either_order_and_memmaps_are_data(tmp_path, dtype):
+    X = IRIS.astype(dtype)
+    np.save(tmp_path / "a.npy", X[:100])
+    np.save(tmp_path / "b.npy", np.asfortranarray(X[100:]))
+    mixture = GaussianMixture(3, random_state=0)
+    expected = clone(mixture).fit(X).means_
+    files = [tmp_path / "a.npy", str(tmp_path / "b.npy")]
+    read = np.concatenate(list(Blocks.from_npy(files, batch_rows=7)))
+    np.testing.assert_array_equal(read, X)
+    assert read.dtype == dtype
+    means = clone(mixture).fit(Blocks.from_npy(files, batch_rows=17)).means_
+    np.testing.assert_allclose(means, expected, rtol=1e-5 if dtype == np.float32 else 1e-11)
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    np.testing.assert_array_equal(next(iter(Blocks.from_arrays(mapped, batch_rows=5))), X[:5])
+
+
+def test_a_memmap_is_not_copied(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "X.npy", rng.normal(size=(200_000, 8)))
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    start = {"weights_init": [0.5, 0.5], "means_init": np.repeat([[0.0], [1.0]], 8, axis=1)}
+    mixture = GaussianMixture(2, precisions_init=[np.eye(8)] * 2, max_iter=2, tol=1e9, **start)
+    tracemalloc.start()
+    mixture.fit(X)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < X.nbytes / 4
+
+
+def test_parquet_and_datasets_are_data(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import dataset, parquet
+
+    names = ["a", "b", "c", "d"]
+    table = pa.table({**dict(zip(names, IRIS.T, strict=True)), "w": WEIGHT, "text": ["x"] * 150})
+    parquet.write_table(table.slice(0, 90), tmp_path / "0.parquet", row_group_size=40)
+    parquet.write_table(table.slice(90), tmp_path / "1.parquet", row_group_size=40)
+    mixture = GaussianMixture(3, random_state=0)
+    expected = clone(mixture).fit(IRIS, sample_weight=WEIGHT).means_
+    blocks = Blocks.from_parquet(tmp_path, names, 25, sample_weight="w")
+    sizes = [len(X) for X, _ in blocks]
+    assert sum(sizes) == 150
+    assert max(sizes) == 25
+    np.testing.assert_allclose(clone(mixture).fit(blocks).means_, expected, rtol=1e-11)
+
+    parquet.write_table(table.select(names), tmp_path / "features.parquet")
+    data = dataset.dataset(tmp_path / "features.parquet")
+    plain = clone(mixture).fit(data)
+    np.testing.assert_allclose(plain.means_, clone(mixture).fit(IRIS).means_, rtol=1e-11)
+    np.testing.assert_array_equal(np.concatenate(list(plain.predict(data))), plain.predict(IRIS))
+    with pytest.raises(ValueError, match=r"no column 'e': there are 'a', 'b'"):
+        Blocks.from_parquet(tmp_path / "0.parquet", ["a", "e"])
+    with pytest.raises(ValueError, match=r"column 'text' must be of numbers, got string"):
+        Blocks.from_parquet(tmp_path / "0.parquet")
+
+
+def test_blocks_may_be_of_any_length_also_empty():
+    cuts = [IRIS[:0], IRIS[:1], IRIS[1:90], IRIS[:0], IRIS[90:]]
+    mixture = GaussianMixture(3, random_state=0).fit(Blocks(lambda: iter(cuts)))
+    expected = GaussianMixture(3, random_state=0).fit(IRIS)
+    np.testing.assert_allclose(mixture.means_, expected.means_, rtol=1e-11)
+    assert [len(part) for part in mixture.predict(Blocks(lambda: cuts))] == [1, 89, 60]
+
+
+def test_feature_names_come_with_data_frames():
+    frame = pytest.importorskip("pandas").DataFrame(IRIS, columns=list("abcd"))
+    mixture = GaussianMixture(3, random_state=0).fit(blocks_of(frame))
+    assert list(mixture.feature_names_in_) == list("abcd")
+    assert mixture.n_features_in_ == 4
+
+
+def test_the_start_is_made_on_a_sample_that_depends_on_the_seed_alone():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(130_000, 2)) + 6 * rng.integers(0, 2, (130_000, 1))
+    fits = [
+        GaussianMixture(2, random_state=seed, max_iter=3).fit(blocks_of(X, rows=50_000))
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(fits[0].means_, fits[1].means_)
+    assert not np.array_equal(fits[0].means_, fits[2].means_)
+    whole = GaussianMixture(2, random_state=0).fit(X)
+    np.testing.assert_allclose(
+        np.sort(fits[0].means_[:, 0]), np.sort(whole.means_[:, 0]), atol=1e-3
+    )
+
+
+def test_memory_is_that_of_some_blocks():
+    """Four times the data take no more memory: neither rows nor labels are kept."""
+    block = np.random.default_rng(0).normal(size=(30_000, 8)) + 7 * (np.arange(8) == 0)
+
+    def most(estimator, n_blocks):
+        tracemalloc.start()
+        estimator.fit(Blocks(lambda: (block + 0.01 * i for i in range(n_blocks))))
+        traced = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return traced
+
+    for estimator in (
+        GaussianMixture(2, random_state=0, tol=1e9, init_params="random"),
+        KMeans(2, random_state=0, max_iter=2),
+    ):
+        few = most(estimator, 12)  # more than twice what the sample holds
+        assert most(estimator, 48) < few + 3 * block.nbytes
+
+
+def test_the_next_block_is_read_while_this_one_is_worked_on():
+    reading = threading.Event()
+
+    def two():
+        yield 1
+        reading.set()
+        yield 2
+
+    blocks = read_ahead(two())
+    assert next(blocks) == 1
+    assert reading.wait(20)  # nobody has asked for the second one
+    assert next(blocks) == 2
+    blocks.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "fastem reader"]
+
+
+def test_blocks_pickle():
+    blocks = pickle.loads(pickle.dumps(blocks_of(IRIS)))
+    np.testing.assert_array_equal(np.concatenate(list(blocks)), IRIS)
+
+
+# ---- what is wrong -----------------------------------------------------------------------------
+
+
+def spoilt(row, value):
+    X = IRIS.copy()
+    X[row, 2] = value
+    return X
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture(2), KMeans(2)], ids=["mixture", "k-means"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_names_block_and_row(estimator, value):
+    with pytest.raises(ValueError, match=r"^block 2, row 6: Input X contains"):
+        estimator.fit(blocks_of(spoilt(2 * 37 + 6, value)))
+    fitted = clone(estimator).fit(IRIS)
+    with pytest.raises(ValueError, match=r"^block 2, row 6: Input X contains"):
+        list(fitted.predict(blocks_of(spoilt(2 * 37 + 6, value))))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        ([IRIS, IRIS[:, :3]], "features 4 in block 0, but 3 in block 1"),
+        ([IRIS, IRIS.astype(np.float32)], "dtype float64 in block 0, but float32 in block 1"),
+        ([(IRIS, np.zeros(150))], "at least one positive weight, got only zeros"),
+        ([(IRIS, np.ones(149))], "block 0: "),
+        ([(IRIS, np.full(150, -1.0))], "block 0: sample_weight must not be negative, got -1"),
+        ([IRIS[:0]], "the blocks have no rows"),
+        ([], "the blocks have no rows"),
+        ([IRIS[:3]], "Expected n_samples >= n_components"),
+        ([IRIS[:1], IRIS[0]], "block 1: Expected 2D array"),
+    ],
+)
+def test_bad_blocks_are_refused_and_the_estimator_stays(blocks, message):
+    mixture = GaussianMixture(4, random_state=0).fit(IRIS)
+    before = {name: np.copy(value) for name, value in vars(mixture).items()}
+    with pytest.raises(ValueError, match=message):
+        mixture.fit(Blocks(lambda: blocks))
+    assert before.keys() == vars(mixture).keys()
+    assert all(np.array_equal(vars(mixture)[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        ([IRIS[:70], IRIS[70:140]], r"block 1 has 70 rows in this pass, but 80 in the first one"),
+        ([IRIS[:70]], "1 blocks have rows in this pass, but 2 in the first one"),
+        ([IRIS[:70], IRIS[70:], IRIS], "block 2 has 150 rows in this pass, but 0"),
+        ([IRIS[:70], IRIS[70:, :2]], "features 4 in block 0, but 2 in block 1"),
+    ],
+)
+def test_another_length_the_second_time_is_refused(later, message):
+    passes = iter([[IRIS[:70], IRIS[70:]], later])
+    with pytest.raises(ValueError, match=message):
+        GaussianMixture(2, random_state=0).fit(Blocks(lambda: next(passes)))
+
+
+def test_what_can_be_read_once_is_refused_with_the_cure():
+    for estimator in (GaussianMixture(2), KMeans(2)):
+        with pytest.raises(TypeError, match=r"readable once an iteration, got a generator.*Blocks"):
+            estimator.fit(IRIS[i : i + 50] for i in (0, 50, 100))
+    with pytest.raises(TypeError, match=r"pass fastem\.Blocks\(function\)"):
+        Blocks(iter([IRIS]))
+    with pytest.raises(TypeError, match=r"take Blocks\.from_arrays"):
+        Blocks([IRIS])
+    once = iter([IRIS])
+    with pytest.raises(ValueError, match="0 blocks have rows in this pass, but 1 in the first"):
+        GaussianMixture(2, random_state=0).fit(Blocks(lambda: once))
+
+
+def test_weights_apart_from_the_blocks_are_refused():
+    with pytest.raises(TypeError, match=r"pairs \(X, sample_weight\)"):
+        GaussianMixture(2).fit(blocks_of(IRIS), sample_weight=WEIGHT)
+    with pytest.raises(ValueError, match=r"one weight for each row, \[150\], got \[3\]"):
+        Blocks.from_arrays(IRIS, np.ones(3))
+    with pytest.raises(ValueError, match="batch_rows must be at least 1, got 0"):
+        Blocks.from_arrays(IRIS, batch_rows=0)
+
+
+def test_an_error_of_the_reader_comes_out_as_it_is():
+    def fails():
+        yield IRIS
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        GaussianMixture(2).fit(Blocks(fails))
+
+
+def test_an_unfitted_estimator_says_so_at_once():
+    with pytest.raises(NotFittedError):
+        GaussianMixture(2).predict(blocks_of(IRIS))
+
+
+def test_k_means_of_blocks_has_no_labels():
+    kmeans = KMeans(3, random_state=0).fit(IRIS)
+    labels = kmeans.labels_
+    parts = kmeans.fit_predict(blocks_of(IRIS))
+    assert not hasattr(kmeans, "labels_")
+    np.testing.assert_array_equal(np.concatenate(list(parts)), labels)
+    assert kmeans.inertia_ <= 1.001 * PeersKMeans(3, n_init=1, random_state=0).fit(IRIS).inertia_
