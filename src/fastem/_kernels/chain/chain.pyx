@@ -18,7 +18,7 @@ from fastem._kernels import runtime
 
 from fastem._kernels.chain.best_path cimport best_of_long, best_of_short
 from fastem._kernels.chain.job cimport (
-    CHAIN_NEVER, FASTEM_EMISSION, chain_job, chain_ops, chain_work, fastem_chain_ops,
+    CHAIN_ABREAST, CHAIN_NEVER, FASTEM_EMISSION, chain_job, chain_ops, chain_work, fastem_chain_ops,
     fastem_emission, outputs, round_up,
 )
 from fastem._kernels.chain.passes cimport pass_long, pass_short
@@ -252,14 +252,14 @@ cdef Py_ssize_t _lay(const chain_job *c, double *memory, chain_work *work,
         work.columns = work.gamma + block + 8
         work.shift = work.columns + round_up(columns, 8) + 8
         work.beta = work.shift + rows + 8
-        work.spare = work.beta + width + 8
+        work.spare = work.beta + CHAIN_ABREAST * width + 8
         work.pairs = work.joint = NULL
         if sums != NULL:
             work.pairs, work.joint = sums + width, sums + width + width * width
         else:
             work.pairs = work.spare + 96
             work.joint = work.pairs + width * width
-    return (3 * block + 3 * width + 2 * width * width + round_up(columns, 8) + rows + 288)
+    return (3 * block + (2 + CHAIN_ABREAST) * width + 2 * width * width + round_up(columns, 8) + rows + 288)
 
 
 cdef void _strip(

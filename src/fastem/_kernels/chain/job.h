@@ -34,6 +34,18 @@ typedef struct {
 /* What stands for the logarithm of 0: sums of it are no NaN. */
 #define CHAIN_NEVER -1e300
 
+/* One sequence, or what a block has of it. Several at a time hide that each step of a sequence waits
+ * for the one before, and read the transitions once for all. */
+enum { CHAIN_ABREAST = 8 }; /* the most of them */
+typedef struct {
+    ptrdiff_t at, n;  /* rows [at, at + n) of the block */
+    double *beta;     /* (W,) of the row that comes next in the backward pass */
+    double least;     /* the smallest a_t that a scale was made of */
+    double most;      /* the largest beta_t(k); of one run alone */
+    double mass;      /* sum of the posteriors, likewise */
+    int64_t exponent; /* sum of the logarithms of 1 / s_t, base 2 */
+} chain_run;
+
 /* One thread's buffers for a block. Row t of the forward variables stands at t + 1: row 0 is what
  * came before the block. */
 typedef struct {
@@ -42,17 +54,13 @@ typedef struct {
     double *gamma;    /* (rows, W) posteriors */
     double *columns;  /* (W up to 8, column) the same, as emissions take them */
     double *shift;    /* (rows,) what was taken off the log-densities */
-    double *beta;     /* (W,) of the row that comes next in the backward pass */
+    double *beta;     /* (CHAIN_ABREAST, W) the runs' */
     double *pairs;    /* (W, W) to, from: sums of w_t(j) beta_t(j) alpha_{t-1}(i) */
     double *joint;    /* (W, W) from, to: posteriors of transitions that log space gave */
     void *scratch;    /* of the emission */
-    const double *lp; /* the block's log-densities, in that scratch */
+    const double *lp; /* the block's log-densities, in that scratch; NULL where there are none */
     double *spare;    /* a vector's lanes */
-    double least;     /* the smallest a_t that a scale was made of */
-    double most;      /* the largest beta_t(k) */
-    double mass;      /* sum of the posteriors */
     double log_scale; /* in log space: what was taken off the forward variables */
-    int64_t exponent; /* sum of the logarithms of 1 / s_t, base 2 */
 } chain_work;
 
 typedef struct {
@@ -60,16 +68,18 @@ typedef struct {
     ptrdiff_t lanes; /* doubles in a vector */
     /* The block's n rows, from row `first` of the data: lp, w = b, shift. */
     void (*frames)(const chain_job *, chain_work *, ptrdiff_t first, ptrdiff_t n);
-    /* Rows [at, at + n) of the block, all of one sequence, which begins there or goes on. */
-    void (*forward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins);
-    void (*backward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins);
+    /* How many runs the next two like to be given. */
+    int (*abreast)(const chain_job *);
+    /* Some runs, which begin there or go on. Each has the same bits whatever the others are. */
+    void (*forward)(const chain_job *, chain_work *, chain_run *, int count, int begins);
+    void (*backward)(const chain_job *, chain_work *, chain_run *, int count, int begins);
     /* Adds the block's pairs, unless backward() has done it. */
     void (*add_pairs)(const chain_job *, chain_work *, ptrdiff_t n);
     void (*to_columns)(const chain_job *, chain_work *, ptrdiff_t n);
     /* Where there are codes: adds the block's posteriors to sums, (n_codes, W). */
     void (*add_codes)(const chain_job *, const chain_work *, ptrdiff_t first, ptrdiff_t n,
                       double *sums);
-    /* The same in log space: w = log-densities, alpha and beta logarithms, gamma and joint not. */
+    /* The same in log space, once there is lp: w = log-densities, alpha and beta logarithms, gamma and joint not. */
     void (*log_frames)(const chain_job *, chain_work *, ptrdiff_t first, ptrdiff_t at, ptrdiff_t n,
                        int shifted);
     void (*log_forward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins);

@@ -10,6 +10,8 @@ cdef extern from "shared/emission.h":
         const void *job
         Py_ssize_t n_states, n_rows, most_rows, column, scratch_bytes, sums_size
         const double *(*log_prob)(const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
+        const double *(*likelihood)(const void *, Py_ssize_t, Py_ssize_t, void *,
+                                    double *) noexcept nogil
         void (*add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
                     double *) noexcept nogil
         const int32_t *codes
@@ -20,6 +22,7 @@ cdef extern from "shared/emission.h":
 
 cdef extern from "chain/job.h":
     double CHAIN_NEVER
+    enum: CHAIN_ABREAST
 
     ctypedef struct chain_job:
         Py_ssize_t n_states, width, rows
@@ -36,6 +39,12 @@ cdef extern from "chain/job.h":
         const double *logs
         const double *shifts
 
+    ctypedef struct chain_run:
+        Py_ssize_t at, n
+        double *beta
+        double least, most, mass
+        int64_t exponent
+
     ctypedef struct chain_work:
         double *w
         double *alpha
@@ -48,17 +57,15 @@ cdef extern from "chain/job.h":
         double *spare
         void *scratch
         const double *lp
-        double least, most, mass, log_scale
-        int64_t exponent
+        double log_scale
 
     ctypedef struct chain_ops:
         const char *name
         Py_ssize_t lanes
         void (*frames)(const chain_job *, chain_work *, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*forward)(const chain_job *, chain_work *, Py_ssize_t, Py_ssize_t,
-                        int) noexcept nogil
-        void (*backward)(const chain_job *, chain_work *, Py_ssize_t, Py_ssize_t,
-                         int) noexcept nogil
+        int (*abreast)(const chain_job *) noexcept nogil
+        void (*forward)(const chain_job *, chain_work *, chain_run *, int, int) noexcept nogil
+        void (*backward)(const chain_job *, chain_work *, chain_run *, int, int) noexcept nogil
         void (*add_pairs)(const chain_job *, chain_work *, Py_ssize_t) noexcept nogil
         void (*to_columns)(const chain_job *, chain_work *, Py_ssize_t) noexcept nogil
         void (*add_codes)(const chain_job *, const chain_work *, Py_ssize_t, Py_ssize_t,

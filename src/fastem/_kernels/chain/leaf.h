@@ -4,6 +4,7 @@
 
 #undef LANES
 #undef CHAIN_CASES
+#undef ALL_RUNS
 #define LANES (VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1)
 /* What `call` does with 1, 2 or 4 vectors of states, or (0) with more. The includer undefines it. */
 #define CHAIN_CASES(call)                                                                         \
@@ -79,6 +80,14 @@ static void FN(frames)(const chain_job *job, chain_work *work, ptrdiff_t first, 
         FN(apply_known)(job, first, n, 0, w);
         return;
     }
+    if (job->emission.likelihood) {
+        work->lp = NULL;
+        lp = job->emission.likelihood(job->emission.job, first, n, work->scratch, work->shift);
+        for (ptrdiff_t row = 0; row < n; row += VL, lp += VL, w += VL * width)
+            FRAMES()
+        FN(apply_known)(job, first, n, 0, work->w);
+        return;
+    }
     lp = work->lp = job->emission.log_prob(job->emission.job, first, n, work->scratch);
     for (ptrdiff_t row = 0; row < n; row += VL, lp += VL, w += VL * width) {
         vec base = FN(fill)((REAL)CHAIN_NEVER); /* -inf - this is -inf, and not nan */
@@ -115,27 +124,64 @@ static void FN(to_columns)(const chain_job *job, chain_work *work, ptrdiff_t n)
 
 /* ---- forward and backward ---------------------------------------------------------------- */
 
-/* out[v] = sum_i a[i] matrix[i, v] over `vecs` vectors from `matrix` on. Several sums each, so that
- * there are no long chains of dependent additions. */
-ALWAYS_INLINE void FN(row_times)(const int vecs, ptrdiff_t n, const REAL *a, const REAL *matrix,
-                                 ptrdiff_t width, vec *out)
+/* How many runs of so many vectors (0: any number) are taken abreast, and how many of those at once:
+ * their sums fit the registers. While the one half waits for its sums, the other is worked on. */
+#define AT_ONCE(vecs)                                                                             \
+    ((vecs) == 1 ? (VEC_REGISTERS == 32 ? 4 : 2) : (vecs) && VEC_REGISTERS == 32 ? 2 : 1)
+#define ABREAST(vecs) (AT_ONCE(vecs) > 1 && (vecs) <= 2 ? 2 * AT_ONCE(vecs) : AT_ONCE(vecs))
+
+static int FN(abreast)(const chain_job *job)
+{
+    int count = 1;
+#define CALL(vecs) count = ABREAST(vecs)
+    CHAIN_CASES(CALL)
+#undef CALL
+    return count;
+}
+
+/* Keeps a vector that several runs use in a register: compilers would read it again for each. */
+#undef KEEP
+#if defined(__GNUC__) && defined(__x86_64__) && VEC_BYTES
+#if VEC_BYTES == 64
+#define KEEP(vector) __asm__("" : "+v"(vector))
+#else
+#define KEEP(vector) __asm__("" : "+x"(vector))
+#endif
+#else
+#define KEEP(vector) ((void)0)
+#endif
+
+/* out[r][v] = sum_i a[r][i] matrix[i, v] over `vecs` vectors from `matrix` on, for q rows a. Several
+ * sums each, so that there are no long chains of dependent additions. */
+ALWAYS_INLINE void FN(row_times)(const int vecs, const int q, ptrdiff_t n, REAL *const *a,
+                                 const REAL *matrix, ptrdiff_t width, vec out[][4])
 {
     const int chains = vecs == 4 ? 2 : 4;
-    vec sum[4][4];
+    vec sum[CHAIN_ABREAST][4][4];
     UNROLL
-    for (int c = 0; c < chains; c++)
+    for (int r = 0; r < q; r++)
         UNROLL
-        for (int v = 0; v < vecs; v++)
-            sum[c][v] = FN(fill)(0);
+        for (int c = 0; c < chains; c++)
+            UNROLL
+            for (int v = 0; v < vecs; v++)
+                sum[r][c][v] = FN(fill)(0);
     UNROLL
     for (ptrdiff_t i = 0; i < n; i++)
         UNROLL
-        for (int v = 0; v < vecs; v++)
-            sum[i % chains][v] += a[i] * FN(load)(matrix + i * width + v * VL);
+        for (int v = 0; v < vecs; v++) {
+            vec own = FN(load)(matrix + i * width + v * VL);
+            if (q > 1)
+                KEEP(own);
+            UNROLL
+            for (int r = 0; r < q; r++)
+                sum[r][i % chains][v] += a[r][i] * own;
+        }
     UNROLL
-    for (int v = 0; v < vecs; v++)
-        out[v] = chains == 4 ? (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v])
-                             : sum[0][v] + sum[1][v];
+    for (int r = 0; r < q; r++)
+        UNROLL
+        for (int v = 0; v < vecs; v++)
+            out[r][v] = chains == 4 ? (sum[r][0][v] + sum[r][1][v]) + (sum[r][2][v] + sum[r][3][v])
+                                    : sum[r][0][v] + sum[r][1][v];
 }
 
 /* The power of 2 that takes s to [1, 2), in every lane; adds its logarithm to the exponent. */
@@ -150,137 +196,235 @@ ALWAYS_INLINE vec FN(scale_of)(vec s, int64_t *exponent)
     return FN(from_bits)((ivec)(((INT)2046 << 52) - bits));
 }
 
-/* One step: alpha's next row from this one, and w = b times the scale. Returns the next row's sum,
- * still in lanes. `vecs` 0: any number of vectors, a multiple of 4. */
-ALWAYS_INLINE vec FN(step)(const int vecs, const int scaled, const chain_job *job, vec scale,
-                           REAL *alpha, REAL *w)
+/* One step of q runs: alpha's next row from this one, and w = b times the scale. s becomes the next
+ * row's sum, still in lanes. `vecs` 0: any number of vectors, a multiple of 4. */
+ALWAYS_INLINE void FN(step)(const int vecs, const int q, const int scaled, const chain_job *job,
+                            const vec *scale, REAL **alpha, REAL **w, vec *s)
 {
     const ptrdiff_t width = vecs ? vecs * VL : job->width;
     const int tile = vecs ? vecs : 4;
-    vec s = FN(fill)(0);
+    UNROLL
+    for (int r = 0; r < q; r++)
+        s[r] = FN(fill)(0);
     for (ptrdiff_t k = 0; k < width; k += tile * VL) {
-        vec sum[4];
-        FN(row_times)(tile, vecs ? width : job->n_states, alpha, job->trans + k, width, sum);
+        vec sum[CHAIN_ABREAST][4];
+        FN(row_times)(tile, q, vecs ? width : job->n_states, alpha, job->trans + k, width, sum);
         UNROLL
-        for (int v = 0; v < tile; v++) {
-            vec own = FN(load)(w + k + v * VL), next;
-            if (scaled) {
-                own *= scale;
-                FN(store)(w + k + v * VL, own);
+        for (int r = 0; r < q; r++)
+            UNROLL
+            for (int v = 0; v < tile; v++) {
+                vec own = FN(load)(w[r] + k + v * VL), next;
+                if (scaled) {
+                    own *= scale[r];
+                    FN(store)(w[r] + k + v * VL, own);
+                }
+                next = sum[r][v] * own;
+                FN(store)(alpha[r] + width + k + v * VL, next);
+                s[r] += next;
             }
-            next = sum[v] * own;
-            FN(store)(alpha + width + k + v * VL, next);
-            s += next;
-        }
     }
-    return s;
+    UNROLL
+    for (int r = 0; r < q; r++) {
+        alpha[r] += width;
+        w[r] += width;
+    }
 }
 
-/* Every second step is scaled, by the sum before the two: it is known in time, so that the chain of
- * operations that depend on each other is the product alone. */
-ALWAYS_INLINE void FN(forward_by)(const int vecs, const chain_job *job, chain_work *work,
-                                  ptrdiff_t at, ptrdiff_t n, int begins)
+/* Rows [from, to) of q runs. Every second step is scaled, by the sum before the two: it is known in
+ * time, so that the chain of operations that depend on each other is the product alone. */
+ALWAYS_INLINE void FN(forward_by)(const int vecs, const int q, const chain_job *job,
+                                  const chain_work *work, chain_run *runs, ptrdiff_t from,
+                                  ptrdiff_t to, int begins)
 {
     const ptrdiff_t width = vecs ? vecs * VL : job->width;
-    REAL *w = work->w + at * width, *alpha = work->alpha + at * width;
-    vec least = FN(fill)(work->least), s = FN(fill)(0), one = FN(fill)(1);
-    int64_t exponent = work->exponent;
-    ptrdiff_t t = 0;
-    if (begins) {
+    REAL *w[CHAIN_ABREAST], *alpha[CHAIN_ABREAST];
+    vec least[CHAIN_ABREAST], s[CHAIN_ABREAST], scale[CHAIN_ABREAST];
+    int64_t exponent[CHAIN_ABREAST];
+    const int half = q > 1 ? AT_ONCE(vecs) : 1;
+    ptrdiff_t t = from + begins;
+    UNROLL
+    for (int r = 0; r < q; r++) {
+        w[r] = work->w + (runs[r].at + from) * width;
+        alpha[r] = work->alpha + (runs[r].at + from) * width;
+        least[r] = FN(fill)(runs[r].least);
+        exponent[r] = runs[r].exponent;
+        s[r] = FN(fill)(0);
+        if (begins) {
+            for (ptrdiff_t k = 0; k < width; k += VL)
+                FN(store)(alpha[r] + width + k, FN(load)(job->start + k) * FN(load)(w[r] + k));
+            alpha[r] += width;
+            w[r] += width;
+        }
         for (ptrdiff_t k = 0; k < width; k += VL)
-            FN(store)(alpha + width + k, FN(load)(job->start + k) * FN(load)(w + k));
-        alpha += width;
-        w += width;
-        t = 1;
+            s[r] += FN(load)(alpha[r] + k);
     }
-    for (ptrdiff_t k = 0; k < width; k += VL)
-        s += FN(load)(alpha + k);
-    for (; t + 2 <= n; t += 2, alpha += 2 * width, w += 2 * width) {
-        vec all = FN(sum_all)(s), scale;
-        least = FN(min)(all, least);
-        scale = FN(scale_of)(all, &exponent);
-        FN(step)(vecs, 0, job, one, alpha, w);
-        s = FN(step)(vecs, 1, job, scale, alpha + width, w + width);
+    for (; t + 2 <= to; t += 2) {
+        UNROLL
+        for (int r = 0; r < q; r++) {
+            vec all = FN(sum_all)(s[r]);
+            least[r] = FN(min)(all, least[r]);
+            scale[r] = FN(scale_of)(all, &exponent[r]);
+        }
+        UNROLL
+        for (int scaled = 0; scaled < 2; scaled++)
+            UNROLL
+            for (int r = 0; r < q; r += half)
+                FN(step)(vecs, half, scaled, job, scale + r, alpha + r, w + r, s + r);
     }
-    if (t < n)
-        FN(step)(vecs, 0, job, one, alpha, w);
-    work->exponent = exponent;
-    FN(store)(work->spare, least);
-    work->least = work->spare[0];
+    UNROLL
+    for (int r = 0; r < q && t < to; r += half)
+        FN(step)(vecs, half, 0, job, scale + r, alpha + r, w + r, s + r);
+    UNROLL
+    for (int r = 0; r < q; r++) {
+        runs[r].exponent = exponent[r];
+        FN(store)(work->spare, least[r]);
+        runs[r].least = work->spare[0];
+    }
 }
 
-static void FN(forward)(const chain_job *job, chain_work *work, ptrdiff_t at, ptrdiff_t n, int begins)
+/* What q runs have in common abreast, in whole pairs of steps, and then what is left of each. */
+ALWAYS_INLINE void FN(forward_abreast)(const int vecs, const int q, const chain_job *job,
+                                       const chain_work *work, chain_run *runs, int begins)
 {
-#define CALL(vecs) FN(forward_by)(vecs, job, work, at, n, begins)
+    ptrdiff_t common = runs[0].n;
+    for (int r = 1; r < q; r++)
+        common = runs[r].n < common ? runs[r].n : common;
+    common -= (common - begins) % 2;
+    if (common)
+        FN(forward_by)(vecs, q, job, work, runs, 0, common, begins);
+    for (int r = 0; r < q; r++)
+        if (common < runs[r].n)
+            FN(forward_by)(vecs, 1, job, work, runs + r, common, runs[r].n, begins && !common);
+}
+
+/* How many of `count` runs to take at a time. */
+ALWAYS_INLINE int FN(some_of)(const int vecs, int count)
+{
+    return count >= ABREAST(vecs) ? ABREAST(vecs) : count >= AT_ONCE(vecs) ? AT_ONCE(vecs) : 1;
+}
+
+#define ALL_RUNS(vecs, name)                                                                      \
+    for (int r = 0, q; r < count; r += q) {                                                       \
+        q = FN(some_of)(vecs, count - r);                                                         \
+        if (q == 1)                                                                               \
+            FN(name##_by)(vecs, 1, job, work, runs + r, 0, runs[r].n, begins);                        \
+        else if (q == AT_ONCE(vecs))                                                              \
+            FN(name##_abreast)(vecs, AT_ONCE(vecs), job, work, runs + r, begins);                     \
+        else                                                                                      \
+            FN(name##_abreast)(vecs, ABREAST(vecs), job, work, runs + r, begins);                     \
+    }
+
+static void FN(forward)(const chain_job *job, chain_work *work, chain_run *runs, int count,
+                        int begins)
+{
+#define CALL(vecs) ALL_RUNS(vecs, forward)
     CHAIN_CASES(CALL)
 #undef CALL
 }
 
-/* Leaves in w what add_pairs() needs, or, of one vector, does its work. */
-ALWAYS_INLINE void FN(backward_by)(const int vecs, const chain_job *job, chain_work *work,
-                                   ptrdiff_t at, ptrdiff_t n, int begins)
+/* Rows [from, to) of q runs. Leaves in w what add_pairs() needs, or, of one vector, does its work. */
+ALWAYS_INLINE void FN(backward_by)(const int vecs, const int q, const chain_job *job,
+                                   const chain_work *work, chain_run *runs, ptrdiff_t from,
+                                   ptrdiff_t to, int begins)
 {
     const ptrdiff_t width = vecs ? vecs * VL : job->width;
-    const int tile = vecs ? vecs : 4;
-    const REAL *turned = job->turned;
-    REAL *w = work->w + (at + n - 1) * width, *alpha = work->alpha + (at + n) * width;
-    REAL *gamma = work->gamma + (at + n - 1) * width, *beta = work->beta;
-    vec most = FN(fill)(work->most), mass = FN(fill)(0), pairs[LANES], b[4];
+    const int tile = vecs ? vecs : 4, half = q > 1 ? AT_ONCE(vecs) : 1;
+    REAL *w[CHAIN_ABREAST], *alpha[CHAIN_ABREAST], *gamma[CHAIN_ABREAST];
+    vec most = FN(fill)(0), mass = FN(fill)(0), pairs[LANES], b[CHAIN_ABREAST][4];
     if (vecs == 1)
         UNROLL
         for (ptrdiff_t j = 0; j < VL; j++)
             pairs[j] = FN(load)(work->pairs + j * VL);
     UNROLL
-    for (int v = 0; v < vecs; v++)
-        b[v] = FN(load)(beta + v * VL);
-    for (ptrdiff_t t = n - 1; t >= 0; t--, w -= width, alpha -= width, gamma -= width) {
-        for (ptrdiff_t k = 0; k < width; k += tile * VL)
-            UNROLL
-            for (int v = 0; v < tile; v++) {
-                vec own = vecs ? b[v] : FN(load)(beta + k + v * VL);
-                vec posterior = FN(load)(alpha + k + v * VL) * own;
-                FN(store)(gamma + k + v * VL, posterior);
-                FN(store)(w + k + v * VL, FN(load)(w + k + v * VL) * own);
-                mass += posterior;
-                most = FN(max)(own, most);
-            }
+    for (int r = 0; r < q; r++) {
+        ptrdiff_t last = runs[r].at + to - 1;
+        w[r] = work->w + last * width;
+        alpha[r] = work->alpha + (last + 1) * width;
+        gamma[r] = work->gamma + last * width;
+        UNROLL
+        for (int v = 0; v < vecs; v++)
+            b[r][v] = FN(load)(runs[r].beta + v * VL);
+    }
+    for (ptrdiff_t t = to - 1; t >= from; t--) {
+        UNROLL
+        for (int r = 0; r < q; r++)
+            for (ptrdiff_t k = 0; k < width; k += tile * VL)
+                UNROLL
+                for (int v = 0; v < tile; v++) {
+                    vec own = vecs ? b[r][v] : FN(load)(runs[r].beta + k + v * VL);
+                    vec posterior = FN(load)(alpha[r] + k + v * VL) * own;
+                    FN(store)(gamma[r] + k + v * VL, posterior);
+                    FN(store)(w[r] + k + v * VL, FN(load)(w[r] + k + v * VL) * own);
+                    if (q == 1) {
+                        mass += posterior;
+                        most = FN(max)(own, most);
+                    }
+                }
         if (t == 0 && begins) {
-            for (ptrdiff_t k = 0; k < width; k += VL)
-                FN(store)(w + k, FN(fill)(0));
+            UNROLL
+            for (int r = 0; r < q; r++)
+                for (ptrdiff_t k = 0; k < width; k += VL)
+                    FN(store)(w[r] + k, FN(fill)(0));
             break;
         }
-        if (vecs == 1) {
-            vec before = FN(load)(alpha - width);
+        UNROLL
+        for (int r = 0; r < q && vecs == 1; r++) {
+            vec before = FN(load)(alpha[r] - width);
             UNROLL
             for (ptrdiff_t j = 0; j < VL; j++)
-                pairs[j] += w[j] * before;
+                pairs[j] += w[r][j] * before;
         }
         for (ptrdiff_t k = 0; k < width; k += tile * VL) {
-            FN(row_times)(tile, vecs ? width : job->n_states, w, turned + k, width, b);
+            UNROLL
+            for (int r = 0; r < q; r += half)
+                FN(row_times)(tile, half, vecs ? width : job->n_states, w + r, job->turned + k,
+                              width, b + r);
             UNROLL
             for (int v = 0; v < tile && !vecs; v++)
-                FN(store)(beta + k + v * VL, b[v]);
+                FN(store)(runs[0].beta + k + v * VL, b[0][v]);
+        }
+        UNROLL
+        for (int r = 0; r < q; r++) {
+            w[r] -= width;
+            alpha[r] -= width;
+            gamma[r] -= width;
         }
     }
-    UNROLL
-    for (int v = 0; v < vecs; v++)
-        FN(store)(beta + v * VL, b[v]);
     if (vecs == 1)
         UNROLL
         for (ptrdiff_t j = 0; j < VL; j++)
             FN(store)(work->pairs + j * VL, pairs[j]);
-    for (ptrdiff_t l = 0; l < VL; l++) {
-        FN(store)(work->spare, most);
-        work->most = work->spare[l] > work->most ? work->spare[l] : work->most;
-    }
+    UNROLL
+    for (int r = 0; r < q; r++)
+        UNROLL
+        for (int v = 0; v < vecs; v++)
+            FN(store)(runs[r].beta + v * VL, b[r][v]);
+    if (q > 1)
+        return;
+    FN(store)(work->spare, most);
+    for (ptrdiff_t l = 0; l < VL; l++)
+        runs->most = work->spare[l] > runs->most ? work->spare[l] : runs->most;
     FN(store)(work->spare, FN(sum_all)(mass));
-    work->mass += work->spare[0];
+    runs->mass += work->spare[0];
 }
 
-static void FN(backward)(const chain_job *job, chain_work *work, ptrdiff_t at, ptrdiff_t n,
+/* First what each has more, then what all have in common. */
+ALWAYS_INLINE void FN(backward_abreast)(const int vecs, const int q, const chain_job *job,
+                                        const chain_work *work, chain_run *runs, int begins)
+{
+    ptrdiff_t common = runs[0].n;
+    for (int r = 1; r < q; r++)
+        common = runs[r].n < common ? runs[r].n : common;
+    for (int r = 0; r < q; r++)
+        if (common < runs[r].n)
+            FN(backward_by)(vecs, 1, job, work, runs + r, common, runs[r].n, begins);
+    FN(backward_by)(vecs, q, job, work, runs, 0, common, begins);
+}
+
+static void FN(backward)(const chain_job *job, chain_work *work, chain_run *runs, int count,
                          int begins)
 {
-#define CALL(vecs) FN(backward_by)(vecs, job, work, at, n, begins)
+#define CALL(vecs) ALL_RUNS(vecs, backward)
     CHAIN_CASES(CALL)
 #undef CALL
 }

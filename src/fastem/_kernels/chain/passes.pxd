@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from fastem._kernels.chain.job cimport (
-    CHAIN_NEVER, chain_job, chain_ops, chain_work, outputs, round_up,
+    CHAIN_ABREAST, CHAIN_NEVER, chain_job, chain_ops, chain_run, chain_work, outputs, round_up,
 )
 from fastem._kernels.omp cimport fastem_interrupted
 
@@ -52,10 +52,24 @@ cdef inline double _log_sum(const double *a, Py_ssize_t n) noexcept nogil:
     return base + log(total)
 
 
-cdef inline int _drifts(const chain_work *work, double weight, Py_ssize_t n) noexcept nogil:
+cdef inline void _begin(chain_run *run, const chain_job *c, const chain_work *work, int number,
+                        Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    """Let a run begin at its first row."""
+    run.at, run.n, run.beta = at, n, work.beta + number * c.width
+    run.least, run.most, run.mass, run.exponent = INFINITY, 0, 0, 0
+
+
+cdef inline int _drifts(const chain_run *run, double weight) noexcept nogil:
     """Return whether the backward variables overflowed, or posteriors do not sum to the weight."""
-    cdef double limit = weight * (DRIFT + DRIFT_PER_ROW * n)
-    return not (work.most < HUGE_BETA and fabs(work.mass - weight * n) <= limit)
+    cdef double limit = weight * (DRIFT + DRIFT_PER_ROW * run.n)
+    return not (run.most < HUGE_BETA and fabs(run.mass - weight * run.n) <= limit)
+
+
+cdef inline void _need_logs(const chain_job *c, chain_work *work, Py_ssize_t first,
+                            Py_ssize_t n) noexcept nogil:
+    """Make the log-densities of the block's n rows, unless they are there."""
+    if c.codes == NULL and work.lp == NULL:
+        work.lp = c.emission.log_prob(c.emission.job, first, n, work.scratch)
 
 
 cdef inline void _add_emission(const chain_job *c, const chain_ops *ops, chain_work *work,
@@ -90,47 +104,84 @@ cdef inline void pass_short(
     outputs *out,
 ) noexcept nogil:
     """Do sequences [first, last), which fill at most a block."""
-    cdef Py_ssize_t s, k, at, n, width = c.width, origin = begin[first]
-    cdef Py_ssize_t whole = begin[last] - origin
-    cdef int both = out.summed or out.posteriors != NULL or not positive
-    cdef double w, total
+    cdef Py_ssize_t s = first, origin = begin[first], whole = begin[last] - origin
+    cdef int abreast = ops.abreast(c), count
     ops.frames(c, work, origin, whole)
-    for s in range(first, last):
-        at, n = begin[s] - origin, begin[s + 1] - begin[s]
-        w = weight[s] if weight != NULL and out.summed else 1
-        work.exponent, work.least = 0, INFINITY
-        ops.forward(c, work, at, n, 1)
-        total = _sum(work.alpha + (at + n) * width, width)
-        work.most = work.mass = 0
-        out.scores[s] = log(total) + (LN2 * work.exponent + _sum(work.shift + at, n))
-        if min(work.least, total) > TINY and both:
-            if out.summed and width <= ops.lanes:
-                memcpy(work.spare + 16, work.pairs, 8 * width * width)
-            for k in range(width):
-                work.beta[k] = w / total
-            ops.backward(c, work, at, n, 1)
-            if _drifts(work, w, n):
-                work.least = 0
-                if out.summed and width <= ops.lanes:
-                    memcpy(work.pairs, work.spare + 16, 8 * width * width)
-        if not min(work.least, total) > TINY:
-            out.scores[s] = _again(c, ops, work, origin, at, n, w)
-        if out.summed:
-            for k in range(width):
-                sums[k] += work.gamma[at * width + k]
+    while s < last:
+        count = <int> min(abreast, last - s)
+        _pass_abreast(c, ops, work, begin, weight, s, count, origin, whole, positive, sums, out)
+        s = s + count
     if out.summed:
         _add_emission(c, ops, work, origin, whole, sums)
     if out.posteriors != NULL:
         _write(c, work, origin, whole, out.posteriors)
 
 
-cdef inline double _again(
-    const chain_job *c, const chain_ops *ops, chain_work *work, Py_ssize_t origin, Py_ssize_t at,
-    Py_ssize_t n, double weight,
+cdef inline void _pass_abreast(
+    const chain_job *c, const chain_ops *ops, chain_work *work, const int64_t *begin,
+    const double *weight, Py_ssize_t first, int count, Py_ssize_t origin, Py_ssize_t whole,
+    int positive, double *sums, outputs *out,
 ) noexcept nogil:
-    """Do one sequence in log space; return its log-likelihood."""
+    """Do some sequences of a block at a time."""
+    cdef chain_run runs[CHAIN_ABREAST]
+    cdef double w[CHAIN_ABREAST]
+    cdef int good[CHAIN_ABREAST]
+    cdef int both = out.summed or out.posteriors != NULL or not positive, all_good = True, r
+    cdef Py_ssize_t width = c.width, at, s, k
+    cdef double total
+    for r in range(count):
+        s = first + r
+        _begin(&runs[r], c, work, r, begin[s] - origin, begin[s + 1] - begin[s])
+        w[r] = weight[s] if weight != NULL and out.summed else 1
+    ops.forward(c, work, runs, count, 1)
+    for r in range(count):
+        at = runs[r].at
+        total = _sum(work.alpha + (at + runs[r].n) * width, width)
+        out.scores[first + r] = log(total) + (
+            LN2 * runs[r].exponent + _sum(work.shift + at, runs[r].n))
+        good[r] = min(runs[r].least, total) > TINY
+        all_good = all_good and good[r]
+        for k in range(width):
+            runs[r].beta[k] = w[r] / total
+    if both and all_good and positive:
+        ops.backward(c, work, runs, count, 1)
+    elif both:
+        for r in range(count):
+            good[r] = good[r] and _back_alone(c, ops, work, &runs[r], w[r], out.summed)
+    for r in range(count):
+        at = runs[r].at
+        if not good[r]:
+            out.scores[first + r] = _again(c, ops, work, origin, whole, at, runs[r].n, w[r])
+        if out.summed:
+            for k in range(width):
+                sums[k] += work.gamma[at * width + k]
+
+
+cdef inline int _back_alone(
+    const chain_job *c, const chain_ops *ops, chain_work *work, chain_run *run, double weight,
+    int summed,
+) noexcept nogil:
+    """Go back along one sequence; return whether all went well, and leave no trace of it if not."""
+    cdef Py_ssize_t square = c.width * c.width
+    cdef int sums_pairs = summed and c.width <= ops.lanes
+    if sums_pairs:
+        memcpy(work.spare + 16, work.pairs, 8 * square)
+    ops.backward(c, work, run, 1, 1)
+    if not _drifts(run, weight):
+        return 1
+    if sums_pairs:
+        memcpy(work.pairs, work.spare + 16, 8 * square)
+    return 0
+
+
+cdef inline double _again(
+    const chain_job *c, const chain_ops *ops, chain_work *work, Py_ssize_t origin,
+    Py_ssize_t whole, Py_ssize_t at, Py_ssize_t n, double weight,
+) noexcept nogil:
+    """Do one sequence of a block of `whole` rows in log space; return its log-likelihood."""
     cdef Py_ssize_t width = c.width
     cdef double log_total
+    _need_logs(c, work, origin, whole)
     ops.log_frames(c, work, origin, at, n, 1)
     work.log_scale = 0
     ops.log_forward(c, work, at, n, 1)
@@ -174,15 +225,17 @@ cdef inline void pass_long(
 
 
 cdef inline void _forward_block(
-    const chain_job *c, const chain_ops *ops, chain_work *work, Py_ssize_t first, Py_ssize_t n,
-    int begins, int in_logs,
+    const chain_job *c, const chain_ops *ops, chain_work *work, chain_run *run, Py_ssize_t first,
+    Py_ssize_t n, int begins, int in_logs,
 ) noexcept nogil:
+    run.n = n
     ops.frames(c, work, first, n)
     if in_logs:
+        _need_logs(c, work, first, n)
         ops.log_frames(c, work, first, 0, n, 1)
         ops.log_forward(c, work, 0, n, begins)
     else:
-        ops.forward(c, work, 0, n, begins)
+        ops.forward(c, work, run, 1, begins)
 
 
 cdef inline int _long_pass(
@@ -194,16 +247,18 @@ cdef inline int _long_pass(
     cdef Py_ssize_t n_blocks = round_up(begin[s + 1] - first, rows) // rows
     cdef double total, shift = 0
     cdef int both = out.summed or out.posteriors != NULL or not (positive or in_logs)
-    work.exponent, work.least, work.log_scale = 0, INFINITY, 0
+    cdef chain_run run
+    _begin(&run, c, work, 0, 0, rows)
+    work.log_scale = 0
     n = rows
     for block in range(n_blocks):
         if block:
             memcpy(work.alpha, work.alpha + n * width, 8 * width)
         memcpy(kept + block * width, work.alpha, 8 * width)
         n = min(rows, begin[s + 1] - first - block * rows)
-        _forward_block(c, ops, work, first + block * rows, n, block == 0, in_logs)
+        _forward_block(c, ops, work, &run, first + block * rows, n, block == 0, in_logs)
         shift += _sum(work.shift, n)
-        if not in_logs and not work.least > TINY:
+        if not in_logs and not run.least > TINY:
             return 1
         if fastem_interrupted(&out.clock):
             out.stop = 1
@@ -214,7 +269,7 @@ cdef inline int _long_pass(
         out.scores[s] = total
     else:
         total = _sum(work.alpha + n * width, width)
-        out.scores[s] = log(total) + (LN2 * work.exponent + shift)
+        out.scores[s] = log(total) + (LN2 * run.exponent + shift)
         if not total > TINY:
             return 1
     if not both:
@@ -226,7 +281,7 @@ cdef inline int _long_pass(
             n = rows
             memcpy(work.alpha, kept + block * width, 8 * width)
             if total > -INFINITY:
-                _forward_block(c, ops, work, first + block * rows, n, block == 0, in_logs)
+                _forward_block(c, ops, work, &run, first + block * rows, n, block == 0, in_logs)
         if in_logs and total == -INFINITY:
             _impossible(work, 0, n, width, w)
         elif in_logs:
@@ -234,9 +289,9 @@ cdef inline int _long_pass(
         else:
             if not _anchor(work, n, width, w):
                 return 1
-            work.most = work.mass = 0
-            ops.backward(c, work, 0, n, block == 0)
-            if _drifts(work, w, n):
+            run.n, run.most, run.mass = n, 0, 0
+            ops.backward(c, work, &run, 1, block == 0)
+            if _drifts(&run, w):
                 return 1
         if out.summed and not (in_logs and total == -INFINITY):
             if block == 0:

@@ -40,6 +40,8 @@ cdef extern from "shared/emission.h":
         const void *job
         Py_ssize_t n_states, n_rows, most_rows, column, scratch_bytes, sums_size
         const double *(*log_prob)(const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
+        const double *(*likelihood)(const void *, Py_ssize_t, Py_ssize_t, void *,
+                                    double *) noexcept nogil
         void (*add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
                     double *) noexcept nogil
 
@@ -59,6 +61,7 @@ cdef extern from "gaussian/job.h":
         const double *log_norm
         int prune
         double negligible
+        Py_ssize_t rows
         void *log_prob
         void *responsibilities
         int64_t *labels
@@ -88,13 +91,15 @@ cdef extern from "gaussian/job.h":
         Py_ssize_t (*emission_column)(const gaussian_emission *) noexcept nogil
         const double *(*emission_log_prob)(const void *, Py_ssize_t, Py_ssize_t,
                                            void *) noexcept nogil
+        const double *(*emission_likelihood)(const void *, Py_ssize_t, Py_ssize_t, void *,
+                                             double *) noexcept nogil
         void (*emission_add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
                              double *) noexcept nogil
 
     const gaussian_ops *fastem_gaussian_ops(int level, int is_double) noexcept nogil
 
 KINDS = ("full", "tied", "diag", "spherical")
-cdef Py_ssize_t MOST_STRIPS = 64, LEAST_STRIPS = 4, STRIP_BYTES = 6 << 20
+cdef Py_ssize_t MOST_STRIPS = 64, EMISSION_ROWS = 512, LEAST_STRIPS = 4, STRIP_BYTES = 6 << 20
 cdef enum:
     TURN_STRIPS = 8  # fewer strips than that: threads take turns instead
 
@@ -169,6 +174,8 @@ cdef class Emission:
         weights=None,           # (K,), then too
     ):
         self.density, self.moments = density, moments
+        # A structure has more beside each row than fits the first-level cache.
+        density.c.rows = moments.c.rows = min(EMISSION_ROWS, _up(max(density.c.n_samples, 1), 64))
         self.held = [_Buffers(job, 0) for job in {density, moments}]  # the tables alone
         self.own.density, self.own.moments, self.own.n_mix = &density.c, &moments.c, n_mix
         if covariances is not None:
@@ -187,6 +194,8 @@ cdef class Emission:
         self.c.sums_size = density.ops.sums_size(&density.c)
         self.c.sums_size += self.further * density.c.n_components
         self.c.log_prob, self.c.add = density.ops.emission_log_prob, density.ops.emission_add
+        if n_mix > 1:
+            self.c.likelihood = density.ops.emission_likelihood
         self.capsule = PyCapsule_New(&self.c, FASTEM_EMISSION, NULL)
 
     @property

@@ -28,6 +28,7 @@ typedef struct {
     /* what to do */
     int prune;                   /* leave out what cannot change a sum: see evaluate_survivors */
     double negligible;           /* log-responsibilities below it are taken for 0 */
+    ptrdiff_t rows;              /* of a chunk; 0: as many as suit the cache */
     /* outputs by row, each may be NULL */
     void *log_prob;              /* (n,) of x's dtype: log-density of each sample */
     void *responsibilities;      /* (n, K) of x's dtype */
@@ -68,6 +69,8 @@ typedef struct {
     ptrdiff_t (*emission_bytes)(const gaussian_emission *);
     ptrdiff_t (*emission_column)(const gaussian_emission *);
     const double *(*emission_log_prob)(const void *, ptrdiff_t begin, ptrdiff_t n, void *scratch);
+    const double *(*emission_likelihood)(const void *, ptrdiff_t begin, ptrdiff_t n, void *scratch,
+                                         double *shift); /* of mixtures */
     void (*emission_add)(const void *, ptrdiff_t begin, ptrdiff_t n, void *scratch, const double *r,
                          double *sums);
 } gaussian_ops;

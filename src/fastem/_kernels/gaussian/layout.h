@@ -84,6 +84,8 @@ static ptrdiff_t FN(chunk_rows)(const gaussian_job *job)
     ptrdiff_t bytes = FN(is_small)(job) || job->kind != GAUSSIAN_FULL ? 64 << 10 : 3 << 20;
     ptrdiff_t rows = bytes / row / 64 * 64;
     ptrdiff_t most = 12288 / (ptrdiff_t)sizeof(REAL);
+    if (job->rows)
+        return job->rows;
     return rows < 256 ? 256 : rows > most ? most : rows;
 }
 

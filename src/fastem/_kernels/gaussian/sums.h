@@ -105,12 +105,8 @@ static void FN(diag_sums)(const gaussian_job *job, const tables_t *t, const scra
     ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), cap = s->cap;
     for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
         const REAL *coef = t->coef + k / 4 * d * 8 + k % 4, *r = s->r + k * cap;
-        vec total = FN(fill)(0);
-        for (ptrdiff_t row = 0; row < padded; row += VL)
-            total += FN(load)(r + row);
-        FN(add_sums)(&total, 1, out);
         for (ptrdiff_t i0 = 0; i0 < d; i0 += 4) {
-            vec first[4], second[4];
+            vec first[4], second[4], total = FN(fill)(0);
             REAL scale[4], offset[4];
             const REAL *x[4];
             memset(first, 0, sizeof first);
@@ -123,6 +119,7 @@ static void FN(diag_sums)(const gaussian_job *job, const tables_t *t, const scra
             }
             for (ptrdiff_t row = 0; row < padded; row += VL) {
                 vec rv = FN(load)(r + row);
+                total += rv;
                 UNROLL
                 for (int i = 0; i < 4; i++) {
                     vec y = FN(load)(x[i] + row) * scale[i] - offset[i], ry = rv * y;
@@ -130,6 +127,8 @@ static void FN(diag_sums)(const gaussian_job *job, const tables_t *t, const scra
                     second[i] += ry * y;
                 }
             }
+            if (i0 == 0)
+                FN(add_sums)(&total, 1, out);
             FN(add_sums)(first, 4, out + 1 + i0);
             FN(add_sums)(second, 4, out + 1 + d4 + i0);
         }

@@ -17,7 +17,11 @@ typedef struct {
     /* Returns the log-densities of rows [begin, begin + n), lp[k * column + t], in the scratch. What
      * follows after n rows, up to a multiple of 64, may be anything. */
     const double *(*log_prob)(const void *job, ptrdiff_t begin, ptrdiff_t n, void *scratch);
-    /* Adds the rows of the last log_prob() in this scratch under responsibilities r[k * column + t],
+    /* The same as p / exp(shift[t]), at most about 1: of families that have p before its logarithm.
+     * NULL elsewhere. */
+    const double *(*likelihood)(const void *job, ptrdiff_t begin, ptrdiff_t n, void *scratch,
+                                double *shift);
+    /* Adds the rows of the last call of either in this scratch under responsibilities r[k * column + t],
      * 0 after n rows up to a multiple of 64; r has columns of zeros up to a multiple of 8. */
     void (*add)(const void *job, ptrdiff_t begin, ptrdiff_t n, void *scratch, const double *r,
                 double *sums);
