@@ -75,7 +75,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem._engine.executors import FuturesExecutor, LocalExecutor, as_executor
-from fastem._engine.passes import PASSES
+from fastem._engine.schedules import PASSES
 from fastem._engine.protocols import (
     Bounding,
     Continuing,
@@ -333,7 +333,7 @@ def _iterate(
             _check_bound(bound, init, iteration)
             lower_bounds.append(bound)
             change = ending.see(bound, iteration)
-        converged = ending.converged(before, params)
+        converged = ending.converged(before, params) and not one_pass.leapt
         states = [one_pass.states[number] for number in sorted(one_pass.states)]
         yield Result(params, ending.lower_bound, lower_bounds, iteration, converged, states)
         state = State(init, iteration, params, ending.lower_bound, change, states)

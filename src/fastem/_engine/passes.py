@@ -20,11 +20,20 @@ from fastem._engine.protocols import (
 from fastem._engine.statistics import Statistics
 from fastem._engine.tree import SumTree
 
-__all__ = ["PASSES", "Batch", "Incremental", "Stepwise"]
+__all__ = ["Batch", "Incremental", "Stepwise"]
 
 
 class Batch:
-    """One pass: every block at the same parameters, then one M-step."""
+    """One pass: every block at the same parameters, then one M-step.
+
+    Attributes
+    ----------
+    leapt : bool
+        Whether the last pass went further than an EM step: its change of the bound says nothing of
+        convergence.
+    """
+
+    leapt = False
 
     def __init__(self, model: Any, blocks: Any, executor: Executor | None = None) -> None:
         self.model, self.blocks = model, blocks
@@ -42,13 +51,16 @@ class Batch:
 
     def __call__(self, params: Any, check: bool) -> tuple[float, Any]:
         """Return the bound and the new parameters: see :meth:`bound`."""
-        shards = _Shards(self, params)
-        total = self.executor.sum(self.e_steps[check], params, shards)
+        total = self.executor.sum(self.e_steps[check], params, self.shards(params))
         self.keep_states(total)
         after = self.maximise(params, total)
         return self.bound(total, params, after, check), after
 
     # ---- the rows' states ------------------------------------------------------------------
+
+    def shards(self, params: Any) -> Sequence[Shard]:
+        """Return the blocks with their rows' states."""
+        return _Shards(self, params)
 
     def shard(self, number: int, block: Any, params: Any) -> Shard:
         """Return a block with its rows' state."""
@@ -207,10 +219,3 @@ class Stepwise(Batch):
             bound, weight = bound + statistics.bound, weight + statistics.weight
             params = self.model.step(params, statistics, block)
         return self.bound(Statistics(bound=bound, weight=weight), start, params, check), params
-
-
-PASSES: dict[str, type[Batch]] = {
-    "batch": Batch,
-    "incremental": Incremental,
-    "stepwise": Stepwise,
-}

@@ -1,0 +1,164 @@
+"""Accelerated EM: squared extrapolation of sums, with a fallback that costs no monotonicity.
+
+SQUAREM (Varadhan & Roland 2008, *Simple and globally convergent methods for accelerating the
+convergence of any EM algorithm*, Scandinavian Journal of Statistics 35:335, scheme S3) takes the
+parameters of three EM steps and goes far along the parabola through them. Here the three points are
+sufficient statistics: these are a linear space for every model, the parameters need not be opened,
+and sums that no data could have are noticed before an E-step is spent on them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastem._engine.passes import Batch
+from fastem._engine.statistics import Moments, Statistics
+
+__all__ = ["Squarem"]
+
+_NOT_SUMS = frozenset({"bound", "weight"})
+_CHANCES = 3  # passes until the bound must have risen: EM steps mend what went too far
+# Lengths that are tried until the M-step takes one, which costs no E-step; 1 is the plain EM step.
+_SHORTER, _TRIALS, _LEAST = 0.5, 6, 1.01
+
+
+class Squarem(Batch):
+    """One pass: an E-step at extrapolated parameters, or at the last ones.
+
+    Parameters that a pass returns were made of statistics as EM makes them. What lies beyond them
+    is tried at the beginning of the next pass, and given up if the bound is lower there.
+    """
+
+    def __init__(self, model: Any, blocks: Any, executor: Any = None) -> None:
+        super().__init__(model, blocks, executor)
+        self.recent: list[Statistics] = []  # statistics of successive EM steps, at most three
+        self.reached = -math.inf  # the bound of the last pass
+
+    def __call__(self, params: Any, check: bool) -> tuple[float, Any]:
+        beyond, tried = self.extrapolated(params), []
+        for _ in range(0 if beyond is None else _CHANCES):
+            with np.errstate(all="ignore"):  # it may be no parameters at all
+                bound, after, total = self.pass_at(beyond)
+            tried.append(total)
+            if bound >= self.reached:
+                self.leapt = True
+                return self.keep(bound, after, tried)
+            if not math.isfinite(bound):
+                break
+            beyond = after
+        self.leapt = False
+        bound, after, total = self.pass_at(params)
+        return self.keep(bound, after, [*self.recent, total])
+
+    def pass_at(self, params: Any) -> tuple[float, Any, Any]:
+        """Return the bound, the parameters after an M-step, and the statistics."""
+        total = self.executor.sum(self.e_steps[True], params, self.shards(params))
+        after = self.maximise(params, total)
+        return self.bound(total, params, after, True), after, total
+
+    def keep(self, bound: float, after: Any, recent: list[Any]) -> tuple[float, Any]:
+        """Take note of a pass that counts; return what passes return."""
+        self.reached, self.recent = bound, recent
+        return bound, after
+
+    def extrapolated(self, params: Any) -> Any:
+        """Return parameters beyond those of the last three EM steps, or None."""
+        if len(self.recent) < 3:
+            return None
+        three = self.recent[-3:]
+        self.recent = three[-1:]
+        length = _step_length(*three)
+        for _ in range(_TRIALS):
+            if not length > _LEAST:
+                return None
+            sums = _beyond(*three, length)
+            if sums is not None:
+                try:
+                    with np.errstate(all="ignore"):
+                        return self.maximise(params, sums)
+                except (ValueError, ArithmeticError):
+                    pass  # no data have such sums
+            length = 1 + _SHORTER * (length - 1)
+        return None
+
+
+def _step_length(first, second, third) -> float:
+    """Return |r| / |v|, where r is the first step and v the change of steps."""
+    r, v = 0.0, 0.0
+    for name, reference in vars(third).items():
+        if name in _NOT_SUMS:
+            continue
+        a, b, c = (_coordinates(getattr(s, name), reference) for s in (first, second, third))
+        for x, y, z in zip(a, b, c, strict=True):
+            step = y - x
+            change = (z - y) - step
+            r, v = r + float(np.vdot(step, step)), v + float(np.vdot(change, change))
+    return math.sqrt(r / v) if v > 0 else 1.0
+
+
+def _coordinates(value: Any, reference: Any) -> list[np.ndarray]:
+    """Return sums, each by about the size of its sampling error at the reference."""
+    if isinstance(value, Moments):
+        return _coordinates_of_moments(value, reference)
+    size = np.abs(np.asarray(reference, dtype=np.float64))
+    size = size + 1e-9 * size.mean() if size.size else size
+    return [np.asarray(value) / np.sqrt(np.where(size > 0, size, 1.0))]
+
+
+def _coordinates_of_moments(moments, reference):
+    """Return the weights, first and second moments about the reference's means, in its units."""
+    weight, center, kind = reference.weight, reference.mean, reference.kind
+    some = np.where(weight > 0, weight, 1.0)
+    total = max(float(weight.sum()), 1e-300)
+    spread = reference.scatter
+    if kind == "full":
+        variance = spread.diagonal(axis1=1, axis2=2) / some[:, None]
+    elif kind == "tied":
+        variance = spread.diagonal()[None] / total
+    elif kind == "diag":
+        variance = spread / some[:, None]
+    else:
+        variance = spread[:, None] / (some[:, None] * center.shape[1])
+    unit = np.sqrt(np.where(variance > 0, variance, 1.0))
+    root = np.sqrt(some)
+    first = moments.weight[:, None] * (moments.mean - center) / (unit * root[:, None])
+    second = moments.scatter_about(center)
+    if kind == "full":
+        second /= unit[:, :, None] * unit[:, None, :] * root[:, None, None]
+    elif kind == "tied":
+        second /= unit.T * unit * math.sqrt(total)
+    elif kind == "diag":
+        second /= unit**2 * root[:, None]
+    else:
+        second /= unit[:, 0] ** 2 * root
+    return [moments.weight / root, first, second / math.sqrt(2)]
+
+
+def _beyond(first, second, third, length) -> Statistics | None:
+    """Return first + 2 length step + length^2 change; None if sums are below 0 that never were.
+
+    What is added comes before what is subtracted: moments can then be those of raw sums.
+    """
+    more = third * length**2 + first * (length - 1) ** 2
+    less = second * (2 * length * (length - 1))
+    for name, value in vars(more).items():
+        if name in _NOT_SUMS:
+            continue
+        known = [getattr(s, name) for s in (first, second, third)]
+        if not _feasible(value, getattr(less, name), known):
+            return None
+    return more - less
+
+
+def _feasible(more: Any, less: Any, known: list[Any]) -> bool:
+    """Return whether more - less is above 0 wherever the known sums are."""
+    if isinstance(more, Moments):
+        # The M-step says whether their scatters are.
+        return bool(np.all((more.weight > less.weight) | (known[-1].weight <= 0)))
+    if min(np.min(k, initial=0) for k in known) < 0:
+        return True  # it may have any sign
+    rest = np.subtract(more, less)
+    return bool(np.all((rest > 0) | (np.asarray(known[-1]) <= 0)))
