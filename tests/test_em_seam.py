@@ -386,7 +386,7 @@ def test_a_class_or_half_a_model_is_refused():
 def test_bad_executors_are_refused():
     with pytest.raises(TypeError, match="executor must be None"):
         em.fit(Mean(), BLOCKS[:2], 0.0, executor=4)
-    with pytest.raises(ValueError, match="needs schedule='batch', got schedule='incremental'"):
+    with pytest.raises(ValueError, match="needs schedule='batch' or 'squarem', got"):
         em.fit(Mean(), BLOCKS[:2], 0.0, executor=em.LocalExecutor(), schedule="incremental")
 
 

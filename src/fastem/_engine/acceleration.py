@@ -20,9 +20,10 @@ from fastem._engine.statistics import Moments, Statistics
 __all__ = ["Squarem"]
 
 _NOT_SUMS = frozenset({"bound", "weight"})
-_CHANCES = 3  # passes until the bound must have risen: EM steps mend what went too far
+_CHANCES = 3  # passes until the bound must have risen: EM steps mend what went too far,
+_MOST_BELOW = 1000.0  # but not what is further below than so many times the last pass's gain
 # Lengths that are tried until the M-step takes one, which costs no E-step; 1 is the plain EM step.
-_SHORTER, _TRIALS, _LEAST = 0.5, 6, 1.01
+_SHORTER, _TRIALS, _LEAST = 0.75, 14, 1.01
 
 
 class Squarem(Batch):
@@ -35,34 +36,40 @@ class Squarem(Batch):
     def __init__(self, model: Any, blocks: Any, executor: Any = None) -> None:
         super().__init__(model, blocks, executor)
         self.recent: list[Statistics] = []  # statistics of successive EM steps, at most three
-        self.reached = -math.inf  # the bound of the last pass
+        self.reached = -math.inf  # the bound of the last pass,
+        self.gain = math.inf  # and by how much that had risen
 
     def __call__(self, params: Any, check: bool) -> tuple[float, Any]:
-        beyond, tried = self.extrapolated(params), []
-        for _ in range(0 if beyond is None else _CHANCES):
-            with np.errstate(all="ignore"):  # it may be no parameters at all
-                bound, after, total = self.pass_at(beyond)
-            tried.append(total)
+        found = self.leap(self.extrapolated(params))
+        self.leapt = found is not None
+        if found is None:
+            bound, after, total = self.pass_at(params)
+            found = bound, after, [*self.recent, total]
+        before, (self.reached, after, self.recent) = self.reached, found
+        self.gain = self.reached - before
+        return self.reached, after
+
+    def leap(self, beyond: Any) -> tuple[float, Any, list[Any]] | None:
+        """Return what passes from extrapolated parameters on find, if the bound is not lower."""
+        totals: list[Any] = []
+        while beyond is not None and len(totals) < _CHANCES:
+            try:
+                with np.errstate(all="ignore"):  # it may be no parameters at all
+                    bound, beyond, total = self.pass_at(beyond)
+            except (ValueError, ArithmeticError):
+                return None
+            totals.append(total)
             if bound >= self.reached:
-                self.leapt = True
-                return self.keep(bound, after, tried)
-            if not math.isfinite(bound):
-                break
-            beyond = after
-        self.leapt = False
-        bound, after, total = self.pass_at(params)
-        return self.keep(bound, after, [*self.recent, total])
+                return bound, beyond, totals
+            if not bound > self.reached - _MOST_BELOW * self.gain:
+                return None
+        return None
 
     def pass_at(self, params: Any) -> tuple[float, Any, Any]:
         """Return the bound, the parameters after an M-step, and the statistics."""
         total = self.executor.sum(self.e_steps[True], params, self.shards(params))
         after = self.maximise(params, total)
         return self.bound(total, params, after, True), after, total
-
-    def keep(self, bound: float, after: Any, recent: list[Any]) -> tuple[float, Any]:
-        """Take note of a pass that counts; return what passes return."""
-        self.reached, self.recent = bound, recent
-        return bound, after
 
     def extrapolated(self, params: Any) -> Any:
         """Return parameters beyond those of the last three EM steps, or None."""
@@ -103,6 +110,11 @@ def _coordinates(value: Any, reference: Any) -> list[np.ndarray]:
     """Return sums, each by about the size of its sampling error at the reference."""
     if isinstance(value, Moments):
         return _coordinates_of_moments(value, reference)
+    if not isinstance(value, (int, float, np.number, np.ndarray)):
+        raise TypeError(
+            "schedule='squarem' measures statistics that are numbers, arrays or Moments, got "
+            f"{type(value).__name__}: take schedule='batch'"
+        )
     size = np.abs(np.asarray(reference, dtype=np.float64))
     size = size + 1e-9 * size.mean() if size.size else size
     return [np.asarray(value) / np.sqrt(np.where(size > 0, size, 1.0))]

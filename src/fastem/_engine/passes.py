@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastem._engine.executors import EStep, LocalExecutor, Shard, overwrites
@@ -135,7 +135,9 @@ class Incremental(Batch):
     FADINGS = 16
 
     def __init__(self, model: Any, blocks: Any, executor: Executor | None = None) -> None:
-        super().__init__(model, list(blocks), executor)
+        # How fast a start fades depends on the number of blocks.
+        counted = list(blocks) if follows(model, Starting) else blocks
+        super().__init__(model, counted, executor)
         self.replaces = follows(model, Replacing)
         self.latest: Any = None  # each block's statistics: a list, or a tree of sums
         self.total: Any = None  # their sum, of a model that replaces them in it
@@ -182,15 +184,27 @@ class Incremental(Batch):
             params = self.maximise(params, total)
         return self.maximise(params, self.begin(latest))  # the start has faded
 
+    def numbered(self) -> Iterator[tuple[int, Any]]:
+        """Yield the blocks with their numbers, of which there must be as many as before."""
+        known, number = len(self.latest), -1
+        for number, block in enumerate(self.blocks):
+            if number < known:
+                yield number, block
+        if number + 1 != known:
+            raise ValueError(
+                f"blocks gave {known} blocks in the first pass and {number + 1} in a later one: "
+                "they must be the same in every pass"
+            )
+
     def visit_all(self, params: Any, check: bool) -> Any:
         """Visit each block; return the last parameters."""
         if not self.replaces:
-            for number, block in enumerate(self.blocks):
+            for number, block in self.numbered():
                 self.latest.replace(number, self.expect(params, number, block, check))
                 params = self.maximise(params, self.latest.total)
             return params
         total = self.total.copy()  # parameters of the last pass may refer to its statistics
-        for number, block in enumerate(self.blocks):
+        for number, block in self.numbered():
             self.latest[number] = self.replace(params, number, block, total, check)
             params = self.maximise(params, total)
         self.total = total

@@ -157,6 +157,26 @@ class CodedBlock(NamedTuple):
             resp += given.sum(axis=0)
         return resp, sums
 
+    def samples(self, first, last):
+        """Return the block of samples first to last."""
+        if self.begin is None:
+            width = len(self.rows) // max(1, self.n_samples)
+            begin, there = None, slice(first * width, last * width)
+        else:
+            begin = self.begin[first : last + 1]
+            there = slice(begin[0], begin[-1])
+            begin = begin - begin[0]
+        weight = None if self.sample_weight is None else self.sample_weight[first:last]
+        return self._replace(
+            n_samples=last - first,
+            begin=begin,
+            rows=self.rows[there],
+            value=None if self.value is None else self.value[there],
+            offset=None if self.offset is None else self.offset[first:last],
+            sample_weight=weight,
+            total_weight=float(last - first if weight is None else weight.sum()),
+        )
+
     def parts(self, n_columns=1):
         """Yield (first, last) of consecutive samples, few enough for their entries to be small."""
         widest = max(n_columns, len(self.rows) // max(1, self.n_samples))

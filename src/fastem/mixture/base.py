@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -27,7 +28,19 @@ from fastem._typing import MatrixLike, SamplerLike
 from fastem.mixture.by_blocks import begin
 from fastem.mixture.reading import Reading, sampler
 
-__all__ = ["Criteria", "Mixture", "check_count"]
+__all__ = ["ALGORITHM", "ALGORITHMS", "Criteria", "Mixture", "check_count"]
+
+#: The parameter `algorithm`: its values with the driver's schedules, and what docstrings say.
+ALGORITHMS = {"em": "batch", "squarem": "squarem", "incremental": "incremental"}
+ALGORITHM = """\
+    algorithm : {'em', 'squarem', 'incremental'}, default='em'
+        'em': an M-step after each pass over the samples. 'squarem': beside it, extrapolates the
+        sums that the M-step is made of (Varadhan & Roland 2008), and goes back where the likelihood
+        is then lower: a third of the passes where EM converges slowly, as with components that
+        overlap; it may end in another optimum. 'incremental': an M-step after each twentieth of the
+        samples (Neal & Hinton 1998): fewer passes to a rough `tol`, best for many samples.
+"""
+_PIECES, _LEAST_PIECE = 20, 100  # of an incremental fit: their number, and the rows of one
 
 
 def check_count(name, value):
@@ -57,6 +70,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
     """
 
     weights_: np.ndarray
+    algorithm: str
 
     # ---- fitting ---------------------------------------------------------------------------
 
@@ -151,6 +165,25 @@ class Mixture(Reading, DensityMixin, EMEstimator):
                 stacklevel=4,  # the caller of fit, which scikit-learn wraps
             )
         return X
+
+    def _fit_em(self, model, blocks, start, **settings):
+        """Run the driver by the schedule that `algorithm` names."""
+        if self.algorithm == "incremental" and settings.get("executor") is not None:
+            raise ValueError(
+                "algorithm='incremental' goes from block to block, and cannot run on several "
+                "workers: take 'em' or 'squarem'"
+            )
+        if self.algorithm == "incremental" and isinstance(blocks, list) and len(blocks) == 1:
+            blocks = self._pieces(model, blocks[0])
+        return super()._fit_em(
+            model, blocks, start, schedule=ALGORITHMS[self.algorithm], **settings
+        )
+
+    def _pieces(self, model, block):
+        """Return a block in pieces of consecutive rows."""
+        n_rows = self._n_rows(block)
+        cuts = np.linspace(0, n_rows, min(_PIECES, n_rows // _LEAST_PIECE or 1) + 1).astype(int)
+        return [self._piece(model, block, *ends) for ends in pairwise(cuts.tolist())]
 
     def _fit_source(self, source, resume):
         """Fit to data that come in blocks; return the result."""
@@ -342,6 +375,16 @@ class Mixture(Reading, DensityMixin, EMEstimator):
     @abstractmethod
     def _problem(self, X, sample_weight) -> tuple[Any, Any, Any]:
         """Return the model, the block and a function that returns first parameters."""
+
+    @staticmethod
+    @abstractmethod
+    def _n_rows(block) -> int:
+        """Return the number of samples of a block."""
+
+    @staticmethod
+    @abstractmethod
+    def _piece(model, block, begin, end) -> Any:
+        """Return the block of some consecutive samples, as the model's E-step takes it."""
 
     @abstractmethod
     def _params(self) -> Any:

@@ -85,6 +85,12 @@ class BayesianGaussianMixture(GaussianBase):
     n_jobs : int, default=None
         Number of threads. None and -1: all physical cores, or what OMP_NUM_THREADS and
         threadpoolctl allow. The result has the same bits for every number.
+    algorithm : {'em', 'squarem', 'incremental'}, default='em'
+        'em': an M-step after each pass over the samples. 'squarem': beside it, extrapolates the
+        sums that the M-step is made of (Varadhan & Roland 2008), and goes back where the bound is
+        then lower: a third of the passes where EM converges slowly, as with components that
+        overlap; it may end in another optimum. 'incremental': an M-step after each twentieth of the
+        samples (Neal & Hinton 1998): fewer passes to a rough `tol`, best for many samples.
 
     Attributes
     ----------
@@ -195,6 +201,7 @@ class BayesianGaussianMixture(GaussianBase):
         verbose: int = 0,
         verbose_interval: int = 10,
         n_jobs: int | None = None,
+        algorithm: str = "em",
     ) -> None:
         self._keep(locals())
 

@@ -108,6 +108,7 @@ class CategoricalMixture(DiscreteMixture):
         verbose: int = 0,
         verbose_interval: int = 10,
         n_jobs: int | None = None,
+        algorithm: str = "em",
     ) -> None:
         self._keep(locals())
 
@@ -238,6 +239,7 @@ class MultinomialMixture(DiscreteMixture):
         verbose: int = 0,
         verbose_interval: int = 10,
         n_jobs: int | None = None,
+        algorithm: str = "em",
     ) -> None:
         self._keep(locals())
 
@@ -357,6 +359,7 @@ class PoissonMixture(DiscreteMixture):
         verbose: int = 0,
         verbose_interval: int = 10,
         n_jobs: int | None = None,
+        algorithm: str = "em",
     ) -> None:
         self._keep(locals())
 

@@ -27,7 +27,7 @@ from fastem.components.checks import (
     refuse,
 )
 from fastem.components.discrete import CodedBlock, Contents, DiscreteEM, DiscreteParams
-from fastem.mixture.base import Criteria
+from fastem.mixture.base import ALGORITHM, ALGORITHMS, Criteria
 from fastem.mixture.discrete_start import METHODS
 from fastem.mixture.discrete_start import start as start_of
 
@@ -35,7 +35,8 @@ __all__ = ["DiscreteMixture", "documented"]
 
 _Class = TypeVar("_Class")
 
-_PARAMETERS = """\
+_PARAMETERS = (
+    """\
     weights_init : array-like of shape (n_components,), default=None
         First weights; None: equal ones, or those of the random responsibilities.
     fixed_weights : bool, default=False
@@ -67,6 +68,8 @@ _PARAMETERS = """\
         Number of threads; None and -1: all physical cores. The bits of the result do not depend
         on it.
 """
+    + ALGORITHM
+)
 _ATTRIBUTES = """\
     weights_ : ndarray of shape (n_components,)
         Weights of the components; they sum to 1.
@@ -136,6 +139,7 @@ class DiscreteMixture(Criteria):
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
+        "algorithm": [StrOptions({*ALGORITHMS})],
     }
 
     # ---- what a family has of its own ------------------------------------------------------
@@ -218,6 +222,14 @@ class DiscreteMixture(Criteria):
             )
 
         return model, block, start
+
+    @staticmethod
+    def _n_rows(block):
+        return block.n_samples
+
+    @staticmethod
+    def _piece(model, block, begin, end):
+        return block.samples(begin, end)
 
     def _check_values_init(self, family):
         """Return the given parameters, validated, or None."""

@@ -16,7 +16,7 @@ from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianParams
-from fastem.mixture.base import Mixture
+from fastem.mixture.base import ALGORITHMS, Mixture
 from fastem.mixture.gaussian_reading import GaussianReading
 
 __all__ = ["GaussianBase"]
@@ -55,6 +55,7 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
+        "algorithm": [StrOptions({*ALGORITHMS})],
     }
 
     def _read(self, X):
@@ -62,6 +63,14 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
 
     def _read_block(self, X):
         return validate(self, X, dtype=[np.float64, np.float32])
+
+    @staticmethod
+    def _n_rows(block):
+        return len(block.X)
+
+    @staticmethod
+    def _piece(model, block, begin, end):
+        return getattr(model, "components", model).prepared(block.rows(begin, end))
 
     def _attributes(self, params) -> dict[str, Any]:
         try:

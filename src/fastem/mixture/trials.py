@@ -98,6 +98,7 @@ class BernoulliMixture(DiscreteMixture):
         verbose: int = 0,
         verbose_interval: int = 10,
         n_jobs: int | None = None,
+        algorithm: str = "em",
     ) -> None:
         self._keep(locals())
 
@@ -215,6 +216,7 @@ class BinomialMixture(DiscreteMixture):
         verbose: int = 0,
         verbose_interval: int = 10,
         n_jobs: int | None = None,
+        algorithm: str = "em",
     ) -> None:
         self._keep(locals())
 
