@@ -75,13 +75,13 @@ class Squarem(Batch):
         """Return parameters beyond those of the last three EM steps, or None."""
         if len(self.recent) < 3:
             return None
-        three = self.recent[-3:]
-        self.recent = three[-1:]
-        length = _step_length(*three)
+        first, second, third = self.recent[-3:]
+        self.recent = [third]
+        length = _step_length(first, second, third)
         for _ in range(_TRIALS):
             if not length > _LEAST:
                 return None
-            sums = _beyond(*three, length)
+            sums = _beyond(first, second, third, length)
             if sums is not None:
                 try:
                     with np.errstate(all="ignore"):
