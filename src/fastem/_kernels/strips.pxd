@@ -19,8 +19,12 @@ cdef extern from "shared/pass.h":
         fastem_prepare prepare
         Py_ssize_t n_parts, tables_bytes
 
+    enum:
+        MOST_STRIPS, STRIP_BYTES
+
     int fastem_run(fastem_pass *, double *) noexcept nogil
-    Py_ssize_t fastem_strips_of(Py_ssize_t) noexcept nogil
+    Py_ssize_t up "fastem_up"(Py_ssize_t n, Py_ssize_t to) noexcept nogil
+    Py_ssize_t strips_of "fastem_strips_of"(Py_ssize_t n_sums) noexcept nogil
 
 
 cdef inline int run(fastem_pass *wanted, double *total) except -1:

@@ -87,10 +87,6 @@ class Kind:
         """Return how many features one variance is the mean of."""
         return 1
 
-    def flops(self, d):
-        """Return about how many operations a log-density takes, for the choice of threads."""
-        return 4 * d
-
     def total(self, weight):
         """Return the weight that each covariance rests on, from (K,) weights."""
         return weight.sum() if self.shared else weight
@@ -225,9 +221,6 @@ class _Matrices(Kind):
 
 class _Full(_Matrices):
     name = "full"
-
-    def flops(self, d):
-        return d**2
 
     def pool(self, scatter):
         return scatter

@@ -307,8 +307,7 @@ def second_moment(block, center, given, n_threads):
 
 def useful_threads(n_jobs, n_samples, n_features, n_components, kind):
     """Return how many threads `n_jobs` means for an E-step."""
-    flops = KINDS[kind].flops(n_features) + 32
-    return useful_n_jobs(n_jobs, n_samples * n_components * flops / 25)
+    return useful_n_jobs(n_jobs, kernel.work(n_samples, n_features, n_components, kind))
 
 
 def rows(X, params, kind, output, n_threads, scaling=None):

@@ -1,5 +1,5 @@
 /* The leaf functions in both dtypes, for the instruction set that the includer chose. */
-#include "gaussian/job.h"
+#include "gaussian/moments.h"
 
 #define REAL_IS_FLOAT
 #include "shared/vec.h"
@@ -13,8 +13,7 @@
 #define OPS(dtype, suffix)                                                                        \
     {                                                                                             \
         FASTEM_STRING(suffix), FASTEM_CAT(tables_bytes, dtype, suffix),                           \
-            FASTEM_CAT(prepare, dtype, suffix), FASTEM_CAT(prepare_component, dtype, suffix),     \
-            FASTEM_CAT(chunk_rows, dtype, suffix),                                                \
+            FASTEM_CAT(prepare, dtype, suffix), FASTEM_CAT(chunk_rows, dtype, suffix),            \
             FASTEM_CAT(scratch_bytes, dtype, suffix), FASTEM_CAT(sums_size, dtype, suffix),       \
             FASTEM_CAT(chunk, dtype, suffix), FASTEM_CAT(factor_bytes, f64, suffix),              \
             FASTEM_CAT(factor, f64, suffix), FASTEM_CAT(covariance, f64, suffix),                 \

@@ -61,10 +61,10 @@ static void FN(component_log_prob)(const gaussian_emission *e, ptrdiff_t begin, 
 {
     const gaussian_job *job = e->density;
     ptrdiff_t padded = FN(up)(n, 64);
-    FN(pack)(job, job->tables, begin, NULL, n, padded, job->n_features, s);
+    FN(pack)(job, e->density_tables, begin, NULL, n, padded, job->n_features, s);
     if (e->covariances)
         FN(set_apart)(e, n, s);
-    FN(log_prob)(job, job->tables, s, begin, n, padded);
+    FN(log_prob)(job, e->density_tables, s, begin, n, padded);
     if (e->covariances)
         FN(marginal_log_prob)(e, begin, n, partial, s);
 }
@@ -142,7 +142,7 @@ static void FN(emission_add)(const void *emission, ptrdiff_t begin, ptrdiff_t n,
     const gaussian_emission *e = emission;
     const gaussian_job *job = e->moments;
     ptrdiff_t padded = FN(up)(n, 64), d = job->n_features;
-    const FN(tables) *t = job->tables;
+    const FN(tables) *t = e->moments_tables;
     FN(scratch) s;
     ptrdiff_t size = FN(sums_size)(job);
     int dense;
@@ -158,7 +158,7 @@ static void FN(emission_add)(const void *emission, ptrdiff_t begin, ptrdiff_t n,
         s.r = (REAL *)r; /* read only */
     if (e->covariances)
         FN(add_expected)(e, begin, n, partial, &s, sums + size);
-    if (FN(is_small)(job))
+    if (gaussian_is_small(job))
         FN(small_sums)(d, s.x, s.cap, padded, job->n_components, t->means, s.r, sums);
     else if (job->kind == GAUSSIAN_FULL)
         FN(full_sums)(job, t, &s, padded, sums, NULL);

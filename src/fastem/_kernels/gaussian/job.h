@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "shared/emission.h"
+#include "shared/step.h"
 #include "shared/turns.h"
 
 enum gaussian_kind { GAUSSIAN_FULL, GAUSSIAN_TIED, GAUSSIAN_DIAG, GAUSSIAN_SPHERICAL };
@@ -33,34 +34,33 @@ typedef struct {
     void *log_prob;              /* (n,) of x's dtype: log-density of each sample */
     void *responsibilities;      /* (n, K) of x's dtype */
     int64_t *labels;             /* (n,) */
-    /* made by prepare() */
-    const void *tables;
+    /* the pass */
+    int *dense;     /* chunks that are still to be evaluated without pruning: of each strip */
+    int64_t *added; /* (chunks + 1,) components that the chunk before has added, where chunks take
+                     * turns and `dense` is of every GAUSSIAN_TURNS-th of them; or NULL */
 } gaussian_job;
+
+enum { GAUSSIAN_TURNS = 8 }; /* chunks that are under way at once, at most, where they take turns */
 
 /* Gaussians of which each n_mix in turn are a state: see shared/emission.h. */
 typedef struct {
     const gaussian_job *density, *moments; /* the second one's means are what moments are about */
+    const void *density_tables, *moments_tables;
     ptrdiff_t n_mix;
     /* Where rows have missing values, else NULL: see missing.h. */
     const double *covariances; /* full (K, D, D), diag (K, D), in the coordinates of the means */
     const double *log_weight;  /* (K,) */
 } gaussian_emission;
 
-/* The leaf functions for one dtype and one instruction set. */
+/* The leaf functions for one dtype and one instruction set: see shared/step.h. */
 typedef struct {
     const char *name;
     ptrdiff_t (*tables_bytes)(const gaussian_job *);
-    /* Fill the tables, which are zero at first: what is common, and a component's own. */
-    void (*prepare)(const gaussian_job *, void *tables);
-    void (*prepare_component)(const gaussian_job *, ptrdiff_t k, void *tables);
+    fastem_prepare prepare; /* one part for each component */
     ptrdiff_t (*chunk_rows)(const gaussian_job *); /* rows that chunk() takes at most */
     ptrdiff_t (*scratch_bytes)(const gaussian_job *);
-    ptrdiff_t (*sums_size)(const gaussian_job *); /* doubles in `sums` */
-    /* Rows [begin, begin + n): writes the outputs; adds to `sums` if that is not NULL, when it is
-     * this chunk's `turn` (full covariances only; NULL: at once). `dense` is the strip's own
-     * counter, 0 at its start. `scratch` is zero at first use. */
-    void (*chunk)(const gaussian_job *, ptrdiff_t begin, ptrdiff_t n, void *scratch, double *sums,
-                  int *dense, const fastem_turn *turn);
+    ptrdiff_t (*sums_size)(const gaussian_job *); /* doubles in a strip's sums: see moments.h */
+    fastem_step chunk; /* writes the outputs; adds to the sums if there are any */
     /* Covariances to factors and back, in double for both dtypes: see gaussian/factor.h. */
     ptrdiff_t (*factor_bytes)(ptrdiff_t d);
     int (*factor)(double *matrix, ptrdiff_t d, void *memory);

@@ -47,41 +47,20 @@ typedef struct {
 } scratch_t;
 
 ALWAYS_INLINE ptrdiff_t FN(up)(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
-ALWAYS_INLINE ptrdiff_t FN(tri4)(ptrdiff_t d4) { return 2 * d4 * (d4 / 4 + 1); }
-ALWAYS_INLINE int FN(is_small)(const gaussian_job *job)
-{
-    return job->kind == GAUSSIAN_FULL && job->n_features <= SMALL;
-}
 
 /* ---- sizes ------------------------------------------------------------------------------- */
-
-/* Sums of one component: weight, (D,) about the mean, then second moments about the mean:
- * small full: (D(D+1)/2,) rows of the lower triangle; full: 4 x 4 blocks of it; diag: (D,) in
- * units of the precision; spherical: 1; tied: none. Spherical and tied: (D,) about the shift. */
-static ptrdiff_t FN(component_size)(const gaussian_job *job)
-{
-    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4);
-    switch (job->kind) {
-    case GAUSSIAN_FULL:
-        return FN(is_small)(job) ? 1 + d + d * (d + 1) / 2 : 1 + d4 + FN(tri4)(d4);
-    case GAUSSIAN_DIAG:
-        return 1 + 2 * d4;
-    default:
-        return 2 + d4;
-    }
-}
 
 /* All components, then the bound. Rounded up, so that strips do not share cache lines. */
 static ptrdiff_t FN(sums_size)(const gaussian_job *job)
 {
-    return FN(up)(FN(up)(job->n_components, 4) * FN(component_size)(job) + 1, 16);
+    return FN(up)(gaussian_bound(job) + 1, 16);
 }
 
 /* A chunk's x and lp should stay in the second-level cache, better in the first. */
 static ptrdiff_t FN(chunk_rows)(const gaussian_job *job)
 {
     ptrdiff_t row = sizeof(REAL) * (FN(up)(job->n_features, 4) + 2 * job->n_components);
-    ptrdiff_t bytes = FN(is_small)(job) || job->kind != GAUSSIAN_FULL ? 64 << 10 : 3 << 20;
+    ptrdiff_t bytes = gaussian_is_small(job) || job->kind != GAUSSIAN_FULL ? 64 << 10 : 3 << 20;
     ptrdiff_t rows = bytes / row / 64 * 64;
     ptrdiff_t most = 12288 / (ptrdiff_t)sizeof(REAL);
     if (job->rows)
@@ -140,14 +119,14 @@ static ptrdiff_t FN(lay_tables)(const gaussian_job *job, char *memory, tables_t 
     t->shift = (REAL *)FN(take)(&p, d * size);
     t->scale = (REAL *)FN(take)(&p, d * size);
     t->center = t->factor = NULL;
-    if (FN(is_small)(job))
+    if (gaussian_is_small(job))
         t->coef = (REAL *)FN(take)(&p, k * d * (d + 1) / 2 * size);
     else if (job->kind == GAUSSIAN_FULL)
-        t->coef = (REAL *)FN(take)(&p, k * FN(tri4)(d4) * size);
+        t->coef = (REAL *)FN(take)(&p, k * gaussian_tri4(d4) * size);
     else if (job->kind == GAUSSIAN_DIAG)
         t->coef = (REAL *)FN(take)(&p, k4 * d * 2 * size);
     else {
-        t->coef = (REAL *)FN(take)(&p, (job->kind == GAUSSIAN_TIED ? FN(tri4)(d4) : d) * size);
+        t->coef = (REAL *)FN(take)(&p, (job->kind == GAUSSIAN_TIED ? gaussian_tri4(d4) : d) * size);
         t->center = (REAL *)FN(take)(&p, k4 * d * size);
         t->factor = (REAL *)FN(take)(&p, k4 * size);
     }
@@ -215,12 +194,10 @@ static void FN(prepare_spherical)(const gaussian_job *job, tables_t *t)
     }
 }
 
-/* Fills all tables but those that prepare_component fills. */
-static void FN(prepare)(const gaussian_job *job, void *memory)
+/* What all components have in common. */
+static void FN(prepare_common)(const gaussian_job *job, tables_t *t)
 {
-    tables_t *t = memory;
     ptrdiff_t k4 = FN(up)(job->n_components, 4);
-    FN(lay_tables)(job, memory, t);
     for (ptrdiff_t i = 0; i < job->n_features; i++) {
         t->shift[i] = (REAL)job->shift[i];
         t->scale[i] = (REAL)job->scale[i];
@@ -233,16 +210,20 @@ static void FN(prepare)(const gaussian_job *job, void *memory)
         FN(prepare_spherical)(job, t);
 }
 
-/* The mean of component k, and its factor where each has its own. */
-static void FN(prepare_component)(const gaussian_job *job, ptrdiff_t k, void *memory)
+/* The mean of component k, and its factor where each has its own; with the first one all the rest. */
+static void FN(prepare)(const void *given, ptrdiff_t k, void *memory)
 {
-    tables_t *t = memory;
+    const gaussian_job *job = given;
     ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4);
     const double *mean = job->means + k * d, *chol = job->precisions_chol;
+    tables_t own, *t = k ? &own : memory;
+    FN(lay_tables)(job, memory, t);
+    if (k == 0)
+        FN(prepare_common)(job, t);
     for (ptrdiff_t i = 0; i < d; i++)
         t->means[k * d4 + i] = (REAL)mean[i];
-    if (job->kind == GAUSSIAN_FULL && !FN(is_small)(job))
-        FN(pack_triangle)(chol + k * d * d, job->scale, d, t->coef + k * FN(tri4)(d4));
+    if (job->kind == GAUSSIAN_FULL && !gaussian_is_small(job))
+        FN(pack_triangle)(chol + k * d * d, job->scale, d, t->coef + k * gaussian_tri4(d4));
     else if (job->kind == GAUSSIAN_FULL) {
         REAL *c = t->coef + k * d * (d + 1) / 2;
         for (ptrdiff_t j = 0; j < d; j++)

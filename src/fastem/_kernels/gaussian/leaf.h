@@ -121,14 +121,15 @@ static void FN(write_rows)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n
 
 /* ---- the chunk --------------------------------------------------------------------------- */
 
-static void FN(chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n, void *memory,
-                      double *sums, int *dense, const fastem_turn *turn)
+static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fastem_strip *strip)
 {
-    const tables_t *t = job->tables;
-    ptrdiff_t padded = FN(up)(n, PANEL > 8 ? PANEL : 8);
+    const gaussian_job *job = given;
+    const tables_t *t = strip->tables;
+    ptrdiff_t padded = FN(up)(n, PANEL > 8 ? PANEL : 8), number = strip->number;
+    fastem_turn turn = {job->added + number, job->added + number + 1, strip->stop};
     scratch_t s;
-    FN(lay_scratch)(job, memory, &s);
-    s.dense = dense;
+    FN(lay_scratch)(job, strip->scratch, &s);
+    s.dense = job->dense + (job->added ? number % GAUSSIAN_TURNS : number);
     s.sorted = 0;
     s.end = begin + n;
     FN(pack)(job, t, begin, NULL, n, padded, FN(prunes)(job, &s) ? PROBE : job->n_features, &s);
@@ -140,8 +141,8 @@ static void FN(chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n, voi
         FN(normalise)(job, &s, padded);
     if (job->log_prob || job->responsibilities || job->labels)
         FN(write_rows)(job, begin, n, &s);
-    if (sums)
-        FN(add_to_sums)(job, t, &s, padded, sums, turn);
+    if (strip->sums)
+        FN(add_to_sums)(job, t, &s, padded, strip->sums, job->added ? &turn : NULL);
 }
 
 #undef tables_t

@@ -5,7 +5,7 @@
 NOINLINE static void FN(tri_squares)(const REAL *z, const REAL *coef, ptrdiff_t j0, ptrdiff_t j1,
                                      REAL *q)
 {
-    coef += FN(tri4)(j0);
+    coef += gaussian_tri4(j0);
     for (ptrdiff_t j = j0; j < j1; j += 4) {
         vec acc[4][PANEL_VECS];
         memset(acc, 0, sizeof acc);
@@ -33,7 +33,7 @@ NOINLINE static void FN(tri_squares)(const REAL *z, const REAL *coef, ptrdiff_t 
 ALWAYS_INLINE int FN(full_panel)(const tables_t *t, const REAL *x, ptrdiff_t cap, ptrdiff_t d4,
                                  ptrdiff_t j1, ptrdiff_t k, REAL *z, const vec *limit, vec *lp)
 {
-    const REAL *coef = t->coef + k * FN(tri4)(d4), *mean = t->means + k * d4;
+    const REAL *coef = t->coef + k * gaussian_tri4(d4), *mean = t->means + k * d4;
     ptrdiff_t step = limit ? 8 : j1;
     REAL q[8 * 64 / sizeof(REAL)];
     UNROLL
@@ -76,7 +76,7 @@ static void FN(full_log_prob)(const tables_t *t, const scratch_t *s, ptrdiff_t p
 /* Whether the next chunk is evaluated with pruning. */
 ALWAYS_INLINE int FN(prunes)(const gaussian_job *job, const scratch_t *s)
 {
-    return job->kind == GAUSSIAN_FULL && !FN(is_small)(job) && job->given == NULL && job->prune &&
+    return job->kind == GAUSSIAN_FULL && !gaussian_is_small(job) && job->given == NULL && job->prune &&
            job->n_components > 1 && *s->dense == 0;
 }
 
@@ -301,7 +301,7 @@ static void FN(log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *
                          ptrdiff_t n, ptrdiff_t padded)
 {
     ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), n_comp = job->n_components;
-    if (FN(is_small)(job))
+    if (gaussian_is_small(job))
         FN(small_log_prob)(d, s->x, s->cap, padded, n_comp, t->means, t->coef, t->log_norm, s->lp);
     else if (job->kind == GAUSSIAN_FULL) {
         if (FN(prunes)(job, s)) {

@@ -1,7 +1,6 @@
 /* Full covariances of few features: the loops over features are unrolled and everything but the
  * samples stays in registers. D is a constant wherever these inline functions are called. */
-#ifndef SMALL
-#define SMALL 8 /* largest D that is treated so */
+#ifndef SMALL_CASES
 #define SMALL_CASES(call)                                                                         \
     case 1: call(1); break;                                                                       \
     case 2: call(2); break;                                                                       \

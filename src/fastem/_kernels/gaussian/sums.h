@@ -75,7 +75,7 @@ static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scra
     ptrdiff_t most = (d4 <= 32 ? TILE / 2 : TILE) / VL;
     REAL threshold = job->prune ? (REAL)1e-17 : 0;
     int32_t list[TILE + 1];
-    for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
+    for (ptrdiff_t k = 0; k < job->n_components; k++, out += gaussian_component(job)) {
         const REAL *r = s->r + k * s->cap;
         fastem_await(turn, k);
         for (ptrdiff_t row = 0; row < padded;) {
@@ -103,7 +103,7 @@ static void FN(diag_sums)(const gaussian_job *job, const tables_t *t, const scra
                           ptrdiff_t padded, double *out)
 {
     ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), cap = s->cap;
-    for (ptrdiff_t k = 0; k < job->n_components; k++, out += FN(component_size)(job)) {
+    for (ptrdiff_t k = 0; k < job->n_components; k++, out += gaussian_component(job)) {
         const REAL *coef = t->coef + k / 4 * d * 8 + k % 4, *r = s->r + k * cap;
         for (ptrdiff_t i0 = 0; i0 < d; i0 += 4) {
             vec first[4], second[4], total = FN(fill)(0);
@@ -140,7 +140,7 @@ static void FN(diag_sums)(const gaussian_job *job, const tables_t *t, const scra
 static void FN(mean_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
                           ptrdiff_t padded, double *out)
 {
-    ptrdiff_t d4 = FN(up)(job->n_features, 4), cap = s->cap, size = FN(component_size)(job);
+    ptrdiff_t d4 = FN(up)(job->n_features, 4), cap = s->cap, size = gaussian_component(job);
     for (ptrdiff_t k = 0; k < job->n_components; k++) {
         const REAL *r = s->r + k * cap, *lp = s->lp + k * cap;
         vec sums[2];
@@ -173,7 +173,7 @@ static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const sc
 {
     double partial[8] = {0}, bound = 0; /* partial sums: no chain of dependent additions */
 
-    if (FN(is_small)(job))
+    if (gaussian_is_small(job))
         FN(small_sums)(job->n_features, s->x, s->cap, padded, job->n_components, t->means, s->r, sums);
     else if (job->kind == GAUSSIAN_FULL)
         FN(full_sums)(job, t, s, padded, sums, turn);
@@ -190,6 +190,6 @@ static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const sc
     for (int l = 0; l < 8; l++)
         bound += partial[l];
     fastem_await(turn, job->n_components);
-    sums[FN(up)(job->n_components, 4) * FN(component_size)(job)] += bound;
+    sums[gaussian_bound(job)] += bound;
     fastem_added(turn, job->n_components);
 }

@@ -37,7 +37,7 @@ typedef struct {
     ptrdiff_t n_parts, tables_bytes;
     /* the pass's own */
     ptrdiff_t sums_bytes;
-    char *sums, *scratch, *tables;
+    char *sums, *own_sums, *scratch, *tables;
     int64_t next, stop;
     double clock;
 } fastem_pass;
@@ -86,6 +86,7 @@ static inline void fastem_make_tables(fastem_pass *pass)
 {
     ptrdiff_t k;
     int n_threads = fastem_worth(pass->n_threads, pass->tables_bytes / 8.0);
+    (void)n_threads; /* without OpenMP */
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(n_threads) schedule(static) if (n_threads > 1)
 #endif
@@ -96,8 +97,9 @@ static inline void fastem_make_tables(fastem_pass *pass)
 /* total = the sums of all strips, added in order. */
 static inline void fastem_add_strips(const fastem_pass *pass, double *total)
 {
-    ptrdiff_t n_strips = pass->in_turn ? 1 : pass->n_strips, begin;
+    ptrdiff_t n_strips = pass->n_strips, begin;
     int n_threads = fastem_worth(pass->n_threads, 0.5 * n_strips * pass->n_sums);
+    (void)n_threads; /* without OpenMP */
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(n_threads) schedule(static) if (n_threads > 1)
 #endif
@@ -112,27 +114,40 @@ static inline void fastem_add_strips(const fastem_pass *pass, double *total)
     }
 }
 
-/* Runs a pass without the GIL; `total`, (n_sums,), may be NULL if there are none. Returns 0, or 1
- * where a signal handler raised, or -1 without memory. */
-static inline int fastem_run(fastem_pass *pass, double *total)
+/* Says how many strips and threads there are; gets memory. Returns whether there is enough of it. */
+static inline int fastem_begin(fastem_pass *pass, double *total)
 {
-    ptrdiff_t n_chunks = (pass->n_rows + pass->chunk - 1) / pass->chunk;
-    int n_threads;
+    ptrdiff_t n_chunks = (pass->n_rows + pass->chunk - 1) / pass->chunk, n_threads;
     if (pass->cuts == NULL) {
         ptrdiff_t most = pass->n_strips ? pass->n_strips : fastem_strips_of(pass->n_sums);
         pass->n_strips = pass->in_turn ? n_chunks : fastem_most(1, fastem_least(most, n_chunks));
     }
-    n_threads = (int)fastem_least(pass->n_threads, pass->n_strips);
-    pass->n_threads = n_threads = fastem_worth((int)fastem_most(1, n_threads), pass->work);
+    n_threads = fastem_most(1, fastem_least(pass->n_threads, pass->n_strips));
+    pass->n_threads = fastem_worth((int)n_threads, pass->work);
     pass->sums_bytes = 8 * pass->n_sums;
-    pass->sums = pass->scratch = pass->tables = NULL;
-    if ((pass->n_sums && !(pass->sums = fastem_buffers(pass->in_turn ? 1 : pass->n_strips,
-                                                       &pass->sums_bytes))) ||
-        (pass->scratch_bytes && !(pass->scratch = fastem_buffers(n_threads,
-                                                                 &pass->scratch_bytes))) ||
-        (pass->tables_bytes && !(pass->tables = fastem_buffers(1, &pass->tables_bytes))))
+    if (pass->n_sums && (pass->in_turn || pass->n_strips == 1))
+        pass->sums = memset(total, 0, pass->sums_bytes); /* one strip adds to where sums are wanted */
+    else if (pass->n_sums)
+        pass->sums = pass->own_sums = fastem_buffers(pass->n_strips, &pass->sums_bytes);
+    if (pass->scratch_bytes)
+        pass->scratch = fastem_buffers(pass->n_threads, &pass->scratch_bytes);
+    if (pass->tables_bytes)
+        pass->tables = fastem_buffers(1, &pass->tables_bytes);
+    return (pass->sums || !pass->n_sums) && (pass->scratch || !pass->scratch_bytes) &&
+           (pass->tables || !pass->tables_bytes);
+}
+
+/* Runs a pass without the GIL; `total` has n_sums places. Returns 0, or 1 where a signal handler
+ * raised, or -1 without memory. */
+static inline int fastem_run(fastem_pass *pass, double *total)
+{
+    pass->next = pass->stop = 0;
+    pass->sums = pass->own_sums = pass->scratch = pass->tables = NULL;
+    if (!fastem_begin(pass, total))
         pass->stop = -1;
     else {
+        int n_threads = pass->n_threads;
+        (void)n_threads; /* without OpenMP */
         if (pass->prepare)
             fastem_make_tables(pass);
         pass->clock = omp_get_wtime();
@@ -140,10 +155,10 @@ static inline int fastem_run(fastem_pass *pass, double *total)
 #pragma omp parallel num_threads(n_threads) if (n_threads > 1)
 #endif
         fastem_take_strips(pass);
-        if (pass->n_sums)
+        if (pass->own_sums)
             fastem_add_strips(pass, total);
     }
-    fastem_free_buffers(pass->sums);
+    fastem_free_buffers(pass->own_sums);
     fastem_free_buffers(pass->scratch);
     fastem_free_buffers(pass->tables);
     return (int)pass->stop;

@@ -1,0 +1,194 @@
+/* Gaussian mixtures: how sums lie in memory, and what becomes of them after a pass. The same for both
+ * dtypes and all instruction sets. */
+#ifndef FASTEM_GAUSSIAN_MOMENTS_H
+#define FASTEM_GAUSSIAN_MOMENTS_H
+
+#include <math.h>
+
+#include "gaussian/job.h"
+
+#define SMALL 8 /* largest D whose full covariances are treated by small.h */
+
+static inline ptrdiff_t gaussian_up(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
+
+/* Numbers in the 4 x 4 blocks of a lower triangle, D4 = D rounded up to 4. */
+static inline ptrdiff_t gaussian_tri4(ptrdiff_t d4) { return 2 * d4 * (d4 / 4 + 1); }
+
+static inline int gaussian_is_small(const gaussian_job *job)
+{
+    return job->kind == GAUSSIAN_FULL && job->n_features <= SMALL;
+}
+
+/* Where a component's second moments begin among its sums. */
+static inline ptrdiff_t gaussian_second(const gaussian_job *job)
+{
+    return 1 + (gaussian_is_small(job) ? job->n_features : gaussian_up(job->n_features, 4));
+}
+
+/* Sums of one component: weight, (D,) about the mean, then second moments about the mean:
+ * small full: (D(D+1)/2,) rows of the lower triangle; full: 4 x 4 blocks of it; diag: (D,) in
+ * units of the precision; spherical: 1; tied: none. Spherical and tied: (D,) about the shift. */
+static inline ptrdiff_t gaussian_component(const gaussian_job *job)
+{
+    ptrdiff_t d = job->n_features, d4 = gaussian_up(d, 4), before = gaussian_second(job);
+    switch (job->kind) {
+    case GAUSSIAN_FULL:
+        return before + (gaussian_is_small(job) ? d * (d + 1) / 2 : gaussian_tri4(d4));
+    case GAUSSIAN_DIAG:
+        return before + d4;
+    default:
+        return before + 1;
+    }
+}
+
+/* Where the bound stands, after all components. */
+static inline ptrdiff_t gaussian_bound(const gaussian_job *job)
+{
+    return gaussian_up(job->n_components, 4) * gaussian_component(job);
+}
+
+/* Returns where (i, i) stands among a component's second moments. */
+static inline ptrdiff_t gaussian_diagonal(const gaussian_job *job, ptrdiff_t i)
+{
+    if (job->kind != GAUSSIAN_FULL)
+        return i;
+    return gaussian_is_small(job) ? i * (i + 3) / 2 : i / 4 * (i / 4 + 3) / 2 * 16 + i % 4 * 5;
+}
+
+/* ---- full second moments ----------------------------------------------------------------- */
+
+/* second = both halves of a component's second moments, (D, D). */
+static inline void gaussian_mirror(const gaussian_job *job, const double *sums, double *second)
+{
+    ptrdiff_t d = job->n_features;
+    const double *block = sums + gaussian_second(job);
+    if (gaussian_is_small(job))
+        for (ptrdiff_t i = 0; i < d; block += ++i)
+            for (ptrdiff_t j = 0; j <= i; j++)
+                second[i * d + j] = block[j];
+    else
+        for (ptrdiff_t i4 = 0; i4 < d; i4 += 4)
+            for (ptrdiff_t j4 = 0; j4 <= i4; j4 += 4, block += 16)
+                for (ptrdiff_t i = i4; i < d && i < i4 + 4; i++)
+                    for (ptrdiff_t j = j4; j < d && j < j4 + 4; j++)
+                        second[i * d + j] = block[4 * (i - i4) + j - j4];
+    for (ptrdiff_t i = 0; i < d; i++)
+        for (ptrdiff_t j = 0; j < i; j++)
+            second[j * d + i] = second[i * d + j];
+}
+
+typedef struct {
+    const gaussian_job *job;
+    const double *sums; /* of all components */
+    const double *unit; /* (D,) of the data, powers of 2; NULL: leave moments as they are */
+    double *second;     /* (K, D, D) about the new means, in the data's units; or as they are */
+} gaussian_unpacking;
+
+/* Unpacks the second moments of components [begin, begin + n). */
+static inline void gaussian_unpack(const void *given, ptrdiff_t begin, ptrdiff_t n,
+                                   const fastem_strip *strip)
+{
+    const gaussian_unpacking *to_do = given;
+    ptrdiff_t d = to_do->job->n_features, size = gaussian_component(to_do->job);
+    (void)strip;
+    for (ptrdiff_t k = begin; k < begin + n; k++) {
+        const double *sums = to_do->sums + k * size, *first = sums + 1, *unit = to_do->unit;
+        double *second = to_do->second + k * d * d, inverse = sums[0] > 0 ? 1 / sums[0] : 1;
+        gaussian_mirror(to_do->job, sums, second);
+        for (ptrdiff_t i = 0; unit && i < d; i++)
+            for (ptrdiff_t j = 0; j <= i; j++) {
+                double own = second[i * d + j] - first[i] * inverse * first[j];
+                second[i * d + j] = second[j * d + i] = own * (unit[i] * unit[j]);
+            }
+    }
+}
+
+/* ---- covariances ------------------------------------------------------------------------- */
+
+typedef struct {
+    const gaussian_ops *ops;
+    ptrdiff_t n_features;
+    /* covariance = (scatter + weight * step step^T) / divisor + reg_covar * I */
+    const double *scatter;          /* (K, D, D) */
+    const double *step;             /* (K, D) */
+    const double *weight, *divisor; /* (K,) */
+    double reg_covar;
+    double *upper;         /* (K, D, D) U, upper, with U U^T = the inverse; without U the covariance */
+    unsigned char *failed; /* (K,) whether there is no U */
+    double *covariance;    /* (K, D, D) of a given `upper` */
+} gaussian_factors;
+
+/* Makes `upper` of components [begin, begin + n). */
+static inline void gaussian_factor(const void *given, ptrdiff_t begin, ptrdiff_t n,
+                                   const fastem_strip *strip)
+{
+    const gaussian_factors *job = given;
+    ptrdiff_t d = job->n_features;
+    for (ptrdiff_t k = begin; k < begin + n; k++) {
+        const double *scatter = job->scatter + k * d * d, *step = job->step + k * d;
+        double *own = job->upper + k * d * d;
+        for (ptrdiff_t i = 0; i < d; i++) {
+            double factor = job->weight[k] * step[i];
+            for (ptrdiff_t j = i; j < d; j++)
+                own[i * d + j] = (scatter[i * d + j] + factor * step[j]) / job->divisor[k];
+            own[i * d + i] += job->reg_covar;
+        }
+        job->failed[k] = !job->ops->factor(own, d, strip->scratch);
+    }
+}
+
+/* Makes `covariance` of components [begin, begin + n). */
+static inline void gaussian_covariance(const void *given, ptrdiff_t begin, ptrdiff_t n,
+                                       const fastem_strip *strip)
+{
+    const gaussian_factors *job = given;
+    ptrdiff_t d = job->n_features;
+    for (ptrdiff_t k = begin; k < begin + n; k++)
+        job->ops->covariance(job->upper + k * d * d, d, strip->scratch, job->covariance + k * d * d);
+}
+
+/* ---- lost digits ------------------------------------------------------------------------- */
+
+/* How many times the rest, if it is any, goes into what was added. */
+static inline double gaussian_times(double added, double rest)
+{
+    if (added <= 0)
+        return 0;
+    return rest > 0 ? added / rest : INFINITY;
+}
+
+/* How many times the scatter about a component's new mean goes into what taking it about the job's
+ * mean adds, the largest of all: so many digits are lost. For tied 0; nan where a sum is not finite. */
+static inline double gaussian_lost(const gaussian_job *job, const double *sums)
+{
+    ptrdiff_t d = job->n_features, size = gaussian_component(job), begin = gaussian_second(job);
+    double lost = 0, finite = 0;
+    for (ptrdiff_t k = 0; k < job->n_components; k++, sums += size) {
+        const double *first = sums + 1, *own = sums + begin;
+        double weight = sums[0], scatter = 0; /* of a spherical one, times -1, without the whole */
+        finite += 0 * weight;
+        for (ptrdiff_t i = 0; i < d; i++) {
+            double mean = weight > 0 ? first[i] / weight : 0;
+            finite += 0 * first[i];
+            if (job->kind == GAUSSIAN_SPHERICAL) {
+                double step = weight > 0 ? mean - job->means[k * d + i] : 0;
+                step *= job->precisions_chol[k * d + i] / job->scale[i];
+                scatter += weight * step * step;
+            } else if (job->kind != GAUSSIAN_TIED) {
+                double whole = own[gaussian_diagonal(job, i)];
+                double added = weight > 0 ? first[i] * first[i] / weight : 0, of_this;
+                finite += 0 * whole;
+                of_this = gaussian_times(added, whole - added);
+                lost = of_this > lost ? of_this : lost;
+            }
+        }
+        if (job->kind == GAUSSIAN_SPHERICAL) {
+            double of_this = gaussian_times(scatter, 2 * own[0] - scatter);
+            finite += 0 * own[0];
+            lost = of_this > lost ? of_this : lost;
+        }
+    }
+    return lost + finite; /* 0 * inf is nan */
+}
+
+#endif
