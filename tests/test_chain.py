@@ -13,11 +13,11 @@ from scipy.special import logsumexp
 from fastem import em
 from fastem._kernels import chain as kernel
 from fastem.components import discrete, gaussian
+from fastem.components.prior import GaussianPrior
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
 from fastem.sequence.emissions import (
     DiscreteEmissions,
     GaussianEmissions,
-    GaussianPrior,
     gaussian_params,
 )
 from fastem.sequence.mixture_emissions import MixtureEmissions

@@ -24,6 +24,7 @@ from fastem import (
     BinomialMixture,
     CategoricalHMM,
     CategoricalMixture,
+    ConjugatePrior,
     GaussianHMM,
     GaussianLDA,
     GaussianMixture,
@@ -42,6 +43,8 @@ def mixtures(X: npt.NDArray[np.float64], table: Any) -> float:
     """Fit, read and draw mixtures."""
     mixture = GaussianMixture(n_components=2, covariance_type="tied", random_state=0).fit(X)
     assert_type(mixture, GaussianMixture)
+    GaussianMixture(2, prior=ConjugatePrior(mean_precision=0.1, scale=[1.0, 2.0])).fit(X)
+    GaussianMixture(2, prior="conjugate").fit(X)
     assert_type(mixture.means_, np.ndarray)
     assert_type(mixture.covariances_, np.ndarray)
     assert_type(mixture.precisions_, np.ndarray)

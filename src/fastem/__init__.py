@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastem._engine.versions import has_openmp, show_versions
     from fastem._patch import is_patched, patch, patched, unpatch
     from fastem.cluster.kmeans import KMeans
+    from fastem.components.prior import ConjugatePrior
     from fastem.mixture.bayesian import BayesianGaussianMixture
     from fastem.mixture.discrete import CategoricalMixture, MultinomialMixture, PoissonMixture
     from fastem.mixture.gaussian import GaussianMixture
@@ -42,6 +43,7 @@ _HOMES = {
     "PoissonHMM": "fastem.sequence.discrete",
     "GaussianLDA": "fastem.topics.gaussian_lda",
     "GaussianMixture": "fastem.mixture.gaussian",
+    "ConjugatePrior": "fastem.components.prior",
     "KMeans": "fastem.cluster.kmeans",
     "LatentDirichletAllocation": "fastem.topics.lda",
     "PLSA": "fastem.topics.plsa",
@@ -64,6 +66,7 @@ __all__ = [
     "Blocks",
     "CategoricalHMM",
     "CategoricalMixture",
+    "ConjugatePrior",
     "GaussianHMM",
     "GaussianLDA",
     "GaussianMixture",

@@ -23,6 +23,7 @@ __all__ = [
     "covariances_of",
     "evaluate",
     "log_norms",
+    "observed_moments",
     "overflow",
     "parts",
     "rounded",
@@ -190,6 +191,26 @@ def parts(n, width) -> Iterator[slice]:
     size = max(1024, _PART_BYTES // (8 * width))
     for begin in range(0, n, size):
         yield slice(begin, min(begin + size, n))
+
+
+def observed_moments(X, sample_weight):
+    """Return the weight, mean and scatter about it of each feature's values that are not NaN."""
+    weight, mean = _column_sums(X, sample_weight, 0.0, 1)
+    mean = mean / np.maximum(weight, np.finfo(np.float64).tiny)
+    return weight, mean, _column_sums(X, sample_weight, mean, 2)[1]
+
+
+def _column_sums(X, sample_weight, center, power):
+    """Return the weights of the values that are not NaN, and of (value - center) ** power, (D,)."""
+    weight, sums = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for part in parts(*X.shape):
+        known = ~np.isnan(X[part])
+        powers = np.where(known, X[part] - center, 0) ** power
+        if sample_weight is not None:
+            known, powers = (sample_weight[part, None] * array for array in (known, powers))
+        weight += known.sum(axis=0)
+        sums += powers.sum(axis=0, dtype=np.float64)
+    return weight, sums
 
 
 def check_squares(X, name):

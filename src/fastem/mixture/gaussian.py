@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_random_state
 
+from fastem._compat import StrOptions
 from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.components.checks import check_start, check_weights
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_data import block_of
+from fastem.components.gaussian_map import GaussianMAP
 from fastem.components.gaussian_start import check_precisions, initial_responsibilities, moments_of
+from fastem.components.prior import ConjugatePrior
 from fastem.mixture.base import Criteria
 from fastem.mixture.gaussian_base import GaussianBase
 
@@ -33,8 +36,8 @@ class GaussianMixture(GaussianBase, Criteria):
 
     and the M-step the weights, means and covariances of the samples weighted by them (Bishop
     2006, *Pattern Recognition and Machine Learning*, equations 9.23-9.27). Parameters,
-    attributes and results are those of :class:`sklearn.mixture.GaussianMixture`; `n_jobs` and
-    `sample_weight` are additions.
+    attributes and results are those of :class:`sklearn.mixture.GaussianMixture`; `n_jobs`, `prior`
+    and `sample_weight` are additions.
 
     Parameters
     ----------
@@ -78,6 +81,10 @@ class GaussianMixture(GaussianBase, Criteria):
         then lower: a third of the passes where EM converges slowly, as with components that
         overlap; it may end in another optimum. 'incremental': an M-step after each twentieth of the
         samples (Neal & Hinton 1998): fewer passes to a rough `tol`, best for many samples.
+    prior : 'conjugate', ConjugatePrior or None, default=None
+        None: maximum likelihood. Else the mode of the posterior is fitted, in which no component
+        collapses; `reg_covar` is then not used, because the prior does what it is for. 'conjugate'
+        stands for a :class:`ConjugatePrior` of default values, which come from the data.
 
     Attributes
     ----------
@@ -98,9 +105,10 @@ class GaussianMixture(GaussianBase, Criteria):
     n_iter_ : int
         Number of its iterations.
     lower_bound_ : float
-        Its last mean log-likelihood per sample.
+        Its last mean log-likelihood per sample; with a prior, plus its log-density up to a constant
+        by the number (total weight) of samples.
     lower_bounds_ : list of float
-        Its mean log-likelihood per sample at each iteration.
+        The same at each iteration.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -132,12 +140,14 @@ class GaussianMixture(GaussianBase, Criteria):
     weights_init: npt.ArrayLike | None
     means_init: npt.ArrayLike | None
     precisions_init: npt.ArrayLike | None
+    prior: Literal["conjugate"] | ConjugatePrior | None
 
     _parameter_constraints: ClassVar[dict] = {
         **GaussianBase._parameter_constraints,
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
+        "prior": [StrOptions({"conjugate"}), ConjugatePrior, None],
     }
 
     def __init__(
@@ -159,6 +169,7 @@ class GaussianMixture(GaussianBase, Criteria):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
         algorithm: str = "em",
+        prior: Literal["conjugate"] | ConjugatePrior | None = None,
     ) -> None:
         self._keep(locals())
 
@@ -166,8 +177,10 @@ class GaussianMixture(GaussianBase, Criteria):
 
     def _problem(self, X, sample_weight):
         given = self._check_start(X.shape[1])
-        block = gaussian.GaussianBlock.of(X, _near_one(sample_weight))
-        model = GaussianEM(self.covariance_type, self.reg_covar, X.dtype, self._n_threads(X))
+        if self.prior is None:  # else weights are counts beside the prior's
+            sample_weight = _near_one(sample_weight)
+        block = gaussian.GaussianBlock.of(X, sample_weight)
+        model = self._model(block)
         shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
         gaussian.keep_freed_memory(shape)
         random_state = check_random_state(self.random_state)
@@ -175,7 +188,17 @@ class GaussianMixture(GaussianBase, Criteria):
         return model, block, lambda: self._start(model, block, given, random_state)
 
     def _maker(self, block, found):
-        return partial(block_of, block.scaling, _exponent(found.total_weight / found.n_rows))
+        mean_weight = found.total_weight / found.n_rows
+        exponent = _exponent(mean_weight) if self.prior is None else 0
+        return partial(block_of, block.scaling, exponent)
+
+    def _model(self, block):
+        kind, dtype, n_threads = self.covariance_type, block.X.dtype, self._n_threads(block.X)
+        if self.prior is None:
+            return GaussianEM(kind, self.reg_covar, dtype, n_threads)
+        given = self.prior if isinstance(self.prior, ConjugatePrior) else ConjugatePrior()
+        prior, pseudo_counts = given.resolve(kind, self.n_components, block)
+        return GaussianMAP(kind, prior, pseudo_counts, dtype, n_threads)
 
     def _start(self, model, block, given, random_state):
         """Return the first parameters; those in `given` take the place of estimated ones."""

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from fastem.components.covariances import KINDS, is_positive_definite
-from fastem.components.gaussian_data import parts
+from fastem.components.gaussian_data import observed_moments
 
 __all__ = [
     "check_covars",
@@ -101,10 +101,8 @@ def limits_of(X, min_covar, begun, kind, prior):
     """
     if min_covar == 0:
         return 0.0, np.inf
-    count, mean = _sums(X, 0.0)
+    count, mean, squares = observed_moments(X, None)
     count = np.maximum(count, 1)
-    mean = mean / count
-    squares = _sums(X, mean, power=2)[1]
     floor = _floor_of(squares / count, min_covar, begun, kind)
     if not np.any(prior.scale) and not np.any(prior.mean_weight):
         return floor, np.inf
@@ -125,16 +123,6 @@ def _floor_of(variance, min_covar, begun, kind):
         if not is_positive_definite(matrix - np.diag(least * floor)):
             least = min(least, eigh(matrix, np.diag(floor), eigvals_only=True)[0])
     return floor * least
-
-
-def _sums(X, center, power=1):
-    """Return how many values each feature has, and the sums of (value - center) ** power."""
-    count, sums = np.zeros(X.shape[1]), np.zeros(X.shape[1])
-    for part in parts(*X.shape):
-        known = ~np.isnan(X[part])
-        count += known.sum(axis=0)
-        sums += (np.where(known, X[part] - center, 0) ** power).sum(axis=0, dtype=np.float64)
-    return count, sums
 
 
 def normal_drawer(means, covars):

@@ -17,11 +17,11 @@ from fastem._kernels import gaussian as kernel
 from fastem.components import discrete as discrete
 from fastem.components import gaussian as gaussian
 from fastem.components.covariances import KINDS
+from fastem.components.prior import GaussianPrior
 
 __all__ = [
     "DiscreteEmissions",
     "GaussianEmissions",
-    "GaussianPrior",
 ]
 
 
@@ -31,38 +31,6 @@ _MOST_LOST = 30
 _EPS = np.finfo(np.float64).eps
 _DOUBLE = np.dtype(np.float64)
 _MOST_PASSES = 4  # about new means: each leaves a mean at most 1e-16 of the way that it came
-
-
-class GaussianPrior(NamedTuple):
-    """What is added to the moments of a Gaussian before they give its parameters.
-
-    The mean is that of `mean_weight` further samples at `mean`, and the covariance
-
-        (scale + mean_weight d d^T + scatter) / (count + weight),    d = the new mean - mean,
-
-    reduced to its diagonal or to its trace over D as the kind says. This is the mode of the
-    normal-Wishart and normal-gamma densities, and leaves the maximum likelihood where all are 0.
-    """
-
-    mean: Any = 0.0  # broadcast to (K, D)
-    mean_weight: Any = 0.0  # broadcast to (K,)
-    scale: Any = 0.0  # broadcast to the shape of the covariances; spherical: sum over features
-    count: Any = 0.0  # broadcast to (K,); tied: to ()
-
-    def log_density(self, means, chol, kind):
-        """Return the logarithm of the density, up to a constant."""
-        (k, d), kind, gap = means.shape, KINDS[kind], self.scale
-        if np.count_nonzero(self.mean_weight):
-            tau = np.broadcast_to(np.asarray(self.mean_weight, dtype=np.float64), k)
-            gap = np.zeros(chol.shape)
-            add_scatter_of(gap, means - self.mean, tau, kind.name)
-            gap += self.scale
-        log_det, distance = 0.0, 0.0
-        if np.count_nonzero(gap):
-            distance = kind.distance(np.broadcast_to(gap, chol.shape), chol)
-        if np.count_nonzero(self.count):
-            log_det = np.sum(self.count * (-2 * kind.log_determinants(chol, d)))
-        return float(-0.5 * (log_det + distance))
 
 
 class Rows(NamedTuple):

@@ -13,6 +13,7 @@ from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian_data import check_squares
+from fastem.components.prior import GaussianPrior
 from fastem.sequence.covariances import (
     check_covars,
     compact_covars,
@@ -23,7 +24,6 @@ from fastem.sequence.covariances import (
 from fastem.sequence.documented import documented
 from fastem.sequence.emissions import (
     GaussianEmissions,
-    GaussianPrior,
     gaussian_params,
 )
 from fastem.sequence.hmm import HMM

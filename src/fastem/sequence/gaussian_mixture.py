@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from fastem._compat import Interval, StrOptions
 from fastem._typing import RandomStateLike
 from fastem.components.covariances import KINDS
+from fastem.components.prior import GaussianPrior
 from fastem.sequence.covariances import (
     check_covars,
     limits_of,
@@ -19,9 +20,6 @@ from fastem.sequence.covariances import (
     spread_covariance,
 )
 from fastem.sequence.documented import documented
-from fastem.sequence.emissions import (
-    GaussianPrior,
-)
 from fastem.sequence.gaussian import check_means, check_reals
 from fastem.sequence.hmm import HMM
 from fastem.sequence.mixture_emissions import MixtureEmissions

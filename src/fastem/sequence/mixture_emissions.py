@@ -10,10 +10,10 @@ from fastem._engine.statistics import add_scatter_of
 from fastem.components import gaussian
 from fastem.components.covariances import KINDS
 from fastem.components.dirichlet import log_dirichlet, with_pseudo_counts
+from fastem.components.prior import GaussianPrior
 from fastem.sequence.emissions import (
     Family,
     GaussianEmissions,
-    GaussianPrior,
     estimate_gaussians,
     gaussian_emission,
     gaussian_moments,
