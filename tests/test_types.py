@@ -10,11 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from sklearn.base import BaseEstimator
 
 import fastem
 
 ESTIMATORS = [
-    getattr(fastem, name) for name in fastem.__all__ if isinstance(getattr(fastem, name), type)
+    value
+    for value in (getattr(fastem, name) for name in fastem.__all__)
+    if isinstance(value, type) and issubclass(value, BaseEstimator)
 ]
 HOME = Path(fastem.__file__).parent.parent
 
