@@ -14,6 +14,7 @@ import fastem
 from fastem import ConjugatePrior, GaussianMixture
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian_data import GaussianBlock
+from fastem.components.prior import resolve
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -161,17 +162,17 @@ def test_a_prior_does_not_depend_on_units():
 def test_the_scale_may_be_that_of_one_number_of_components():
     X = np.random.default_rng(0).normal(size=(30, 2))
     block = GaussianBlock.of(X, None)
-    for_three, _ = ConjugatePrior(n_expected=3).resolve("full", 5, block)
-    own, _ = ConjugatePrior().resolve("full", 3, block)
+    for_three, _ = resolve(ConjugatePrior(n_expected=3), "full", 5, block)
+    own, _ = resolve(ConjugatePrior(), "full", 3, block)
     assert_allclose(for_three.scale, own.scale)
     assert_allclose(own.scale, np.diag(X.var(axis=0) / 3))
 
 
 def test_constant_features_have_a_scale():
     X = np.column_stack([np.full(10, 0.1), np.arange(10.0)])
-    prior, _ = ConjugatePrior().resolve("diag", 1, GaussianBlock.of(X, None))
+    prior, _ = resolve(ConjugatePrior(), "diag", 1, GaussianBlock.of(X, None))
     assert_allclose(prior.scale, [8.25, 8.25])
-    constant, _ = ConjugatePrior().resolve("diag", 1, GaussianBlock.of(X[:, :1], None))
+    constant, _ = resolve(ConjugatePrior(), "diag", 1, GaussianBlock.of(X[:, :1], None))
     assert_allclose(constant.scale, [1.0])
 
 

@@ -13,7 +13,7 @@ from fastem._engine.statistics import add_scatter_of
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian_data import observed_moments
 
-__all__ = ["ConjugatePrior", "GaussianPrior"]
+__all__ = ["ConjugatePrior", "GaussianPrior", "resolve"]
 
 _MOST = 1e100  # products of priors with weights and squares stay finite
 
@@ -108,40 +108,6 @@ class ConjugatePrior:
     n_expected: int | None = None
     weight_concentration: npt.ArrayLike = 1.0
 
-    def resolve(self, kind, k, block):
-        """Return the prior of K components as GaussianPrior, and the weights' pseudo-counts.
-
-        Raises
-        ------
-        ValueError
-            If a number is out of range, or has another shape than the samples or the kind need.
-        """
-        own, d = KINDS[kind], block.X.shape[1]
-        kappa = _number("mean_precision", self.mean_precision, 0)
-        least = d - 1 if own.dense else 0
-        freedom = self.degrees_of_freedom
-        freedom = _number(
-            "degrees_of_freedom", d + 2 if freedom is None else freedom, least, above=True
-        )
-        n_expected = k if self.n_expected is None else self.n_expected
-        if not isinstance(n_expected, Integral) or n_expected < 1:
-            raise ValueError(f"prior.n_expected must be an integer of at least 1, got {n_expected}")
-        counts = self._pseudo_counts(k)
-        mean, scale = self._mean(d), self._scale(own, d)
-        if mean is None or scale is None:
-            weight, center, scatter = observed_moments(block.X, block.sample_weight)
-            mean = center if mean is None else mean
-        if scale is None:
-            variances = _floored(scatter / weight, center) / n_expected ** (2 / d)
-            if own.dense:
-                scale = np.diag(variances)
-            else:
-                scale = variances if own.one(1) else variances.mean()
-        # The exponent of a precision's root in the density, by features where they share it.
-        j = (k if own.shared else 1) * (kappa > 0)
-        count = (freedom + (d + 1 if own.dense else 2)) / own.width(d) + j
-        return GaussianPrior(mean, kappa, scale, count), counts
-
     def _pseudo_counts(self, k):
         values = _array("weight_concentration", self.weight_concentration)
         if values.shape not in ((), (k,)) or np.any(values < 1) or np.any(values > _MOST):
@@ -183,6 +149,41 @@ class ConjugatePrior:
                 f"{self.scale!r}"
             )
         return scale
+
+
+def resolve(prior, kind, k, block):
+    """Return the prior of K components as GaussianPrior, and the weights' pseudo-counts.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or has another shape than the samples or the kind need.
+    """
+    own, d = KINDS[kind], block.X.shape[1]
+    kappa = _number("mean_precision", prior.mean_precision, 0)
+    least = d - 1 if own.dense else 0
+    freedom = prior.degrees_of_freedom
+    freedom = _number(
+        "degrees_of_freedom", d + 2 if freedom is None else freedom, least, above=True
+    )
+    n_expected = k if prior.n_expected is None else prior.n_expected
+    if not isinstance(n_expected, Integral) or n_expected < 1:
+        raise ValueError(f"prior.n_expected must be an integer of at least 1, got {n_expected}")
+    counts = prior._pseudo_counts(k)
+    mean, scale = prior._mean(d), prior._scale(own, d)
+    if mean is None or scale is None:
+        weight, center, scatter = observed_moments(block.X, block.sample_weight)
+        mean = center if mean is None else mean
+    if scale is None:
+        variances = _floored(scatter / weight, center) / n_expected ** (2 / d)
+        if own.dense:
+            scale = np.diag(variances)
+        else:
+            scale = variances if own.one(1) else variances.mean()
+    # The exponent of a precision's root in the density, by features where they share it.
+    j = (k if own.shared else 1) * (kappa > 0)
+    count = (freedom + (d + 1 if own.dense else 2)) / own.width(d) + j
+    return GaussianPrior(mean, kappa, scale, count), counts
 
 
 def _number(name, value, least, above=False):

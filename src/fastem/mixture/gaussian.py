@@ -18,7 +18,7 @@ from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_data import block_of
 from fastem.components.gaussian_map import GaussianMAP
 from fastem.components.gaussian_start import check_precisions, initial_responsibilities, moments_of
-from fastem.components.prior import ConjugatePrior
+from fastem.components.prior import ConjugatePrior, resolve
 from fastem.mixture.base import Criteria
 from fastem.mixture.gaussian_base import GaussianBase
 
@@ -197,7 +197,7 @@ class GaussianMixture(GaussianBase, Criteria):
         if self.prior is None:
             return GaussianEM(kind, self.reg_covar, dtype, n_threads)
         given = self.prior if isinstance(self.prior, ConjugatePrior) else ConjugatePrior()
-        prior, pseudo_counts = given.resolve(kind, self.n_components, block)
+        prior, pseudo_counts = resolve(given, kind, self.n_components, block)
         return GaussianMAP(kind, prior, pseudo_counts, dtype, n_threads)
 
     def _start(self, model, block, given, random_state):
