@@ -176,10 +176,8 @@ def resolve(prior, kind, k, block):
         mean = center if mean is None else mean
     if scale is None:
         variances = _floored(scatter / weight, center) / n_expected ** (2 / d)
-        if own.dense:
-            scale = np.diag(variances)
-        else:
-            scale = variances if own.one(1) else variances.mean()
+        scale = variances if own.one(d) else variances.mean()
+        scale = np.diag(scale) if own.dense else scale
     # The exponent of a precision's root in the density, by features where they share it.
     j = (k if own.shared else 1) * (kappa > 0)
     count = (freedom + (d + 1 if own.dense else 2)) / own.width(d) + j
