@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 else:
     from sklearn.base import _fit_context as fit_context
+from sklearn.cluster._k_means_lloyd import lloyd_iter_chunked_dense as lloyd_iteration
 from sklearn.cluster._kmeans import _kmeans_plusplus as pick_by_kmeans_plusplus
 
 try:
@@ -46,6 +47,7 @@ __all__ = [
     "fit_context",
     "get_feature_names",
     "has_callbacks",
+    "lloyd_iteration",
     "num_samples",
     "pick_by_kmeans_plusplus",
     "validate_parameter_constraints",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Bounds", "n_groups_of"]
+__all__ = ["Bounds", "error_of", "n_groups_of"]
 
 
 class Bounds(NamedTuple):
@@ -53,7 +53,7 @@ class Bounds(NamedTuple):
             "group_drift": _rounded_up(largest),
             "other_drift": _rounded_up(self._largest_but_own(drift, largest)),
             "gap": _gap(block.scale * centers, n_groups),
-            "error": _error(centers, block),
+            "error": error_of(centers, block),
         }
         return Bounds(centers, self.group, upper, lower), arrays
 
@@ -76,11 +76,14 @@ def n_groups_of(n_clusters, n_features):
     return max(1, n_clusters // size)
 
 
-def _error(centers, block):
-    """Return by how much two computed squared distances may be off together, scaled."""
+def error_of(centers, block, slack=0.0):
+    """Return by how much two computed squared distances may be off together, scaled.
+
+    With `slack`, if each may differ by so many roundings more.
+    """
     farthest = np.sqrt(np.einsum("ij,ij->i", centers, centers, dtype=np.float64).max())
     reach = block.scale * (block.length + farthest)
-    return float((centers.shape[1] + 8) * np.finfo(centers.dtype).eps * reach**2)
+    return float((centers.shape[1] + 8 + slack) * np.finfo(centers.dtype).eps * reach**2)
 
 
 def _gap(centers, n_groups):

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from fastem._engine.statistics import Statistics
 from fastem._engine.threads import useful_n_jobs
 from fastem._kernels import kmeans as kernel
-from fastem.cluster.bounds import Bounds, n_groups_of
+from fastem.cluster.bounds import Bounds, error_of, n_groups_of
 
 __all__ = [
     "Assignment",
@@ -103,6 +103,14 @@ class KMeansBlock:
         )
         self.scale = 2.0 ** -np.frexp(self.length)[1] if np.isfinite(self.length) else 1.0
 
+    def spread(self, mean, n_threads):
+        """Return the mean of the features' variances, and the largest distance from the mean."""
+        n, d = self.X.shape
+        squares, first = np.empty(n), np.zeros(n, np.int32)
+        job = kernel.Job(self.X, mean[np.newaxis], np.zeros(d), 1.0)
+        total = kernel.distances(job, first, n_threads, squares)
+        return total / n / d, float(np.sqrt(squares.max()))
+
     def job(self, centers):
         """Return the kernel's job for some centers."""
         nothing = np.zeros(self.X.shape[1])
@@ -129,6 +137,7 @@ class Assignment(NamedTuple):
     weights: Any  # (K,) their weights, or 0
     settled: float  # bounds are kept where no more than this share of the labels changes
     bounds: Bounds | None
+    n_open: int = 0  # of how many rounding might have decided the label, if that is counted
 
     @classmethod
     def none_yet(cls, block):
@@ -175,11 +184,14 @@ class KMeansEM:
         Whether labels are kept from one E-step to the next. Without them, memory does not grow with
         the samples, and a fit stops by the centers' shifts alone, which are 0 where no label
         changes.
+    slack : float, default=None
+        How many roundings more than its own a distance may differ by: counts the samples of which
+        the nearest center is open then.
     """
 
-    def __init__(self, tol, dtype, n_threads, *, bounded=True, keeps_labels=True):
+    def __init__(self, tol, dtype, n_threads, *, bounded=True, keeps_labels=True, slack=None):
         self.tol, self.dtype, self.n_threads = tol, np.dtype(dtype), n_threads
-        self.bounded, self.keeps_labels = bounded, keeps_labels
+        self.bounded, self.keeps_labels, self.slack = bounded, keeps_labels, slack
 
     #: A sample that takes the place of an empty cluster may cost more than it saves.
     bound_may_fall = True
@@ -226,8 +238,9 @@ class KMeansEM:
         moves = bounds is not None or state.moves_pay(block, len(centers))
         if bounds is not None:
             bounds, arrays = bounds.at(centers, block)
-        rows, weights, changed, searched = kernel.assign(
-            block.job(centers), labels, self.n_threads, True, moves, arrays
+        guard = None if self.slack is None else error_of(centers, block, self.slack)
+        rows, weights, changed, searched, n_open = kernel.assign(
+            block.job(centers), labels, self.n_threads, True, moves, arrays, guard
         )
         if moves:
             rows, weights = state.rows + rows, state.weights + weights
@@ -237,7 +250,7 @@ class KMeansEM:
                 bounds, settled = None, changed / len(labels) / 2
             if block.sample_weight is not None:  # an empty cluster must weigh exactly 0
                 weights = np.bincount(labels, block.sample_weight, len(centers))
-        return Assignment(labels, changed, rows, weights, settled, bounds)
+        return Assignment(labels, changed, rows, weights, settled, bounds, n_open)
 
     def _bounds(self, centers, block, state):
         """Return the bounds so far; where they would pay from now on, those to begin with."""

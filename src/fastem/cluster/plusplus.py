@@ -23,7 +23,6 @@ __all__ = ["Rows", "draw_rows", "scikit_learn_s_rows"]
 
 _EPS = np.finfo(np.float64).eps
 _HALF_UNIT = 2.0**-24  # of float32: the largest relative error of rounding
-_LEAST_SHARED = 3e6  # multiplications of a step: with fewer, threads take longer than one alone
 _DEVIATIONS = 32  # standard deviations of a sum's error, or so, that count as possible
 
 
@@ -73,7 +72,7 @@ class Rows:
             self._seeding = kernel.Seeding(
                 self.X, np.zeros(d) if self.shift is None else self.shift, self.scale,
                 self.sample_weight, n_trials, margin,
-                useful_n_jobs(self.n_jobs, n * d * n_trials > _LEAST_SHARED), self.keep,
+                useful_n_jobs(self.n_jobs, n * d), self.keep,
             )  # fmt: skip
         return self._seeding
 

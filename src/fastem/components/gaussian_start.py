@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.cluster import kmeans_plusplus
 
 from fastem._base import squarable
 from fastem._engine.statistics import Moments
@@ -43,7 +43,7 @@ class RandomResponsibilities(NamedTuple):
     random_state: np.random.RandomState
 
 
-def initial_responsibilities(method, n_components, block, random_state):
+def initial_responsibilities(method, n_components, block, random_state, clusters=None):
     """Return the first responsibilities by scikit-learn's four methods, with its random numbers.
 
     Parameters
@@ -53,15 +53,14 @@ def initial_responsibilities(method, n_components, block, random_state):
     block : GaussianBlock
     random_state : RandomState
         Used as scikit-learn uses it.
+    clusters : callable, default=None
+        ``clusters(X, n_components, sample_weight, random_state) -> labels``, for 'kmeans'.
     """
     X, sample_weight = block.X, block.sample_weight
     if method in ("kmeans", "k-means++"):
         X = squarable(X)
     if method == "kmeans":
-        # scikit-learn's, not ours: where rounding decides between two centers, most of all in
-        # float32, labels may differ, and with them the mixture that this start leads to.
-        kmeans = KMeans(n_clusters=n_components, n_init=1, random_state=random_state)
-        return Labels(kmeans.fit(X, sample_weight=sample_weight).labels_)
+        return Labels(clusters(X, n_components, sample_weight, random_state))
     if method == "random":
         return RandomResponsibilities(random_state)
     if method == "random_from_data":

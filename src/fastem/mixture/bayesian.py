@@ -16,7 +16,7 @@ from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian_data import block_of
-from fastem.components.gaussian_start import Labels, initial_responsibilities, moments_of
+from fastem.components.gaussian_start import Labels, moments_of
 from fastem.mixture.bayesian_em import BayesianEM, BayesianParams, BayesianPrior
 from fastem.mixture.gaussian import mixture_of
 from fastem.mixture.gaussian_base import GaussianBase
@@ -251,9 +251,7 @@ class BayesianGaussianMixture(GaussianBase):
 
     def _start(self, model, block, random_state):
         """Return the posterior of the first responsibilities."""
-        responsibilities = initial_responsibilities(
-            self.init_params, self.n_components, block, random_state
-        )
+        responsibilities = self._first_responsibilities(block, random_state)
         return model.posterior(
             moments_of(responsibilities, self.n_components, block, model.components)
         )

@@ -17,7 +17,7 @@ from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_data import block_of
 from fastem.components.gaussian_map import GaussianMAP
-from fastem.components.gaussian_start import check_precisions, initial_responsibilities, moments_of
+from fastem.components.gaussian_start import check_precisions, moments_of
 from fastem.components.prior import ConjugatePrior, resolve
 from fastem.mixture.base import Criteria
 from fastem.mixture.gaussian_base import GaussianBase
@@ -55,9 +55,9 @@ class GaussianMixture(GaussianBase, Criteria):
     n_init : int, default=1
         Number of restarts; the one with the largest bound is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
-        How the first responsibilities are chosen. For 'kmeans' scikit-learn's :class:`KMeans
-        <sklearn.cluster.KMeans>` runs first, which copies X twice meanwhile; the others need no
-        memory that grows with X.
+        How the first responsibilities are chosen. For 'kmeans' clusters are found first: those of
+        scikit-learn's :class:`KMeans <sklearn.cluster.KMeans>`, which itself runs (and copies X
+        twice meanwhile) where X is float32, or rounding might decide to which a sample belongs.
     weights_init : array-like of shape (n_components,), default=None
         First weights, in place of those from `init_params`.
     means_init : array-like of shape (n_components, n_features), default=None
@@ -207,9 +207,7 @@ class GaussianMixture(GaussianBase, Criteria):
             return GaussianParams.from_precisions(
                 weights, means, precisions, self.covariance_type, model.dtype
             )
-        responsibilities = initial_responsibilities(
-            self.init_params, self.n_components, block, random_state
-        )
+        responsibilities = self._first_responsibilities(block, random_state)
         moments = moments_of(responsibilities, self.n_components, block, model)
         return self._start_from(model, block, given, moments)
 

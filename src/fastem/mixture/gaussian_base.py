@@ -13,9 +13,11 @@ from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, gaussian_mixture_nodes
 from fastem._typing import RandomStateLike
+from fastem.cluster.start import labels_like_scikit_learn
 from fastem.components import gaussian
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianParams
+from fastem.components.gaussian_start import initial_responsibilities
 from fastem.mixture.base import ALGORITHMS, Mixture
 from fastem.mixture.gaussian_reading import GaussianReading
 
@@ -71,6 +73,16 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
     @staticmethod
     def _piece(model, block, begin, end):
         return getattr(model, "components", model).prepared(block.rows(begin, end))
+
+    def _first_responsibilities(self, block, random_state):
+        """Return the responsibilities that a restart begins with, as `init_params` says."""
+
+        def clusters(*arguments):
+            return labels_like_scikit_learn(*arguments, self.n_jobs)
+
+        return initial_responsibilities(
+            self.init_params, self.n_components, block, random_state, clusters
+        )
 
     def _attributes(self, params) -> dict[str, Any]:
         try:

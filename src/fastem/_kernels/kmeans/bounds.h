@@ -99,7 +99,7 @@ static ptrdiff_t FN(list_undecided)(const kmeans_job *job, const tables_t *t, pt
             s->own[count] = job->group[label];
         }
         s->norm[count] = FN(squared)(x, NULL, d) * square;
-        s->best[count] = s->second[count] = (REAL)INFINITY;
+        s->best[count] = s->second[count] = s->other[count] = (REAL)INFINITY;
         s->center[count] = -1;
         s->list[count++] = (int32_t)r;
     }
@@ -117,11 +117,14 @@ ALWAYS_INLINE void FN(take_in)(const kmeans_job *job, ptrdiff_t begin, scratch_t
         if (s->center[i] >= 0)
             lower[job->group[s->center[i]]] =
                 FN(at_most)(s->norm[i] + s->best[i] - (REAL)job->error);
+        s->other[i] = s->best[i] < s->other[i] ? s->best[i] : s->other[i];
         s->best[i] = best;
         s->second[i] = second;
         s->center[i] = center;
-    } else
-        lower[g] = FN(at_most)(s->norm[i] + best - (REAL)job->error);
+        return;
+    }
+    s->other[i] = best < s->other[i] ? best : s->other[i];
+    lower[g] = FN(at_most)(s->norm[i] + best - (REAL)job->error);
 }
 
 /* Searches one group for some rows of the list that are packed in the panel. */
@@ -207,7 +210,7 @@ static void FN(bounded_chunk)(const kmeans_job *job, const tables_t *t, ptrdiff_
                               ptrdiff_t n, scratch_t *s, double *sums)
 {
     ptrdiff_t count = FN(list_undecided)(job, t, begin, n, s);
-    double *tally = sums + job->n_clusters * (job->n_features + 1); /* changed, searched */
+    double *tally = sums + job->n_clusters * (job->n_features + 1); /* changed, searched, open */
     if (job->fresh || job->n_groups == 1)
         tally[1] += (double)FN(search_all)(job, t, begin, s, count);
     else
@@ -216,6 +219,8 @@ static void FN(bounded_chunk)(const kmeans_job *job, const tables_t *t, ptrdiff_
         ptrdiff_t row = begin + s->list[i];
         int32_t new = s->center[i];
         REAL squared = s->norm[i] + s->best[i];
+        REAL second = s->second[i] < s->other[i] ? s->second[i] : s->other[i];
+        tally[2] += job->guarded && !(second - s->best[i] > job->error);
         job->upper[row] = FN(at_least)((squared > 0 ? squared : 0) + (REAL)job->error);
         job->lower[row * job->n_groups + job->group[new]] =
             FN(at_most)(s->norm[i] + s->second[i] - job->error);

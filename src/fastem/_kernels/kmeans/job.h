@@ -32,13 +32,14 @@ typedef struct {
     const float *other_drift; /* (K,) the largest drift of a center's group without itself */
     const float *gap;         /* (K,) at most half the distance to the nearest other center */
     double error;             /* squared distances that differ by more differ when computed, too */
+    int guarded;              /* with sums: count the rows of which this leaves the nearest open */
     /* outputs of distances() */
     double *distance; /* (n,) squared distance of each sample to its center, or NULL */
 } kmeans_job;
 
 /* The leaf functions for one dtype and one instruction set: see shared/step.h. Sums of a strip: those
- * of the rows of each cluster (K, D), its weight (K,), the number of labels that changed, and with
- * bounds how many pairs of a row and a group were searched. */
+ * of the rows of each cluster (K, D), its weight (K,), the number of labels that changed, with
+ * bounds how many pairs of a row and a group were searched, and the rows that `guarded` counts. */
 typedef struct {
     const char *name;
     ptrdiff_t (*tables_bytes)(const kmeans_job *);

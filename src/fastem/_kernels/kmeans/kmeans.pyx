@@ -37,6 +37,7 @@ cdef extern from "kmeans/job.h":
         const float *other_drift
         const float *gap
         double error
+        int guarded
         double *distance
 
     ctypedef struct kmeans_ops:
@@ -98,7 +99,8 @@ def work(Py_ssize_t n_samples, Py_ssize_t n_features, Py_ssize_t n_clusters):
     return n_samples * n_clusters * (n_features + 4) / 15.0
 
 
-def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bounds=None):
+def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bounds=None,
+           guard=None):
     """Find the nearest center of each sample, the first one of equals.
 
     Equivalent to, with d the squared distances (n, K)::
@@ -119,6 +121,8 @@ def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bo
     bounds : dict or None
         Arrays by name, see kmeans/job.h: rows whose label they decide are passed over. `upper` and
         `lower` are written. Needs `moves`.
+    guard : float or None
+        Scaled squared distances that differ by no more might be equal. Needs `sums`, and dense X.
 
     Returns
     -------
@@ -127,6 +131,8 @@ def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bo
     changed : int, or None
     searched : int, or None
         With bounds, how many pairs of a row and a group of centers they left open.
+    open : int, or None
+        With a guard, of how many rows the nearest two centers might be equally near.
     """
     cdef kmeans_job *c = &job.c
     cdef Py_ssize_t k = c.n_clusters, d = c.n_features
@@ -142,12 +148,15 @@ def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bo
         c.group_drift = <const float *> job.address(bounds["group_drift"])
         c.other_drift = <const float *> job.address(bounds["other_drift"])
         c.gap = <const float *> job.address(bounds["gap"])
+    c.guarded = guard is not None
+    if c.guarded:
+        c.error = max(c.error, <double> guard)
     total = _run(job, job.ops.chunk, n_threads, work(c.n_samples, d, k),
-                 k * (d + 1) + 2 if sums else 0)
+                 k * (d + 1) + 3 if sums else 0)
     if not sums:
-        return None, None, None, None
-    changed, searched = total[k * (d + 1) :].tolist()
-    return total[: k * d].reshape(k, d), total[k * d : k * (d + 1)], int(changed), int(searched)
+        return None, None, None, None, None
+    changed, searched, open_ = map(int, total[k * (d + 1) :].tolist())
+    return total[: k * d].reshape(k, d), total[k * d : k * (d + 1)], changed, searched, open_
 
 
 def distances(Job job, labels, int n_threads, out=None):

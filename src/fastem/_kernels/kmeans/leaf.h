@@ -18,6 +18,7 @@ typedef struct {
     float *least;    /* (KMEANS_CHUNK,) the smallest lower bound of each row */
     REAL *norm;      /* (KMEANS_CHUNK,) |x|^2 of the listed rows, scaled */
     REAL *best, *second; /* (KMEANS_CHUNK,) see nearest_t */
+    REAL *other;     /* (KMEANS_CHUNK,) the same of the nearest of another group */
     REAL *lanes;     /* (K, D + 1, VL) few sums: lane by lane, see add_panel */
     int32_t *center; /* (KMEANS_CHUNK,) the nearest so far */
 } scratch_t;
@@ -36,6 +37,7 @@ static ptrdiff_t FN(lay_scratch)(const kmeans_job *job, char *memory, scratch_t 
     s->norm = (REAL *)FN(take)(&p, KMEANS_CHUNK * sizeof(REAL));
     s->best = (REAL *)FN(take)(&p, KMEANS_CHUNK * sizeof(REAL));
     s->second = (REAL *)FN(take)(&p, KMEANS_CHUNK * sizeof(REAL));
+    s->other = (REAL *)FN(take)(&p, KMEANS_CHUNK * sizeof(REAL));
     s->center = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
     s->lanes = (REAL *)FN(take)(&p, FN(few_sums)(job) * VL * sizeof(REAL));
     return p - memory;
@@ -201,13 +203,22 @@ static void FN(fetch_rows)(const kmeans_job *job, ptrdiff_t row)
             PREFETCH(rows + at);
 }
 
-/* The nearest centers of a panel of rows. */
+/* The nearest centers of a panel of rows; counts those that rounding might have decided. */
 AT_A_LINE static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t first,
-                            ptrdiff_t rows, scratch_t *s, int32_t *nearest)
+                            ptrdiff_t rows, scratch_t *s, int32_t *nearest,
+                            ptrdiff_t *open)
 {
     int32_t places[64]; /* place in the table, which has an order of its own: see tile.h */
     FN(pack)(job, t, first, NULL, rows, s->panel);
     FN(fetch_rows)(job, first + PANEL);
+    if (job->guarded) {
+        nearest_t near;
+        FN(nearest_two)(job, t, s->panel, 0, &near);
+        memcpy(nearest, near.index, rows * sizeof(int32_t));
+        for (ptrdiff_t r = 0; r < rows; r++)
+            *open += !(near.second[r] - near.best[r] > job->error);
+        return;
+    }
     FN(nearest)(job, t, s->panel, rows < PANEL ? places : nearest);
     if (rows < PANEL)
         memcpy(nearest, places, rows * sizeof(int32_t));
@@ -220,7 +231,8 @@ AT_A_LINE static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n,
     const tables_t *t = strip->tables;
     double *sums = strip->sums;
     int all_rows = sums && !job->moves;
-    ptrdiff_t changed, done, few = all_rows ? FN(few_sums)(job) : 0;
+    ptrdiff_t changed, done = 0, open = 0;
+    ptrdiff_t few = all_rows && !job->guarded ? FN(few_sums)(job) : 0;
     scratch_t s;
     FN(lay_scratch)(job, strip->scratch, &s);
     if (job->n_groups) {
@@ -228,14 +240,15 @@ AT_A_LINE static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n,
         return;
     }
     memset(s.lanes, 0, few * VL * sizeof(REAL));
-    done = FN(few_panels)(job, t, begin, n, few, &s);
+    if (!job->guarded)
+        done = FN(few_panels)(job, t, begin, n, few, &s);
     if (all_rows && !few)
         FN(add_rows)(job, begin, done, s.center, sums);
     for (ptrdiff_t first = done; first < n; first += PANEL) {
         ptrdiff_t rows = n - first < PANEL ? n - first : PANEL;
         int32_t *nearest = s.center + first;
         if (job->x)
-            FN(dense_panel)(job, t, begin + first, rows, &s, nearest);
+            FN(dense_panel)(job, t, begin + first, rows, &s, nearest, &open);
         else
             for (ptrdiff_t r = 0; r < rows; r++)
                 nearest[r] = FN(nearest_sparse)(job, t, begin + first + r, s.products);
@@ -245,8 +258,11 @@ AT_A_LINE static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n,
     if (few)
         FN(add_lanes)(job, s.lanes, sums);
     changed = FN(set_labels)(job, begin, n, &s, sums);
-    if (sums)
-        sums[job->n_clusters * (job->n_features + 1)] += (double)changed;
+    if (sums) {
+        double *tally = sums + job->n_clusters * (job->n_features + 1);
+        tally[0] += (double)changed;
+        tally[2] += (double)open;
+    }
 }
 
 #undef tables_t

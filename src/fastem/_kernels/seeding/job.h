@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shared/step.h"
+
 /* n samples of D features; `width` trials, a multiple of 4. Distances and lengths are those of
  * (x - shift) * scale, in which the longest row has a length of about 1. */
 typedef struct {
@@ -19,7 +21,7 @@ typedef struct {
     double margin; /* products in float may be off by so much */
     /* what is known of each row */
     void *closest;    /* (n,) of the data's type: squared distance to the nearest center */
-    float *threshold; /* (n rounded up to whole blocks,) see leaf.h */
+    float *threshold; /* (n rounded up to whole panels,) see leaf.h */
     double *sums;     /* (blocks,) of weighted closest distances */
     /* the trials of this step, and what they would gain */
     ptrdiff_t width;
@@ -28,26 +30,28 @@ typedef struct {
     float *half_norm; /* (width,) half their squared length; INFINITY where there is no trial */
     uint32_t *hits;   /* (panels, width) a bit for each row that a trial is the nearest to */
     double *gain;     /* (blocks, width) by which a trial lowers the block's sum */
+    /* one of them */
+    ptrdiff_t chosen;
+    void *preview; /* (n,) of the data's type */
 } seeding_job;
 
-/* Works on one block of rows; `scratch` has room for one panel. */
-typedef void (*seeding_step)(const seeding_job *, ptrdiff_t block, ptrdiff_t trial, void *scratch);
-
+/* The leaf functions, which work on one block: see shared/step.h. `measure` needs scratch for a panel
+ * of (D, panel) floats. */
 typedef struct {
     const char *name;
     ptrdiff_t panel; /* rows in a panel, at most 32 */
     /* Writes one row, (D,). */
     void (*center)(const seeding_job *, ptrdiff_t row, double *out);
     /* Fills `panels`. */
-    seeding_step pack;
+    fastem_step pack;
     /* Makes trial 0 the first center, whatever was there. */
-    seeding_step begin;
+    fastem_step begin;
     /* Finds the rows for which each trial would be the nearest center, and its gain. */
-    seeding_step measure;
-    /* Makes a trial a center; sums anew where it changes something. */
-    seeding_step take;
-    /* Writes the closest distances as they would be with a trial, to `scratch` at the block's rows. */
-    seeding_step preview;
+    fastem_step measure;
+    /* Makes the chosen trial a center; sums anew where it changes something. */
+    fastem_step take;
+    /* Writes the closest distances as they would be with the chosen trial. */
+    fastem_step preview;
 } seeding_ops;
 
 enum { SEEDING_BLOCK = 512 };

@@ -44,12 +44,6 @@ ALWAYS_INLINE double ON(weight)(const seeding_job *job, ptrdiff_t row)
     return job->weight ? job->weight[row] : 1;
 }
 
-ALWAYS_INLINE ptrdiff_t ON(end)(const seeding_job *job, ptrdiff_t block)
-{
-    ptrdiff_t end = (block + 1) * SEEDING_BLOCK;
-    return end < job->n_samples ? end : job->n_samples;
-}
-
 static void ON(pack_panel)(const seeding_job *job, ptrdiff_t panel, float *out)
 {
     for (ptrdiff_t r = 0; r < PANEL; r++) {
@@ -60,11 +54,11 @@ static void ON(pack_panel)(const seeding_job *job, ptrdiff_t panel, float *out)
     }
 }
 
-static void ON(pack)(const seeding_job *job, ptrdiff_t block, ptrdiff_t trial, void *scratch)
+static void ON(pack)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fastem_strip *strip)
 {
-    ptrdiff_t end = (ON(end)(job, block) + PANEL - 1) / PANEL;
-    (void)trial, (void)scratch;
-    for (ptrdiff_t panel = block * SEEDING_BLOCK / PANEL; panel < end; panel++)
+    const seeding_job *job = given;
+    (void)strip;
+    for (ptrdiff_t panel = begin / PANEL; panel * PANEL < begin + n; panel++)
         ON(pack_panel)(job, panel, job->panels + panel * job->n_features * PANEL);
 }
 
@@ -76,9 +70,9 @@ ALWAYS_INLINE void ON(know)(const seeding_job *job, ptrdiff_t row, double closes
     job->threshold[row] = (float)(0.5 * (length - closest) - job->margin);
 }
 
-static void ON(sum_block)(const seeding_job *job, ptrdiff_t block)
+static void ON(sum_block)(const seeding_job *job, ptrdiff_t begin, ptrdiff_t n)
 {
-    ptrdiff_t begin = block * SEEDING_BLOCK, n = ON(end)(job, block) - begin, r = 0;
+    ptrdiff_t r = 0;
     const DATA *restrict closest = (const DATA *)job->closest + begin;
     const double *restrict weight = job->weight + begin;
     double parts[32] = {0};
@@ -95,18 +89,19 @@ static void ON(sum_block)(const seeding_job *job, ptrdiff_t block)
     for (int half = 16; half; half /= 2)
         for (int l = 0; l < half; l++)
             parts[l] += parts[l + half];
-    job->sums[block] = parts[0];
+    job->sums[begin / SEEDING_BLOCK] = parts[0];
 }
 
-static void ON(begin)(const seeding_job *job, ptrdiff_t block, ptrdiff_t trial, void *scratch)
+static void ON(begin)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fastem_strip *strip)
 {
-    ptrdiff_t row = block * SEEDING_BLOCK;
-    (void)trial, (void)scratch;
-    for (; row < ON(end)(job, block); row++)
+    const seeding_job *job = given;
+    ptrdiff_t row = begin;
+    (void)strip;
+    for (; row < begin + n; row++)
         ON(know)(job, row, ON(distance)(job, row, job->trial));
-    for (; row < (block + 1) * SEEDING_BLOCK; row++)
+    for (; row % PANEL; row++)
         job->threshold[row] = INFINITY;
-    ON(sum_block)(job, block);
+    ON(sum_block)(job, begin, n);
 }
 
 /* The number of the lowest bit that is set. */
@@ -174,19 +169,20 @@ ALWAYS_INLINE double ON(confirm)(const seeding_job *job, ptrdiff_t panel, ptrdif
     return gain;
 }
 
-static void ON(measure)(const seeding_job *job, ptrdiff_t block, ptrdiff_t trial, void *scratch)
+static void ON(measure)(const void *given, ptrdiff_t begin, ptrdiff_t n,
+                        const fastem_strip *strip)
 {
-    ptrdiff_t begin = block * SEEDING_BLOCK / PANEL, width = job->width;
-    ptrdiff_t end = (ON(end)(job, block) + PANEL - 1) / PANEL;
-    double *gain = job->gain + block * width;
-    (void)trial;
+    const seeding_job *job = given;
+    ptrdiff_t first_panel = begin / PANEL, end = (begin + n + PANEL - 1) / PANEL;
+    ptrdiff_t width = job->width;
+    double *gain = job->gain + begin / SEEDING_BLOCK * width;
     memset(gain, 0, width * sizeof(double));
-    for (ptrdiff_t panel = begin; panel < end; panel++) {
+    for (ptrdiff_t panel = first_panel; panel < end; panel++) {
         uint32_t *hits = job->hits + panel * width, some = 0;
         const float *x = job->panels + panel * job->n_features * PANEL;
         if (!job->panels) {
-            ON(pack_panel)(job, panel, scratch);
-            x = scratch;
+            ON(pack_panel)(job, panel, strip->scratch);
+            x = strip->scratch;
         }
         for (ptrdiff_t first = 0; first < width; first += 4)
             ON(screen)(job, x, job->threshold + panel * PANEL, first, hits + first);
@@ -195,34 +191,38 @@ static void ON(measure)(const seeding_job *job, ptrdiff_t block, ptrdiff_t trial
         for (; some; some &= some - 1) /* they are far apart in memory */
             ON(fetch)(job, panel * PANEL + ON(lowest)(some));
     }
-    for (ptrdiff_t panel = begin; panel < end; panel++)
+    for (ptrdiff_t panel = first_panel; panel < end; panel++)
         for (ptrdiff_t l = 0; l < width; l++)
             if (job->hits[panel * width + l])
                 gain[l] += ON(confirm)(job, panel, l, job->hits + panel * width + l);
 }
 
-static void ON(take)(const seeding_job *job, ptrdiff_t block, ptrdiff_t trial, void *scratch)
+static void ON(take)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fastem_strip *strip)
 {
-    ptrdiff_t end = (ON(end)(job, block) + PANEL - 1) / PANEL;
+    const seeding_job *job = given;
+    ptrdiff_t trial = job->chosen, width = job->width;
     const double *center = job->trial + trial * job->n_features;
-    (void)scratch;
-    if (job->gain[block * job->width + trial] == 0)
+    (void)strip;
+    if (job->gain[begin / SEEDING_BLOCK * width + trial] == 0)
         return;
-    for (ptrdiff_t panel = block * SEEDING_BLOCK / PANEL; panel < end; panel++)
-        for (uint32_t open = job->hits[panel * job->width + trial]; open; open &= open - 1) {
+    for (ptrdiff_t panel = begin / PANEL; panel * PANEL < begin + n; panel++)
+        for (uint32_t open = job->hits[panel * width + trial]; open; open &= open - 1) {
             ptrdiff_t row = panel * PANEL + ON(lowest)(open);
             ON(know)(job, row, ON(distance)(job, row, center));
         }
-    ON(sum_block)(job, block);
+    ON(sum_block)(job, begin, n);
 }
 
-static void ON(preview)(const seeding_job *job, ptrdiff_t block, ptrdiff_t trial, void *scratch)
+static void ON(preview)(const void *given, ptrdiff_t begin, ptrdiff_t n,
+                        const fastem_strip *strip)
 {
-    ptrdiff_t first = block * SEEDING_BLOCK, end = ON(end)(job, block);
+    const seeding_job *job = given;
+    ptrdiff_t trial = job->chosen;
     const double *center = job->trial + trial * job->n_features;
-    DATA *out = scratch;
-    memcpy(out + first, (const DATA *)job->closest + first, (end - first) * sizeof(DATA));
-    for (ptrdiff_t panel = first / PANEL; panel * PANEL < end; panel++)
+    DATA *out = job->preview;
+    (void)strip;
+    memcpy(out + begin, (const DATA *)job->closest + begin, n * sizeof(DATA));
+    for (ptrdiff_t panel = begin / PANEL; panel * PANEL < begin + n; panel++)
         for (uint32_t open = job->hits[panel * job->width + trial]; open; open &= open - 1) {
             ptrdiff_t row = panel * PANEL + ON(lowest)(open);
             out[row] = (DATA)ON(distance)(job, row, center);

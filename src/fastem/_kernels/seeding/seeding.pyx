@@ -1,11 +1,9 @@
 """k-means++ with several trials a step, one pass over the samples for all trials of a step.
 
-Rows are split by position into blocks with sums of their own, which are added in order: the bits
-of the result do not depend on the threads. What happens within a block is in seeding/leaf.h,
-compiled for several instruction sets.
+Blocks of rows have sums of their own, which are added in order. What happens within a block is in
+seeding/leaf.h, compiled for several instruction sets.
 """
 
-from cython.parallel cimport prange
 from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t, uintptr_t
 from libc.string cimport memset
@@ -14,10 +12,7 @@ import numpy as np
 
 from fastem._kernels import runtime
 
-from fastem._kernels.omp cimport (
-    fastem_buffers, fastem_free_buffers, fastem_interrupted, omp_get_thread_num, omp_get_wtime,
-    raise_pending,
-)
+from fastem._kernels.strips cimport fastem_pass, fastem_step, run
 
 
 cdef extern from "seeding/job.h":
@@ -39,18 +34,13 @@ cdef extern from "seeding/job.h":
         float *half_norm
         uint32_t *hits
         double *gain
-
-    ctypedef void (*seeding_step)(const seeding_job *, Py_ssize_t, Py_ssize_t,
-                                  void *) noexcept nogil
+        Py_ssize_t chosen
+        void *preview
 
     ctypedef struct seeding_ops:
         Py_ssize_t panel
         void (*center)(const seeding_job *, Py_ssize_t, double *) noexcept nogil
-        seeding_step pack
-        seeding_step begin
-        seeding_step measure
-        seeding_step take
-        seeding_step preview
+        fastem_step pack, begin, measure, take, preview
 
     enum:
         SEEDING_BLOCK
@@ -98,7 +88,7 @@ cdef class Seeding:
         self.single = X.dtype == np.float32
         self.ops = fastem_seeding_ops(runtime.level(), not self.single)
         self.n_blocks = (n + SEEDING_BLOCK - 1) // SEEDING_BLOCK
-        n_panels = self.n_blocks * SEEDING_BLOCK // self.ops.panel
+        n_panels = (n + self.ops.panel - 1) // self.ops.panel
         memset(&self.c, 0, sizeof(seeding_job))
         self.c.n_samples, self.c.n_features, self.c.width = n, d, width
         self.c.x = <const char *> self.address(X)
@@ -125,7 +115,7 @@ cdef class Seeding:
             self.c.panels = <float *> self.address(
                 np.empty(n_panels * self.ops.panel * d, np.float32)
             )
-            self.run(self.ops.pack, 0)
+            self.each(self.ops.pack, 1.0 * n * d)
 
     cdef void *address(self, array):
         self.held.append(array)
@@ -134,7 +124,7 @@ cdef class Seeding:
     def begin(self, Py_ssize_t row):
         """Make a sample the first center; return the sum of weighted squared distances."""
         self.ops.center(&self.c, row, self.c.trial)
-        self.run(self.ops.begin, 0)
+        self.each(self.ops.begin, 0.5 * self.c.n_samples * (self.c.n_features + 8))
         return self.total()
 
     def draw(self, targets, double tolerance):
@@ -196,45 +186,36 @@ cdef class Seeding:
                 self.c.coef[i * self.c.width + place] = <float> value
                 half += 0.5 * value * value
             self.c.half_norm[place] = <float> half
-        self.run(self.ops.measure, 0)
+        self.each(self.ops.measure, self.work())
         total = self.total()
         return [total - gain for gain in self.gain.sum(axis=0)[: len(rows)].tolist()]
 
     def preview(self, Py_ssize_t trial, out):
         """Write the closest distances as they would be with a trial, (n,) of the data's dtype."""
-        cdef Py_ssize_t block
-        cdef void *place = <void *> <uintptr_t> out.__array_interface__["data"][0]
-        for block in range(self.n_blocks):
-            self.ops.preview(&self.c, block, trial, place)
+        self.c.chosen = trial
+        self.c.preview = <void *> <uintptr_t> out.__array_interface__["data"][0]
+        self.each(self.ops.preview, 0.2 * self.c.n_samples)
 
     def take(self, Py_ssize_t trial):
         """Make a trial a center; return the sum that is left."""
-        cdef Py_ssize_t block
-        for block in range(self.n_blocks):
-            self.ops.take(&self.c, block, trial, NULL)
+        self.c.chosen = trial
+        self.each(self.ops.take, 0.2 * self.c.n_samples)
         return self.total()
 
     cdef total(self):
         return float(self.sums.sum())
 
-    cdef int run(self, seeding_step step, Py_ssize_t trial) except -1:
+    cdef double work(self) noexcept:
+        """Return how many nanoseconds `measure` takes on one thread, about."""
+        cdef double each = 0.02 if self.c.panels != NULL else 0.02 + 1.0 / self.c.width
+        return each * self.c.n_samples * (self.c.n_features + 4) * self.c.width
+
+    cdef int each(self, fastem_step step, double nanoseconds) except -1:
         """Run a step on every block."""
-        cdef seeding_job *c = &self.c
-        cdef Py_ssize_t block, bytes = 32 * c.n_features * sizeof(float)
-        cdef int n_threads = max(1, min(self.n_threads, self.n_blocks // 4)), stop = 0
-        cdef double clock = omp_get_wtime()
-        cdef char *scratch = fastem_buffers(n_threads, &bytes)
-        if scratch == NULL:
-            raise MemoryError(f"no {n_threads * bytes} bytes for buffers")
-        try:
-            for block in prange(self.n_blocks, nogil=True, num_threads=n_threads,
-                                schedule="dynamic", chunksize=4):
-                if not stop:
-                    step(c, block, trial, scratch + omp_get_thread_num() * bytes)
-                    if block % 8 == 0 and fastem_interrupted(&clock):
-                        stop = 1
-        finally:
-            fastem_free_buffers(scratch)
-        if stop:
-            raise_pending()
-        return 0
+        cdef fastem_pass one
+        memset(&one, 0, sizeof(one))
+        one.job, one.step = &self.c, step
+        one.n_rows, one.chunk, one.looks = self.c.n_samples, SEEDING_BLOCK, 8
+        one.scratch_bytes = self.ops.panel * self.c.n_features * sizeof(float)
+        one.n_threads, one.work = self.n_threads, nanoseconds
+        return run(&one, NULL)
