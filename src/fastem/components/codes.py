@@ -1,8 +1,8 @@
-"""Discrete samples as entries of a table, and what each feature holds.
+"""Discrete samples as the kernel reads them, and what each feature holds.
 
-A family's terms are sparse. Where values are small integers, as they mostly are, a few features
-together have few different values: each such combination is a row of a table, and a sample is one
-code for each group of features. Otherwise a sample lists its terms.
+A family's log-probabilities are linear in the terms of a sample, and so a sample could list its
+terms (:class:`Lists`). Where values are small integers, as they mostly are, there are faster ways:
+bits of binary data, bytes of counts, codes of categories.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import scipy.sparse as sp
 from scipy.special import gammaln
 
 from fastem._kernels import discrete as kernel
+from fastem.components.joined import Joined, listed
 
-__all__ = ["CodedBlock", "Contents", "log_of"]
+__all__ = ["FEW_ROWS", "Bits", "CodedBlock", "Codes", "Contents", "Counts", "Lists", "log_of"]
 
-_TABLE_BYTES = 16 << 10  # a table of codes and its sums together fill the first-level cache
-_LARGEST_TABLE = 1 << 20  # with more, a sample's terms are listed one by one
-_LARGEST_LEVEL = 255
-_FEW_ROWS = 64  # for so few rows it is faster to list the terms than to make a table
+FEW_ROWS = 64  # for so few rows it is faster to write the terms out than to make a table
+_DENSE = 0.1  # share of counts above 0 from which zeros are worth no notice
 _PART_BYTES = 2 << 20  # size of the responsibilities that are made at a time
 
 
@@ -37,13 +36,18 @@ class Contents(NamedTuple):
     highest: np.ndarray  # (D,) at least 0
     whole: np.ndarray  # (D,) whether all values are integers
     missing: np.ndarray  # (D,) whether some are NaN
-    observed: np.ndarray  # (D,) how many are not, in rows of positive weight
+    observed: np.ndarray  # (D,) whether some are not, in rows of positive weight
+    bits: Any = None  # ones and known values of binary data, (n, ceil(D / 32)) uint32 both
 
     @classmethod
-    def of(cls, X, sample_weight=None):
-        """Look through X, dense or CSR."""
+    def of(cls, X, sample_weight=None, binary=False):
+        """Look through X, dense or CSR; `binary` data are also packed."""
+        if binary:
+            bits = _packed(X)
+            if bits is not None:
+                return cls._of_bits(*bits, X.shape[1], sample_weight)
         if not sp.issparse(X):
-            return cls(*kernel.inspect(np.require(X, requirements="A"), sample_weight))
+            return cls(*kernel.inspect(_real(X), sample_weight))
         n, d = X.shape
         missing = np.isnan(X.data)
         lowest, highest = np.zeros(d), np.zeros(d)
@@ -51,7 +55,7 @@ class Contents(NamedTuple):
         np.fmax.at(highest, X.indices, X.data)
         positive = np.ones(n) if sample_weight is None else sample_weight > 0
         lost = np.repeat(positive, np.diff(X.indptr))[missing]
-        observed = positive.sum() - np.bincount(X.indices[missing], weights=lost, minlength=d)
+        observed = positive.sum() > np.bincount(X.indices[missing], weights=lost, minlength=d)
         whole = np.ones(d, dtype=bool)
         whole[X.indices[~missing & (X.data != np.floor(X.data))]] = False
         some = np.zeros(d, dtype=bool)
@@ -64,226 +68,289 @@ class Contents(NamedTuple):
             np.maximum(self.highest, other.highest),
             self.whole & other.whole,
             self.missing | other.missing,
-            self.observed + other.observed,
+            self.observed | other.observed,
         )
 
-
-class CodedBlock(NamedTuple):
-    """Some samples as entries: rows of a table with one row a code, or one row a term."""
-
-    family: Any
-    n_samples: int
-    begin: np.ndarray | None  # (n + 1,) int64; None: all samples have as many entries
-    rows: np.ndarray  # int32 rows of the table, end to end
-    value: np.ndarray | None  # float64, or None for ones
-    offset: np.ndarray | None  # (n,) float64: what is added to each log-probability
-    terms: sp.csr_array | None  # (n_rows, n_terms) of each code; None: rows are the terms
-    constant: np.ndarray | None  # (n_rows,) log-probability of the code beside its terms
-    sample_weight: np.ndarray | None  # (n,) float64
-    total_weight: float
-
     @classmethod
-    def of(cls, family, X, sample_weight, n_components, contents=None):
-        """Return the block of validated samples, dense or CSR."""
-        contents = Contents.of(X) if contents is None else contents
-        total = float(X.shape[0] if sample_weight is None else sample_weight.sum())
-        few = X.shape[0] < _FEW_ROWS
-        codes = None if few or sp.issparse(X) else _Codes.of(contents, n_components)
-        if codes is not None:
-            terms, constant = codes.table(family)
-            entries = (None, codes.of_rows(X).reshape(-1), None)
-            offset = None
-        else:
-            entries, offset = _list_terms(family, X)
-            terms = constant = None
-        if family.given_total:
-            totals = np.asarray(X.sum(axis=1, dtype=np.float64)).reshape(-1)
-            offset = gammaln(totals + 1) + (0 if offset is None else offset)
-        return cls(family, X.shape[0], *entries, offset, terms, constant, sample_weight, total)
+    def _of_bits(cls, ones, known, n_features, sample_weight):
+        """Return the contents of packed data."""
+        highest = _flags(np.bitwise_or.reduce(ones), n_features).astype(float)
+        missing = ~_flags(np.bitwise_and.reduce(known), n_features)
+        observed = np.ones(n_features, dtype=bool)
+        if missing.any():
+            there = known if sample_weight is None else known[sample_weight > 0]
+            observed = _flags(np.bitwise_or.reduce(there), n_features)
+        whole = np.ones(n_features, dtype=bool)
+        return cls(np.zeros(n_features), highest, whole, missing, observed, (ones, known))
+
+
+def _real(X):
+    """Return X as floating-point numbers."""
+    return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
+
+
+def _flags(words, n):
+    """Return the first n bits of some words as booleans."""
+    return np.unpackbits(words.astype("<u4").view(np.uint8), count=n, bitorder="little") > 0
+
+
+def _packed(X):
+    """Return ones and known values as bits, or None if the data are not binary."""
+    if not sp.issparse(X):
+        return kernel.pack(_real(X))
+    missing = np.isnan(X.data)
+    if not np.all(missing | (X.data == 0) | (X.data == 1)):
+        return None
+    n, words = X.shape[0], (X.shape[1] + 31) // 32
+    row = np.repeat(np.arange(n), np.diff(X.indptr))
+    place = row * words + X.indices // 32
+    bit = np.uint32(1) << (X.indices % 32).astype(np.uint32)
+    ones = np.zeros(n * words, dtype=np.uint32)
+    known = np.full(n * words, 0xFFFFFFFF, dtype=np.uint32)
+    # Each bit is there once at most, so that adding sets it.
+    np.add.at(ones, place[X.data == 1], bit[X.data == 1])
+    np.subtract.at(known, place[missing], bit[missing])
+    return ones.reshape(n, words), known.reshape(n, words)
+
+
+# ---- how samples are stored ------------------------------------------------------------------
+# Each has `form`, the kernel's name for it; `n_rows` of the sums; table(family, values), what the
+# kernel adds up and what all log-probabilities begin with; terms(family, sums, resp), (n_terms, K);
+# and samples(first, last), some of them.
+
+
+class Lists(NamedTuple):
+    """Each sample's terms: their numbers and values; or one code for each sample."""
+
+    form = "lists"
+
+    begin: np.ndarray | None  # (n + 1,) int64; None: all samples have as many entries
+    index: np.ndarray  # int32 rows of the table, end to end; without `begin` (n, entries)
+    value: np.ndarray | None  # float64, or None for ones
+    n_rows: int
+    codes: Any = None  # what the index are codes of; None: of terms
+
+    def table(self, family, values):
+        """Return (n_rows, width) and (K,)."""
+        table, bias = family.weights(values)
+        return (table if self.codes is None else self.codes.table(table)), bias
+
+    def terms(self, family, sums, resp):
+        """Return sums of terms."""
+        return sums.copy() if self.codes is None else self.codes.terms.T @ sums
+
+    def samples(self, first, last):
+        """Return samples first to last."""
+        if self.begin is None:
+            return self._replace(index=self.index[first:last])
+        begin = self.begin[first : last + 1]
+        there = slice(begin[0], begin[-1])
+        value = None if self.value is None else self.value[there]
+        return self._replace(begin=begin - begin[0], index=self.index[there], value=value)
+
+
+class Codes(NamedTuple):
+    """A byte for each group of features: what its values are together."""
+
+    form = "codes"
+
+    codes: np.ndarray  # (n, G) uint8
+    first: np.ndarray  # (G + 1,) int32 rows of the table where groups begin
+    joined: Joined
 
     @property
     def n_rows(self):
         """Number of rows of the table."""
-        return self.family.n_terms if self.terms is None else self.terms.shape[0]
+        return int(self.first[-1])
 
-    def table(self, params):
-        """Return what each row of the table adds to the log-probabilities, and what all begin with.
+    def table(self, family, values):
+        """Return (n_rows, width) and (K,)."""
+        table, bias = family.weights(values)
+        return self.joined.table(table), bias
 
-        The shapes are (n_rows, K) and (K,).
-        """
-        table, bias = self.family.weights(params.values)
-        if self.terms is not None and self.constant is not None:
-            table = self.terms @ table + self.constant[:, None]
-        return table, bias + log_of(params.weights)
+    def terms(self, family, sums, resp):
+        """Return sums of terms."""
+        return self.joined.terms.T @ sums
+
+    def samples(self, first, last):
+        """Return samples first to last."""
+        return self._replace(codes=self.codes[first:last])
+
+
+class Bits(NamedTuple):
+    """Binary data as bits, by sample and by column: of successes, and of failures where some miss.
+
+    A word of 32 features of which a value is missing somewhere has another word for failures; a
+    clear bit of either then says nothing.
+    """
+
+    form = "bits"
+
+    bits: np.ndarray  # (n, W) uint32
+    columns: np.ndarray | None  # (C, n / 32 + 1) uint32; None: for reading alone
+    n_rows: int  # number of columns C
+    failures: np.ndarray  # (D,) the column of a feature's failures, or -1
+
+    @classmethod
+    def of(cls, ones, known, missing, reading=False):
+        """Return the bits of packed data."""
+        d, words = len(missing), ones.shape[1]
+        failures = np.full(d, -1)
+        if not missing.any():
+            return cls(ones, None if reading else kernel.turned(ones, d), d, failures)
+        broken = np.unique(np.flatnonzero(missing) // 32)
+        both = np.hstack([ones, (known & ~ones)[:, broken]])
+        feature = np.arange(d)
+        there = np.isin(feature // 32, broken)
+        extra = words + np.searchsorted(broken, feature // 32)
+        failures[there] = (32 * extra + feature % 32)[there]
+        n_columns = 32 * both.shape[1]
+        columns = None if reading else kernel.turned(both, n_columns)
+        return cls(both, columns, n_columns, failures)
+
+    def table(self, family, values):
+        """Return the kernel's table and (K,)."""
+        weights, bias = family.weights(values)
+        success, failure = weights[: len(self.failures)], weights[len(self.failures) :]
+        if self.n_rows > len(success):
+            apart = self.failures >= 0
+            wide = np.zeros((2, self.n_rows, weights.shape[1]))
+            wide[0, : len(success)] = success
+            wide[1, : len(success)] = np.where(apart[:, None], 0, failure)
+            wide[0, self.failures[apart]] = failure[apart]
+            success, failure = wide
+        return kernel.bit_table(success, failure, len(values)), bias
+
+    def terms(self, family, sums, resp):
+        """Return sums of successes and failures."""
+        d = len(self.failures)
+        terms = np.empty((2 * d, len(resp)))
+        terms[:d] = sums[:d]
+        np.subtract(resp, sums[:d], out=terms[d:])
+        if self.n_rows > d:
+            apart = self.failures >= 0
+            terms[d:][apart] = sums[self.failures[apart]]
+        return terms
+
+    def samples(self, first, last):
+        """Return samples first to last."""
+        bits = self.bits[first:last]
+        return self._replace(bits=bits, columns=kernel.turned(bits, self.n_rows))
+
+
+class Counts(NamedTuple):
+    """All values of all samples, none of which is missing; or all terms of them."""
+
+    form = "counts"
+
+    values: np.ndarray  # (n, D) uint8 or float64
+    written_out: bool  # whether they are terms
+
+    @property
+    def n_rows(self):
+        """Number of columns."""
+        return self.values.shape[1]
+
+    def table(self, family, values):
+        """Return (n_rows, width) and (K,)."""
+        table, bias = family.weights(values) if self.written_out else family.linear(values)
+        return np.maximum(table, kernel.NEVER), bias
+
+    def terms(self, family, sums, resp):
+        """Return sums of terms."""
+        if self.written_out or len(sums) == family.n_terms:
+            return sums.copy()
+        return family.terms_of_sums(sums, resp)
+
+    def samples(self, first, last):
+        """Return samples first to last."""
+        return self._replace(values=self.values[first:last])
+
+
+class CodedBlock(NamedTuple):
+    """Some samples of a family."""
+
+    family: Any
+    n_samples: int
+    data: Any  # Lists, Codes, Bits or Counts
+    offset: np.ndarray | None  # (n,) float64: what is added to each log-probability
+    sample_weight: np.ndarray | None  # (n,) float64
+    total_weight: float
+
+    @classmethod
+    def of(cls, family, X, sample_weight, n_components, contents=None, reading=False):
+        """Return the block of validated samples, dense or CSR; of `reading` no sums are asked."""
+        contents = Contents.of(X, binary=family.binary) if contents is None else contents
+        total = float(X.shape[0] if sample_weight is None else sample_weight.sum())
+        data, offset = _stored(family, X, n_components, contents, reading)
+        if family.given_total:
+            totals = np.asarray(X.sum(axis=1, dtype=np.float64)).reshape(-1)
+            offset = gammaln(totals + 1) + (0 if offset is None else offset)
+        return cls(family, X.shape[0], data, offset, sample_weight, total)
 
     def job(self, params):
         """Return the kernel's job for these parameters."""
-        table, bias = self.table(params)
-        return kernel.Job(
-            self.begin, self.rows, self.value, self.offset, self.n_samples, table, bias
-        )
+        data = self.data
+        if isinstance(data, Counts) and not data.written_out:
+            data = self.family.able(data, params.values)
+        table, bias = data.table(self.family, params.values)
+        bias = bias + log_of(params.weights)
+        return kernel.Job(data, self.n_samples, len(bias), self.offset, table, bias)
 
-    def term_sums(self, sums):
-        """Return sums of terms (n_terms, K) from those of the table's rows."""
-        return sums.copy() if self.terms is None else self.terms.T @ sums
+    def term_sums(self, sums, resp):
+        """Return sums of terms (n_terms, K) from the kernel's."""
+        return self.data.terms(self.family, sums, resp)
 
-    def matrix(self, first=0, last=None):
-        """Return the entries of samples first to last as a CSR array (last - first, n_rows)."""
-        last = self.n_samples if last is None else last
-        if self.begin is None:
-            begin = np.linspace(0, len(self.rows), self.n_samples + 1).astype(np.int64)
-            begin = begin[first : last + 1]
-        else:
-            begin = self.begin[first : last + 1]
-        there = slice(begin[0], begin[-1])
-        rows = self.rows[there]
-        ones = np.ones(len(rows)) if self.value is None else self.value[there]
-        # If its type were not that of the rows, SciPy would copy both.
-        begin = (begin - begin[0]).astype(np.int32 if len(rows) < 2**31 else np.int64)
-        return sp.csr_array((ones, rows, begin), shape=(last - first, self.n_rows))
+    def given(self, responsibilities, sample_weight, n_components, n_threads, first=0):
+        """Return total responsibilities (K,) and sums of terms under given responsibilities.
 
-    def sums_by_label(self, labels, weight, n_components):
-        """Return the weight (K,) of each label's samples, and sums (n_rows, K) of their entries.
-
-        `labels` are (n,), -1 for samples that do not count.
+        They are the label of each sample, (n,), -1 for none; or of samples from `first` on (m, K).
         """
-        sums, resp = np.zeros((self.n_rows, n_components)), np.zeros(n_components)
-        for first, last in self.parts(n_components):
-            label = labels[first:last]
-            row = np.flatnonzero(label >= 0)
-            given = np.zeros((last - first, n_components))
-            given[row, label[row]] = weight[first + row]
-            sums += self.matrix(first, last).T @ given
-            resp += given.sum(axis=0)
-        return resp, sums
+        job = kernel.Job(self.data, self.n_samples, n_components)
+        resp, sums = kernel.given(job, responsibilities, sample_weight, n_threads, first)
+        return resp, self.term_sums(sums, resp)
 
     def samples(self, first, last):
         """Return the block of samples first to last."""
-        if self.begin is None:
-            width = len(self.rows) // max(1, self.n_samples)
-            begin, there = None, slice(first * width, last * width)
-        else:
-            begin = self.begin[first : last + 1]
-            there = slice(begin[0], begin[-1])
-            begin = begin - begin[0]
         weight = None if self.sample_weight is None else self.sample_weight[first:last]
         return self._replace(
             n_samples=last - first,
-            begin=begin,
-            rows=self.rows[there],
-            value=None if self.value is None else self.value[there],
+            data=self.data.samples(first, last),
             offset=None if self.offset is None else self.offset[first:last],
             sample_weight=weight,
             total_weight=float(last - first if weight is None else weight.sum()),
         )
 
-    def parts(self, n_columns=1):
-        """Yield (first, last) of consecutive samples, few enough for their entries to be small."""
-        widest = max(n_columns, len(self.rows) // max(1, self.n_samples))
-        step = max(16, _PART_BYTES // (8 * widest))
+    def parts(self, n_columns):
+        """Yield (first, last) of consecutive samples, whose array of so many columns is small."""
+        step = max(16, _PART_BYTES // (8 * n_columns))
         for first in range(0, self.n_samples, step):
             yield first, min(first + step, self.n_samples)
 
 
-class _Codes:
-    """How values of consecutive features are joined to codes, digits of mixed radix."""
+def _stored(family, X, n_components, contents, reading):
+    """Return the samples as the kernel reads them fastest, and a constant for each, or None.
 
-    def __init__(self, levels, missing, limit):
-        self.levels, radix = levels, levels + missing
-        group, stride = [], []
-        sizes: list[int] = []
-        for r in radix.tolist():
-            if not sizes or sizes[-1] * r > limit:
-                sizes.append(1)
-            group.append(len(sizes) - 1)
-            stride.append(sizes[-1])
-            sizes[-1] *= r
-        self.group, self.stride = np.array(group, np.int32), np.array(stride, np.int32)
-        self.radix, self.sizes = radix, np.array(sizes)
-        self.first = np.concatenate([[0], np.cumsum(sizes)])
-
-    @classmethod
-    def of(cls, contents, n_components):
-        """Return the codes that suit the data, or None where the table would be large."""
-        if not contents.whole.all() or contents.highest.max() > _LARGEST_LEVEL:
-            return None
-        levels, missing = contents.highest.astype(np.int64) + 1, contents.missing
-        row = 8 * kernel.width(n_components)
-        if row * (levels + missing).sum() > _LARGEST_TABLE:
-            return None
-        # Larger groups of features need fewer additions, as long as the table stays in the cache.
-        limit = 256
-        codes = cls(levels, missing, limit)
-        while limit > 1 and row * codes.first[-1] > _TABLE_BYTES:
-            limit //= 2
-            codes = cls(levels, missing, limit)
-        return codes
-
-    def table(self, family):
-        """Return the terms (n_rows, n_terms) and the constant (n_rows,) of all codes."""
-        lengths = self.sizes[self.group]
-        feature = np.repeat(np.arange(len(self.group)), lengths)
-        code = np.arange(len(feature)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        digit = code // self.stride[feature] % self.radix[feature]
-        value = np.where(digit < self.levels[feature], digit, np.nan)
-        constant, parts = family.cells(feature, value)
-        row = self.first[self.group[feature]] + code
-        shape = self.first[-1], family.n_terms
-        constant = np.bincount(row, weights=constant, minlength=shape[0])
-        return _csr([(row, *part) for part in parts], shape), constant
-
-    def of_rows(self, X):
-        """Return the codes (n, G) of the samples."""
-        codes = np.empty((len(X), len(self.sizes)), dtype=np.int32)
-        kernel.encode(
-            np.require(X, requirements="A"),
-            self.group,
-            self.stride,
-            self.levels.astype(np.int32),
-            self.first[:-1].astype(np.int32),
-            codes,
-        )
-        return codes
-
-
-def _csr(parts, shape):
-    """Return the CSR array of (row, column, value) triples, those of value 0 left out."""
-    row, column, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    there = value != 0
-    return sp.csr_array((value[there], (row[there], column[there])), shape=shape)
-
-
-def _list_terms(family, X):
-    """Return (begin, index, value) of the terms of X, dense or CSR, and each row's constant."""
-    n = X.shape[0]
-    size = X.nnz if sp.issparse(X) else X.size
-    step = max(1, _PART_BYTES * n // (8 * max(1, size)))
-    parts = [_some_terms(family, X[first : first + step]) for first in range(0, n, step)]
-    lengths, *lists = zip(*parts, strict=True)
-    parts.clear()  # so that each list can be freed as soon as its arrays are joined
-    begin = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-    index, value, offset = (_joined(lists) for _ in range(3))
-    return (begin, index, value), offset
-
-
-def _joined(lists):
-    """Take the first list away, and return its arrays joined; they can then be freed."""
-    return np.concatenate(lists.pop(0))
-
-
-def _some_terms(family, X):
-    """Return, for a few rows, how many terms each has, their indices and values, and constants."""
-    if sp.issparse(X):
-        row, feature = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)), X.indices
-        value = X.data
-    elif family.lists_zeros:
-        row, feature = (a.reshape(-1) for a in np.indices(X.shape))
-        value = X.reshape(-1)
-    else:
-        row, feature = np.nonzero(X)
-        value = X[row, feature]
-    constant, parts = family.cells(feature, value.astype(np.float64))
-    # Without any entry np.bincount returns integers.
-    offset = np.bincount(row, weights=constant, minlength=X.shape[0]).astype(np.float64, copy=False)
-    terms = _csr([(row, *part) for part in parts], (X.shape[0], family.n_terms))
-    return np.diff(terms.indptr), terms.indices.astype(np.int32), terms.data, offset
+    It is what its log-probabilities have in common, such as the factorials of its counts.
+    """
+    sparse, complete = sp.issparse(X), not contents.missing.any()
+    if not sparse and X.shape[0] < FEW_ROWS:
+        few = family.few(X, complete)
+        if few is not None:
+            return few
+    if family.binary:
+        bits = contents.bits or _packed(X)
+        if bits is not None:
+            return Bits.of(*bits, contents.missing, reading), None
+    joined = None if sparse else Joined.of(contents, n_components)
+    if joined is not None and len(joined.sizes) == 1:
+        index = joined.of_rows(X).astype(np.int32)
+        return Lists(None, index, None, int(joined.first[-1]), joined.with_terms(family)), None
+    if not sparse and complete and np.count_nonzero(X) > _DENSE * X.size:
+        counts = family.counts(X, contents.highest.max() if contents.whole.all() else np.inf)
+        if counts is not None:
+            return counts
+    if joined is None:
+        entries, offset = listed(family, X)
+        return Lists(*entries, family.n_terms), offset
+    return Codes(joined.of_rows(X), joined.first, joined.with_terms(family)), None

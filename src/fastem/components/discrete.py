@@ -16,7 +16,7 @@ from scipy.special import betaln, gammaln, xlog1py, xlogy
 
 from fastem._engine.statistics import Statistics
 from fastem._kernels import discrete as kernel
-from fastem.components.codes import CodedBlock, Contents, log_of
+from fastem.components.codes import CodedBlock, Contents, Counts, Lists
 from fastem.components.dirichlet import log_dirichlet, with_pseudo_counts
 
 __all__ = [
@@ -33,6 +33,8 @@ __all__ = [
 
 
 _PART_BYTES = 2 << 20  # size of the temporary arrays of some rows
+_LEFT = 1e-14  # share of a sum that subtraction leaves of nothing
+MOST_IN_BYTE = 255
 
 
 class DiscreteParams(NamedTuple):
@@ -90,6 +92,24 @@ def _points(X, change):
     return points
 
 
+def _as_they_are(X):
+    """Return a few counts as numbers, and their factorials' logarithms."""
+    x = X.astype(np.float64, order="C", copy=False)
+    return Counts(x, False), -gammaln(x + 1).sum(axis=1)
+
+
+def _numbers(X, largest):
+    """Return counts, none of which is missing, as numbers, and their factorials' logarithms."""
+    if largest > MOST_IN_BYTE:
+        values = np.ascontiguousarray(X, dtype=np.float64)
+        step = max(16, _PART_BYTES // (8 * X.shape[1]))
+        parts = (values[first : first + step] for first in range(0, len(X), step))
+        return Counts(values, False), np.concatenate([-gammaln(x + 1).sum(axis=1) for x in parts])
+    small = X.astype(np.uint8, order="C")
+    factorials = -gammaln(np.arange(MOST_IN_BYTE + 1) + 1)
+    return Counts(small, False), kernel.constants(small, factorials[None])
+
+
 def _as_csr(row, column, value, shape):
     """Return a CSR array with indices of 32 bits, of places that differ."""
     return sp.coo_array((value, (row.astype(np.int32), column.astype(np.int32))), shape).tocsr()
@@ -106,13 +126,14 @@ class Binomial:
         self.shape = self.n_trials.shape  # shape of one component's parameters
         self.n_free = len(self.n_trials)  # number of free parameters of one component
         self.n_terms = 2 * len(self.n_trials)
+        self.binary = bool(np.all(self.n_trials == 1))  # whether data may be stored as bits
 
     def check_sums(self, values):
         """Raise ValueError if parameters that must sum to 1 do not: here none."""
 
     def points(self, X):
         """Return the samples where squared distances suit them: of equal variance everywhere."""
-        if np.all(self.n_trials == 1):  # there this only scales
+        if self.binary:  # there this only scales
             return _points(X, lambda x, feature: x)
         n = self.n_trials
         return _points(
@@ -130,11 +151,52 @@ class Binomial:
         terms = [(feature, x), (feature + len(self.n_trials), failures)]
         return np.where(missing, 0, constant), terms
 
+    def few(self, X, complete):
+        """Return a few samples with their terms written out, and each one's constant."""
+        x = X.astype(np.float64, copy=False)
+        failures = self.n_trials - x
+        constant = None
+        if not self.binary:
+            feature = np.tile(np.arange(X.shape[1]), len(X))
+            constant = self.cells(feature, x.reshape(-1))[0].reshape(X.shape).sum(axis=1)
+        if not complete:
+            missing = np.isnan(x)
+            x, failures = np.where(missing, 0, x), np.where(missing, 0, failures)
+        return Counts(np.concatenate([x, failures], axis=1), True), constant
+
+    def counts(self, X, largest):
+        """Return samples without missing values as numbers, and constants; None: not so."""
+        if self.n_trials.max() > MOST_IN_BYTE or largest > MOST_IN_BYTE:
+            return None
+        x = np.arange(self.n_trials.max() + 1)
+        n = self.n_trials[:, None]
+        choose = gammaln(n + 1) - gammaln(x + 1) - gammaln(np.maximum(n - x, 0) + 1)
+        values = X.astype(np.uint8, order="C")
+        return Counts(values, False), kernel.constants(values, choose)
+
+    def able(self, data, values):
+        """Return data for these parameters: with failures where log-odds are infinite."""
+        if values.max() < 1:
+            return data
+        failures = self.n_trials.astype(np.uint8) - data.values
+        return Counts(np.hstack([data.values, failures]), True)
+
+    def linear(self, values):
+        """Return the change of the log-probability by each success, and that of none at all."""
+        success, failure = kernel.log_table(values), kernel.log_table(values, failures=True)
+        return success - failure, self.n_trials @ failure[:, : len(values)]
+
+    def terms_of_sums(self, sums, resp):
+        """Return terms from sums of successes."""
+        trials = self.n_trials[:, None] * resp
+        failures = trials - sums
+        failures[failures < _LEFT * trials] = 0  # a rounding error, where all succeeded
+        return np.vstack([sums, failures])
+
     def weights(self, values):
         """Return the log-probability of one of each term, and of none at all."""
-        with np.errstate(divide="ignore"):
-            failure = np.log1p(-values)  # precise for small probabilities, too
-        return np.hstack([log_of(values), failure]).T, np.zeros(len(values))
+        tables = kernel.log_table(values), kernel.log_table(values, failures=True)
+        return np.vstack(tables), np.zeros(len(values))
 
     def estimate(self, terms, resp):
         """Return the probabilities with the largest posterior density."""
@@ -151,7 +213,7 @@ class Binomial:
 class Poisson:
     """Counts. Terms: the counts (D), and 1 for a count that is missing (D)."""
 
-    lists_zeros = False
+    lists_zeros = binary = False
     given_total = False
 
     def __init__(self, n_features, prior=(0.0, 0.0)):
@@ -173,10 +235,37 @@ class Poisson:
         x = np.where(missing, 0, value)
         return -gammaln(x + 1), [(feature, x), (feature + self.n_features, missing.astype(float))]
 
+    def few(self, X, complete):
+        """Return a few samples with their terms written out, and each one's constant."""
+        if complete:
+            return _as_they_are(X)
+        missing = np.isnan(X)
+        x = np.where(missing, 0, X).astype(np.float64)
+        return Counts(np.hstack([x, missing]), True), -gammaln(x + 1).sum(axis=1)
+
+    def counts(self, X, largest):
+        """Return samples without missing values as numbers, and constants."""
+        return _numbers(X, largest)
+
+    def able(self, data, values):
+        """Return data for these parameters."""
+        return data
+
+    def linear(self, values):
+        """Return the change of the log-probability by each event, and that of none at all."""
+        return kernel.log_table(values), -values.sum(axis=1)
+
+    def terms_of_sums(self, sums, resp):
+        """Return terms from sums of counts."""
+        return np.vstack([sums, np.zeros_like(sums)])
+
     def weights(self, values):
         """Return the log-probability of one of each term, and of none at all."""
         # The constant has exp(-rate) of every feature; the term of a missing count cancels it.
-        return np.hstack([log_of(values), values]).T, -values.sum(axis=1)
+        table = np.zeros((self.n_terms, kernel.width(len(values))))
+        table[: self.n_features] = kernel.log_table(values)
+        table[self.n_features :, : len(values)] = values.T
+        return table, -values.sum(axis=1)
 
     def estimate(self, terms, resp):
         """Return the rates with the largest posterior density."""
@@ -197,7 +286,7 @@ class Poisson:
 class Multinomial:
     """Counts given their total. Terms: the counts (D)."""
 
-    lists_zeros = False
+    lists_zeros = binary = False
     given_total = True
 
     def __init__(self, n_features, prior=0.0):
@@ -223,9 +312,27 @@ class Multinomial:
         """Return -log x!, and the terms."""
         return -gammaln(value + 1), [(feature, value)]
 
+    def few(self, X, complete):
+        """Return a few samples as they are, and each one's constant."""
+        return _as_they_are(X)
+
+    def counts(self, X, largest):
+        """Return samples as numbers, and constants."""
+        return _numbers(X, largest)
+
+    def able(self, data, values):
+        """Return data for these parameters."""
+        return data
+
+    def terms_of_sums(self, sums, resp):
+        """Return terms from sums of counts."""
+        return sums.copy()
+
     def weights(self, values):
         """Return the log-probability of one of each term, and of none at all."""
-        return log_of(values).T, np.zeros(len(values))
+        return kernel.log_table(values), np.zeros(len(values))
+
+    linear = weights
 
     def estimate(self, terms, resp):
         """Return the probabilities with the largest posterior density."""
@@ -242,7 +349,7 @@ class Categorical:
     """One of some categories in each feature. Terms: 1 for the category that occurred (sum C)."""
 
     lists_zeros = True
-    given_total = False
+    given_total = binary = False
 
     def __init__(self, n_categories, prior=0.0):
         self.n_categories, self.prior = np.asarray(n_categories), prior
@@ -282,9 +389,22 @@ class Categorical:
         category = np.where(missing, 0, value).astype(np.int64)
         return np.zeros(len(value)), [(self.first[feature] + category, (~missing).astype(float))]
 
+    def few(self, X, complete):
+        """Return a few samples as the terms that occur, if none is missing."""
+        if not complete:
+            return None
+        index = (X + self.first[:-1]).astype(np.int32, order="C")
+        return Lists(None, index, None, self.n_terms), None
+
+    def counts(self, X, largest):
+        """Return None: categories are no numbers."""
+
     def weights(self, values):
         """Return the log-probability of one of each term, and of none at all."""
-        return log_of(values[:, self.there]).T, np.zeros(len(values))
+        own = values.reshape(len(values), -1)
+        if len(own.T) > self.n_terms:
+            own = own[:, self.there.reshape(-1)]
+        return kernel.log_table(own), np.zeros(len(values))
 
     def estimate(self, terms, resp):
         """Return the probabilities with the largest posterior density."""
@@ -340,9 +460,8 @@ class DiscreteEM:
     def e_step(self, params: DiscreteParams, block: CodedBlock) -> Statistics:
         """Return the bound, the components' total responsibilities and their summed terms."""
         bound, resp, sums = kernel.sums(block.job(params), block.sample_weight, self.n_threads)
-        return Statistics(
-            bound=bound, weight=block.total_weight, resp=resp, terms=block.term_sums(sums)
-        )
+        terms = block.term_sums(sums, resp)
+        return Statistics(bound=bound, weight=block.total_weight, resp=resp, terms=terms)
 
     def m_step(self, statistics: Statistics) -> DiscreteParams:
         """Return the parameters with the largest expected log-posterior."""
@@ -368,6 +487,5 @@ def rows(params, block, output, n_threads):
         (n, k) if output == "responsibilities" else n,
         dtype=np.int64 if output == "labels" else np.float64,
     )
-    outputs = {"log_prob": None, "responsibilities": None, "labels": None, output: array}
-    kernel.rows(block.job(params), **outputs, n_threads=n_threads)
+    kernel.rows(block.job(params), output, array, n_threads)
     return array

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
 from fastem._base import check_fitted_array
@@ -26,6 +27,7 @@ from fastem.components.checks import (
     one_prior,
     refuse,
 )
+from fastem.components.codes import FEW_ROWS
 from fastem.components.discrete import CodedBlock, Contents, DiscreteEM, DiscreteParams
 from fastem.mixture.base import ALGORITHM, ALGORITHMS, Criteria
 from fastem.mixture.discrete_start import METHODS
@@ -122,6 +124,7 @@ class DiscreteMixture(Criteria):
     _values: ClassVar[str] = "probabilities"  # the family's parameters: values_ and values_init
     _allow_nan: ClassVar[bool] = True
     _sparse: ClassVar[bool] = False
+    _packs: ClassVar[bool] = False  # whether data may be binary and then be stored as bits
 
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -182,7 +185,8 @@ class DiscreteMixture(Criteria):
         return self._problem(X, sample_weight, found.extra)
 
     def _problem(self, X, sample_weight, contents=None):
-        contents = Contents.of(X, sample_weight) if contents is None else contents
+        if contents is None:
+            contents = Contents.of(X, sample_weight, self._packs)
         if not contents.observed.all():
             raise ValueError(
                 f"X has only NaN in feature {int(np.argmin(contents.observed))}"
@@ -279,10 +283,11 @@ class DiscreteMixture(Criteria):
 
     def _rows(self, X, output):
         params = self._params()
-        contents = Contents.of(X)
-        self._check(contents)
         family = self._once("family", self._family)
-        block = CodedBlock.of(family, X, None, len(params.weights), contents)
+        few = not sp.issparse(X) and X.shape[0] < FEW_ROWS
+        contents = Contents.of(X, binary=family.binary and not few)
+        self._check(contents)
+        block = CodedBlock.of(family, X, None, len(params.weights), contents, reading=True)
         n_threads = useful_n_jobs(self.n_jobs, 2.0 * X.shape[0] * params.values.size)
         rows = discrete.rows(params, block, output, n_threads)
         return rows if output == "labels" else rows.astype(X.dtype, copy=False)

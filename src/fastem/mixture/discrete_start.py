@@ -44,32 +44,32 @@ def start(method, model, block, X, n_components, random_state) -> DiscreteParams
     share = np.full(block.n_samples, 1 / block.total_weight)
     share = share if weight is None else share * weight
     if method == "random":
-        resp, sums = _random_sums(block, share, n_components, random_state)
+        resp, terms = _random_sums(model, block, share, n_components, random_state)
     elif method == "kmeans":
         labels = _labels(model.family, X, weight, n_components, random_state)
-        counts = np.ones(block.n_samples) if weight is None else weight
-        resp, sums = block.sums_by_label(labels, counts, n_components)
-        everyone = sums.sum(axis=1)[:, None] * (resp / resp.sum())
-        sums = _CLUSTER_SHARE * sums + (1 - _CLUSTER_SHARE) * everyone
+        resp, terms = block.given(labels, weight, n_components, model.n_threads)
+        everyone = terms.sum(axis=1)[:, None] * (resp / resp.sum())
+        terms = _CLUSTER_SHARE * terms + (1 - _CLUSTER_SHARE) * everyone
     else:
         picked, nearness = _picked(method, model.family, X, share, n_components, random_state)
         labels = np.full(block.n_samples, -1)
         labels[picked] = np.arange(n_components)
-        resp, own = block.sums_by_label(labels, np.ones(block.n_samples), n_components)
-        _, everyone = block.sums_by_label(np.zeros(block.n_samples, dtype=np.int64), share, 1)
-        sums = own * nearness + everyone * (1 - nearness)
-    return model.m_step(Statistics(bound=0.0, weight=1.0, resp=resp, terms=block.term_sums(sums)))
+        resp, own = block.given(labels, None, n_components, model.n_threads)
+        labels[:] = 0
+        everyone = block.given(labels, share, 1, model.n_threads)[1]
+        terms = own * nearness + everyone * (1 - nearness)
+    return model.m_step(Statistics(bound=0.0, weight=1.0, resp=resp, terms=terms))
 
 
-def _random_sums(block, share, n_components, random_state):
-    """Return total responsibilities and sums of entries under uniform random responsibilities."""
-    sums, resp = np.zeros((block.n_rows, n_components)), np.zeros(n_components)
+def _random_sums(model, block, share, n_components, random_state):
+    """Return total responsibilities and sums of terms under uniform random responsibilities."""
+    resp = terms = 0.0
     for first, last in block.parts(n_components):
         given = random_state.uniform(size=(last - first, n_components))
         given *= (share[first:last] / given.sum(axis=1))[:, None]
-        sums += block.matrix(first, last).T @ given
-        resp += given.sum(axis=0)
-    return resp, sums
+        more = block.given(given, None, n_components, model.n_threads, first)
+        resp, terms = resp + more[0], terms + more[1]
+    return resp, terms
 
 
 def _picked(method, family, X, share, n_components, random_state):

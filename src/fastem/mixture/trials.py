@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from fastem._base import check_fitted_array
 from fastem._compat import Interval
@@ -102,12 +103,22 @@ class BernoulliMixture(DiscreteMixture):
     ) -> None:
         self._keep(locals())
 
+    _sparse = _packs = True
+
     def _read(self, X, **settings):
         X = super()._read(X, **settings)
         if self.binarize is None:
             return X
-        ones = self.binarize < X
-        return np.where(np.isnan(X), X, ones)
+        if not sp.issparse(X):
+            return np.where(np.isnan(X), X, self.binarize < X)
+        if self.binarize < 0:
+            raise ValueError(
+                f"binarize must be at least 0 for sparse X, got {self.binarize}: all that is not "
+                "stored would count as 1; pass X.toarray()"
+            )
+        X = X.copy()
+        X.data = np.where(np.isnan(X.data), X.data, self.binarize < X.data)
+        return X
 
     def _family(self):
         prior = two_priors("probability_prior", self.probability_prior, "two, (ones, zeros)")
@@ -219,6 +230,8 @@ class BinomialMixture(DiscreteMixture):
         algorithm: str = "em",
     ) -> None:
         self._keep(locals())
+
+    _packs = True
 
     def _learn(self, n_features, contents):
         self.n_trials_ = whole_numbers("n_trials", self.n_trials, n_features)

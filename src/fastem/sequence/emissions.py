@@ -326,7 +326,7 @@ class DiscreteEmissions(Family):
     def sums(self, emission, own, params, block, center=None):
         """Return the statistics that the emission's sums are; no digits are lost."""
         resp, sums = emission.unpack(own)
-        return {"resp": resp, "terms": block.term_sums(sums)}, False
+        return {"resp": resp, "terms": block.term_sums(sums, resp)}, False
 
     def estimate(self, statistics):
         """Return the parameters with the largest expected log-posterior."""

@@ -1,23 +1,18 @@
 """E-step of mixtures of discrete distributions: one pass over the samples.
 
-Every sample is a short list of entries, rows of one table (discrete/job.h). Samples are split by
-position into strips, each with sums of its own, which are added in order: the bits of the result do
-not depend on the threads.
+How samples are stored, and what is computed of them, is in discrete/job.h; how a pass runs, in
+shared/pass.h.
 """
 
-from cython.parallel cimport prange
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uintptr_t
 from libc.string cimport memset
 
 import numpy as np
 
 from fastem._kernels import runtime
 
-from fastem._kernels.omp cimport (
-    fastem_buffers, fastem_free_buffers, fastem_interrupted, omp_get_thread_num, omp_get_wtime,
-    raise_pending,
-)
+from fastem._kernels.strips cimport fastem_pass, fastem_step, run
 
 
 cdef extern from "shared/emission.h":
@@ -36,31 +31,61 @@ cdef extern from "shared/emission.h":
 
 
 cdef extern from "discrete/job.h":
-    Py_ssize_t DISCRETE_CHUNK, EMISSION_ROWS, EMISSION_COLUMN
+    enum:
+        DISCRETE_LISTS, DISCRETE_CODES, DISCRETE_BITS, DISCRETE_COUNTS
+        DISCRETE_CHUNK, EMISSION_ROWS, EMISSION_COLUMN
+    double DISCRETE_NEVER
 
     ctypedef struct discrete_job:
+        int form
+        Py_ssize_t n_samples, n_components, width, n_rows, chunk
         const int64_t *begin
         Py_ssize_t n_entries
         const int32_t *index
         const double *value
+        const uint8_t *codes
+        const int32_t *first
+        Py_ssize_t n_groups
+        const uint32_t *bits
+        const uint32_t *columns
+        Py_ssize_t n_columns, n_words, column_words
+        const uint8_t *counts
+        const double *reals
         const double *offset
         const double *sample_weight
-        Py_ssize_t n_samples, n_components, width, n_rows
         const double *table
         const double *bias
+        const int64_t *given_labels
+        const double *given
+        Py_ssize_t origin
         double *log_prob
         double *responsibilities
         int64_t *labels
 
+    ctypedef struct discrete_contents:
+        double *lowest
+        double *highest
+        uint8_t *whole
+        uint8_t *missing
+        uint8_t *observed
+
     ctypedef struct discrete_ops:
         const char *name
         Py_ssize_t lanes
-        void (*chunk)(const discrete_job *, Py_ssize_t, Py_ssize_t, double *,
-                      double *) noexcept nogil
+        Py_ssize_t (*scratch_bytes)(const discrete_job *) noexcept nogil
+        fastem_step chunk
+        Py_ssize_t (*emission_bytes)(const discrete_job *) noexcept nogil
         const double *(*emission_log_prob)(const void *, Py_ssize_t, Py_ssize_t,
                                            void *) noexcept nogil
         void (*emission_add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
                              double *) noexcept nogil
+        void (*log_table)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                          int, double *) noexcept nogil
+        void (*bit_table)(const double *, const double *, Py_ssize_t, Py_ssize_t,
+                          double *) noexcept nogil
+        int (*pack)(const void *, int, Py_ssize_t, Py_ssize_t, uint32_t *, uint32_t *) noexcept nogil
+        void (*inspect)(const void *, int, Py_ssize_t, Py_ssize_t, const double *,
+                        const discrete_contents *) noexcept nogil
 
     const discrete_ops *fastem_discrete_ops(int level, int is_double) noexcept nogil
 
@@ -68,9 +93,12 @@ ctypedef fused real:
     float
     double
 
-cdef Py_ssize_t MOST_STRIPS = 64, LEAST_STRIPS = 4, STRIP_BYTES = 6 << 20
-cdef Py_ssize_t MOST_CODED = 32 << 10   # entries of a table that may be kept as exponentials, too
-cdef double LEAST_WORK = 3e5            # multiply-adds, a tenth of a millisecond: see topics.pyx
+NEVER = DISCRETE_NEVER
+
+cdef Py_ssize_t MOST_CODED = 32 << 10       # numbers of a table that may be kept as exponentials, too
+cdef Py_ssize_t CHUNK_BYTES = 96 << 10      # of the responsibilities of a chunk,
+cdef Py_ssize_t COUNTS_BYTES = 256 << 10    # or of its counts
+cdef Py_ssize_t INSPECTED_BYTES = 256 << 10
 
 
 cdef const discrete_ops *choose(Py_ssize_t n_components) noexcept:
@@ -90,9 +118,41 @@ cdef Py_ssize_t _up(Py_ssize_t n, Py_ssize_t to) noexcept:
     return (n + to - 1) // to * to
 
 
+cdef void *_address(array) except? NULL:
+    return <void *> <uintptr_t> array.__array_interface__["data"][0]
+
+
 def width(Py_ssize_t n_components):
     """Return the length of a row of the table: n_components rounded up to whole vectors."""
     return _up(n_components, choose(n_components).lanes)
+
+
+# ---- tables ----------------------------------------------------------------------------------
+
+
+def log_table(values, bint failures=False):
+    """Return the logarithms of values (K, T), or those of 1 - values, as (T, width).
+
+    Equivalent to ``np.log(values).T`` or ``np.log1p(-values).T`` with columns of zeros; values are at
+    least 0, and of failures at most 1.
+    """
+    cdef const double[:, ::1] rows = np.ascontiguousarray(values)
+    cdef Py_ssize_t k = rows.shape[0], n = rows.shape[1]
+    cdef const discrete_ops *ops = choose(k)
+    table = np.empty((n, _up(k, ops.lanes)))
+    cdef double[:, ::1] out = table
+    if n:
+        ops.log_table(&rows[0, 0], k, n, out.shape[1], 0, n, failures, &out[0, 0])
+    return table
+
+
+def bit_table(const double[:, ::1] set_, const double[:, ::1] clear, Py_ssize_t n_components):
+    """Return the kernel's table of bits, from what a set and a clear bit of each column add."""
+    cdef Py_ssize_t n = set_.shape[0], wide = set_.shape[1]
+    table = np.empty(16 * ((n + 3) // 4) * wide)
+    cdef double[::1] out = table
+    choose(n_components).bit_table(&set_[0, 0], &clear[0, 0], n, wide, &out[0])
+    return table
 
 
 # ---- the passes ------------------------------------------------------------------------------
@@ -106,45 +166,82 @@ cdef class Job:
     cdef list held
 
     def __cinit__(
-        self,
-        const int64_t[::1] begin,       # IN  (n + 1,) or None: `index` is (n, n_entries)
-        const int32_t[::1] index,       # IN  rows of the table, end to end
-        const double[::1] value,        # IN  above 0, or None for ones
-        const double[::1] offset,       # IN  (n,) or None
-        Py_ssize_t n_samples,
-        table,                          # IN  (n_rows, K)
-        bias,                           # IN  (K,)
+        self, data, Py_ssize_t n_samples, Py_ssize_t n_components, offset=None, table=None, bias=None
     ):
-        """Hold a job; arrays must have been validated."""
+        """Hold a job; arrays must have been validated.
+
+        Parameters
+        ----------
+        data : Lists, Codes, Bits or Counts
+            See codes.py.
+        n_samples, n_components : int
+        offset : ndarray of shape (n,), or None
+        table : ndarray of shape (n_rows, width), or of bits what bit_table() returns
+            None, and `bias` too, where responsibilities are given.
+        bias : ndarray of shape (K,)
+        """
         memset(&self.c, 0, sizeof(discrete_job))
-        self.held = [begin, index, value, offset]
-        self.c.n_samples, self.c.n_components = n_samples, len(bias)
-        self.c.n_rows = table.shape[0]
-        self.ops = choose(self.c.n_components)
-        self.c.width = _up(self.c.n_components, self.ops.lanes)
-        if begin is not None:
-            self.c.begin = &begin[0]
-        elif n_samples:
-            self.c.n_entries = index.shape[0] // n_samples
-        if index.shape[0]:
-            self.c.index = &index[0]
-            if value is not None:
-                self.c.value = &value[0]
-        if offset is not None and n_samples:
-            self.c.offset = &offset[0]
-        self.c.table = self.doubles(self.padded(table, 0.0))
-        self.c.bias = self.doubles(self.padded(bias, -np.inf))
+        self.held = []
+        self.c.n_samples, self.c.n_components = n_samples, n_components
+        self.ops = choose(n_components)
+        self.c.width = _up(n_components, self.ops.lanes)
+        self.c.n_rows = data.n_rows
+        rows = CHUNK_BYTES // (8 * self.c.width)
+        getattr(self, "take_" + data.form)(data)
+        if self.c.form == DISCRETE_COUNTS:
+            rows = min(rows, COUNTS_BYTES // (8 * self.c.n_rows))
+        self.c.chunk = max(32, min(rows, DISCRETE_CHUNK) // 32 * 32)
+        if table is not None:
+            wide = np.full(self.c.width, -np.inf)
+            wide[:n_components] = bias
+            self.c.bias = <const double *> self.address(wide)
+            self.c.table = <const double *> self.address(table)
+        if offset is not None:
+            self.c.offset = <const double *> self.address(offset)
 
-    cdef padded(self, array, double fill):
-        """Return an array whose rows are as long as whole vectors."""
-        wide = np.full((*array.shape[:-1], self.c.width), fill)
-        wide[..., : self.c.n_components] = array
-        return wide
+    def take_lists(self, data):
+        """Hold entries."""
+        self.c.form = DISCRETE_LISTS
+        if data.begin is not None:
+            self.c.begin = <const int64_t *> self.address(data.begin)
+        elif self.c.n_samples:
+            self.c.n_entries = data.index.shape[1]
+        self.c.index = <const int32_t *> self.address(data.index)
+        if data.value is not None:
+            self.c.value = <const double *> self.address(data.value)
 
-    cdef const double *doubles(self, array) except? NULL:
-        cdef const double[::1] flat = np.ascontiguousarray(array, dtype=np.float64).reshape(-1)
-        self.held.append(flat)
-        return &flat[0] if flat.shape[0] else NULL
+    def take_codes(self, data):
+        """Hold codes of groups of features."""
+        self.c.form, self.c.n_groups = DISCRETE_CODES, data.codes.shape[1]
+        self.c.codes = <const uint8_t *> self.address(data.codes)
+        self.c.first = <const int32_t *> self.address(data.first)
+
+    def take_bits(self, data):
+        """Hold bits, by sample and by column."""
+        self.c.form, self.c.n_words = DISCRETE_BITS, data.bits.shape[1]
+        self.c.n_columns = self.c.n_rows
+        self.c.bits = <const uint32_t *> self.address(data.bits)
+        if data.columns is not None:
+            self.c.column_words = data.columns.shape[1]
+            self.c.columns = <const uint32_t *> self.address(data.columns)
+
+    def take_counts(self, data):
+        """Hold counts, as bytes or as doubles."""
+        self.c.form = DISCRETE_COUNTS
+        if data.values.dtype == np.uint8:
+            self.c.counts = <const uint8_t *> self.address(data.values)
+        else:
+            self.c.reals = <const double *> self.address(data.values)
+
+    cdef void *address(self, array) except? NULL:
+        self.held.append(array)
+        return _address(array)
+
+    cdef read(self, total):
+        """Return resp (K,) and sums (n_rows, K) of a pass."""
+        table = total[: (self.c.n_rows + 1) * self.c.width].reshape(-1, self.c.width)
+        table = table[:, : self.c.n_components]
+        return table[self.c.n_rows].copy(), table[: self.c.n_rows]
 
 
 cdef class Emission:
@@ -159,10 +256,10 @@ cdef class Emission:
         self.c.job = &job.c
         self.c.n_states, self.c.n_rows = job.c.n_components, job.c.n_samples
         self.c.most_rows, self.c.column = EMISSION_ROWS, EMISSION_COLUMN
-        self.c.scratch_bytes = 8 * job.c.width * (job.ops.lanes + EMISSION_COLUMN)
+        self.c.scratch_bytes = job.ops.emission_bytes(&job.c)
         self.c.sums_size = (job.c.n_rows + 1) * job.c.width
         self.c.log_prob, self.c.add = job.ops.emission_log_prob, job.ops.emission_add
-        if job.c.begin == NULL and job.c.n_entries == 1 and job.c.value == NULL:
+        if job.c.form == DISCRETE_LISTS and job.c.n_entries == 1 and job.c.value == NULL:
             if job.c.offset == NULL and job.c.n_rows * job.c.width <= MOST_CODED:
                 self.c.codes, self.c.table, self.c.bias = job.c.index, job.c.table, job.c.bias
                 self.c.n_codes, self.c.table_width = job.c.n_rows, job.c.width
@@ -180,11 +277,7 @@ cdef class Emission:
 
     def unpack(self, sums):
         """Return resp and sums of :func:`sums`; from those of codes, (n_codes, K), as well."""
-        if sums.ndim == 2:
-            return sums.sum(axis=0), sums
-        table = sums[: self.c.sums_size].reshape(-1, self.job.c.width)
-        table = table[:, : self.job.c.n_components]
-        return table[self.job.c.n_rows].copy(), table[: self.job.c.n_rows]
+        return (sums.sum(axis=0), sums) if sums.ndim == 2 else self.job.read(sums)
 
 
 def sums(Job job, sample_weight, int n_threads):
@@ -208,90 +301,122 @@ def sums(Job job, sample_weight, int n_threads):
     resp : ndarray of shape (K,)
     sums : ndarray of shape (n_rows, K)
     """
-    cdef Py_ssize_t k = job.c.n_components, width = job.c.width, n_rows = job.c.n_rows
-    cdef Py_ssize_t size = _up((n_rows + 1) * width + 1, 16)  # strips share no cache line
-    if sample_weight is not None:
-        job.c.sample_weight = job.doubles(sample_weight)
-    n_strips = max(LEAST_STRIPS, min(MOST_STRIPS, STRIP_BYTES // (8 * size)))
-    total = _run(job, n_strips, n_threads, size)
-    table = total[: (n_rows + 1) * width].reshape(n_rows + 1, width)[:, :k]
-    return float(total[(n_rows + 1) * width]), table[-1].copy(), table[:-1]
+    n_sums = (job.c.n_rows + 1) * job.c.width + 1
+    total = _run(job, sample_weight, n_threads, n_sums, job.c.n_samples)
+    return (float(total[len(total) - 1]), *job.read(total))
 
 
-def rows(
-    Job job,
-    double[::1] log_prob,               # OUT  (n,) or None
-    double[:, ::1] responsibilities,    # OUT  (n, K) or None
-    int64_t[::1] labels,                # OUT  (n,) or None
-    int n_threads,
-):
-    """Write what the parameters say of each sample."""
-    if log_prob is not None:
-        job.c.log_prob = &log_prob[0]
-    if responsibilities is not None:
-        job.c.responsibilities = &responsibilities[0, 0]
-    if labels is not None:
-        job.c.labels = &labels[0]
-    _run(job, MOST_STRIPS, n_threads, 0)
+def given(Job job, responsibilities, sample_weight, int n_threads, Py_ssize_t first=0):
+    """Return resp and sums as :func:`sums` does, under given responsibilities.
+
+    They are the label of each sample, (n,) int64, -1 for those that do not count; or (m, K) of
+    samples from `first` on.
+    """
+    if responsibilities.ndim == 1:
+        job.c.given_labels = <const int64_t *> job.address(responsibilities)
+    else:
+        job.c.given, job.c.origin = <const double *> job.address(responsibilities), first
+    n_sums = (job.c.n_rows + 1) * job.c.width + 1
+    return job.read(_run(job, sample_weight, n_threads, n_sums, len(responsibilities)))
 
 
-cdef _run(Job job, Py_ssize_t n_strips, int n_threads, Py_ssize_t size):
-    """Run all strips; return the sum of their `size` sums, added in order."""
+def rows(Job job, output, array, int n_threads):
+    """Write what the parameters say of each sample: 'log_prob', 'responsibilities' or 'labels'."""
+    if output == "log_prob":
+        job.c.log_prob = <double *> job.address(array)
+    elif output == "responsibilities":
+        job.c.responsibilities = <double *> job.address(array)
+    else:
+        job.c.labels = <int64_t *> job.address(array)
+    _run(job, None, n_threads, 0, job.c.n_samples)
+
+
+cdef _run(Job job, sample_weight, int n_threads, Py_ssize_t n_sums, Py_ssize_t n_rows):
+    """Run a pass over so many samples; return its sums."""
     cdef discrete_job *c = &job.c
-    cdef const discrete_ops *ops = job.ops
-    cdef Py_ssize_t n = c.n_samples, scratch_bytes = 16 * ops.lanes * c.width, strip
-    cdef Py_ssize_t n_entries = c.begin[n] if c.begin != NULL else n * c.n_entries
-    cdef double clock = omp_get_wtime()
-    cdef int stop = 0
-    cdef char *scratch
-    n_strips = max(1, min(n_strips, n // DISCRETE_CHUNK))
-    if 2.0 * c.width * (n_entries + 8 * n) < LEAST_WORK:
-        n_threads = 1
-    n_threads = max(1, min(n_threads, n_strips))
-    per_strip = np.zeros((n_strips, size))
-    cdef double[:, ::1] strips = per_strip
-    scratch = fastem_buffers(n_threads, &scratch_bytes)
-    if scratch == NULL:
-        raise MemoryError(f"no {n_threads * scratch_bytes} bytes for buffers")
-    try:
-        for strip in prange(n_strips, nogil=True, num_threads=n_threads, schedule="dynamic",
-                            chunksize=1):
-            _strip(c, ops, n * strip // n_strips, n * (strip + 1) // n_strips,
-                   <double *> (scratch + omp_get_thread_num() * scratch_bytes),
-                   &strips[strip, 0] if size else NULL, &stop, &clock)
-    finally:
-        fastem_free_buffers(scratch)
-    if stop:
-        raise_pending()
-    total = per_strip[0]
-    for strip in range(1, n_strips):
-        total += per_strip[strip]
-    return total
+    cdef double[::1] total = np.empty(max(1, n_sums))
+    cdef fastem_pass one
+    if sample_weight is not None:
+        c.sample_weight = <const double *> job.address(sample_weight)
+    memset(&one, 0, sizeof(one))
+    one.job, one.step, one.n_rows, one.chunk = c, job.ops.chunk, n_rows, c.chunk
+    one.n_sums, one.n_threads, one.scratch_bytes = n_sums, n_threads, job.ops.scratch_bytes(c)
+    one.work = _entries(c) * c.width * 0.2 + 8.0 * c.n_samples * c.width
+    run(&one, &total[0])
+    return np.asarray(total)
 
 
-cdef void _strip(
-    const discrete_job *job,
-    const discrete_ops *ops,
-    Py_ssize_t first,           # IN     first sample
-    Py_ssize_t last,            # IN     one past the last
-    double *scratch,            # INOUT  this thread's buffers
-    double *sums,               # INOUT  this strip's sums, or NULL
-    int *stop,                  # INOUT  set by an interrupt
-    double *clock,              # INOUT  time of the last look for an interrupt
-) noexcept nogil:
-    while first < last:
-        if stop[0]:
-            return
-        ops.chunk(job, first, min(first + DISCRETE_CHUNK, last), scratch, sums)
-        first = first + DISCRETE_CHUNK
-        if fastem_interrupted(clock):
-            stop[0] = 1
+cdef double _entries(const discrete_job *c) noexcept:
+    """Return how many rows of a table all samples add, about."""
+    cdef Py_ssize_t n = c.n_samples
+    if c.form == DISCRETE_CODES:
+        return n * c.n_groups
+    if c.form == DISCRETE_BITS:
+        return n * c.n_columns / 4.0
+    if c.form == DISCRETE_COUNTS:
+        return n * c.n_rows
+    return c.begin[n] if c.begin != NULL else n * c.n_entries
 
 
 # ---- the data --------------------------------------------------------------------------------
 
 
-def inspect(const real[:, :] X, const double[::1] sample_weight):
+def pack(X):
+    """Return the bits of binary data, or None if a value is none of 0, 1 and NaN.
+
+    Returns
+    -------
+    ones, known : ndarray of shape (n, ceil(D / 32)), uint32
+        Which values are 1, and which are not NaN.
+    """
+    cdef const discrete_ops *ops = fastem_discrete_ops(runtime.level(), 0)
+    cdef Py_ssize_t n = X.shape[0], d = X.shape[1], begin, some, words = (d + 31) // 32
+    cdef int is_float = X.dtype == np.float32, binary
+    cdef uint32_t[:, ::1] ones = np.zeros((n, words), dtype=np.uint32)
+    cdef uint32_t[:, ::1] known = np.zeros((n, words), dtype=np.uint32)
+    cdef const void *x
+    for begin, part in _parts(X):
+        x, some = _address(part), len(part)
+        with nogil:
+            binary = ops.pack(x, is_float, some, d, &ones[begin, 0], &known[begin, 0])
+        if not binary:
+            return None
+    return np.asarray(ones), np.asarray(known)
+
+
+def turned(const uint32_t[:, ::1] bits, Py_ssize_t n_columns):
+    """Return bits of samples (n, W) as bits of columns (n_columns, ceil(n / 32) + 1)."""
+    cdef Py_ssize_t n = bits.shape[0], row, word, c, i, some, words = (bits.shape[0] + 31) // 32
+    cdef uint32_t[:, ::1] columns = np.zeros((n_columns, words + 1), dtype=np.uint32)
+    cdef uint32_t tile[32]
+    with nogil:
+        for word in range((n_columns + 31) // 32):
+            for row in range(words):
+                some = min(32, n - 32 * row)
+                for i in range(32):
+                    tile[i] = bits[32 * row + i, word] if i < some else 0
+                _transpose(tile)
+                for c in range(min(32, n_columns - 32 * word)):
+                    columns[32 * word + c, row] = tile[c]
+    return np.asarray(columns)
+
+
+cdef inline void _transpose(uint32_t *tile) noexcept nogil:
+    """Exchange rows and columns of 32 x 32 bits, by halves of ever smaller squares."""
+    cdef uint32_t mask = 0x0000FFFF, swap
+    cdef int half = 16, i
+    while half:
+        i = 0
+        while i < 32:
+            swap = ((tile[i] >> half) ^ tile[i + half]) & mask
+            tile[i] ^= swap << half
+            tile[i + half] ^= swap
+            i = (i + half + 1) & ~half
+        half >>= 1
+        mask ^= mask << half
+
+
+def inspect(X, sample_weight):
     """Return what each feature holds.
 
     Returns
@@ -302,55 +427,88 @@ def inspect(const real[:, :] X, const double[::1] sample_weight):
         Whether all values are integers.
     missing : ndarray of shape (D,), bool
         Whether some are NaN.
-    observed : ndarray of shape (D,), int64
-        How many are not, in rows of positive weight.
+    observed : ndarray of shape (D,), bool
+        Whether some are not, in rows of positive weight.
     """
-    cdef Py_ssize_t i, j, n = X.shape[0], d = X.shape[1]
-    cdef double[::1] lowest = np.zeros(d), highest = np.zeros(d)
-    cdef unsigned char[::1] whole = np.ones(d, dtype=np.uint8)
-    cdef unsigned char[::1] missing = np.zeros(d, dtype=np.uint8)
-    cdef int64_t[::1] observed = np.zeros(d, dtype=np.int64)
-    cdef double x
-    cdef int counts
+    cdef const discrete_ops *ops = fastem_discrete_ops(runtime.level(), 0)
+    cdef Py_ssize_t d = X.shape[1], begin, some
+    cdef int is_float = X.dtype == np.float32
+    cdef discrete_contents found
+    cdef const double *weight = NULL
+    cdef const double *own
+    cdef const void *x
+    reals, flags = np.zeros((2, d)), np.zeros((3, d), dtype=np.uint8)
+    flags[0] = 1
+    cdef double[:, ::1] r = reals
+    cdef uint8_t[:, ::1] f = flags
+    found.lowest, found.highest = &r[0, 0], &r[1, 0]
+    found.whole, found.missing, found.observed = &f[0, 0], &f[1, 0], &f[2, 0]
+    if sample_weight is not None:
+        weight = <const double *> _address(sample_weight)
+    for begin, part in _parts(X):
+        x, some = _address(part), len(part)
+        own = weight + begin if weight != NULL else NULL
+        with nogil:
+            ops.inspect(x, is_float, some, d, own, &found)
+    whole, missing, observed = flags.view(bool)
+    return reals[0], reals[1], whole, missing, observed
+
+
+def _parts(X):
+    """Yield (first row, rows) of X, few enough for a near cache, one after another in memory."""
+    n, d = X.shape
+    step = max(32, INSPECTED_BYTES // (X.itemsize * d))
+    for begin in range(0, n, step):
+        yield begin, np.require(X[begin : begin + step], requirements=["C", "A"])
+
+
+def constants(const uint8_t[:, ::1] values, const double[:, ::1] of_value):
+    """Return the sums over features of what each value stands for.
+
+    `of_value` is (D, M), or (1, M) for all features: ``of_value[j, values[:, j]]`` summed over j.
+    """
+    cdef Py_ssize_t i, j, step = of_value.shape[0] > 1
+    cdef double total
+    cdef double[::1] out = np.empty(values.shape[0])
     with nogil:
-        for i in range(n):
-            counts = sample_weight is None or sample_weight[i] > 0
-            for j in range(d):
-                x = X[i, j]
-                if x != x:
-                    missing[j] = 1
-                    continue
-                observed[j] += counts
-                if x < lowest[j]:
-                    lowest[j] = x
-                if x > highest[j]:
-                    highest[j] = x
-                if not (x > -9e18 and x < 9e18 and <double> (<int64_t> x) == x):
-                    whole[j] = 0
-    return (
-        np.asarray(lowest),
-        np.asarray(highest),
-        np.asarray(whole).astype(bool),
-        np.asarray(missing).astype(bool),
-        np.asarray(observed),
-    )
+        for i in range(values.shape[0]):
+            total = 0
+            for j in range(values.shape[1]):
+                total += of_value[step * j, values[i, j]]
+            out[i] = total
+    return np.asarray(out)
 
 
 def encode(
-    const real[:, :] X,                 # IN   (n, D) integers from 0, or NaN
+    X,                                  # IN   (n, D) integers from 0, or NaN
     const int32_t[::1] group,           # IN   (D,) which code a feature is part of, ascending
     const int32_t[::1] stride,          # IN   (D,) what one more of its value adds to the code
     const int32_t[::1] missing,         # IN   (D,) what stands for NaN in place of a value
-    const int32_t[::1] first,           # IN   (G,) the code of zeros
-    int32_t[:, ::1] codes,              # OUT  (n, G)
+    uint8_t[:, ::1] codes,              # OUT  (n, G)
 ):
-    """Write the codes of groups of features: first + sum_j value_j * stride_j."""
-    cdef Py_ssize_t i, j, g
-    cdef double x
+    """Write the codes of groups of features: sum_j value_j * stride_j."""
+    for begin, part in _parts(X):
+        if part.dtype == np.float32:
+            _encode[float](part, group, stride, missing, codes[begin:])
+        else:
+            _encode[double](part, group, stride, missing, codes[begin:])
+
+
+cdef void _encode(
+    const real[:, ::1] X,
+    const int32_t[::1] group,
+    const int32_t[::1] stride,
+    const int32_t[::1] missing,
+    uint8_t[:, ::1] codes,
+) noexcept:
+    cdef Py_ssize_t i, j, g, n_groups = codes.shape[1]
+    cdef int32_t digit
+    cdef real x
     with nogil:
         for i in range(X.shape[0]):
-            for g in range(first.shape[0]):
-                codes[i, g] = first[g]
+            for g in range(n_groups):
+                codes[i, g] = 0
             for j in range(X.shape[1]):
                 x = X[i, j]
-                codes[i, group[j]] += stride[j] * (missing[j] if x != x else <int32_t> x)
+                digit = missing[j] if x != x else <int32_t> x
+                codes[i, group[j]] += <uint8_t> (digit * stride[j])

@@ -1,36 +1,40 @@
 /* Discrete components beneath a structure that makes the responsibilities: see shared/emission.h.
  * Log-densities are transposed on the way out and responsibilities on the way in, VL samples at a
- * time. A template: see
- * vec.h. */
+ * time. A template: see vec.h. */
+
+static ptrdiff_t FN(emission_bytes)(const discrete_job *job)
+{
+    ptrdiff_t columns = job->width * EMISSION_COLUMN;
+    return sizeof(REAL) * (columns + job->width * job->chunk + FN(room)(job));
+}
 
 static const REAL *FN(emission_log_prob)(const void *emission, ptrdiff_t begin, ptrdiff_t n,
                                          void *scratch)
 {
     const discrete_job *job = emission;
     ptrdiff_t width = job->width;
-    REAL *lp = scratch, *columns = lp + VL * width;
-    for (ptrdiff_t row = 0; row < n; row += VL) {
-        REAL offset[ROWS];
-        vec tile[ROWS], offsets;
-        for (ptrdiff_t l = 0; l < VL; l++) {
-            ptrdiff_t i = begin + (row + l < n ? row + l : n - 1);
-            int64_t first = FN(begin)(job, i), last = FN(begin)(job, i + 1);
-            offset[l] = job->offset ? job->offset[i] : 0;
-            for (ptrdiff_t at = 0; at < width; at += 8 * VL) {
-#define CALL(vecs) FN(look_up)(vecs, job, at, first, last, lp + l * width)
-                BLOCK_CASES(CALL)
-#undef CALL
+    REAL *columns = scratch, *lp = columns + width * EMISSION_COLUMN;
+    FN(space) space = {lp + width * job->chunk, NULL};
+    for (ptrdiff_t first = 0; first < n; first += job->chunk) {
+        ptrdiff_t some = n - first < job->chunk ? n - first : job->chunk;
+        FN(begin_rows)(job, begin + first, some, &space);
+        FN(look)(job, begin + first, some, &space, lp);
+        for (ptrdiff_t row = 0; row < some; row += VL) {
+            REAL offset[ROWS];
+            vec tile[ROWS], offsets;
+            for (ptrdiff_t l = 0; l < VL; l++)
+                offset[l] = job->offset && row + l < some ? job->offset[begin + first + row + l] : 0;
+            offsets = FN(load)(offset);
+            for (ptrdiff_t k = 0; k < width; k += VL) {
+                REAL *column = columns + k * EMISSION_COLUMN + first + row;
+                UNROLL
+                for (ptrdiff_t l = 0; l < VL; l++)
+                    tile[l] = FN(load)(lp + (row + l) * width + k);
+                FN(transpose)(tile);
+                UNROLL
+                for (ptrdiff_t l = 0; l < VL; l++)
+                    FN(store)(column + l * EMISSION_COLUMN, tile[l] + offsets);
             }
-        }
-        offsets = FN(load)(offset);
-        for (ptrdiff_t k = 0; k < width; k += VL) {
-            UNROLL
-            for (ptrdiff_t l = 0; l < VL; l++)
-                tile[l] = FN(load)(lp + l * width + k);
-            FN(transpose)(tile);
-            UNROLL
-            for (ptrdiff_t l = 0; l < VL; l++)
-                FN(store)(columns + (k + l) * EMISSION_COLUMN + row, tile[l] + offsets);
         }
     }
     return columns;
@@ -41,18 +45,25 @@ static void FN(emission_add)(const void *emission, ptrdiff_t begin, ptrdiff_t n,
 {
     const discrete_job *job = emission;
     ptrdiff_t width = job->width;
-    REAL *rows = scratch;
-    for (ptrdiff_t row = 0; row < n; row += VL) {
-        vec tile[ROWS];
-        for (ptrdiff_t k = 0; k < width; k += VL) {
-            UNROLL
-            for (ptrdiff_t l = 0; l < VL; l++)
-                tile[l] = FN(load)(r + (k + l) * EMISSION_COLUMN + row);
-            FN(transpose)(tile);
-            UNROLL
-            for (ptrdiff_t l = 0; l < VL; l++)
-                FN(store)(rows + l * width + k, tile[l]);
+    REAL *rows = (REAL *)scratch + width * EMISSION_COLUMN;
+    FN(space) space = {rows + width * job->chunk, NULL};
+    for (ptrdiff_t first = 0; first < n; first += job->chunk) {
+        ptrdiff_t some = n - first < job->chunk ? n - first : job->chunk;
+        ptrdiff_t whole = (some + 31) / 32 * 32; /* responsibilities are 0 up to 64 */
+        for (ptrdiff_t row = 0; row < whole; row += VL) {
+            vec tile[ROWS];
+            for (ptrdiff_t k = 0; k < width; k += VL) {
+                const REAL *column = r + k * EMISSION_COLUMN + first + row;
+                UNROLL
+                for (ptrdiff_t l = 0; l < VL; l++)
+                    tile[l] = FN(load)(column + l * EMISSION_COLUMN);
+                FN(transpose)(tile);
+                UNROLL
+                for (ptrdiff_t l = 0; l < VL; l++)
+                    FN(store)(rows + (row + l) * width + k, tile[l]);
+            }
         }
-        FN(add_rows_of)(job, begin + row, n - row < VL ? n - row : VL, rows, sums);
+        FN(begin_rows)(job, begin + first, some, &space);
+        FN(add)(job, begin + first, some, &space, rows, sums);
     }
 }

@@ -2,51 +2,100 @@
 #ifndef FASTEM_DISCRETE_JOB_H
 #define FASTEM_DISCRETE_JOB_H
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "shared/emission.h"
+#include "shared/step.h"
 
-/* K components, n samples, each with a few entries that point to rows of a table; rows are `width`
- * long: K rounded up to whole vectors. Sample i has under component k the log-probability
+/* How samples are stored; each has a header of its own. In all of them sample i has under component
+ * k the log-probability
  *
- *     lp_ik = bias_k + offset_i + sum_e value_e table[index_e, k]       e: the entries of i
+ *     lp_ik = bias_k + offset_i + what its values add
  *
- * and adds value_e r_ik to row index_e of the sums. Values are above 0, or 1 if there are none, so
- * that a table may hold -inf: no 0 * inf, no inf - inf. */
+ * and adds its responsibilities r_ik to the rows of the sums that belong to its values. */
+enum {
+    DISCRETE_LISTS,  /* value_e table[index_e], e being its entries; values are above 0, or 1 */
+    DISCRETE_CODES,  /* table[first_g + code_ig], g being groups of features */
+    DISCRETE_BITS,   /* one of two numbers for each column, for a bit that is set or clear */
+    DISCRETE_COUNTS  /* x_ij table[j], j being features */
+};
+
+enum {
+    DISCRETE_CHUNK = 512, /* samples of a chunk, at most; a multiple of 32 and of all vectors */
+    DISCRETE_PANEL = 4,   /* vectors of components that are worked on together, at most */
+    EMISSION_ROWS = 512,
+    EMISSION_COLUMN = EMISSION_ROWS + 8 /* columns must not all fall into the same cache sets */
+};
+
+/* K components, n samples; rows of tables and sums are `width` long: K rounded up to whole vectors.
+ * A table may hold -inf, and it stays exact: no 0 * inf, no inf - inf. */
 typedef struct {
+    int form;
+    ptrdiff_t n_samples, n_components, width;
+    ptrdiff_t n_rows; /* of the sums: of the table but for bits, which have one for each column */
+    ptrdiff_t chunk;  /* samples at a time: a multiple of 32 */
+    /* lists */
     const int64_t *begin; /* (n + 1,) where each sample's entries begin, or NULL: */
     ptrdiff_t n_entries;  /* each has so many */
     const int32_t *index;
-    const double *value;         /* or NULL */
+    const double *value; /* or NULL for ones */
+    /* codes */
+    const uint8_t *codes; /* (n, G) */
+    const int32_t *first; /* (G + 1,) */
+    ptrdiff_t n_groups;
+    /* bits */
+    const uint32_t *bits;    /* (n, n_words) column c is bit c % 32 of word c / 32 */
+    const uint32_t *columns; /* (n_columns, column_words) sample i is bit i % 32 of word i / 32 */
+    ptrdiff_t n_columns, n_words, column_words;
+    /* counts */
+    const uint8_t *counts; /* (n, D), or NULL: */
+    const double *reals;   /* (n, D) */
+    /* for all of them */
     const double *offset;        /* (n,) or NULL */
     const double *sample_weight; /* (n,) or NULL for ones */
-    ptrdiff_t n_samples, n_components, width, n_rows;
-    const double *table; /* (n_rows, width) */
-    const double *bias;  /* (width,), -inf past K */
+    const double *table;         /* (n_rows, width); of bits see bits.h; of counts in place of -inf
+                                  * DISCRETE_NEVER */
+    const double *bias;          /* (width,), -inf past K */
+    /* given responsibilities, or NULL */
+    const int64_t *given_labels; /* (n,) the component of each sample, -1 for none */
+    const double *given;         /* (m, K) of samples from `origin` on, */
+    ptrdiff_t origin;            /* which a pass begins with */
     /* outputs by row, each may be NULL */
     double *log_prob;         /* (n,) */
     double *responsibilities; /* (n, K) */
     int64_t *labels;          /* (n,) */
 } discrete_job;
 
-#define DISCRETE_CHUNK 256 /* samples that chunk() takes at most; a multiple of all vectors */
+#define DISCRETE_NEVER (-1e295) /* times any count it is finite, and below all that can occur */
 
-#define EMISSION_ROWS 512
-#define EMISSION_COLUMN (EMISSION_ROWS + 8) /* columns must not all fall into the same cache sets */
+/* What inspect() finds of each feature. */
+typedef struct {
+    double *lowest, *highest; /* (D,) at most 0, at least 0; NaN is left out */
+    uint8_t *whole, *missing; /* (D,) whether all values are integers; whether some are NaN */
+    uint8_t *observed;        /* (D,) whether some are not, in rows of positive weight */
+} discrete_contents;
 
+/* The leaf functions for one instruction set. */
 typedef struct {
     const char *name;
     ptrdiff_t lanes; /* doubles in a vector */
-    /* Samples [begin, end): writes the outputs; adds to `sums` if that is not NULL: as the table,
-     * then (width,) the responsibilities, then the bound. `scratch` is (2, lanes, width). */
-    void (*chunk)(const discrete_job *, ptrdiff_t begin, ptrdiff_t end, double *scratch,
-                  double *sums);
-    /* What a fastem_emission has; its scratch is (lanes, width), then (width, EMISSION_COLUMN), of
-     * at most EMISSION_ROWS rows. */
+    ptrdiff_t (*scratch_bytes)(const discrete_job *);
+    /* Writes the outputs; adds to the sums if there are any: as the table (n_rows, width), then
+     * (width,) the responsibilities, then the bound. See shared/step.h. */
+    fastem_step chunk;
+    /* What a fastem_emission has. */
+    ptrdiff_t (*emission_bytes)(const discrete_job *);
     const double *(*emission_log_prob)(const void *, ptrdiff_t begin, ptrdiff_t n, void *scratch);
     void (*emission_add)(const void *, ptrdiff_t begin, ptrdiff_t n, void *scratch, const double *r,
                          double *sums);
+    /* Tables: see tables.h. */
+    void (*log_table)(const double *values, ptrdiff_t n_comp, ptrdiff_t n_terms, ptrdiff_t width,
+                      ptrdiff_t begin, ptrdiff_t end, int failures, double *table);
+    void (*bit_table)(const double *set, const double *clear, ptrdiff_t n_columns, ptrdiff_t width,
+                      double *table);
+    /* Data: see data.h. Rows are n x D, float or double, one after another. */
+    int (*pack)(const void *x, int is_float, ptrdiff_t n, ptrdiff_t d, uint32_t *ones,
+                uint32_t *known);
+    void (*inspect)(const void *x, int is_float, ptrdiff_t n, ptrdiff_t d, const double *weight,
+                    const discrete_contents *);
 } discrete_ops;
 
 const discrete_ops *fastem_discrete_ops(int level, int is_double);

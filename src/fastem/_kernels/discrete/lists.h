@@ -1,0 +1,133 @@
+/* Samples as lists of entries, and as codes of groups of features: both point to rows of a table,
+ * which are contiguous over components, so that an entry costs one addition of vectors, and one more
+ * for the sums. A template: see vec.h. */
+
+ALWAYS_INLINE int64_t FN(begin)(const discrete_job *job, ptrdiff_t i)
+{
+    return job->begin ? job->begin[i] : (int64_t)i * job->n_entries;
+}
+
+/* lp = bias + sum_e value_e table[index_e], over `vecs` vectors from `at` on. */
+ALWAYS_INLINE void FN(look_list)(const int vecs, const discrete_job *job, ptrdiff_t at, int64_t first,
+                                 int64_t last, REAL *lp)
+{
+    const REAL *table = job->table + at, *value = job->value;
+    const int32_t *index = job->index;
+    ptrdiff_t width = job->width;
+    vec sum[8];
+    UNROLL
+    for (int v = 0; v < vecs; v++)
+        sum[v] = FN(load)(job->bias + at + v * VL);
+    if (value)
+        for (int64_t e = first; e < last; e++) {
+            const REAL *row = table + index[e] * width;
+            UNROLL
+            for (int v = 0; v < vecs; v++)
+                sum[v] += value[e] * FN(load)(row + v * VL);
+        }
+    else
+        for (int64_t e = first; e < last; e++) {
+            const REAL *row = table + index[e] * width;
+            UNROLL
+            for (int v = 0; v < vecs; v++)
+                sum[v] += FN(load)(row + v * VL);
+        }
+    UNROLL
+    for (int v = 0; v < vecs; v++)
+        FN(store)(lp + at + v * VL, sum[v]);
+}
+
+/* sums[index_e] += value_e r, over `vecs` vectors from `at` on. */
+ALWAYS_INLINE void FN(add_list)(const int vecs, const discrete_job *job, ptrdiff_t at, int64_t first,
+                                int64_t last, const REAL *r, double *sums)
+{
+    /* Copies: the compiler must assume that storing a vector changes what job points to. */
+    const REAL *value = job->value;
+    const int32_t *index = job->index;
+    ptrdiff_t width = job->width;
+    vec rv[8];
+    UNROLL
+    for (int v = 0; v < vecs; v++)
+        rv[v] = FN(load)(r + at + v * VL);
+    if (value)
+        for (int64_t e = first; e < last; e++) {
+            double *row = sums + index[e] * width + at;
+            REAL factor = value[e];
+            UNROLL
+            for (int v = 0; v < vecs; v++)
+                FN(store)(row + v * VL, FN(load)(row + v * VL) + factor * rv[v]);
+        }
+    else
+        for (int64_t e = first; e < last; e++) {
+            double *row = sums + index[e] * width + at;
+            UNROLL
+            for (int v = 0; v < vecs; v++)
+                FN(store)(row + v * VL, FN(load)(row + v * VL) + rv[v]);
+        }
+}
+
+/* Groups from `g` on whose part of the table, as wide as a panel, fits a near cache. */
+ALWAYS_INLINE ptrdiff_t FN(groups_end)(const discrete_job *job, ptrdiff_t g, ptrdiff_t bytes)
+{
+    ptrdiff_t end = g + 1;
+    while (end < job->n_groups && (job->first[end + 1] - job->first[g]) * bytes <= 2 * TABLE_BYTES)
+        end++;
+    return end;
+}
+
+/* lp += the table's rows of groups [g, end) of n samples, `vecs` vectors from `at` on. */
+ALWAYS_INLINE void FN(look_codes)(const int vecs, const discrete_job *job, ptrdiff_t at,
+                                  ptrdiff_t begin, ptrdiff_t n, ptrdiff_t g, ptrdiff_t end, REAL *lp)
+{
+    const REAL *table = job->table + at;
+    const int32_t *first = job->first;
+    ptrdiff_t width = job->width, n_groups = job->n_groups;
+    for (ptrdiff_t row = 0; row < n; row += 4) {
+        const uint8_t *codes[4];
+        vec sum[4][DISCRETE_PANEL];
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            codes[i] = job->codes + (begin + (row + i < n ? row + i : n - 1)) * n_groups;
+            UNROLL
+            for (int v = 0; v < vecs; v++)
+                sum[i][v] = FN(load)(g ? lp + (row + i) * width + at + v * VL
+                                       : job->bias + at + v * VL);
+        }
+        for (ptrdiff_t j = g; j < end; j++) {
+            UNROLL
+            for (int i = 0; i < 4; i++) {
+                const REAL *own = table + (first[j] + codes[i][j]) * width;
+                UNROLL
+                for (int v = 0; v < vecs; v++)
+                    sum[i][v] += FN(load)(own + v * VL);
+            }
+        }
+        UNROLL
+        for (int i = 0; i < 4; i++)
+            UNROLL
+            for (int v = 0; v < vecs; v++)
+                FN(store)(lp + (row + i) * width + at + v * VL, sum[i][v]);
+    }
+}
+
+/* sums += r in the rows of groups [g, end) of n samples, `vecs` vectors from `at` on. */
+ALWAYS_INLINE void FN(add_codes)(const int vecs, const discrete_job *job, ptrdiff_t at,
+                                 ptrdiff_t begin, ptrdiff_t n, ptrdiff_t g, ptrdiff_t end,
+                                 const REAL *r, double *sums)
+{
+    const int32_t *first = job->first;
+    const uint8_t *codes = job->codes + begin * job->n_groups;
+    ptrdiff_t width = job->width, n_groups = job->n_groups;
+    for (ptrdiff_t row = 0; row < n; row++) {
+        vec rv[DISCRETE_PANEL];
+        UNROLL
+        for (int v = 0; v < vecs; v++)
+            rv[v] = FN(load)(r + row * width + at + v * VL);
+        for (ptrdiff_t j = g; j < end; j++) {
+            double *own = sums + (first[j] + codes[row * n_groups + j]) * width + at;
+            UNROLL
+            for (int v = 0; v < vecs; v++)
+                FN(store)(own + v * VL, FN(load)(own + v * VL) + rv[v]);
+        }
+    }
+}
