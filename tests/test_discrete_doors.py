@@ -28,7 +28,7 @@ MIXTURES = {
     "multinomial": MultinomialMixture(2, random_state=0),
     "poisson": PoissonMixture(2, random_state=0),
 }
-SPARSE = ("multinomial", "poisson")
+SPARSE = ("bernoulli", "multinomial", "poisson")
 every_family = pytest.mark.parametrize("family", MIXTURES)
 sparse_family = pytest.mark.parametrize("family", SPARSE)
 
@@ -53,7 +53,10 @@ def test_rows_without_entries(family, dtype):
     nothing = np.zeros((3, D), dtype)
     assert_allclose(fitted.score_samples(sp.csr_array(nothing)), fitted.score_samples(nothing))
     assert_allclose(fitted.predict_proba(sp.csc_array(nothing)), fitted.predict_proba(nothing))
-    expected = -fitted.rates_.sum(axis=1) if family == "poisson" else np.zeros(2)
+    expected = np.zeros(2)
+    if family != "multinomial":
+        values = fitted.rates_ if family == "poisson" else -np.log1p(-fitted.probabilities_)
+        expected = -values.sum(axis=1)
     expected = np.logaddexp.reduce(np.log(fitted.weights_) + expected)
     assert_allclose(fitted.score_samples(nothing), expected, rtol=1e-12, atol=1e-12)
 

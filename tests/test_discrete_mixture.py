@@ -163,7 +163,7 @@ def test_values_too_large_for_codes_give_the_same():
     assert_allclose(fitted.score_samples(far)[:-1], fitted.score_samples(X), rtol=1e-12)
 
 
-@pytest.mark.parametrize("family", ["multinomial", "poisson"])
+@pytest.mark.parametrize("family", ["bernoulli", "multinomial", "poisson"])
 @pytest.mark.parametrize("form", [sp.csr_matrix, sp.csc_array, sp.coo_array])
 def test_sparse_equals_dense(family, form):
     X = data(family)
@@ -173,6 +173,22 @@ def test_sparse_equals_dense(family, form):
     assert_allclose(values_of(sparse), values_of(dense), rtol=1e-9)
     assert_allclose(sparse.score_samples(form(X)), dense.score_samples(X), rtol=1e-9)
     assert_allclose(sparse.bic(form(X)), dense.bic(X), rtol=1e-12)
+
+
+def test_sparse_binary_data_may_miss_values_and_be_made_binary():
+    X = with_missing(data("bernoulli"))
+    dense, sparse = mixture("bernoulli").fit(X), mixture("bernoulli").fit(sp.csr_array(X))
+    assert_array_equal(sparse.probabilities_, dense.probabilities_)
+    assert_array_equal(sparse.predict(sp.csc_matrix(X)), dense.predict(X))
+    counts, same = sp.csr_array(3 * X), mixture("bernoulli", binarize=0.0).fit(3 * X)
+    assert_array_equal(same.probabilities_, dense.probabilities_)
+    fitted = mixture("bernoulli", binarize=0.0).fit(counts)
+    assert_array_equal(fitted.probabilities_, dense.probabilities_)
+    assert np.nanmax(counts.data) == 3  # the user's matrix is as it was
+    with pytest.raises(ValueError, match="binarize must be at least 0 for sparse X, got -1"):
+        mixture("bernoulli", binarize=-1.0).fit(counts)
+    with pytest.raises(ValueError, match="X must hold 0, 1 or NaN, got 3 in feature"):
+        mixture("bernoulli").fit(counts)
 
 
 def test_sparse_matrices_may_hold_zeros_and_duplicates():

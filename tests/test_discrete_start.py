@@ -138,10 +138,10 @@ def test_given_starts_are_respected(family, method):
     assert_array_equal(fitted.weights_, weights)
 
 
-@pytest.mark.parametrize("family", ["multinomial", "poisson"])
+@pytest.mark.parametrize("family", ["bernoulli", "multinomial", "poisson"])
 @every_method
 def test_sparse_data_start_as_dense_ones(family, method):
-    X = data(family, missing=family == "poisson")
+    X = data(family, missing=family != "multinomial")
     dense = mixture(family, init_params=method).fit(X)
     sparse = mixture(family, init_params=method).fit(sp.csr_array(X))
     assert_allclose(values_of(sparse), values_of(dense), rtol=1e-6)

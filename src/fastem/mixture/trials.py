@@ -38,7 +38,7 @@ class BernoulliMixture(DiscreteMixture):
     n_components : int, default=1
         Number of components.
     binarize : float, default=None
-        What is greater counts as 1, all else as 0; None: X must be binary.
+        What is greater counts as 1, all else as 0; None: X must be binary. At least 0 for sparse X.
     probabilities_init : array-like of shape (n_components, n_features), default=None
         First probabilities of a 1, in [0, 1].
     probability_prior : float or (float, float), default=0.0
@@ -54,7 +54,8 @@ class BernoulliMixture(DiscreteMixture):
 
     Notes
     -----
-    NaN is a value that is missing at random: what is not observed has no factor. A sample without
+    X may be a sparse matrix; it is packed to two bits for each value, zeros included. NaN is a value
+    that is missing at random: what is not observed has no factor. A sample without
     any value has log-probability 0 and the weights for responsibilities. A feature without any
     value is refused by `fit`.
 
