@@ -54,10 +54,10 @@ class BernoulliMixture(DiscreteMixture):
 
     Notes
     -----
-    X may be a sparse matrix; it is packed to two bits for each value, zeros included. NaN is a value
-    that is missing at random: what is not observed has no factor. A sample without
-    any value has log-probability 0 and the weights for responsibilities. A feature without any
-    value is refused by `fit`.
+    X may be a sparse matrix; it is packed to two bits for each value, zeros included. NaN is a
+    value that is missing at random: what is not observed has no factor. A sample without any value
+    has log-probability 0 and the weights for responsibilities. A feature without any value is
+    refused by `fit`.
 
     Examples
     --------
