@@ -141,6 +141,19 @@ def test_given_responsibilities(name):
 
 
 @every_case
+def test_some_samples_are_read_as_in_company(name):
+    _, X, params, block = case(name)
+    first, last = 3, len(X) - 2
+    some = rows(params, block.samples(first, last), "log_prob", 1)
+    assert_allclose(some, rows(params, block, "log_prob", 1)[first:last], rtol=1e-12)
+    labels = np.random.default_rng(0).integers(2, size=len(X))
+    left = np.where((np.arange(len(X)) < first) | (np.arange(len(X)) >= last), -1, labels)
+    resp, terms = block.samples(first, last).given(labels[first:last].copy(), None, 2, 1)
+    assert_array_equal(resp, np.bincount(labels[first:last], minlength=2))
+    assert_allclose(terms, block.given(left, None, 2, 1)[1], rtol=1e-12)
+
+
+@every_case
 def test_threads_do_not_change_a_bit(name):
     family, X, params, _ = case(name)
     X = np.tile(X, (40, 1))
