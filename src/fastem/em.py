@@ -63,17 +63,23 @@ True
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import islice
 from typing import Any, Literal
 
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem._engine.checking import check_arguments, check_model
+from fastem._engine.checkpoints import Checkpoint, Keeper
+from fastem._engine.course import Course
+from fastem._engine.ending import Ending, better, check_bound
 from fastem._engine.executors import FuturesExecutor, LocalExecutor, as_executor
+from fastem._engine.fingerprints import describe
 from fastem._engine.protocols import (
     Bounding,
     Continuing,
@@ -98,6 +104,7 @@ from fastem._engine.watching import Callback, FunctionCallback, Printer, Result,
 __all__ = [
     "Bounding",
     "Callback",
+    "Checkpoint",
     "Continuing",
     "Executor",
     "Falling",
@@ -124,9 +131,6 @@ __all__ = [
 #: Who watches the fits that begin in this context: see :func:`watch`.
 _WATCHERS: ContextVar[tuple[Any, ...]] = ContextVar("fastem_watchers", default=())
 
-# A bound may fall by so much because of rounding: it sums some million terms in double.
-_ROUNDING = 1e-9
-
 
 def fit(
     model: Model | RowState,
@@ -143,6 +147,7 @@ def fit(
     callbacks: Iterable[Callback | Callable[[State], bool | None]] = (),
     verbose: int = 0,
     verbose_interval: int = 10,
+    checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
 ) -> Result:
     """Fit a model by expectation-maximisation (Dempster, Laird & Rubin 1977).
 
@@ -191,6 +196,12 @@ def fit(
         1 prints each restart and every `verbose_interval`-th iteration; 2 adds times and bounds.
     verbose_interval : int, default=10
         Number of iterations between two lines.
+    checkpoint : Checkpoint or path, default=None
+        Where the fit is written to as it goes; a fit that finds itself there goes on, and ends with
+        the same bits: see :class:`Checkpoint`. `start`, if it is a function, is called again for
+        the restarts that are over, lest its random numbers differ; functions among the callbacks
+        keep nothing of what they saw. Parameters and rows' states must be numbers, arrays, named
+        tuples, dataclasses, lists or dicts of these.
 
     Returns
     -------
@@ -217,11 +228,18 @@ def fit(
     """
     check_model(model, schedule)
     check_arguments(blocks, start, schedule, executor, tol, max_iter, evaluate_every, n_init)
+    settings: dict[str, Any] = {
+        "schedule": schedule, "tol": tol, "max_iter": max_iter, "evaluate_every": evaluate_every,
+        "n_init": n_init, "lower_bound": lower_bound,
+    }  # fmt: skip
+    keeper = None
+    if checkpoint is not None:
+        seen = {"model": model, "blocks": list(islice(blocks, 8))}
+        keeper = Keeper(checkpoint, {"fit": describe(settings | seen)})
     result = run(
         model, blocks, start,
-        schedule=schedule, executor=executor, tol=tol, max_iter=max_iter,
-        evaluate_every=evaluate_every, n_init=n_init, lower_bound=lower_bound, callbacks=callbacks,
-        verbose=verbose, verbose_interval=verbose_interval,
+        **settings, executor=executor, callbacks=callbacks, verbose=verbose,
+        verbose_interval=verbose_interval, keeper=keeper,
     )  # fmt: skip
     asked = tol > 0 or follows(model, Stopping)
     if asked and not result.converged and 0 < max_iter == result.n_iter:
@@ -282,6 +300,7 @@ def run(
     verbose: int,
     verbose_interval: int,
     executor: Any = None,
+    keeper: Keeper | None = None,
 ) -> Result:
     """Do what :func:`fit` does with checked arguments; who calls says that it did not converge."""
     callbacks = [*callbacks, *_WATCHERS.get()]
@@ -290,42 +309,48 @@ def run(
         watchers.append(Printer(verbose, verbose_interval))
     executor = as_executor(executor)
     outside = _WATCHERS.set(())  # a fit within this one, such as for its start, is not watched
-    ending = _Ending(model, schedule, tol)
-    best = current = None
+    ending = Ending(model, schedule, tol)
+    course = Course(keeper, ending, watchers)
+    current = None
     try:
         for init in range(n_init):
             # No name for the first parameters: they would stay in memory to the end.
             current = Result(start(init) if callable(start) else start, -math.inf, [], 0, False)
+            if course.is_over(init, current.params):
+                continue
             for watcher in watchers:
                 watcher.on_init_begin(init)
                 watcher.on_start(init, current.params)
             one_pass = PASSES[schedule](model, blocks, executor)
             ending.begin(lower_bound)
+            current = course.begin(init, one_pass, current)
             for result in _iterate(
-                one_pass, current.params, init, max_iter, evaluate_every, ending, watchers
+                one_pass, current, init, max_iter, evaluate_every, ending, watchers, course
             ):
                 current = result  # a whole iteration, which an interrupt can return
             for watcher in watchers:
                 watcher.on_init_end(init, current)
-            best = _better(best, current)
+            course.end(init, current, last=init == n_init - 1)
             current = None
     except KeyboardInterrupt as interrupt:
+        best = course.best
         if current is not None and current.n_iter > 0:
-            best = _better(best, current)
+            best = better(best, current)
         interrupt.result = best  # type: ignore[attr-defined]
         raise
     finally:
         _WATCHERS.reset(outside)
-    assert best is not None
-    return best
+    assert course.best is not None
+    return course.best
 
 
 def _iterate(
-    one_pass, params, init, max_iter, evaluate_every, ending, watchers
+    one_pass, current, init, max_iter, evaluate_every, ending, watchers, course
 ) -> Iterator[Result]:
-    """Yield the result after each whole iteration of one restart."""
-    lower_bounds: list[float] = []
-    for iteration in range(1, max_iter + 1):
+    """Yield the result after each whole iteration of one restart, from `current` on."""
+    params, lower_bounds = current.params, list(current.lower_bounds)
+    begin, current = current.n_iter + 1, None
+    for iteration in range(begin, max_iter + 1):
         for watcher in watchers:
             watcher.on_iteration_begin(init, iteration)
         check = iteration % evaluate_every == 0 or iteration == max_iter
@@ -333,71 +358,16 @@ def _iterate(
         bound, params = one_pass(before, check)
         change = math.nan
         if check:
-            _check_bound(bound, init, iteration)
+            check_bound(bound, init, iteration)
             lower_bounds.append(bound)
             change = ending.see(bound, iteration)
         converged = ending.converged(before, params) and not one_pass.leapt
         states = [one_pass.states[number] for number in sorted(one_pass.states)]
-        yield Result(params, ending.lower_bound, lower_bounds, iteration, converged, states)
+        result = Result(params, ending.lower_bound, lower_bounds, iteration, converged, states)
+        yield result
         state = State(init, iteration, params, ending.lower_bound, change, states)
         # Every watcher sees the iteration, also when an earlier one asks to stop.
         stops = [watcher.on_iteration_end(state) for watcher in watchers]
         if converged or any(stops):
             return
-
-
-class _Ending:
-    """Tells when a restart has converged, and when its bound falls where it cannot."""
-
-    def __init__(self, model, schedule, tol) -> None:
-        self.tol, self.warned = tol, False
-        self.stop = model.converged if follows(model, Stopping) else None
-        may = follows(model, Falling) and model.bound_may_fall
-        self.may_fall = may or schedule != "batch"
-
-    def begin(self, lower_bound: float) -> None:
-        """Begin a restart, whose first bound is compared with that of an earlier fit."""
-        self.lower_bound, self.n_looks, self.settled = lower_bound, 0, False
-
-    def see(self, bound: float, iteration: int) -> float:
-        """Take note of a bound; return its change."""
-        previous, self.lower_bound = self.lower_bound, bound
-        change = bound - previous
-        self.n_looks += 1
-        fell = (
-            not self.may_fall
-            and self.n_looks > 1  # the earlier fit may have seen other data
-            and change < -_ROUNDING * max(1.0, abs(previous))
-        )
-        if fell and not self.warned:
-            self.warned = True
-            warnings.warn(
-                f"the lower bound fell by {-change:.6g} at iteration {iteration}, from "
-                f"{previous:.6g} to {bound:.6g}, which EM cannot do: the M-step does not maximise "
-                "what the E-step computes, or the bound is not theirs. A model whose bound may "
-                "rightly fall says so with bound_may_fall = True",
-                ConvergenceWarning,
-                stacklevel=6,
-            )
-        self.settled = abs(change) < self.tol and not fell
-        return change
-
-    def converged(self, before: Any, after: Any) -> bool:
-        """Return whether the restart ends here."""
-        return self.settled if self.stop is None else bool(self.stop(before, after))
-
-
-def _better(best: Result | None, new: Result) -> Result:
-    """Return the result with the larger bound; without iterations, the newer one."""
-    if best is None or best.lower_bound == -math.inf or new.lower_bound > best.lower_bound:
-        return new
-    return best
-
-
-def _check_bound(lower_bound: float, init: int, iteration: int) -> None:
-    if not math.isfinite(lower_bound):
-        raise ValueError(
-            f"the lower bound is {lower_bound} at iteration {iteration} of initialization {init}: "
-            "some samples have no finite density under the current parameters. Check the start "
-            "values, scale the data, or regularise the model more strongly."
-        )
+        course.iterated(init, one_pass, result)

@@ -39,6 +39,10 @@ class Squarem(Batch):
         self.reached = -math.inf  # the bound of the last pass,
         self.gain = math.inf  # and by how much that had risen
 
+    def get_state(self) -> dict[str, Any]:
+        """Return what the next pass goes on from, beside the parameters."""
+        return {"recent": self.recent, "reached": self.reached, "gain": self.gain}
+
     def __call__(self, params: Any, check: bool) -> tuple[float, Any]:
         found = self.leap(self.extrapolated(params))
         self.leapt = found is not None

@@ -56,6 +56,14 @@ class Batch:
         after = self.maximise(params, total)
         return self.bound(total, params, after, check), after
 
+    def get_state(self) -> dict[str, Any]:
+        """Return what the next pass goes on from, beside the parameters."""
+        return {"states": self.states}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        vars(self).update(state)
+
     # ---- the rows' states ------------------------------------------------------------------
 
     def shards(self, params: Any) -> Sequence[Shard]:
@@ -141,6 +149,10 @@ class Incremental(Batch):
         self.replaces = follows(model, Replacing)
         self.latest: Any = None  # each block's statistics: a list, or a tree of sums
         self.total: Any = None  # their sum, of a model that replaces them in it
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what the next pass goes on from, beside the parameters."""
+        return super().get_state() | {"latest": self.latest, "total": self.total}
 
     def __call__(self, params: Any, check: bool) -> tuple[float, Any]:
         start = params

@@ -86,6 +86,16 @@ class Callback:
     def on_init_end(self, init: int, result: Result) -> None:
         """Restart number `init` ended with `result`."""
 
+    def get_state(self) -> Any:
+        """Return what the callback must know again where a fit goes on from a checkpoint.
+
+        None, numbers, arrays, named tuples, dataclasses, lists or dicts of these.
+        """
+        return None
+
+    def set_state(self, state: Any) -> None:
+        """Take a state, unless that is None: after `on_start` of the restart that goes on."""
+
 
 class FunctionCallback(Callback):
     """A plain function as a callback."""

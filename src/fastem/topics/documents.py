@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, check_non_negative
 
 from fastem._base import check_fitted_array
 from fastem._engine import arrays
+from fastem._engine.codec import savable
 from fastem._engine.sparse import validate_sparse
 from fastem._kernels import topics as kernel
 from fastem._typing import MatrixLike
@@ -92,6 +93,9 @@ class TopicSums:
         return TopicSums(self.values * self.values.dtype.type(factor), self.word_id, self.n_words)
 
     __rmul__ = __mul__
+
+
+savable(TopicSums, lambda t: [t.values, t.word_id, t.n_words])
 
 
 class Topics(NamedTuple):

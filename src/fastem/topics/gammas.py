@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+from fastem._engine.codec import savable
 from fastem._kernels.gamma_stream import GammaStream
 
 __all__ = [
@@ -152,3 +153,7 @@ class Drawn:
         return self
 
     __rmul__ = __mul__
+
+
+savable(Drawn, lambda drawn: [drawn.number, drawn.stream])
+savable(GammaStream, lambda stream: stream.__reduce__()[1])
