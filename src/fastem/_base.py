@@ -21,6 +21,8 @@ from fastem._compat import (
     visual_block,
 )
 from fastem._engine.arrays import native
+from fastem._engine.checkpoints import Keeper
+from fastem._engine.fingerprints import describe
 from fastem._engine.threads import single_threaded_blas
 from fastem._version import __version__
 
@@ -184,7 +186,10 @@ class _OtherVersionWarning(InconsistentVersionWarning):
 
 #: What belongs to a fit that is running, and not to what it finds. (Callbacks that the user gave
 #: by set_callbacks stay, as in scikit-learn: joblib's workers get estimators as pickles.)
-_RUNNING = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
+_RUNNING = ("_callback_fit_ctx", "_skl_callbacks_to_teardown", "_keeper")
+
+#: Parameters that the bits of a fit do not depend on.
+_NO_BITS = ("n_jobs", "verbose", "verbose_interval", "copy_x")
 
 
 #: What is known of fitted estimators until they change: no attributes of theirs, and not saved.
@@ -244,6 +249,26 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         if attribute not in vars(self):
             check_is_fitted(self)
 
+    def _open_checkpoint(self, checkpoint, X, **data):
+        """Let the fit that begins be written to a checkpoint, or go on from it; None: neither.
+
+        Parameters, and a look at the data, tell whether it is of the same fit.
+        """
+        self.__dict__.pop("_keeper", None)
+        if checkpoint is None:
+            return
+        if getattr(self, "random_state", 0) is None:
+            raise ValueError(
+                "random_state must be an integer for a fit with a checkpoint, got None: begun "
+                "again, it would not be the same fit"
+            )
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in _NO_BITS}
+        seen = {"parameters": parameters, "X": X, **data}
+        if getattr(self, "warm_start", False):
+            seen["warm"] = {k: v for k, v in vars(self).items() if k.endswith("_")}
+        keeper = Keeper(checkpoint, {type(self).__name__: describe(seen)})
+        object.__setattr__(self, "_keeper", keeper)
+
     def _fit_em(
         self,
         model,
@@ -285,6 +310,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
                     executor=executor,
                     verbose=int(self.verbose if verbose is None else verbose),
                     verbose_interval=getattr(self, "verbose_interval", 10),
+                    keeper=self.__dict__.pop("_keeper", None),
                 )
         except KeyboardInterrupt as interrupt:
             best = getattr(interrupt, "result", None)
@@ -383,6 +409,12 @@ class _ScikitLearnCallbacks(em.Callback):
 
     def on_init_end(self, init, result):
         self._end(self.init, result)
+
+    def get_state(self):
+        return self.lower_bounds
+
+    def set_state(self, state):
+        self.lower_bounds = state
 
     def on_fit_end(self, result):
         """Tell that the whole fit ended."""

@@ -120,7 +120,7 @@ class Keeper:
         self.checkpoint = Checkpoint.of(checkpoint)
         self.fingerprint = fingerprint | {"version": __version__}
         self.path = self.checkpoint.path
-        self.refused, self.random, self.complained = False, None, False
+        self.refused, self.complained = False, False
         self.found, self.header = self._find()
         self.written, self.waited = time.monotonic(), 0
 
@@ -160,30 +160,21 @@ class Keeper:
             )
         return None, None
 
-    def random_state(self, given: np.random.RandomState, shared: bool) -> np.random.RandomState:
-        """Return random numbers that stand where they did when the fit was begun at first.
-
-        Those that are `shared` with the whole program stay as they are.
-        """
-        if self.header is None or self.header["random_state"] is None:
-            self.random = _as_json(given.get_state(legacy=False))
-            return given
-        self.random = self.header["random_state"]
-        own = np.random.RandomState() if shared else given
-        own.set_state(_from_json(self.random))
-        return own
-
     def begin(self, params: Any) -> dict[str, Any] | None:
-        """Return the state to go on from, or None; `params` are the first ones of this run."""
-        Encoder().encode(params)  # says at once what cannot be written
-        self.known = classes_in(params)
+        """Return the state to go on from, or None; `params` are the first ones of the fit."""
+        self.start = _digest_of(params)  # says at once what cannot be written
         if self.found is None:
             return None
+        if self.header["start"] != self.start:
+            raise ValueError(
+                f"checkpoint: {self.found} is of a fit with another start: random_state, the data "
+                "or the function that makes first parameters are not the same. Nothing was "
+                "changed; give another path, or delete it to begin anew"
+            )
         with open(self.found, "rb") as file:
             file.seek(self.header["begin"])
-            fill = _Filler(file)
             try:
-                decoder = Decoder(self.header["nodes"], fill, self.known)
+                decoder = Decoder(self.header["nodes"], _Filler(file), classes_in(params))
                 return decoder.decode(self.header["state"])
             except (KeyError, AttributeError, TypeError, ValueError) as error:
                 raise ValueError(f"checkpoint: {self.found} cannot be read: {error}") from error
@@ -203,7 +194,7 @@ class Keeper:
         encoder = Encoder()
         header = {
             "fingerprint": self.fingerprint,
-            "random_state": self.random,
+            "start": self.start,
             "state": encoder.encode(state),
             "nodes": encoder.nodes,
         }
@@ -299,20 +290,11 @@ def _read_header(path):
         return header
 
 
-def _as_json(state):
-    """Return the state of random numbers with lists in place of arrays."""
-    return {
-        name: _as_json(value)
-        if isinstance(value, dict)
-        else value.tolist()
-        if isinstance(value, (np.ndarray, np.generic))
-        else value
-        for name, value in state.items()
-    }
-
-
-def _from_json(state):
-    """Return the state of random numbers."""
-    dtype = np.uint32 if state.get("bit_generator") == "MT19937" else np.uint64
-    inner = {k: np.array(v, dtype) if isinstance(v, list) else v for k, v in state["state"].items()}
-    return {**state, "state": inner}
+def _digest_of(value):
+    """Return a digest of a value that can be written."""
+    encoder = Encoder()
+    root = encoder.encode(value)
+    digest = hashlib.blake2b(json.dumps([root, encoder.nodes]).encode(), digest_size=16)
+    for array in encoder.arrays:
+        digest.update(array.view(np.uint8).data if array.size else b"")
+    return digest.hexdigest()

@@ -99,6 +99,12 @@ class Best(em.Callback):
             self.best, self.attributes, self.params = result, attributes, result.params
             self.n_found = n_found
 
+    def get_state(self):
+        return [self.best, self.attributes, self.params, self.n_found]
+
+    def set_state(self, state):
+        self.best, self.attributes, self.params, self.n_found = state
+
     def read(self, params):
         """Return the fitted attributes of some parameters."""
         return self.attributes if params is self.params else self._read(params)[0]

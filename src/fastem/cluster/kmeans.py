@@ -26,7 +26,7 @@ from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs
 from fastem._onnx import ToOnnx, kmeans_nodes
 from fastem._sources import by_blocks, pairs, source_of
-from fastem._typing import MatrixLike, RandomStateLike
+from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.cluster.by_blocks import fit_source
 from fastem.cluster.data import centered, check_weights, mean_variance, refuse_overflow
 from fastem.cluster.lloyd import (
@@ -178,7 +178,14 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     # ---- fitting ---------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: MatrixLike,
+        y: Any = None,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        checkpoint: CheckpointLike = None,
+    ) -> Self:
         """Find the clusters.
 
         Parameters
@@ -192,6 +199,9 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         sample_weight : array-like of shape (n_samples,), default=None
             Weights, of X's dtype: a sample of weight 2 counts as two equal samples. A start that is
             given or a callable does not see them, and lets negative ones pass.
+        checkpoint : em.Checkpoint or path, default=None
+            Where the fit is written to as it goes. A fit that was killed goes on from there and
+            ends with the same bits: see :class:`fastem.em.Checkpoint`. `random_state` must be set.
 
         Returns
         -------
@@ -210,6 +220,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """
         with unchanged_on_error(self):
             effective_n_jobs(self.n_jobs)  # complains before any work
+            self._open_checkpoint(checkpoint, X, sample_weight=sample_weight)
             source = source_of(self, X, sample_weight)
             n_found = (
                 self._fit_array(X, sample_weight) if source is None else fit_source(self, source)

@@ -36,6 +36,12 @@ class Restarts(em.Callback):
         ):
             self.best, self.attributes, self.params = result, attributes, result.params
 
+    def get_state(self):
+        return [self.best, self.attributes, self.params]
+
+    def set_state(self, state):
+        self.best, self.attributes, self.params = state
+
     def read(self, params):
         """Return the fitted attributes of some parameters."""
         return self.attributes if params is self.params else self._read(params)
@@ -69,6 +75,12 @@ class Printer(em.Callback):
         """Say that the first centers are there."""
         print("Initialization complete")
         self.params = None
+
+    def get_state(self):
+        return self.params
+
+    def set_state(self, state):
+        self.params = state
 
     def on_iteration_end(self, state):
         """Print the inertia, and why the fit stops."""

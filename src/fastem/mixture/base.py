@@ -24,7 +24,7 @@ from fastem._compat import fit_context
 from fastem._engine.blocks import as_blocks
 from fastem._engine.threads import effective_n_jobs
 from fastem._sources import by_blocks, pairs, source_of, survey
-from fastem._typing import MatrixLike, SamplerLike
+from fastem._typing import CheckpointLike, MatrixLike, SamplerLike
 from fastem.mixture.by_blocks import begin
 from fastem.mixture.reading import Reading, sampler
 
@@ -75,7 +75,14 @@ class Mixture(Reading, DensityMixin, EMEstimator):
     # ---- fitting ---------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: MatrixLike,
+        y: Any = None,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        checkpoint: CheckpointLike = None,
+    ) -> Self:
         """Fit the mixture.
 
         Parameters
@@ -89,6 +96,9 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights: a sample of weight 2 counts as two equal samples. The start
             uses them too, but draws its random numbers per row.
+        checkpoint : em.Checkpoint or path, default=None
+            Where the fit is written to as it goes. A fit that was killed goes on from there and
+            ends with the same bits: see :class:`fastem.em.Checkpoint`. `random_state` must be set.
 
         Returns
         -------
@@ -105,7 +115,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         ConvergenceWarning
             If the best restart did not converge within `max_iter` iterations.
         """
-        self._fit(X, y, sample_weight)
+        self._fit(X, y, sample_weight, checkpoint)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -133,10 +143,11 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         X = self._fit(X, y, sample_weight)
         return self._rows(X, "labels")
 
-    def _fit(self, X, y, sample_weight):
+    def _fit(self, X, y, sample_weight, checkpoint=None):
         """Fit; return the validated X."""
         with unchanged_on_error(self):
             effective_n_jobs(self.n_jobs)  # complains before any work
+            self._open_checkpoint(checkpoint, X, sample_weight=sample_weight)
             resume = self.warm_start and hasattr(self, "converged_")
             source = source_of(self, X, sample_weight)
             if source is not None:

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from fastem._base import unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
-from fastem._typing import MatrixLike, RandomStateLike
+from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
 from fastem.sequence.decoding import Decoder, quiet, which_sequence
 from fastem.sequence.monitor import ConvergenceMonitor, Watcher
@@ -129,6 +129,7 @@ class HMM(Decoder):
         *,
         sample_weight: npt.ArrayLike | None = None,
         states: npt.ArrayLike | None = None,
+        checkpoint: CheckpointLike = None,
     ) -> Self:
         """Fit the model to one sequence or several.
 
@@ -144,6 +145,9 @@ class HMM(Decoder):
         states : array-like of int of shape (n_samples,), default=None
             The state that is known to hold at each row, -1 where it is unknown: the fit is then
             semi-supervised.
+        checkpoint : em.Checkpoint or path, default=None
+            Where the fit is written to as it goes. A fit that was killed goes on from there and
+            ends with the same bits: see :class:`fastem.em.Checkpoint`. `random_state` must be set.
 
         Returns
         -------
@@ -158,6 +162,8 @@ class HMM(Decoder):
         with unchanged_on_error(self):
             n_threads = self._n_threads(X)  # complains before any work
             self._check_letters()
+            data = {"lengths": lengths, "sample_weight": sample_weight, "states": states}
+            self._open_checkpoint(checkpoint, X, **data)
             X, begin = read_sequences(self, X, lengths, reset=True, dtype=self._dtype)
             weight = read_sequence_weight(sample_weight, begin)
             known = read_known_states(states, begin, self.n_components)

@@ -109,6 +109,15 @@ class Watcher(em.Callback):
         self.params, self.iteration = state.params, state.iteration
         return bool(self.monitor.converged)
 
+    def get_state(self):
+        return [self.params, list(self.monitor.history), self.courses]
+
+    def set_state(self, state):
+        self.params, history, self.courses = state
+        self.monitor.history.clear()
+        self.monitor.history.extend(history)
+        self.monitor.iter = len(history)
+
     def on_init_end(self, init, result):
         self.courses.append((result, self._converged(), list(self.monitor.history)))
 

@@ -22,7 +22,7 @@ from fastem._base import (
 from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
-from fastem._typing import MatrixLike, RandomStateLike
+from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.components.gaussian_data import GaussianBlock
 from fastem.topics.dirichlet import check_doc_topic_prior
 from fastem.topics.documents import TopicModel, check_tokens
@@ -213,6 +213,8 @@ class GaussianLDA(TopicModel, EMEstimator):
         y: Any = None,
         lengths: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
+        *,
+        checkpoint: CheckpointLike = None,
     ) -> Self:
         """Fit the topics.
 
@@ -229,6 +231,9 @@ class GaussianLDA(TopicModel, EMEstimator):
             document. Not with counts.
         sample_weight : array-like of shape (n_documents,), default=None
             Non-negative weights: a document of weight 2 counts as two equal documents.
+        checkpoint : em.Checkpoint or path, default=None
+            Where the fit is written to as it goes. A fit that was killed goes on from there and
+            ends with the same bits: see :class:`fastem.em.Checkpoint`. `random_state` must be set.
 
         Returns
         -------
@@ -247,6 +252,7 @@ class GaussianLDA(TopicModel, EMEstimator):
             If the best start did not converge within `max_iter` iterations.
         """
         with unchanged_on_error(self):
+            self._open_checkpoint(checkpoint, X, lengths=lengths, sample_weight=sample_weight)
             X, lengths, vectors = self._data(X, lengths, reset=True)
             documents = X if lengths is None else lengths
             sample_weight = check_sample_weight(sample_weight, documents)

@@ -13,7 +13,7 @@ from fastem import em
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.threads import effective_n_jobs
-from fastem._typing import MatrixLike, RandomStateLike
+from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.topics.dirichlet import (
     check_components_init,
     check_doc_topic_prior,
@@ -237,7 +237,14 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
     # ---- fitting ---------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: MatrixLike,
+        y: Any = None,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        checkpoint: CheckpointLike = None,
+    ) -> Self:
         """Fit the topics.
 
         Parameters
@@ -248,6 +255,9 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights: a document of weight 2 counts as two equal documents.
+        checkpoint : em.Checkpoint or path, default=None
+            Where the fit is written to as it goes. A fit that was killed goes on from there and
+            ends with the same bits: see :class:`fastem.em.Checkpoint`. `random_state` must be set.
 
         Returns
         -------
@@ -260,6 +270,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             If an argument is invalid.
         """
         with unchanged_on_error(self):
+            self._open_checkpoint(checkpoint, X, sample_weight=sample_weight)
             X = self._validated(X, "fit", reset=True)
             sample_weight = check_sample_weight(sample_weight, X)
             if sample_weight is not None:
@@ -393,6 +404,13 @@ class _Perplexity(em.Callback):
     def __init__(self, estimator, X, sample_weight):
         self.estimator, self.data = estimator, (X, sample_weight)
         self.last, self.stopped = None, 0
+
+    def get_state(self):
+        return [self.last, self.stopped, self.estimator.random_state_.get_state(legacy=False)]
+
+    def set_state(self, state):
+        self.last, self.stopped, numbers = state
+        self.estimator.random_state_.set_state(numbers)
 
     def on_iteration_end(self, state):
         estimator, line = self.estimator, f"iteration: {state.iteration} of max_iter: "

@@ -16,7 +16,7 @@ from sklearn.utils import check_array, check_random_state
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
 from fastem._engine.threads import effective_n_jobs
-from fastem._typing import MatrixLike, RandomStateLike
+from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.topics.documents import (
     Documents,
     TopicModel,
@@ -212,7 +212,14 @@ class PLSA(TopicModel, EMEstimator):
     # ---- fitting ---------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: MatrixLike,
+        y: Any = None,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        checkpoint: CheckpointLike = None,
+    ) -> Self:
         """Fit the topics.
 
         Parameters
@@ -223,6 +230,9 @@ class PLSA(TopicModel, EMEstimator):
             Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights: a document of weight 2 counts as two equal documents.
+        checkpoint : em.Checkpoint or path, default=None
+            Where the fit is written to as it goes. A fit that was killed goes on from there and
+            ends with the same bits: see :class:`fastem.em.Checkpoint`. `random_state` must be set.
 
         Returns
         -------
@@ -239,7 +249,7 @@ class PLSA(TopicModel, EMEstimator):
         ConvergenceWarning
             If the best restart did not converge within `max_iter` iterations.
         """
-        self._fit(X, sample_weight)
+        self._fit(X, sample_weight, checkpoint)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -264,10 +274,11 @@ class PLSA(TopicModel, EMEstimator):
         """
         return self._fold_in(self._fit(X, sample_weight))[0][:, : self.n_components].copy()
 
-    def _fit(self, X, sample_weight):
+    def _fit(self, X, sample_weight, checkpoint=None):
         """Fit; return the validated counts."""
         with unchanged_on_error(self):
             n_threads = effective_n_jobs(self.n_jobs)
+            self._open_checkpoint(checkpoint, X, sample_weight=sample_weight)
             X = self._validated(X, "fit", reset=True)
             if not X.data.any():
                 raise ValueError("X has no count above 0: there is nothing to fit topics to")

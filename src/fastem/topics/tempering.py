@@ -54,6 +54,14 @@ class Annealing(em.Callback):
         self.current: list[float] = []
         self.lowered = 0  # times since the last best score
 
+    def get_state(self):
+        best = self.best_score, self.best_params, self.scores
+        return [self.model.beta, self.current, self.lowered, *best]
+
+    def set_state(self, state):
+        self.model.beta, self.current, self.lowered, *best = state
+        self.best_score, self.best_params, self.scores = best
+
     def on_iteration_end(self, state):
         score = self.score(state.params, state.states)
         if not self.current or score > max(self.current):
