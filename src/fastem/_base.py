@@ -247,7 +247,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     def _check_is_fitted(self, attribute):
         """Raise scikit-learn's NotFittedError unless the attribute is there."""
         if attribute not in vars(self):
-            check_is_fitted(self)
+            check_is_fitted(self, attribute)
 
     def _open_checkpoint(self, checkpoint, X, **data):
         """Let the fit that begins be written to a checkpoint, or go on from it; None: neither.
@@ -288,6 +288,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         sample_weight=None,
     ) -> em.Result:
         """Run the driver and set the fitted attributes; on Ctrl-C, those of the best so far."""
+        self.__dict__.pop("_stream", None)  # a fit begins anew
         callbacks = list(callbacks)
         bridge = None
         if hasattr(self, "_init_callback_context"):

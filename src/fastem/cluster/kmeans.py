@@ -39,6 +39,7 @@ from fastem.cluster.lloyd import (
     useful_threads,
 )
 from fastem.cluster.plusplus import Rows, draw_rows, scikit_learn_s_rows
+from fastem.cluster.streaming import StreamingKMeans
 from fastem.cluster.watch import Printer, Restarts
 
 __all__ = ["KMeans"]
@@ -47,7 +48,14 @@ _MANY = 32  # clusters, for whose start a float32 copy of the samples saves time
 _FEW_DIFFERENCES = 20_000  # of a row and a center, feature by feature: taken one by one
 
 
-class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EMEstimator):
+class KMeans(
+    StreamingKMeans,
+    ToOnnx,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    EMEstimator,
+):
     r"""K-means clustering.
 
     Minimises the inertia :math:`\sum_j w_j \min_k \|x_j - \mu_k\|^2`. The E-step assigns every
@@ -86,6 +94,11 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     n_jobs : int, default=None
         Number of threads. None and -1: all physical cores, or what OMP_NUM_THREADS and
         threadpoolctl allow. The result has the same bits for every number.
+    learning_decay : float, default=0.7
+        Of `partial_fit`, whose step is (learning_offset + number of the step)^-learning_decay; in
+        (0.5, 1].
+    learning_offset : float, default=10.0
+        Slows the first steps of `partial_fit`; at least 1.
 
     Attributes
     ----------
@@ -143,6 +156,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         "copy_x": ["boolean"],
         "algorithm": [StrOptions({"lloyd", "elkan"})],
         "n_jobs": [Integral, None],
+        **StreamingKMeans._step_constraints,
     }
 
     def __init__(
@@ -158,6 +172,8 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         copy_x: bool = True,
         algorithm: str = "lloyd",
         n_jobs: int | None = None,
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -169,6 +185,7 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.copy_x = copy_x
         self.algorithm = algorithm
         self.n_jobs = n_jobs
+        self.learning_decay, self.learning_offset = learning_decay, learning_offset
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -234,10 +251,11 @@ class KMeans(ToOnnx, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             )
         return self
 
-    def _read_block(self, X, copy=False):
+    def _read_block(self, X, copy=False, reset=True):
         return validate_sparse(
             self,
             X,
+            reset=reset,
             dtype=[np.float64, np.float32],
             order="C",
             copy=copy,

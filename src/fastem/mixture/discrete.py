@@ -109,6 +109,8 @@ class CategoricalMixture(DiscreteMixture):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
         algorithm: str = "em",
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 
@@ -240,6 +242,8 @@ class MultinomialMixture(DiscreteMixture):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
         algorithm: str = "em",
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 
@@ -360,6 +364,8 @@ class PoissonMixture(DiscreteMixture):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
         algorithm: str = "em",
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 

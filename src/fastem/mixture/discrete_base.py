@@ -32,6 +32,7 @@ from fastem.components.discrete import CodedBlock, Contents, DiscreteEM, Discret
 from fastem.mixture.base import ALGORITHM, ALGORITHMS, Criteria
 from fastem.mixture.discrete_start import METHODS
 from fastem.mixture.discrete_start import start as start_of
+from fastem.mixture.streaming import STEP, StreamingMixture
 
 __all__ = ["DiscreteMixture", "documented"]
 
@@ -71,6 +72,7 @@ _PARAMETERS = (
         on it.
 """
     + ALGORITHM
+    + STEP
 )
 _ATTRIBUTES = """\
     weights_ : ndarray of shape (n_components,)
@@ -104,7 +106,7 @@ def _block_of(family, n_components, contents, X, sample_weight):
     return CodedBlock.of(family, X, sample_weight, n_components, contents)
 
 
-class DiscreteMixture(Criteria):
+class DiscreteMixture(StreamingMixture, Criteria):
     """What the classes below share; each names its own parameters, checks and draws its data."""
 
     n_components: int
@@ -143,6 +145,7 @@ class DiscreteMixture(Criteria):
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
         "algorithm": [StrOptions({*ALGORITHMS})],
+        **StreamingMixture._step_constraints,
     }
 
     # ---- what a family has of its own ------------------------------------------------------
@@ -171,8 +174,12 @@ class DiscreteMixture(Criteria):
         finite = "allow-nan" if self._allow_nan else True
         return read(self, X, reset=reset, dtype=list(dtype), ensure_all_finite=finite)
 
-    def _read_block(self, X):
-        return self._read(X)
+    def _read_block(self, X, reset=True):
+        return self._read(X, reset=reset)
+
+    @staticmethod
+    def _composition(statistics):
+        return statistics.resp
 
     @staticmethod
     def _look_at(X, sample_weight):
@@ -187,13 +194,15 @@ class DiscreteMixture(Criteria):
     def _problem(self, X, sample_weight, contents=None):
         if contents is None:
             contents = Contents.of(X, sample_weight, self._packs)
-        if not contents.observed.all():
+        streams = bool(vars(self).get("_stream", {}).get("sums"))  # the rest of it was seen before
+        if not streams and not contents.observed.all():
             raise ValueError(
                 f"X has only NaN in feature {int(np.argmin(contents.observed))}"
                 + ("" if sample_weight is None else ", where sample_weight is above 0")
                 + ": drop it, for it tells nothing"
             )
-        self._learn(X.shape[1], contents)
+        if not streams:
+            self._learn(X.shape[1], contents)
         family, k = self._family(), self.n_components  # which checks what it is made of
         self._check(contents)
         weights = None if self.weights_init is None else check_weights(self.weights_init, k)
@@ -201,7 +210,7 @@ class DiscreteMixture(Criteria):
         fixed = None
         if self.fixed_weights:
             fixed = np.full(k, 1 / k) if weights is None else weights
-            if self.warm_start and hasattr(self, "converged_"):
+            if streams or (self.warm_start and hasattr(self, "converged_")):
                 fixed = self._params().weights
         one_prior("weight_prior", self.weight_prior)
         block = CodedBlock.of(family, X, sample_weight, k, contents)

@@ -21,11 +21,12 @@ from fastem.components.gaussian_start import check_precisions, moments_of
 from fastem.components.prior import ConjugatePrior, resolve
 from fastem.mixture.base import Criteria
 from fastem.mixture.gaussian_base import GaussianBase
+from fastem.mixture.streaming import StreamingMixture
 
 __all__ = ["GaussianMixture", "mixture_of"]
 
 
-class GaussianMixture(GaussianBase, Criteria):
+class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
     r"""Gaussian mixture fitted by expectation-maximisation.
 
     The density is :math:`p(x) = \sum_k \alpha_k \, \mathcal{N}(x \mid \mu_k, \Sigma_k)`. The
@@ -81,6 +82,11 @@ class GaussianMixture(GaussianBase, Criteria):
         then lower: a third of the passes where EM converges slowly, as with components that
         overlap; it may end in another optimum. 'incremental': an M-step after each twentieth of the
         samples (Neal & Hinton 1998): fewer passes to a rough `tol`, best for many samples.
+    learning_decay : float, default=0.7
+        Of `partial_fit`, whose step is (learning_offset + number of the step)^-learning_decay; in
+        (0.5, 1].
+    learning_offset : float, default=10.0
+        Slows the first steps of `partial_fit`; at least 1.
     prior : 'conjugate', ConjugatePrior or None, default=None
         None: maximum likelihood. Else the mode of the posterior is fitted, in which no component
         collapses; `reg_covar` is then not used, because the prior does what it is for. 'conjugate'
@@ -147,6 +153,7 @@ class GaussianMixture(GaussianBase, Criteria):
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
+        **StreamingMixture._step_constraints,
         "prior": [StrOptions({"conjugate"}), ConjugatePrior, None],
     }
 
@@ -169,6 +176,8 @@ class GaussianMixture(GaussianBase, Criteria):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
         algorithm: str = "em",
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
         prior: Literal["conjugate"] | ConjugatePrior | None = None,
     ) -> None:
         self._keep(locals())
@@ -186,6 +195,10 @@ class GaussianMixture(GaussianBase, Criteria):
         random_state = check_random_state(self.random_state)
         block = model.prepared(block)
         return model, block, lambda: self._start(model, block, given, random_state)
+
+    @staticmethod
+    def _composition(statistics):
+        return statistics.moments.weight
 
     def _maker(self, block, found):
         mean_weight = found.total_weight / found.n_rows

@@ -63,8 +63,8 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
     def _read(self, X):
         return validate(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
 
-    def _read_block(self, X):
-        return validate(self, X, dtype=[np.float64, np.float32])
+    def _read_block(self, X, reset=True):
+        return validate(self, X, reset=reset, dtype=[np.float64, np.float32])
 
     @staticmethod
     def _n_rows(block):

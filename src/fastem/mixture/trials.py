@@ -101,6 +101,8 @@ class BernoulliMixture(DiscreteMixture):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
         algorithm: str = "em",
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 
@@ -229,6 +231,8 @@ class BinomialMixture(DiscreteMixture):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
         algorithm: str = "em",
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 

@@ -27,6 +27,7 @@ from fastem.topics.documents import (
     padded,
 )
 from fastem.topics.plsa_em import PLSAEM, random_topics
+from fastem.topics.plsa_streaming import StreamingPLSA
 from fastem.topics.tempering import Annealing, hold_out
 
 __all__ = ["PLSA"]
@@ -40,7 +41,7 @@ _RELAX, _MOMENTUM = 4.0, 2.0
 _BATCHES, _LEAST_BATCH, _MOST_DOCS = 3, 1e6, 10_000  # see batch_size
 
 
-class PLSA(TopicModel, EMEstimator):
+class PLSA(StreamingPLSA, TopicModel, EMEstimator):
     r"""Probabilistic latent semantic analysis (Hofmann 1999).
 
     A topic model without a prior: the words of document d are drawn from
@@ -108,6 +109,11 @@ class PLSA(TopicModel, EMEstimator):
     n_jobs : int, default=None
         Number of threads; None and -1: all physical cores. The bits of the result do not depend
         on it.
+    learning_decay : float, default=0.7
+        Of `partial_fit`, whose step is (learning_offset + number of the step)^-learning_decay; in
+        (0.5, 1].
+    learning_offset : float, default=10.0
+        Slows the first steps of `partial_fit`; at least 1.
 
     Attributes
     ----------
@@ -166,6 +172,7 @@ class PLSA(TopicModel, EMEstimator):
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
+        **StreamingPLSA._step_constraints,
     }
 
     def __init__(
@@ -189,6 +196,8 @@ class PLSA(TopicModel, EMEstimator):
         verbose: int = 0,
         verbose_interval: int = 10,
         n_jobs: int | None = None,
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self.n_components = n_components
         self.init = init
@@ -208,6 +217,7 @@ class PLSA(TopicModel, EMEstimator):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.n_jobs = n_jobs
+        self.learning_decay, self.learning_offset = learning_decay, learning_offset
 
     # ---- fitting ---------------------------------------------------------------------------
 

@@ -1,0 +1,148 @@
+"""K-means of a stream: partial_fit, by stepwise EM."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from sklearn.utils import check_random_state
+
+from fastem._base import unchanged_on_error
+from fastem._compat import Interval, fit_context
+from fastem._engine.statistics import Statistics
+from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream, pieces
+from fastem._engine.threads import effective_n_jobs, single_threaded_blas
+from fastem._typing import MatrixLike
+from fastem.cluster.data import check_weights, refuse_overflow
+from fastem.cluster.lloyd import Assignment, KMeansBlock, KMeansEM, KMeansParams, useful_threads
+
+__all__ = ["StreamingKMeans"]
+
+
+class StreamingKMeans:
+    """K-means that can be fitted to a stream; a part of the estimator."""
+
+    learning_decay: float
+    learning_offset: float
+    cluster_centers_: np.ndarray
+
+    _step_constraints: ClassVar[dict] = {
+        "learning_decay": [Interval(Real, 0.5, 1, closed="right")],
+        "learning_offset": [Interval(Real, 1, None, closed="left")],
+    }
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self: Any, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+    ) -> Self:
+        """Take a step, or several, with the next samples of a stream.
+
+        The first calls gather 100 samples for each cluster, on which k-means makes a start; fitted
+        clusters go on from their centers. Then each call moves the mean sums and weights of the
+        clusters towards those of its samples (Cappé & Moulines 2009), by (learning_offset + number
+        of the step)^-learning_decay.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples: best some hundreds and in random order. Many are several steps.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        self : object
+            The estimator after the steps; `labels_` and `inertia_` are those of X. As long as there
+            are fewer samples than clusters it is not fitted. `n_iter_` is the number of steps.
+
+        Raises
+        ------
+        ValueError
+            If an argument is invalid.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the stream looks sorted.
+        """
+        with unchanged_on_error(self), single_threaded_blas():
+            effective_n_jobs(self.n_jobs)  # complains before any work
+            kept = vars(self).get("_stream")
+            stream = Stream(kept, self.learning_decay, self.learning_offset)
+            if kept is None:
+                stream.resumes = hasattr(self, "cluster_centers_")
+            X = self._read_block(X, reset=kept is None and not stream.resumes)
+            sample_weight = check_weights(sample_weight, X)
+            if sample_weight is not None and not (sample_weight >= 0).all():
+                raise ValueError("sample_weight must not be negative in partial_fit")
+            refuse_overflow("X", X, sample_weight)
+            looks_sorted, left = False, True
+            if stream.mean is None:
+                left = self._begin_stream(stream, X, sample_weight)
+            if left:
+                looks_sorted = self._steps(stream, X, sample_weight)
+            self._stream = stream.keep()
+            if hasattr(self, "cluster_centers_"):
+                self._finish_step(stream, X, sample_weight)
+        if looks_sorted:
+            warnings.warn(SORTED, RuntimeWarning, stacklevel=3)
+        return self
+
+    def _finish_step(self: Any, stream, X, sample_weight):
+        """Set what is read off the samples of one call."""
+        self.labels_ = self.predict(X)
+        self.inertia_ = -self.score(X, sample_weight=sample_weight)
+        self.converged_, self.n_iter_ = False, stream.n_steps
+        self.lower_bounds_ = list(stream.bounds)
+        self.lower_bound_ = stream.bounds[-1] if stream.bounds else -self.inertia_ / X.shape[0]
+        self._n_features_out = len(self.cluster_centers_)
+
+    def _begin_stream(self: Any, stream, X, sample_weight):
+        """Gather samples, and make a start of them; return whether X is still to be used."""
+        wanted = ROWS_OF_A_START * self.n_clusters
+        stream.gather(X, sample_weight)
+        n, resumes = stream.n_rows, stream.resumes
+        if n < self.n_clusters or (resumes and n < wanted):
+            return False
+        rows, weight = stream.gathered(wanted, check_random_state(self.random_state))
+        if not resumes:
+            self._fit_array(rows.copy(), weight)
+        if n < wanted:  # more samples are to come: this start is for those who read in between
+            return False
+        stream.begin(self._sums(rows, weight)[0])
+        return X.shape[0] > wanted
+
+    def _sums(self: Any, X, sample_weight):
+        """Return the sums of each cluster's samples about its center, and the model's dtype."""
+        centers = np.asarray(self.cluster_centers_)
+        n_threads = useful_threads(self.n_jobs, X.shape, len(centers))
+        # About the mean of the centers, lest data far from zero lose digits.
+        shift = np.zeros(X.shape[1]) if sp.issparse(X) else centers.mean(axis=0, dtype=np.float64)
+        if not sp.issparse(X):
+            X = (X - shift).astype(X.dtype)
+        block = KMeansBlock(X, sample_weight, n_threads)
+        params = KMeansParams((centers - shift).astype(X.dtype), X.shape[0])
+        model = KMeansEM(0.0, X.dtype, n_threads, bounded=False)
+        found, _ = model.e_step(params, block, Assignment.none_yet(block))
+        weights = np.asarray(found.weights, dtype=np.float64)
+        rows = found.rows + weights[:, None] * shift
+        return Statistics(bound=found.bound, weight=found.weight, rows=rows, weights=weights), X
+
+    def _steps(self: Any, stream, X, sample_weight):
+        """Take the steps; return whether the stream looks sorted."""
+        looks_sorted = False
+        for rows, weight in pieces(X, sample_weight, self.n_clusters):
+            statistics = self._sums(rows, weight)[0]
+            looks_sorted |= stream.step(statistics, stream.mean.weights, statistics.weights)
+            old, mean = np.asarray(self.cluster_centers_), stream.mean
+            there = mean.weights[:, None] > 1e-12 * mean.weights.sum()
+            centers = np.divide(mean.rows, mean.weights[:, None], out=old.astype(np.float64),
+                                where=there)  # fmt: skip
+            self.cluster_centers_ = centers.astype(old.dtype)
+        return looks_sorted

@@ -1,0 +1,141 @@
+"""Mixtures of a stream: partial_fit, by stepwise EM."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import numpy.typing as npt
+from sklearn.utils import check_random_state
+
+from fastem import em
+from fastem._base import check_sample_weight, unchanged_on_error
+from fastem._compat import Interval, fit_context
+from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream, pieces
+from fastem._engine.threads import effective_n_jobs, single_threaded_blas
+from fastem._typing import MatrixLike
+
+__all__ = ["STEP", "StreamingMixture"]
+
+#: The parameters of the step, as docstrings have them.
+STEP = """\
+    learning_decay : float, default=0.7
+        Of `partial_fit`, whose step is (learning_offset + number of the step)^-learning_decay; in
+        (0.5, 1].
+    learning_offset : float, default=10.0
+        Slows the first steps of `partial_fit`; at least 1.
+"""
+_START_ITERATIONS = 100  # of EM on the first rows, at most
+
+
+class StreamingMixture:
+    """A mixture that can be fitted to a stream; a part of those that are."""
+
+    learning_decay: float
+    learning_offset: float
+
+    _step_constraints: ClassVar[dict] = {
+        "learning_decay": [Interval(Real, 0.5, 1, closed="right")],
+        "learning_offset": [Interval(Real, 1, None, closed="left")],
+    }
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self: Any, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+    ) -> Self:
+        """Take a step, or several, with the next rows of a stream.
+
+        The first calls gather 100 rows for each component, among which the start is made; a fitted
+        mixture goes on from what it is. Then each call moves the mean of the sums that the M-step
+        is made of towards those of its rows (Cappé & Moulines 2009, *On-line
+        expectation-maximization algorithm for latent data models*, JRSS B 71:593), by
+        (learning_offset + number of the step)^-learning_decay.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows: best some hundreds and in random order. Many are several steps.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        self : object
+            The mixture after the steps. As long as there are fewer rows than components it is not
+            fitted. `n_iter_` is the number of steps, `lower_bounds_` has what each of them saw.
+
+        Raises
+        ------
+        ValueError
+            If an argument is invalid, or the rows do not fit the model.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the stream looks sorted.
+        """
+        with unchanged_on_error(self), single_threaded_blas():
+            effective_n_jobs(self.n_jobs)  # complains before any work
+            if getattr(self, "prior", None) is not None:
+                raise ValueError("partial_fit takes no prior: set prior=None, or take fit")
+            kept = vars(self).get("_stream")
+            stream = Stream(kept, self.learning_decay, self.learning_offset)
+            if kept is None:
+                stream.resumes = hasattr(self, "converged_")
+            X = self._read_block(X, reset=kept is None and not stream.resumes)
+            sample_weight = check_sample_weight(sample_weight, X)
+            looks_sorted = False
+            if stream.mean is None:
+                params, left = self._begin_stream(stream, X, sample_weight)
+            else:
+                params, left = self._params(), True
+            if left:
+                for rows, weight in pieces(X, sample_weight, self.n_components):
+                    model, block = self._problem(rows, weight)[:2]
+                    statistics = model.e_step(params, block)
+                    before, now = (self._composition(s) for s in (stream.mean, statistics))
+                    looks_sorted |= stream.step(statistics, before, now)
+                    params = model.m_step(stream.total())
+            if params is not None:
+                self._set_fitted(self._attributes(params))
+                self.converged_, self.n_iter_ = False, stream.n_steps
+                self.lower_bounds_ = list(stream.bounds)
+                self.lower_bound_ = stream.bounds[-1] if stream.bounds else float(stream.mean.bound)
+            self._stream = stream.keep()
+        if looks_sorted:
+            warnings.warn(SORTED, RuntimeWarning, stacklevel=3)
+        return self
+
+    def _begin_stream(self: Any, stream, X, sample_weight):
+        """Gather rows, and make a start of them; return it, and whether X is still to be used."""
+        wanted = ROWS_OF_A_START * self.n_components
+        stream.gather(X, sample_weight)
+        n = stream.n_rows
+        if n < self.n_components or (stream.resumes and n < wanted):
+            return None, False
+        rows, weight = stream.gathered(wanted, check_random_state(self.random_state))
+        model, block, start = self._problem(rows, weight)
+        if stream.resumes:
+            params = self._params()
+        else:
+            self._check_n_components(rows.shape[0], False)
+            params = em.run(
+                model, [block], lambda _: start(),
+                schedule="batch", tol=self.tol, max_iter=min(self.max_iter, _START_ITERATIONS),
+                evaluate_every=1, n_init=self.n_init, lower_bound=-math.inf, callbacks=(),
+                verbose=0, verbose_interval=1,
+            ).params  # fmt: skip
+        statistics = model.e_step(params, block)
+        if n < wanted:  # more rows are to come: this start is for those who read in between
+            stream.bounds = [float(statistics.bound / statistics.weight)]
+            return params, False
+        stream.bounds = []
+        stream.begin(statistics)
+        params = model.m_step(statistics)
+        self._set_fitted(self._attributes(params))
+        self._stream = stream.keep()  # from here on nothing is learned of single blocks
+        return params, X.shape[0] > wanted

@@ -1,0 +1,273 @@
+"""partial_fit: stepwise EM, whose one pass is worth five of batch EM."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import sklearn.cluster
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from fastem import (
+    PLSA,
+    BernoulliMixture,
+    CategoricalMixture,
+    GaussianMixture,
+    KMeans,
+    MultinomialMixture,
+    PoissonMixture,
+    em,
+    patched,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+K = 8
+MEANS = np.random.RandomState(0).normal(size=(K, 4)) * 1.5
+
+
+def rows(n, seed):
+    rng = np.random.RandomState(seed)
+    label = rng.randint(K, size=n)
+    return MEANS[label] + rng.normal(size=(n, 4)), label
+
+
+X, LABEL = rows(40_000, 1)
+UNSEEN = rows(5000, 2)[0]
+
+
+def stream(estimator, data, size=1000, **settings):
+    for begin in range(0, data.shape[0], size):
+        estimator.partial_fit(data[begin : begin + size], **settings)
+    return estimator
+
+
+# ---- how good it is ----------------------------------------------------------------------------
+
+
+def crowded(n, seed):
+    """Return rows of sixteen components that overlap, and others that nobody sees."""
+    rng = np.random.RandomState(seed)
+    means, shapes = rng.normal(size=(16, 6)), rng.normal(size=(16, 6, 6)) / 4 + 0.6 * np.eye(6)
+    label = rng.randint(16, size=n + 5000)
+    noise = rng.normal(size=(n + 5000, 6))
+    data = means[label] + np.einsum("nij,nj->ni", shapes[label], noise)
+    return data[:n], data[n:]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_pass_is_worth_five_of_batch(seed):
+    data, unseen = crowded(200_000, seed)
+    mixture = GaussianMixture(16, random_state=0)
+    streamed = clone(mixture).partial_fit(data[:1600])
+    start = {
+        "weights_init": streamed.weights_,
+        "means_init": streamed.means_,
+        "precisions_init": streamed.precisions_,
+    }
+    before = streamed.score(unseen)
+    batch = clone(mixture).set_params(**start, tol=0, max_iter=5).fit(data)
+    stream(streamed, data[1600:], 1000)
+    rise, of_five = (m.score(unseen) - before for m in (streamed, batch))
+    assert of_five > 0.1
+    assert rise > 0.97 * of_five
+    at_once = clone(mixture).partial_fit(data)
+    assert at_once.n_iter_ == 84
+
+
+@pytest.mark.parametrize("kind", ["tied", "diag", "spherical"])
+def test_other_covariances(kind):
+    mixture = GaussianMixture(K, covariance_type=kind, random_state=0)
+    streamed, batch = stream(clone(mixture), X), clone(mixture).fit(X)
+    assert streamed.score(UNSEEN) > batch.score(UNSEEN) - 0.02
+
+
+def test_k_means_comes_to_the_inertia_of_five_passes():
+    data, unseen = crowded(200_000, 0)
+    kmeans = KMeans(16, random_state=0)
+    streamed = clone(kmeans).partial_fit(data[:1600])
+    start = streamed.cluster_centers_
+    before = streamed.score(unseen)
+    batch = clone(kmeans).set_params(init=start, tol=0, max_iter=5).fit(data)
+    stream(streamed, data[1600:], 1000)
+    assert streamed.score(unseen) - before > 0.95 * (batch.score(unseen) - before)
+    assert streamed.labels_.shape == (400,)
+    assert_allclose(streamed.inertia_, -streamed.score(data[-400:]))
+
+
+def test_topics_of_a_stream():
+    rng = np.random.RandomState(0)
+    topics = rng.dirichlet(np.full(100, 0.05), size=6)
+    counts = np.array([rng.multinomial(50, t @ topics) for t in rng.dirichlet([0.2] * 6, 5000)])
+    seen, unseen = counts[:4500].astype(float), counts[4500:].astype(float)
+    streamed = PLSA(6, random_state=0).partial_fit(seen[:600])
+    before = streamed.perplexity(unseen)
+    given = np.full((4500, 6), 1 / 6), streamed.components_
+    batch = PLSA(6, init=given, max_iter=5, tol=0).fit(seen)
+    stream(streamed, seen[600:], 300)
+    assert streamed.perplexity(unseen) < before
+    assert streamed.perplexity(unseen) < 1.02 * batch.perplexity(unseen)
+    assert_allclose(streamed.components_.sum(axis=1), 1)
+
+
+RNG = np.random.RandomState(3)
+CHANCE = RNG.uniform(0.1, 0.9, size=(3, 10))[RNG.randint(3, size=12_000)]
+DISCRETE = {
+    "bernoulli": (BernoulliMixture(3, random_state=0), RNG.binomial(1, CHANCE)),
+    "categorical": (CategoricalMixture(3, n_categories=4, random_state=0),
+                    RNG.binomial(3, CHANCE)),
+    "multinomial": (MultinomialMixture(3, random_state=0), RNG.binomial(9, CHANCE)),
+    "poisson": (PoissonMixture(3, rate_prior=0.1, random_state=0), RNG.poisson(5 * CHANCE)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_discrete_mixtures(name):
+    mixture, data = DISCRETE[name]
+    data = data.astype(float)
+    streamed = stream(clone(mixture), data[:10_000], 500)
+    batch = clone(mixture).fit(data[:10_000])
+    assert streamed.score(data[10_000:]) > batch.score(data[10_000:]) - 0.02
+
+
+# ---- what each call does ------------------------------------------------------------------------
+
+
+def test_a_step_is_the_one_of_cappe_and_moulines():
+    mixture = GaussianMixture(2, random_state=0, learning_decay=0.6, learning_offset=4.0)
+    mixture.partial_fit(X[:200])  # gathers 100 rows a component, and begins
+    assert mixture.n_iter_ == 0
+    model, block, start = mixture._problem(X[:200], None)
+    params = em.fit(model, [block], start(), max_iter=20, tol=mixture.tol).params
+    mean, seen = model.e_step(params, block) * (1 / 200), 200
+    params = model.m_step(mean * 200)
+    for t in range(3):
+        some = X[200 + 50 * t : 250 + 50 * t]
+        mixture.partial_fit(some)
+        new = model.e_step(params, mixture._problem(some, None)[1])
+        rho, seen = (t + 4.0) ** -0.6, seen + 50
+        mean = mean * (1 - rho) + new * (rho / 50)
+        params = model.m_step(mean * seen)
+        assert_allclose(mixture.means_, params.means, rtol=1e-9)
+        assert_allclose(mixture.weights_, params.weights, rtol=1e-9)
+    assert mixture.n_iter_ == 3
+    assert len(mixture.lower_bounds_) == 3
+
+
+def test_rows_are_gathered_until_there_are_enough():
+    mixture = GaussianMixture(3, random_state=0)
+    mixture.partial_fit(X[:2])
+    with pytest.raises(NotFittedError):
+        mixture.predict(X)
+    for n in range(2, 290, 48):
+        mixture.partial_fit(X[n : n + 48])
+        mixture.predict(X)
+        assert mixture.n_iter_ == 0
+    assert mixture._stream["sums"] is None
+    mixture.partial_fit(X[290:400])
+    assert mixture._stream["sums"] is not None
+    assert mixture._stream["rows"] == []
+    mixture.partial_fit(X[400:500])
+    assert mixture.n_iter_ == 1
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [GaussianMixture(3, random_state=0), KMeans(3, random_state=0),
+     PoissonMixture(3, random_state=0), PLSA(3, random_state=0)],
+    ids=lambda e: type(e).__name__,
+)  # fmt: skip
+def test_calls_are_deterministic_and_survive_pickling(estimator):
+    data = np.abs(X[:1600]) if not isinstance(estimator, GaussianMixture) else X[:1600]
+    data = np.floor(data) if isinstance(estimator, (PoissonMixture, PLSA)) else data
+    name = "components_" if isinstance(estimator, PLSA) else None
+    name = name or ("cluster_centers_" if isinstance(estimator, KMeans) else "weights_")
+    once = stream(clone(estimator), data, 200)
+    again = clone(estimator).set_params(n_jobs=1)
+    for begin in range(0, 1600, 200):
+        again = pickle.loads(pickle.dumps(again)).partial_fit(data[begin : begin + 200])
+    assert_array_equal(getattr(once, name), getattr(again, name))
+    assert once.n_iter_ == again.n_iter_ > 3
+
+
+def test_a_fitted_mixture_goes_on_and_fit_begins_anew():
+    mixture = GaussianMixture(2, random_state=0).fit(X[:3000])
+    means = mixture.means_
+    mixture.partial_fit(X[3000:3100])  # waits for 200 rows
+    assert_array_equal(mixture.means_, means)
+    mixture.partial_fit(X[3100:3300])
+    assert not np.array_equal(mixture.means_, means)
+    assert_allclose(mixture.means_, means, atol=0.5)
+    again = mixture.fit(X[:3000]).means_
+    assert_array_equal(again, means)
+    assert "_stream" not in vars(mixture)
+
+
+def test_a_weight_of_2_is_a_row_twice():
+    weight = np.random.RandomState(0).randint(0, 3, size=600)
+    begun = GaussianMixture(2, random_state=0).fit(X[:500]).partial_fit(X[500:700])
+    one, other = pickle.loads(pickle.dumps(begun)), begun
+    one.partial_fit(X[700:1300], sample_weight=weight)
+    other.partial_fit(np.repeat(X[700:1300], weight, axis=0))
+    assert one._stream["weight"] == other._stream["weight"] == 200 + weight.sum()
+    assert_allclose(one.means_, other.means_, rtol=1e-10)
+
+
+def test_a_sorted_stream_is_said_once():
+    order = np.argsort(LABEL[:20_000], kind="stable")
+    for estimator in (GaussianMixture(K, random_state=0), KMeans(K, random_state=0)):
+        with pytest.warns(RuntimeWarning, match="a sorted stream is forgotten") as warned:
+            stream(clone(estimator), X[order])
+        assert sum(w.category is RuntimeWarning for w in warned) == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            stream(clone(estimator), X[:20_000])
+
+
+# ---- bad input ----------------------------------------------------------------------------------
+
+
+def test_a_call_that_fails_leaves_the_estimator_as_it_was():
+    mixture = stream(GaussianMixture(2, random_state=0), X[:1000], 200)
+    before = pickle.dumps(vars(mixture))
+    with pytest.raises(ValueError, match="has 3 features, but GaussianMixture is expecting 4"):
+        mixture.partial_fit(X[:5, :3])
+    bad = X[:5].copy()
+    bad[3, 1] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        mixture.partial_fit(bad)
+    with pytest.raises(ValueError, match="sample_weight"):
+        mixture.partial_fit(X[:5], sample_weight=-np.ones(5))
+    assert pickle.dumps(vars(mixture)) == before
+
+
+@pytest.mark.parametrize("name", ["learning_decay", "learning_offset"])
+@pytest.mark.parametrize("estimator", [GaussianMixture(2), KMeans(2), PLSA(2), PoissonMixture(2)])
+def test_the_step_is_checked(estimator, name):
+    value = {"learning_decay": 0.5, "learning_offset": 0.5}[name]
+    with pytest.raises(ValueError, match=f"'{name}' parameter"):
+        clone(estimator).set_params(**{name: value}).partial_fit(np.abs(X[:10]))
+
+
+def test_a_category_that_was_not_there_at_the_start_is_named():
+    data = np.random.RandomState(0).randint(3, size=(500, 2)).astype(float)
+    mixture = CategoricalMixture(2, random_state=0).partial_fit(data)
+    with pytest.raises(ValueError, match=r"categories up to 2.*pass n_categories"):
+        mixture.partial_fit(np.full((10, 2), 3.0))
+
+
+def test_what_has_no_place_in_a_stream_is_refused():
+    with pytest.raises(ValueError, match="partial_fit needs a number as beta"):
+        PLSA(2, beta="held-out").partial_fit(np.ones((5, 5)))
+    with pytest.raises(ValueError, match="partial_fit takes no prior"):
+        GaussianMixture(2, prior="conjugate").partial_fit(X[:100])
+
+
+def test_scikit_learn_s_k_means_stays_without():
+    with patched():
+        assert not hasattr(sklearn.cluster.KMeans, "partial_fit")
+        kmeans = sklearn.cluster.KMeans(2, random_state=0).fit(X[:100])
+        assert not {"learning_decay", "learning_offset"} & kmeans.get_params().keys()
+        assert not {"_stream", "_keeper", "learning_decay"} & vars(kmeans).keys()
