@@ -8,12 +8,14 @@ M-step   pi_k = sum_i r_ik / sum_i w_i, and with sums over the samples in which 
          categorical           p_kjc = sum_i r_ik [x_ij = c] / sum_i r_ik
 
 McLachlan & Peel (2000), *Finite Mixture Models*, chapter 5; Bishop (2006), section 9.3.3. NaN is a
-value that is missing: its factor is left out. Probabilities must be above 0 and below 1.
+value that is missing: its factor is left out. Probabilities must be above 0 and below 1. An
+iteration on complete data makes two matrix products, which is as fast as NumPy can be.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import gammaln
 
 FAMILIES = ("bernoulli", "binomial", "categorical", "multinomial", "poisson")
@@ -26,23 +28,51 @@ class Params(NamedTuple):
     values: np.ndarray
 
 
-def log_prob(X, values, family, n_trials=1):
-    """log f(x_i | theta_k), shape (n, K)."""
-    known = ~np.isnan(X)
-    x = np.where(known, X, 0)
+class Data(NamedTuple):
+    """What the iterations need of X, made once."""
+
+    x: np.ndarray  # (n, D) with 0 for NaN, categorical (n, D C) one-hot, as CSR
+    known: np.ndarray | None  # (n, D) as reals; None: everywhere
+    constant: np.ndarray | float  # (n, 1) of each sample's log-probability, in all components
+
+
+def prepare(X, family, n_trials=1, n_categories=None):
+    """Data of X; `n_categories` is C."""
+    missing = np.isnan(X)
+    x = np.where(missing, 0, X)
+    known = (~missing).astype(float) if missing.any() else None
+    constant = 0.0
+    if family == "binomial":
+        choose = gammaln(n_trials + 1) - gammaln(X + 1) - gammaln(n_trials - X + 1)
+        constant = np.nansum(choose, axis=1, keepdims=True)
+    elif family in ("multinomial", "poisson"):
+        constant = -gammaln(x + 1).sum(axis=1, keepdims=True)
+        if family == "multinomial":
+            constant += gammaln(x.sum(axis=1, keepdims=True) + 1)
+    elif family == "categorical":
+        columns = x.astype(np.int64) + n_categories * np.arange(X.shape[1])
+        rows = np.broadcast_to(np.arange(len(X))[:, np.newaxis], X.shape)
+        there = ~missing
+        shape = len(X), X.shape[1] * n_categories
+        x = csr_array((np.ones(there.sum()), (rows[there], columns[there])), shape)
+    return Data(x, known, constant)
+
+
+def log_prob(data, values, family, n_trials=1):
+    """log f(x_i | theta_k), shape (n, K): one product, and one more where values are missing."""
+    known = data.known
     if family in ("bernoulli", "binomial"):
-        failures = np.where(known, n_trials - X, 0)
-        result = x @ np.log(values).T + failures @ np.log(1 - values).T
-        if family == "binomial":
-            choose = gammaln(n_trials + 1) - gammaln(X + 1) - gammaln(n_trials - X + 1)
-            result += np.nansum(choose, axis=1, keepdims=True)
-        return result
-    if family == "categorical":
-        return sum(one_hot(X, c) @ np.log(values[:, :, c]).T for c in range(values.shape[2]))
-    factorials = gammaln(x + 1).sum(axis=1, keepdims=True)
-    if family == "poisson":
-        return x @ np.log(values).T - known @ values.T - factorials
-    return x @ np.log(values).T + gammaln(x.sum(axis=1, keepdims=True) + 1) - factorials
+        odds = np.log(values) - np.log(1 - values)
+        failure = n_trials * np.log(1 - values)
+        result = data.x @ odds.T
+        result += failure.sum(axis=1) if known is None else known @ failure.T
+    elif family == "categorical":
+        result = data.x @ np.log(values).reshape(len(values), -1).T
+    else:
+        result = data.x @ np.log(values).T
+        if family == "poisson":
+            result -= values.sum(axis=1) if known is None else known @ values.T
+    return result + data.constant
 
 
 def one_hot(X, category):
@@ -51,27 +81,30 @@ def one_hot(X, category):
 
 
 def e_step(X, params, family, n_trials=1, sample_weight=None):
-    """Statistics of X under `params`: see the comments beside the returned fields."""
+    """Statistics of X, or of Data, under `params`: see the comments beside the returned fields."""
+    data, shape = X, params.values.shape
+    if not isinstance(X, Data):
+        data = prepare(X, family, n_trials, shape[-1])
+    r = log_prob(data, params.values, family, n_trials)
     if sample_weight is None:
-        sample_weight = np.ones(len(X))
-    r = np.log(params.weights) + log_prob(X, params.values, family, n_trials)
+        sample_weight = np.ones(len(r))
+    r += np.log(params.weights)
     largest = r.max(axis=1, keepdims=True)
-    np.exp(r - largest, out=r)
+    r -= largest
+    np.exp(r, out=r)
     total = r.sum(axis=1, keepdims=True)
     log_likelihood = (largest + np.log(total))[:, 0]
     r *= sample_weight[:, np.newaxis] / total
-    known = ~np.isnan(X)
-    if family == "categorical":
-        n_categories = params.values.shape[2]
-        first = np.stack([r.T @ one_hot(X, c) for c in range(n_categories)], axis=2)
-    else:
-        first = r.T @ np.where(known, X, 0)
+    resp = r.sum(axis=0)
+    known = np.repeat(resp[:, np.newaxis], shape[1], axis=1)
     return {
         "bound": sample_weight @ log_likelihood,  # sum_i w_i log p(x_i)
         "weight": sample_weight.sum(),  # sum_i w_i
-        "resp": r.sum(axis=0),  # (K,) sum_i r_ik
-        "first": first,  # (K, D) sum_i r_ik x_ij, categorical (K, D, C) sum_i r_ik [x_ij = c]
-        "known": r.T @ known,  # (K, D) sum_i r_ik over the samples that have x_ij
+        "resp": resp,  # (K,) sum_i r_ik
+        # (K, D) sum_i r_ik x_ij, categorical (K, D, C) sum_i r_ik [x_ij = c]
+        "first": (data.x.T @ r).T.reshape(shape),
+        # (K, D) sum_i r_ik over the samples that have x_ij
+        "known": known if data.known is None else r.T @ data.known,
     }
 
 
@@ -90,8 +123,9 @@ def m_step(stats, family, n_trials=1):
 def fit(X, params, family, n_iter, n_trials=1, sample_weight=None):
     """`n_iter` turns of E and M; each lower bound belongs to the parameters before its M-step."""
     lower_bounds = []
+    data = prepare(X, family, n_trials, params.values.shape[-1])
     for _ in range(n_iter):
-        stats = e_step(X, params, family, n_trials, sample_weight)
+        stats = e_step(data, params, family, n_trials, sample_weight)
         lower_bounds.append(stats["bound"] / stats["weight"])
         params = m_step(stats, family, n_trials)
     return params, lower_bounds

@@ -137,7 +137,9 @@ class Lists(NamedTuple):
 
     def terms(self, family, sums, resp):
         """Return sums of terms."""
-        return sums.copy() if self.codes is None else self.codes.terms.T @ sums
+        if self.codes is None:  # a copy that is as short as it can be
+            return sums if sums.flags.owndata or sums.flags.f_contiguous else sums.copy()
+        return self.codes.terms.T @ sums
 
     def samples(self, first, last):
         """Return samples first to last."""
@@ -258,9 +260,7 @@ class Counts(NamedTuple):
 
     def terms(self, family, sums, resp):
         """Return sums of terms."""
-        if self.written_out or len(sums) == family.n_terms:
-            return sums.copy()
-        return family.terms_of_sums(sums, resp)
+        return sums.copy() if self.written_out else family.terms_of_sums(sums, resp)
 
     def samples(self, first, last):
         """Return samples first to last."""
@@ -290,12 +290,12 @@ class CodedBlock(NamedTuple):
 
     def job(self, params):
         """Return the kernel's job for these parameters."""
-        data = self.data
+        data, only = self.data, None
         if isinstance(data, Counts) and not data.written_out:
-            data = self.family.able(data, params.values)
+            only = self.family.only(params.values)
         table, bias = data.table(self.family, params.values)
         bias = bias + log_of(params.weights)
-        return kernel.Job(data, self.n_samples, len(bias), self.offset, table, bias)
+        return kernel.Job(data, self.n_samples, len(bias), self.offset, table, bias, only)
 
     def term_sums(self, sums, resp):
         """Return sums of terms (n_terms, K) from the kernel's."""
@@ -347,7 +347,8 @@ def _stored(family, X, n_components, contents, reading):
         index = joined.of_rows(X).astype(np.int32)
         return Lists(None, index, None, int(joined.first[-1]), joined.with_terms(family)), None
     if not sparse and complete and np.count_nonzero(X) > _DENSE * X.size:
-        counts = family.counts(X, contents.highest.max() if contents.whole.all() else np.inf)
+        largest = contents.highest.max() if contents.whole.all() else np.inf
+        counts = family.counts(X, largest)
         if counts is not None:
             return counts
     if joined is None:

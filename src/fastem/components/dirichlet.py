@@ -15,12 +15,16 @@ __all__ = ["log_dirichlet", "with_pseudo_counts"]
 
 def with_pseudo_counts(counts, pseudo):
     """Return counts and pseudo-counts together, nowhere below 0."""
+    if not np.any(pseudo):
+        return counts
     together = counts + pseudo
     return np.maximum(together, 0) if np.min(pseudo) < 0 else together
 
 
 def log_dirichlet(pseudo, values):
     """Return the log-density of probabilities, up to a constant."""
+    if not np.any(pseudo):
+        return 0.0
     if np.min(pseudo) < 0:
         pseudo = np.where((values == 0) & (np.asarray(pseudo) < 0), 0, pseudo)
     return float(xlogy(pseudo, values).sum())

@@ -49,10 +49,13 @@ class DiscreteParams(NamedTuple):
 
 
 def _ratio(part, whole, nothing=0.0):
-    """Return part / whole, both (K, D); of all components together where one has nothing.
+    """Return part / whole, (K, D); of all components together where one has nothing.
 
     Where none has anything, it is `nothing`.
     """
+    if whole.min() > 0:
+        return part / whole
+    whole = np.broadcast_to(whole, part.shape)
     together = whole.sum(axis=0)
     everyone = part.sum(axis=0) / np.where(together > 0, together, 1)
     everyone = np.where(together > 0, everyone, nothing)
@@ -174,16 +177,17 @@ class Binomial:
         values = X.astype(np.uint8, order="C")
         return Counts(values, False), kernel.constants(values, choose)
 
-    def able(self, data, values):
-        """Return data for these parameters: with failures where log-odds are infinite."""
-        if values.max() < 1:
-            return data
-        failures = self.n_trials.astype(np.uint8) - data.values
-        return Counts(np.hstack([data.values, failures]), True)
+    def only(self, values):
+        """Return where a component allows one value alone, (m, 3): feature, component, value."""
+        component, feature = np.nonzero(values == 1)
+        if len(feature) == 0:
+            return None
+        return np.stack([feature, component, self.n_trials[feature]], axis=1).astype(np.float64)
 
     def linear(self, values):
         """Return the change of the log-probability by each success, and that of none at all."""
         success, failure = kernel.log_table(values), kernel.log_table(values, failures=True)
+        failure[np.isneginf(failure)] = 0  # see only()
         return success - failure, self.n_trials @ failure[:, : len(values)]
 
     def terms_of_sums(self, sums, resp):
@@ -195,18 +199,25 @@ class Binomial:
 
     def weights(self, values):
         """Return the log-probability of one of each term, and of none at all."""
-        tables = kernel.log_table(values), kernel.log_table(values, failures=True)
-        return np.vstack(tables), np.zeros(len(values))
+        k, d = values.shape
+        table = np.empty((2 * d, kernel.width(k)))
+        kernel.log_table(values, table=table[:d])
+        kernel.log_table(values, failures=True, table=table[d:])
+        return table, np.zeros(k)
 
     def estimate(self, terms, resp):
         """Return the probabilities with the largest posterior density."""
-        successes, failures = np.split(terms.T, 2, axis=1)
-        a, b = self.prior
-        return _ratio(successes + a, successes + failures + (a + b))
+        d, (a, b) = len(self.n_trials), self.prior
+        successes, failures = terms[:d].T, terms[d:].T
+        if np.any(a) or np.any(b):
+            successes, failures = successes + a, failures + b
+        return _ratio(successes, successes + failures)
 
     def log_prior(self, values):
         """Return the logarithm of the Beta(1 + a, 1 + b) density, up to a constant."""
         a, b = self.prior
+        if not (np.any(a) or np.any(b)):
+            return 0.0
         return (xlogy(a, values) + xlog1py(b, -values)).sum()
 
 
@@ -247,9 +258,8 @@ class Poisson:
         """Return samples without missing values as numbers, and constants."""
         return _numbers(X, largest)
 
-    def able(self, data, values):
-        """Return data for these parameters."""
-        return data
+    def only(self, values):
+        """Return None: no component allows one value alone, but 0."""
 
     def linear(self, values):
         """Return the change of the log-probability by each event, and that of none at all."""
@@ -280,7 +290,7 @@ class Poisson:
     def log_prior(self, values):
         """Return the logarithm of the Gamma(1 + a, rate b) density, up to a constant."""
         a, b = self.prior
-        return (xlogy(a, values) - b * values).sum()
+        return (xlogy(a, values) - b * values).sum() if np.any(a) or np.any(b) else 0.0
 
 
 class Multinomial:
@@ -320,9 +330,8 @@ class Multinomial:
         """Return samples as numbers, and constants."""
         return _numbers(X, largest)
 
-    def able(self, data, values):
-        """Return data for these parameters."""
-        return data
+    def only(self, values):
+        """Return None: no component allows one value alone, but 0."""
 
     def terms_of_sums(self, sums, resp):
         """Return terms from sums of counts."""
@@ -337,7 +346,7 @@ class Multinomial:
     def estimate(self, terms, resp):
         """Return the probabilities with the largest posterior density."""
         counts = with_pseudo_counts(terms.T, self.prior)
-        totals = np.repeat(counts.sum(axis=1)[:, None], self.n_terms, axis=1)
+        totals = counts.sum(axis=1)[:, None]
         return _ratio(counts, totals, 1 / self.n_terms)
 
     def log_prior(self, values):
@@ -475,7 +484,7 @@ class DiscreteEM:
     def log_prior(self, params: DiscreteParams) -> float:
         """Return the logarithm of the prior density, up to a constant; 0 without a prior."""
         value = self.family.log_prior(params.values)
-        if self.fixed_weights is None:
+        if self.fixed_weights is None and self.weight_prior:
             value += xlogy(self.weight_prior, params.weights).sum()
         return float(value)
 

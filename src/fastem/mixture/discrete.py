@@ -8,12 +8,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastem._base import check_fitted_array
 from fastem._compat import Interval
 from fastem._typing import RandomStateLike, SamplerLike
 from fastem.components import discrete
 from fastem.components.checks import (
-    MOST_COUNTED,
     one_prior,
     refuse,
     refuse_fractions,
@@ -138,10 +136,7 @@ class CategoricalMixture(DiscreteMixture):
 
     def _family(self):
         prior = one_prior("probability_prior", self.probability_prior)
-        n_categories = check_fitted_array(
-            self, "n_categories_", (self.n_features_in_,), nonnegative=True, at_most=MOST_COUNTED
-        )
-        return discrete.Categorical(n_categories, prior)
+        return discrete.Categorical(self._counted("n_categories_"), prior)
 
     def _check(self, contents):
         super()._check(contents)

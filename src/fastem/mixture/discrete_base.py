@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from sklearn.utils import check_random_state
+from sklearn.utils import assert_all_finite, check_random_state
 
 from fastem._base import check_fitted_array
 from fastem._compat import Interval, StrOptions
@@ -157,6 +157,12 @@ class DiscreteMixture(StreamingMixture, Criteria):
     def _family(self) -> Any:
         """Return the family, of module discrete."""
 
+    def _counted(self, name):
+        """Return a fitted attribute that has an integer for each feature, checked."""
+        return check_fitted_array(
+            self, name, (self.n_features_in_,), nonnegative=True, at_most=MOST_COUNTED
+        )
+
     def _check(self, contents):
         """Raise ValueError unless the data are the family's."""
         refuse(contents.lowest < 0, contents.lowest, "counts, at least 0")
@@ -169,13 +175,22 @@ class DiscreteMixture(StreamingMixture, Criteria):
 
     # ---- fitting ---------------------------------------------------------------------------
 
-    def _read(self, X, *, reset=True, dtype=(np.float64, np.float32)):
+    def _read(self, X, *, reset=True, dtype=(np.float64, np.float32), finite=False):
+        """Return X, validated; unless `finite`, _refuse_infinite() is still to look at dense X."""
         read = validate_sparse if self._sparse else validate
-        finite = "allow-nan" if self._allow_nan else True
+        if finite or not (isinstance(X, np.ndarray) and X.dtype.kind == "f"):
+            finite = "allow-nan" if self._allow_nan else True
         return read(self, X, reset=reset, dtype=list(dtype), ensure_all_finite=finite)
 
+    def _refuse_infinite(self, X, contents):
+        """Raise scikit-learn's ValueError if X has values that are not finite."""
+        extremes = contents.lowest.min(), contents.highest.max()
+        if not np.isfinite(extremes).all() or (contents.missing.any() and not self._allow_nan):
+            name = type(self).__name__
+            assert_all_finite(X, allow_nan=self._allow_nan, estimator_name=name, input_name="X")
+
     def _read_block(self, X, reset=True):
-        return self._read(X, reset=reset)
+        return self._read(X, reset=reset, finite=True)
 
     @staticmethod
     def _composition(statistics):
@@ -194,6 +209,7 @@ class DiscreteMixture(StreamingMixture, Criteria):
     def _problem(self, X, sample_weight, contents=None):
         if contents is None:
             contents = Contents.of(X, sample_weight, self._packs)
+            self._refuse_infinite(X, contents)
         streams = bool(vars(self).get("_stream", {}).get("sums"))  # the rest of it was seen before
         if not streams and not contents.observed.all():
             raise ValueError(
@@ -295,6 +311,7 @@ class DiscreteMixture(StreamingMixture, Criteria):
         family = self._once("family", self._family)
         few = not sp.issparse(X) and X.shape[0] < FEW_ROWS
         contents = Contents.of(X, binary=family.binary and not few)
+        self._refuse_infinite(X, contents)
         self._check(contents)
         block = CodedBlock.of(family, X, None, len(params.weights), contents, reading=True)
         n_threads = useful_n_jobs(self.n_jobs, 2.0 * X.shape[0] * params.values.size)

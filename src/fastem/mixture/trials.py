@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from fastem._base import check_fitted_array
 from fastem._compat import Interval
 from fastem._typing import RandomStateLike
 from fastem.components import discrete
 from fastem.components.checks import (
-    MOST_COUNTED,
     refuse,
     refuse_fractions,
     two_priors,
@@ -109,9 +107,9 @@ class BernoulliMixture(DiscreteMixture):
     _sparse = _packs = True
 
     def _read(self, X, **settings):
-        X = super()._read(X, **settings)
         if self.binarize is None:
-            return X
+            return super()._read(X, **settings)
+        X = super()._read(X, **settings | {"finite": True})
         if not sp.issparse(X):
             return np.where(np.isnan(X), X, self.binarize < X)
         if self.binarize < 0:
@@ -245,10 +243,7 @@ class BinomialMixture(DiscreteMixture):
         prior = two_priors(
             "probability_prior", self.probability_prior, "two, (successes, failures)"
         )
-        n_trials = check_fitted_array(
-            self, "n_trials_", (self.n_features_in_,), nonnegative=True, at_most=MOST_COUNTED
-        )
-        return discrete.Binomial(n_trials, prior)
+        return discrete.Binomial(self._counted("n_trials_"), prior)
 
     def _check(self, contents):
         super()._check(contents)

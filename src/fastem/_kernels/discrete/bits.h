@@ -8,6 +8,8 @@
  *
  * The table is made for each panel of components, one after another: of four columns ("a nibble")
  * 16 rows as wide as the panel. */
+#undef ABREAST
+#define ABREAST (VEC_REGISTERS == 32 ? 4 : 2) /* samples whose sums are in registers at a time */
 #define TABLE_BYTES (64 << 10) /* of a table that chunk's samples go through: the nearest caches */
 
 /* lp += the table's rows of words [word, end) of n samples, `vecs` vectors from `at` on; of the last
@@ -24,11 +26,11 @@ ALWAYS_INLINE void FN(look_bits)(const int vecs, const discrete_job *job, ptrdif
     UNROLL
     for (int v = 0; v < vecs; v++)
         bias[v] = FN(load)(job->bias + at + v * VL);
-    for (ptrdiff_t row = 0; row < n; row += 4) {
-        const uint32_t *bits[4];
-        vec sum[4][DISCRETE_PANEL];
+    for (ptrdiff_t row = 0; row < n; row += ABREAST) {
+        const uint32_t *bits[ABREAST];
+        vec sum[ABREAST][DISCRETE_PANEL];
         UNROLL
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < ABREAST; i++) {
             ptrdiff_t there = row + i < n ? row + i : n - 1;
             bits[i] = job->bits + (begin + there) * n_words;
             UNROLL
@@ -37,11 +39,14 @@ ALWAYS_INLINE void FN(look_bits)(const int vecs, const discrete_job *job, ptrdif
         }
         for (ptrdiff_t w = word; w < end; w++) {
             const REAL *rows = table + 128 * w * stride;
-            uint32_t b[4] = {bits[0][w], bits[1][w], bits[2][w], bits[3][w]};
+            uint32_t b[ABREAST];
             ptrdiff_t left = n_nibbles - 8 * w;
+            UNROLL
+            for (int i = 0; i < ABREAST; i++)
+                b[i] = bits[i][w];
 #define NIBBLE(nibble)                                                                            \
     UNROLL                                                                                        \
-    for (int i = 0; i < 4; i++) {                                                                 \
+    for (int i = 0; i < ABREAST; i++) {                                                           \
         const REAL *at_bits = rows + (16 * (nibble) + (b[i] >> (4 * (nibble)) & 15)) * stride;    \
         UNROLL                                                                                    \
         for (int v = 0; v < vecs; v++)                                                            \
@@ -57,7 +62,7 @@ ALWAYS_INLINE void FN(look_bits)(const int vecs, const discrete_job *job, ptrdif
 #undef NIBBLE
         }
         UNROLL
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < ABREAST; i++)
             UNROLL
             for (int v = 0; v < vecs; v++)
                 FN(store)(lp + (row + i) * width + at + v * VL, sum[i][v]);

@@ -88,6 +88,19 @@ ALWAYS_INLINE void FN(look_counts)(const int vecs, const discrete_job *job, ptrd
         }
 }
 
+/* Components that allow but one value of a feature are impossible where it has another. */
+static void FN(forbid)(const discrete_job *job, ptrdiff_t n, const REAL *x, REAL *lp)
+{
+    ptrdiff_t width = job->width, stride = FN(count_stride)(job);
+    for (ptrdiff_t at = 0; at < job->n_only; at++) {
+        const double *only = job->only + 3 * at;
+        ptrdiff_t j = (ptrdiff_t)only[0], k = (ptrdiff_t)only[1];
+        for (ptrdiff_t i = 0; i < n; i++)
+            if (x[i * stride + j] != only[2])
+                lp[i * width + k] = (REAL)-INFINITY;
+    }
+}
+
 /* sums[j] += x[:, j] r for `features` features, `vecs` vectors. */
 ALWAYS_INLINE void FN(add_tile)(const int vecs, const int features, ptrdiff_t width, ptrdiff_t n,
                                 const REAL *x, ptrdiff_t stride, const REAL *r, double *sums)

@@ -45,50 +45,69 @@ static int FN(pack)(const void *x, int is_float, ptrdiff_t n, ptrdiff_t d, uint3
     return 1;
 }
 
+/* What VL features hold in n rows, `stride` numbers apart; of the last ones `width` are there. */
+typedef struct {
+    vec lowest, highest;
+    ivec broken, lost, seen;
+} FN(held);
+
+ALWAYS_INLINE FN(held) FN(look_at)(const int is_float, const int whole, const void *x, ptrdiff_t n,
+                                   ptrdiff_t stride, ptrdiff_t width, const double *weight)
+{
+    const REAL magic = 6755399441055744.0, large = 1125899906842624.0; /* 2^50: all are integers */
+    FN(held) held;
+    held.lowest = held.highest = FN(fill)(0);
+    held.broken = held.lost = held.seen = (ivec)(held.lowest > held.highest);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        REAL values[VL];
+        vec v, size;
+        if (is_float || !whole)
+            for (ptrdiff_t l = 0; l < VL; l++) {
+                ptrdiff_t at = i * stride + (whole || l < width ? l : 0);
+                values[l] = is_float ? ((const float *)x)[at] : ((const double *)x)[at];
+            }
+        v = FN(load)(is_float || !whole ? values : (const double *)x + i * stride);
+        size = FN(max)(v, -v);
+        held.lowest = FN(select)((ivec)(v < held.lowest), v, held.lowest);
+        held.highest = FN(select)((ivec)(v > held.highest), v, held.highest);
+        held.broken |= (ivec)(v + magic - magic != v) & (ivec)(size < FN(fill)(large));
+        held.lost |= (ivec)(v != v);
+        if (weight == NULL || weight[i] > 0)
+            held.seen |= (ivec)(v == v);
+    }
+    return held;
+}
+
 /* Widens what is known of each feature by n rows. */
 static void FN(inspect)(const void *x, int is_float, ptrdiff_t n, ptrdiff_t d, const double *weight,
                         const discrete_contents *found)
 {
-    const REAL magic = 6755399441055744.0, large = 1125899906842624.0; /* 2^50: all are integers */
-    for (ptrdiff_t first = 0; first < d; first += WORD) {
-        ptrdiff_t width = d - first < WORD ? d - first : WORD;
-        vec lowest[WORD], highest[WORD];
-        ivec broken[WORD], lost[WORD], seen[WORD];
-        for (ptrdiff_t j = 0; j < WORD / VL; j++) {
-            lowest[j] = highest[j] = FN(fill)(0);
-            broken[j] = lost[j] = seen[j] = (ivec)(lowest[j] > lowest[j]);
-        }
-        for (ptrdiff_t i = 0; i < n; i++) {
-            REAL values[WORD];
-            vec counts = FN(fill)((REAL)(weight == NULL || weight[i] > 0));
-            FN(take)(x, is_float, i * d + first, width, values);
-            for (ptrdiff_t j = 0; j < WORD / VL; j++) {
-                vec v = FN(load)(values + j * VL), size = FN(max)(v, -v);
-                ivec there = (ivec)(v == v);
-                vec shifted = v + magic;
-                lowest[j] = FN(select)((ivec)(v < lowest[j]), v, lowest[j]);
-                highest[j] = FN(select)((ivec)(v > highest[j]), v, highest[j]);
-                broken[j] |= (ivec)(shifted - magic != v) & (ivec)(size < FN(fill)(large)) & there;
-                lost[j] |= (ivec)(v != v);
-                seen[j] |= there & (ivec)(counts > FN(fill)(0));
-            }
-        }
-        for (ptrdiff_t j = 0; j < width; j++) {
-            REAL low[VL], high[VL], flags[3][VL];
-            ptrdiff_t v = j / VL, l = j % VL;
-            FN(store)(low, lowest[v]);
-            FN(store)(high, highest[v]);
-            FN(store)(flags[0], FN(select)(broken[v], FN(fill)(1), FN(fill)(0)));
-            FN(store)(flags[1], FN(select)(lost[v], FN(fill)(1), FN(fill)(0)));
-            FN(store)(flags[2], FN(select)(seen[v], FN(fill)(1), FN(fill)(0)));
-            if (low[l] < found->lowest[first + j])
-                found->lowest[first + j] = low[l];
-            if (high[l] > found->highest[first + j])
-                found->highest[first + j] = high[l];
+    for (ptrdiff_t j = 0; j < d; j += VL) {
+        ptrdiff_t width = d - j < VL ? d - j : VL;
+        const char *own = (const char *)x + j * (is_float ? sizeof(float) : sizeof(double));
+        REAL low[VL], high[VL], flags[3][VL];
+        vec one = FN(fill)(1), zero = FN(fill)(0);
+        FN(held) held;
+        if (width < VL)
+            held = is_float ? FN(look_at)(1, 0, own, n, d, width, weight)
+                            : FN(look_at)(0, 0, own, n, d, width, weight);
+        else
+            held = is_float ? FN(look_at)(1, 1, own, n, d, width, weight)
+                            : FN(look_at)(0, 1, own, n, d, width, weight);
+        FN(store)(low, held.lowest);
+        FN(store)(high, held.highest);
+        FN(store)(flags[0], FN(select)(held.broken, one, zero));
+        FN(store)(flags[1], FN(select)(held.lost, one, zero));
+        FN(store)(flags[2], FN(select)(held.seen, one, zero));
+        for (ptrdiff_t l = 0; l < width; l++) {
+            if (low[l] < found->lowest[j + l])
+                found->lowest[j + l] = low[l];
+            if (high[l] > found->highest[j + l])
+                found->highest[j + l] = high[l];
             if (flags[0][l] > 0)
-                found->whole[first + j] = 0;
-            found->missing[first + j] |= flags[1][l] > 0;
-            found->observed[first + j] |= flags[2][l] > 0;
+                found->whole[j + l] = 0;
+            found->missing[j + l] |= flags[1][l] > 0;
+            found->observed[j + l] |= flags[2][l] > 0;
         }
     }
 }

@@ -5,6 +5,7 @@ shared/pass.h.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
+from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uintptr_t
 from libc.string cimport memset
 
@@ -13,6 +14,11 @@ import numpy as np
 from fastem._kernels import runtime
 
 from fastem._kernels.strips cimport fastem_pass, fastem_step, run
+
+
+cdef extern from "shared/pass.h":
+    enum:
+        LEAST_STRIPS
 
 
 cdef extern from "shared/emission.h":
@@ -51,6 +57,8 @@ cdef extern from "discrete/job.h":
         Py_ssize_t n_columns, n_words, column_words
         const uint8_t *counts
         const double *reals
+        const double *only
+        Py_ssize_t n_only
         const double *offset
         const double *sample_weight
         const double *table
@@ -61,6 +69,8 @@ cdef extern from "discrete/job.h":
         double *log_prob
         double *responsibilities
         int64_t *labels
+        double *turned
+        Py_ssize_t turned_row
 
     ctypedef struct discrete_contents:
         double *lowest
@@ -74,6 +84,8 @@ cdef extern from "discrete/job.h":
         Py_ssize_t lanes
         Py_ssize_t (*scratch_bytes)(const discrete_job *) noexcept nogil
         fastem_step chunk
+        void (*add_live)(const discrete_job *, Py_ssize_t, Py_ssize_t, const double *,
+                         double *) noexcept nogil
         Py_ssize_t (*emission_bytes)(const discrete_job *) noexcept nogil
         const double *(*emission_log_prob)(const void *, Py_ssize_t, Py_ssize_t,
                                            void *) noexcept nogil
@@ -99,14 +111,17 @@ cdef Py_ssize_t MOST_CODED = 32 << 10       # numbers of a table that may be kep
 cdef Py_ssize_t CHUNK_BYTES = 96 << 10      # of the responsibilities of a chunk,
 cdef Py_ssize_t COUNTS_BYTES = 256 << 10    # or of its counts
 cdef Py_ssize_t INSPECTED_BYTES = 256 << 10
+cdef Py_ssize_t NEAR_BYTES = 256 << 10      # of a strip's sums: more are made for few strips,
+cdef Py_ssize_t FAR_BYTES = 4 << 20         # and of lists a component at a time, for samples
+cdef Py_ssize_t TURNED_BYTES = 16 << 20     # with so many responsibilities
 
 
 cdef const discrete_ops *choose(Py_ssize_t n_components) noexcept:
-    """Return the widest vectors that, below 64 components, add no more padding than narrower."""
+    """Return the widest vectors that, below 32 components, add no more padding than narrower."""
     cdef int level = runtime.level()
     cdef const discrete_ops *wide = fastem_discrete_ops(level, 0)
     cdef const discrete_ops *narrow = fastem_discrete_ops(3, 0)
-    if level == 4 and n_components < 64 and _up(n_components, narrow.lanes) < _up(
+    if level == 4 and n_components < 32 and _up(n_components, narrow.lanes) < _up(
         n_components, wide.lanes
     ):
         return narrow
@@ -130,18 +145,20 @@ def width(Py_ssize_t n_components):
 # ---- tables ----------------------------------------------------------------------------------
 
 
-def log_table(values, bint failures=False):
+def log_table(values, bint failures=False, table=None):
     """Return the logarithms of values (K, T), or those of 1 - values, as (T, width).
 
     Equivalent to ``np.log(values).T`` or ``np.log1p(-values).T`` with columns of zeros; values are at
-    least 0, and of failures at most 1.
+    least 0, and of failures at most 1. `table` is where they go, or None.
     """
     cdef const double[:, ::1] rows = np.ascontiguousarray(values)
     cdef Py_ssize_t k = rows.shape[0], n = rows.shape[1]
     cdef const discrete_ops *ops = choose(k)
-    table = np.empty((n, _up(k, ops.lanes)))
-    cdef double[:, ::1] out = table
+    cdef double[:, ::1] out
+    if table is None:
+        table = np.empty((n, _up(k, ops.lanes)))
     if n:
+        out = table
         ops.log_table(&rows[0, 0], k, n, out.shape[1], 0, n, failures, &out[0, 0])
     return table
 
@@ -166,7 +183,8 @@ cdef class Job:
     cdef list held
 
     def __cinit__(
-        self, data, Py_ssize_t n_samples, Py_ssize_t n_components, offset=None, table=None, bias=None
+        self, data, Py_ssize_t n_samples, Py_ssize_t n_components, offset=None, table=None, bias=None,
+        only=None,
     ):
         """Hold a job; arrays must have been validated.
 
@@ -179,6 +197,8 @@ cdef class Job:
         table : ndarray of shape (n_rows, width), or of bits what bit_table() returns
             None, and `bias` too, where responsibilities are given.
         bias : ndarray of shape (K,)
+        only : ndarray of shape (m, 3), or None
+            Of counts: a feature, a component, and the one value that is possible there.
         """
         memset(&self.c, 0, sizeof(discrete_job))
         self.held = []
@@ -198,6 +218,8 @@ cdef class Job:
             self.c.table = <const double *> self.address(table)
         if offset is not None:
             self.c.offset = <const double *> self.address(offset)
+        if only is not None:
+            self.c.only, self.c.n_only = <const double *> self.address(only), len(only)
 
     def take_lists(self, data):
         """Hold entries."""
@@ -302,8 +324,40 @@ def sums(Job job, sample_weight, int n_threads):
     sums : ndarray of shape (n_rows, K)
     """
     n_sums = (job.c.n_rows + 1) * job.c.width + 1
+    if job.c.value != NULL and job.c.begin != NULL and 8 * n_sums > FAR_BYTES:
+        return _sums_by_component(job, sample_weight, n_threads)
     total = _run(job, sample_weight, n_threads, n_sums, job.c.n_samples)
     return (float(total[len(total) - 1]), *job.read(total))
+
+
+cdef _sums_by_component(Job job, sample_weight, int n_threads):
+    """Do what :func:`sums` does where a strip's sums would not fit the caches.
+
+    Responsibilities of many samples are written by component, whose own sums do fit; each component
+    is one thread's.
+    """
+    cdef discrete_job *c = &job.c
+    cdef const discrete_ops *ops = job.ops
+    cdef Py_ssize_t n = c.n_samples, n_comp = c.n_components, n_rows = c.n_rows, first, some, k, step
+    cdef double bound = 0
+    cdef int team
+    step = max(1, TURNED_BYTES // (8 * n_comp) // c.chunk) * c.chunk
+    step = min(step, _up(n, c.chunk))
+    cdef double[:, ::1] turned = np.empty((n_comp, step + 8))  # columns apart in the cache
+    cdef double[:, ::1] own = np.zeros((n_comp, n_rows))
+    resp = np.zeros(n_comp)
+    c.turned, c.turned_row = &turned[0, 0], turned.shape[1]
+    for first in range(0, n, step):
+        some = min(step, n - first)
+        c.origin = first
+        total = _run(job, sample_weight, n_threads, c.width + 1, some)
+        resp += total[:n_comp]
+        bound += total[c.width]
+        team = max(1, min(n_threads, n_comp))
+        for k in prange(n_comp, nogil=True, num_threads=team, schedule="dynamic", chunksize=1):
+            ops.add_live(c, first, some, &turned[k, 0], &own[k, 0])
+    c.turned, c.origin = NULL, 0
+    return bound, resp, np.asarray(own).T
 
 
 def given(Job job, responsibilities, sample_weight, int n_threads, Py_ssize_t first=0):
@@ -341,6 +395,8 @@ cdef _run(Job job, sample_weight, int n_threads, Py_ssize_t n_sums, Py_ssize_t n
     memset(&one, 0, sizeof(one))
     one.job, one.step, one.n_rows, one.chunk = c, job.ops.chunk, n_rows, c.chunk
     one.n_sums, one.n_threads, one.scratch_bytes = n_sums, n_threads, job.ops.scratch_bytes(c)
+    if 8 * n_sums > NEAR_BYTES:
+        one.n_strips = LEAST_STRIPS
     one.work = _entries(c) * c.width * 0.2 + 8.0 * c.n_samples * c.width
     run(&one, &total[0])
     return np.asarray(total)

@@ -59,15 +59,31 @@ static void FN(look)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, cons
 #define CALL(vecs) FN(look_counts)((vecs) < COUNTS_VECS ? (vecs) : COUNTS_VECS, job, at, n, space->x, lp)
         PANELS(COUNTS_VECS, CALL)
 #undef CALL
-    } else
+        FN(forbid)(job, n, space->x, lp);
+    } else {
+        int far = job->value && job->n_rows * width * (ptrdiff_t)sizeof(REAL) > NEAR_BYTES;
         for (ptrdiff_t row = 0; row < n; row++) {
             int64_t first = FN(begin)(job, begin + row), last = FN(begin)(job, begin + row + 1);
             for (ptrdiff_t at = 0; at < width; at += 8 * VL) {
-#define CALL(vecs) FN(look_list)(vecs, job, at, first, last, lp + row * width)
-                BLOCK_CASES(CALL)
+#define CALL(vecs) FN(look_list)(vecs, 1, job, at, first, last, lp + row * width)
+                if (far)
+                    BLOCK_CASES(CALL)
+#undef CALL
+#define CALL(vecs) FN(look_list)(vecs, 0, job, at, first, last, lp + row * width)
+                else
+                    BLOCK_CASES(CALL)
 #undef CALL
             }
         }
+    }
+}
+
+/* sums += the responsibilities of n samples. */
+ALWAYS_INLINE void FN(add_resp)(ptrdiff_t width, ptrdiff_t n, const REAL *r, double *sums)
+{
+    for (ptrdiff_t row = 0; row < n; row++)
+        for (ptrdiff_t k = 0; k < width; k += VL)
+            FN(store)(sums + k, FN(load)(sums + k) + FN(load)(r + row * width + k));
 }
 
 /* Adds n samples, at most a chunk, under responsibilities r, (n rounded up to 32, width), which are 0
@@ -76,7 +92,6 @@ static void FN(add)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, const
                     const REAL *r, double *sums)
 {
     ptrdiff_t width = job->width;
-    double *resp = sums + job->n_rows * width;
     if (job->form == DISCRETE_BITS) { /* which sum the responsibilities, too */
         for (ptrdiff_t row = 0; row < n; row += 32)
 #define CALL(vecs) FN(add_bits)(vecs, job, at, begin + row, r + row * width, space->room, sums)
@@ -106,8 +121,6 @@ static void FN(add)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, const
 #undef CALL
             }
         }
-    for (ptrdiff_t row = 0; row < n; row++)
-        for (ptrdiff_t k = 0; k < width; k += VL)
-            FN(store)(resp + k, FN(load)(resp + k) + FN(load)(r + row * width + k));
+    FN(add_resp)(width, n, r, sums + job->n_rows * width);
 }
 #undef BLOCK_CASES

@@ -48,6 +48,8 @@ typedef struct {
     /* counts */
     const uint8_t *counts; /* (n, D), or NULL: */
     const double *reals;   /* (n, D) */
+    const double *only;    /* (n_only, 3) a feature, a component, and the one value possible there */
+    ptrdiff_t n_only;
     /* for all of them */
     const double *offset;        /* (n,) or NULL */
     const double *sample_weight; /* (n,) or NULL for ones */
@@ -62,6 +64,10 @@ typedef struct {
     double *log_prob;         /* (n,) */
     double *responsibilities; /* (n, K) */
     int64_t *labels;          /* (n,) */
+    /* Of lists whose sums would fill caches and memory, r_ik of samples from `origin` on is written
+     * to turned[k * turned_row + i], for add_live(); the sums are then r's and the bound alone. */
+    double *turned;
+    ptrdiff_t turned_row;
 } discrete_job;
 
 #define DISCRETE_NEVER (-1e295) /* times any count it is finite, and below all that can occur */
@@ -81,6 +87,9 @@ typedef struct {
     /* Writes the outputs; adds to the sums if there are any: as the table (n_rows, width), then
      * (width,) the responsibilities, then the bound. See shared/step.h. */
     fastem_step chunk;
+    /* Adds n samples from `begin` on to one component's sums, a number for each row of the table. */
+    void (*add_live)(const discrete_job *, ptrdiff_t begin, ptrdiff_t n, const double *r,
+                     double *sums);
     /* What a fastem_emission has. */
     ptrdiff_t (*emission_bytes)(const discrete_job *);
     const double *(*emission_log_prob)(const void *, ptrdiff_t begin, ptrdiff_t n, void *scratch);

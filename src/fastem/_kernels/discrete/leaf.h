@@ -8,9 +8,10 @@
 /* From the lp of VL samples: r = weight * exp(lp) / sum_k exp(lp), in its place, and the logarithm of
  * that sum is base + log(sum). A sample that no component can give has r = 0 and sum = 0. For this
  * the samples become the lanes: nothing is summed across them, and of `columns`, (width, VL), those
- * of padding cost no exp. */
+ * of padding cost no exp. `turned`: where r goes by component, too, or NULL. */
 ALWAYS_INLINE void FN(normalise)(ptrdiff_t n_comp, ptrdiff_t width, const REAL *weight, REAL *lp,
-                                 REAL *columns, REAL *bases, REAL *totals)
+                                 REAL *columns, REAL *bases, REAL *totals, REAL *turned,
+                                 ptrdiff_t turned_row)
 {
     vec base = FN(fill)((REAL)-INFINITY);
     vec sum = FN(fill)(0), tile[ROWS], share;
@@ -40,6 +41,8 @@ ALWAYS_INLINE void FN(normalise)(ptrdiff_t n_comp, ptrdiff_t width, const REAL *
         UNROLL
         for (ptrdiff_t l = 0; l < VL; l++)
             tile[l] = FN(load)(columns + (k + l) * VL) * share;
+        for (ptrdiff_t l = 0; turned && l < VL && k + l < n_comp; l++)
+            FN(store)(turned + (k + l) * turned_row, tile[l]);
         FN(transpose)(tile);
         UNROLL
         for (ptrdiff_t l = 0; l < VL; l++)
@@ -115,19 +118,23 @@ static void FN(chunk)(const void *of, ptrdiff_t begin, ptrdiff_t n, const fastem
             weight[i] = i >= n ? 0 : job->sample_weight ? job->sample_weight[begin + i] : 1;
         for (ptrdiff_t i = 0; i < n; i += VL)
             FN(normalise)(job->n_components, width, weight + i, r + i * width, columns,
-                          log_prob + i, total + i);
+                          log_prob + i, total + i,
+                          job->turned ? job->turned + begin - job->origin + i : NULL,
+                          job->turned_row);
     }
     memset(r + n * width, 0, (whole - n) * width * sizeof(REAL));
     if (job->responsibilities || job->labels)
         for (ptrdiff_t i = 0; i < n; i++)
             FN(write_row)(job, begin + i, r + i * width);
-    if (sums)
+    if (sums && job->turned)
+        FN(add_resp)(width, n, r, sums);
+    else if (sums)
         FN(add)(job, begin, n, &space, r, sums);
     if (given)
         return;
     FN(finish_logs)(job, begin, n, total, log_prob);
     for (ptrdiff_t i = 0; sums && i < n; i++)
         if (weight[i] > 0) /* 0 * -inf is no number */
-            sums[(job->n_rows + 1) * width] += weight[i] * log_prob[i];
+            sums[job->turned ? width : (job->n_rows + 1) * width] += weight[i] * log_prob[i];
 }
 #include "discrete/emission.h"

@@ -2,13 +2,17 @@
  * which are contiguous over components, so that an entry costs one addition of vectors, and one more
  * for the sums. A template: see vec.h. */
 
+#define ENTRIES_AHEAD 8
+#define NEAR_BYTES (512 << 10)
+
 ALWAYS_INLINE int64_t FN(begin)(const discrete_job *job, ptrdiff_t i)
 {
     return job->begin ? job->begin[i] : (int64_t)i * job->n_entries;
 }
 
-/* lp = bias + sum_e value_e table[index_e], over `vecs` vectors from `at` on. */
-ALWAYS_INLINE void FN(look_list)(const int vecs, const discrete_job *job, ptrdiff_t at, int64_t first,
+/* lp = bias + sum_e value_e table[index_e], over `vecs` vectors from `at` on. Rows of a table that is
+ * `far` away, beyond the near caches, are asked for a few entries before. */
+ALWAYS_INLINE void FN(look_list)(const int vecs, const int far, const discrete_job *job, ptrdiff_t at, int64_t first,
                                  int64_t last, REAL *lp)
 {
     const REAL *table = job->table + at, *value = job->value;
@@ -21,6 +25,12 @@ ALWAYS_INLINE void FN(look_list)(const int vecs, const discrete_job *job, ptrdif
     if (value)
         for (int64_t e = first; e < last; e++) {
             const REAL *row = table + index[e] * width;
+            if (far && e + ENTRIES_AHEAD < last) {
+                const REAL *next = table + index[e + ENTRIES_AHEAD] * width;
+                UNROLL
+                for (int v = 0; v < vecs; v += VEC_BYTES ? (64 / VEC_BYTES) : 8)
+                    PREFETCH(next + v * VL);
+            }
             UNROLL
             for (int v = 0; v < vecs; v++)
                 sum[v] += value[e] * FN(load)(row + v * VL);
@@ -66,6 +76,24 @@ ALWAYS_INLINE void FN(add_list)(const int vecs, const discrete_job *job, ptrdiff
         }
 }
 
+/* sums += value_e r of n samples from `begin` on, for one component: its sums are a row, and samples in
+ * which it has next to no share are passed over. */
+#define LIVE 1e-20 /* share of a sample's weight */
+
+static void FN(add_live)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, const double *r,
+                         double *sums)
+{
+    const double *value = job->value, *weight = job->sample_weight;
+    const int32_t *index = job->index;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        double share = r[i];
+        if (!(share > LIVE * (weight ? weight[begin + i] : 1)))
+            continue;
+        for (int64_t e = job->begin[begin + i]; e < job->begin[begin + i + 1]; e++)
+            sums[index[e]] += share * value[e];
+    }
+}
+
 /* Groups from `g` on whose part of the table, as wide as a panel, fits a near cache. */
 ALWAYS_INLINE ptrdiff_t FN(groups_end)(const discrete_job *job, ptrdiff_t g, ptrdiff_t bytes)
 {
@@ -82,11 +110,11 @@ ALWAYS_INLINE void FN(look_codes)(const int vecs, const discrete_job *job, ptrdi
     const REAL *table = job->table + at;
     const int32_t *first = job->first;
     ptrdiff_t width = job->width, n_groups = job->n_groups;
-    for (ptrdiff_t row = 0; row < n; row += 4) {
-        const uint8_t *codes[4];
-        vec sum[4][DISCRETE_PANEL];
+    for (ptrdiff_t row = 0; row < n; row += ABREAST) {
+        const uint8_t *codes[ABREAST];
+        vec sum[ABREAST][DISCRETE_PANEL];
         UNROLL
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < ABREAST; i++) {
             codes[i] = job->codes + (begin + (row + i < n ? row + i : n - 1)) * n_groups;
             UNROLL
             for (int v = 0; v < vecs; v++)
@@ -95,7 +123,7 @@ ALWAYS_INLINE void FN(look_codes)(const int vecs, const discrete_job *job, ptrdi
         }
         for (ptrdiff_t j = g; j < end; j++) {
             UNROLL
-            for (int i = 0; i < 4; i++) {
+            for (int i = 0; i < ABREAST; i++) {
                 const REAL *own = table + (first[j] + codes[i][j]) * width;
                 UNROLL
                 for (int v = 0; v < vecs; v++)
@@ -103,7 +131,7 @@ ALWAYS_INLINE void FN(look_codes)(const int vecs, const discrete_job *job, ptrdi
             }
         }
         UNROLL
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < ABREAST; i++)
             UNROLL
             for (int v = 0; v < vecs; v++)
                 FN(store)(lp + (row + i) * width + at + v * VL, sum[i][v]);
