@@ -68,6 +68,7 @@ TABLE = (
         "sklearn.mixture",
         "GaussianMixture",
         "GaussianMixture",
+        settings={"_allow_nan": False},
         numpy_floats=("lower_bound_", "lower_bounds_"),
     ),
     Entry(

@@ -24,6 +24,7 @@ from fastem.components.gaussian_data import (
     overflow,
     parts,
 )
+from fastem.components.gaussian_missing import incomplete_moments, incomplete_rows
 
 __all__ = [
     "KINDS",
@@ -101,7 +102,7 @@ class GaussianEM:
 
     def prepared(self, block: GaussianBlock) -> GaussianBlock:
         """Return the block with what is the same in every E-step on it: E-steps keep nothing."""
-        if not KINDS[self.kind].shared:
+        if block.missing or not KINDS[self.kind].shared:
             return block
         return block._replace(scatter=self._scatter_of_all(block, None))
 
@@ -167,6 +168,8 @@ class GaussianEM:
         `given` are (n, K) float64 responsibilities in place of those that the parameters give, or
         None.
         """
+        if block.missing:
+            return incomplete_moments(params, self.kind, block, self.n_threads)
         if not block.scaling.suits(params, self.kind, block.X.dtype):
             return self.moments_in_float64(params, block, given)
         bound, found, lost = self._pass(params, block, given)
@@ -320,6 +323,11 @@ def rows(X, params, kind, output, n_threads, scaling=None):
     scaling = scaling or Scaling.of_params(params, kind, X.dtype)
     log_prob = evaluate(X, scaling, params, kind, n_threads, **outputs)
     lost = ~np.isfinite(log_prob)
+    if lost.any():  # a sample with NaN is among them
+        outputs["log_prob"], some = log_prob, np.isnan(X).any(axis=1)
+        for name in outputs if some.any() else ():
+            outputs[name][some] = incomplete_rows(X[some], params, kind, name, n_threads, scaling)
+        log_prob, lost = outputs.pop("log_prob"), ~np.isfinite(log_prob)
     if lost.any():
         check_squares(X, "X")
         if outputs:

@@ -22,11 +22,13 @@ __all__ = [
     "check_squares",
     "covariances_of",
     "evaluate",
+    "filled",
     "log_norms",
     "observed_moments",
     "overflow",
     "parts",
     "rounded",
+    "sorted_by_pattern",
 ]
 
 _PART_BYTES = 4 << 20  # size of float64 samples, or responsibilities, made at a time
@@ -88,7 +90,7 @@ class Scaling(NamedTuple):
         """Return points of these coordinates in the data's own."""
         return self.shift + points / self.scale
 
-    def job(self, X, params, kind, likelihood=True):
+    def job(self, X, params, kind, likelihood=True, make=kernel.Job):
         """Return the kernel's job for these parameters, with or without their log-norms."""
         d = X.shape[1]
         if d != params.means.shape[1]:  # the kernel would read what is not there
@@ -98,9 +100,7 @@ class Scaling(NamedTuple):
             )
         chol = KINDS[kind].for_kernel(params.precisions_cholesky, d)
         log_norm = log_norms(params, kind) if likelihood else 0 * params.weights
-        return kernel.Job(
-            X, kind, self.shift, self.scale, self.means(params, X.dtype), chol, log_norm
-        )
+        return make(X, kind, self.shift, self.scale, self.means(params, X.dtype), chol, log_norm)
 
     def suits(self, params, kind, dtype):
         """Return whether the dtype is precise enough for all but the digits that data lack."""
@@ -126,20 +126,41 @@ class GaussianBlock(NamedTuple):
     scatter: np.ndarray | None = (
         None  # (D, D) of all samples about the shift, scaled; if it is known
     )
+    missing: bool = False  # whether there are NaN; then float64, rows sorted by what they lack
 
     @classmethod
     def of(cls, X, sample_weight, name="X"):
-        """Return the block of validated samples, whose squares must be finite."""
+        """Return the block of validated samples, whose squares must be finite.
+
+        NaN is what is missing.
+        """
         X = np.require(X, requirements="A")
-        check_squares(X, name)
+        missing = check_squares(X, name)
+        scaling = Scaling.of_data(filled(X) if missing else X)
+        return cls.scaled(X, sample_weight, scaling, missing)
+
+    @classmethod
+    def scaled(cls, X, sample_weight, scaling, missing):
+        """Return the block of checked samples whose scaling is known."""
         total = float(len(X)) if sample_weight is None else float(sample_weight.sum())
-        return cls(X, sample_weight, total, Scaling.of_data(X))
+        if missing:
+            lost = np.isnan(X)
+            # A sample without any value says nothing: its share in each component is the weight.
+            weight = np.ones(len(X)) if sample_weight is None else sample_weight
+            weight = np.where(lost.all(axis=1), 0.0, weight)
+            order = sorted_by_pattern(lost)
+            X, sample_weight = X[order].astype(np.float64, copy=False), weight[order]
+        return cls(X, sample_weight, total, scaling, None, missing)
+
+    def filled(self):
+        """Return the block with the features' means in place of what is missing."""
+        return self._replace(X=filled(self.X, self.sample_weight), missing=False)
 
     def rows(self, begin, end):
         """Return the block of rows [begin, end)."""
         weight = None if self.sample_weight is None else self.sample_weight[begin:end]
         total = float(end - begin) if weight is None else float(weight.sum())
-        return GaussianBlock(self.X[begin:end], weight, total, self.scaling)
+        return GaussianBlock(self.X[begin:end], weight, total, self.scaling, None, self.missing)
 
     def as_float64(self):
         """Return the block of the same samples in float64."""
@@ -152,10 +173,8 @@ def block_of(scaling, exponent, X, sample_weight):
     Weights are divided by 2 ** exponent.
     """
     X = np.require(X, requirements="A")
-    check_squares(X, "X")
     weight = None if sample_weight is None else np.ldexp(sample_weight, -exponent)
-    total = float(len(X)) if weight is None else float(weight.sum())
-    return GaussianBlock(X, weight, total, scaling)
+    return GaussianBlock.scaled(X, weight, scaling, check_squares(X, "X"))
 
 
 def log_norms(params, kind):
@@ -214,9 +233,13 @@ def _column_sums(X, sample_weight, center, power):
 
 
 def check_squares(X, name):
-    """Raise ValueError if the squares of the samples overflow; float32 squares are made float64."""
+    """Raise ValueError if the squares of the samples overflow; return whether there are NaN.
+
+    float32 squares are made float64.
+    """
     if X.dtype == np.float32:
-        return
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool(np.isnan(np.add.reduce(X, axis=None)) and np.isnan(X).any())
     # Not by BLAS, which would wake its threads; without a temporary array.
     with np.errstate(over="ignore", invalid="ignore"):
         if X.flags.c_contiguous or X.flags.f_contiguous:
@@ -224,7 +247,12 @@ def check_squares(X, name):
             finite = np.isfinite(np.einsum("i,i->", flat, flat))
         else:
             finite = all(np.isfinite(np.einsum("nd,nd->", X[p], X[p])) for p in parts(*X.shape))
-    if not finite:
+    if finite:
+        return False
+    missing = bool(np.isnan(X).any())
+    if missing:
+        X = np.where(np.isnan(X), 0, X)
+    if not missing or check_squares(X, name):
         largest = np.maximum(X.max(axis=0), -X.min(axis=0))
         feature = int(largest.argmax())
         raise ValueError(
@@ -232,6 +260,18 @@ def check_squares(X, name):
             "overflow. Scale the data, for example with StandardScaler, or leave out what stands "
             "for missing values."
         )
+    return missing
+
+
+def filled(X, sample_weight=None):
+    """Return samples with the features' means in place of NaN."""
+    mean = observed_moments(X, sample_weight)[1]
+    return np.where(np.isnan(X), mean.astype(X.dtype), X)
+
+
+def sorted_by_pattern(lost):
+    """Return an order of rows in which those that lack the same stand together, (n,)."""
+    return np.lexsort(np.packbits(lost, axis=1).T)
 
 
 def covariances_of(params, kind, n_threads=1):

@@ -10,13 +10,14 @@ import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from fastem._compat import StrOptions
-from fastem._typing import RandomStateLike
+from fastem._typing import MatrixLike, RandomStateLike
 from fastem.components import gaussian
 from fastem.components.checks import check_start, check_weights
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_data import block_of
 from fastem.components.gaussian_map import GaussianMAP
+from fastem.components.gaussian_missing import imputed
 from fastem.components.gaussian_start import check_precisions, moments_of
 from fastem.components.prior import ConjugatePrior, resolve
 from fastem.mixture.base import Criteria
@@ -127,8 +128,9 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
     Notes
     -----
     Differences from scikit-learn: covariances are summed about the means, so data far from zero
-    lose no digits; for float32 data everything but the densities themselves is computed in
-    float64; no array of shape (n_samples, n_components) is made.
+    lose no digits; NaN is a value that is missing at random, and all that is computed is of the
+    distribution of what is there; for float32 data everything but the densities themselves is
+    computed in float64; no array of shape (n_samples, n_components) is made.
 
     Examples
     --------
@@ -148,6 +150,7 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
     precisions_init: npt.ArrayLike | None
     prior: Literal["conjugate"] | ConjugatePrior | None
 
+    _allow_nan = True
     _parameter_constraints: ClassVar[dict] = {
         **GaussianBase._parameter_constraints,
         "weights_init": ["array-like", None],
@@ -189,6 +192,8 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
         if self.prior is None:  # else weights are counts beside the prior's
             sample_weight = _near_one(sample_weight)
         block = gaussian.GaussianBlock.of(X, sample_weight)
+        if block.missing:
+            self._check_features(block.X)
         model = self._model(block)
         shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
         gaussian.keep_freed_memory(shape)
@@ -213,6 +218,14 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
         prior, pseudo_counts = resolve(given, kind, self.n_components, block)
         return GaussianMAP(kind, prior, pseudo_counts, dtype, n_threads)
 
+    def _check_features(self, X):
+        """Raise ValueError if nothing is known of a feature."""
+        nothing = np.isnan(X).all(axis=0)
+        if nothing.any():
+            feature = int(nothing.argmax())
+            name = getattr(self, "feature_names_in_", [feature] * (feature + 1))[feature]
+            raise ValueError(f"feature {name} of X has no value but NaN: leave it out")
+
     def _start(self, model, block, given, random_state):
         """Return the first parameters; those in `given` take the place of estimated ones."""
         if all(part is not None for part in given):
@@ -220,6 +233,7 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
             return GaussianParams.from_precisions(
                 weights, means, precisions, self.covariance_type, model.dtype
             )
+        block = block.filled() if block.missing else block
         responsibilities = self._first_responsibilities(block, random_state)
         moments = moments_of(responsibilities, self.n_components, block, model)
         return self._start_from(model, block, given, moments)
@@ -255,6 +269,46 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
             if self.precisions_init is None
             else check_precisions(self.precisions_init, self.covariance_type, k, d),
         )
+
+    # ---- missing values --------------------------------------------------------------------
+
+    def impute(
+        self, X: MatrixLike, draw: bool = False, random_state: RandomStateLike = None
+    ) -> np.ndarray:
+        r"""Return samples with values in place of NaN.
+
+        In component k what is missing has mean :math:`\mu_m + \Sigma_{mo} \Sigma_{oo}^{-1} (x_o -
+        \mu_o)`; the components are weighted by their responsibilities for what is there.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples, with NaN for what is missing.
+        draw : bool, default=False
+            Whether to draw what is missing, as multiple imputation needs it: a component, and
+            values from its distribution given the rest. Expected values vary too little.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws; None: the mixture's.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64
+            The samples, complete; a copy.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastem import GaussianMixture
+        >>> X = np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.1], [3.0, np.nan], [4.0, 8.1]])
+        >>> GaussianMixture(random_state=0, tol=1e-6, max_iter=1000).fit(X).impute(X)[3].round(1)
+        array([3. , 6.1])
+        """
+        X = self._validated(X)
+        share = self._rows(X, "responsibilities").astype(np.float64, copy=False)
+        rng = None
+        if draw:
+            rng = check_random_state(self.random_state if random_state is None else random_state)
+        return imputed(X, self._densities(), self.covariance_type, share, rng)
 
     # ---- what scikit-learn's own tests reach for -------------------------------------------
 

@@ -39,6 +39,7 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
     verbose: int
     verbose_interval: int
     n_jobs: int | None
+    _allow_nan: ClassVar[bool] = False  # whether NaN is what is missing, or refused
     means_: np.ndarray
     covariances_: np.ndarray
     precisions_: np.ndarray
@@ -61,10 +62,15 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
     }
 
     def _read(self, X):
-        return validate(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        return validate(
+            self, X, dtype=[np.float64, np.float32], ensure_min_samples=2, **self._finite()
+        )
 
     def _read_block(self, X, reset=True):
-        return validate(self, X, reset=reset, dtype=[np.float64, np.float32])
+        return validate(self, X, reset=reset, dtype=[np.float64, np.float32], **self._finite())
+
+    def _finite(self):
+        return {"ensure_all_finite": "allow-nan" if self._allow_nan else True}
 
     @staticmethod
     def _n_rows(block):
@@ -158,9 +164,13 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
         self._check_is_fitted("means_")
         # As NumPy promotes: float32 only where both the model and X are.
         wide = np.asarray(self.means_).dtype == np.float64
-        return validate(
-            self, X, reset=False, dtype=np.float64 if wide else [np.float64, np.float32]
-        )
+        dtype = np.float64 if wide else [np.float64, np.float32]
+        return validate(self, X, reset=False, dtype=dtype, **self._finite())
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._allow_nan
+        return tags
 
     def _rows(self, X, output):
         """Return 'labels', 'log_prob' or 'responsibilities' of validated samples."""

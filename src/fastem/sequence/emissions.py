@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._engine.statistics import Moments, Statistics, add_scatter_of
+from fastem._engine.statistics import Statistics, add_scatter_of
 from fastem._kernels import chain
 from fastem._kernels import gaussian as kernel
 from fastem.components import discrete as discrete
 from fastem.components import gaussian as gaussian
 from fastem.components.covariances import KINDS
+from fastem.components.gaussian_missing import moments_of_sums
 from fastem.components.prior import GaussianPrior
 
 __all__ = [
@@ -25,10 +26,6 @@ __all__ = [
 ]
 
 
-#: Moments about the old means are kept where correcting them for the new ones took away at most so
-#: many times what is left.
-_MOST_LOST = 30
-_EPS = np.finfo(np.float64).eps
 _DOUBLE = np.dtype(np.float64)
 _MOST_PASSES = 4  # about new means: each leaves a mean at most 1e-16 of the way that it came
 
@@ -256,30 +253,9 @@ def gaussian_emission(params, kind, block, n_mix, center):
 
 
 def gaussian_moments(emission, own, params, kind, block, center):
-    """Return the moments that the kernel's sums are, and whether they lost digits.
-
-    They do where a mean has moved far: then most of what was summed about `center` is taken off.
-    """
+    """Return the moments that the kernel's sums are, and whether they lost digits."""
     center = params.means if center is None else center
-    weight, first, second = emission.unpack(own)
-    share = first / np.where(weight > 0, weight, 1)[:, None]
-    shift, unit = block.scaling.shift, block.scaling.scale
-    inner = KINDS[KINDS[kind].inner]
-    if not inner.dense:  # the kernel's sums are in units of the precisions
-        unit = KINDS[kind].diagonal(params.precisions_cholesky)
-    moved = share / unit
-    gone = weight[:, None] * moved**2
-    if inner.dense:
-        scatter = second - (weight[:, None] * share)[:, :, None] * share[:, None]
-        scatter /= unit[:, None] * unit
-    else:
-        scatter = np.maximum(second / unit**2 - gone, 0)
-    mean = center + moved
-    lost = gone > _MOST_LOST * inner.diagonal(scatter)
-    if lost.any():  # where the data are constant, a mean moves by rounding
-        rounding = 64 * _EPS * np.maximum(abs(mean - shift), abs(center - shift))
-        lost &= abs(moved) > rounding
-    return Moments(weight, mean, KINDS[kind].pool(scatter), kind), bool(lost.any())
+    return moments_of_sums(emission.unpack(own), params, kind, block.scaling, center)
 
 
 # ---- discrete families -----------------------------------------------------------------------

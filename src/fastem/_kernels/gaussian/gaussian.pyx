@@ -32,6 +32,9 @@ cdef extern from "gaussian/moments.h":
         const double *means
         const double *precisions_chol
         const double *log_norm
+        int incomplete
+        const double *precisions
+        const double *centers
         int prune
         double negligible
         Py_ssize_t rows
@@ -434,3 +437,6 @@ cdef class Emission:
                 first += table[:, 1 : 1 + d] * unit
                 second += table[:, 1 + d :] * unit**2
         return weight, first, second
+
+
+include "incomplete.pxi"

@@ -26,6 +26,10 @@ typedef struct {
     const double *means;         /* (K, D), scaled */
     const double *precisions_chol; /* full (K, D, D), tied (D, D): upper triangles; else (K, D) */
     const double *log_norm;      /* (K,): log weight + log det(precisions_chol) - D/2 log 2 pi */
+    /* where rows may have missing values, in double and full or diag alone: see incomplete.h */
+    int incomplete;
+    const double *precisions; /* full: (K, D, D), scaled */
+    const double *centers;    /* (K, D4) what moments are about, scaled; or NULL: the means */
     /* what to do */
     int prune;                   /* leave out what cannot change a sum: see evaluate_survivors */
     double negligible;           /* log-responsibilities below it are taken for 0 */

@@ -50,10 +50,18 @@ ALWAYS_INLINE ptrdiff_t FN(up)(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) 
 
 /* ---- sizes ------------------------------------------------------------------------------- */
 
+/* Doubles of further sums where rows may have missing values: for full covariances, of those of what
+ * is missing given the rest. */
+static ptrdiff_t FN(further_sums)(const gaussian_job *job)
+{
+    ptrdiff_t size = job->n_components * job->n_features * job->n_features;
+    return job->incomplete && job->kind == GAUSSIAN_FULL ? FN(up)(size, 16) : 0;
+}
+
 /* All components, then the bound. Rounded up, so that strips do not share cache lines. */
 static ptrdiff_t FN(sums_size)(const gaussian_job *job)
 {
-    return FN(up)(gaussian_bound(job) + 1, 16);
+    return FN(up)(gaussian_bound(job) + 1, 16) + FN(further_sums)(job);
 }
 
 /* A chunk's x and lp should stay in the second-level cache, better in the first. */
@@ -100,10 +108,40 @@ static ptrdiff_t FN(lay_scratch)(const gaussian_job *job, char *memory, scratch_
     return p - memory;
 }
 
+/* Where rows may have missing values: the runs of those that lack the same features. */
+typedef struct {
+    ptrdiff_t n_runs;
+    int32_t *begin;  /* (cap + 1,) the first row of each run, and one past the last run */
+    int32_t *n_lost; /* (cap,) features that a run lacks */
+    int32_t *lost;   /* (cap, D) which they are, and from the end of a row backward the others */
+    double *term;    /* (cap,) what a run's log-density has beside that of its completed rows */
+    double *root;    /* (D, D) lower triangle L, L L^T = the precision of what is missing */
+    double *inverse; /* (D, D) of L; its diagonal is made with L */
+    double *z;       /* (D, VL) x - mean of what is there */
+    double *y;       /* (D, VL) of what is missing */
+} FN(runs);
+
+static ptrdiff_t FN(lay_runs)(const gaussian_job *job, char *memory, FN(runs) *runs)
+{
+    ptrdiff_t d = job->n_features, cap = FN(chunk_rows)(job) + 64, real = sizeof(double);
+    char *p = memory;
+    runs->begin = (int32_t *)FN(take)(&p, (cap + 1) * sizeof(int32_t));
+    runs->n_lost = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
+    runs->lost = (int32_t *)FN(take)(&p, cap * d * sizeof(int32_t));
+    runs->term = (double *)FN(take)(&p, cap * real);
+    runs->root = (double *)FN(take)(&p, d * d * real);
+    runs->inverse = (double *)FN(take)(&p, d * d * real);
+    runs->z = (double *)FN(take)(&p, d * VL * real);
+    runs->y = (double *)FN(take)(&p, d * VL * real);
+    return p - memory;
+}
+
 static ptrdiff_t FN(scratch_bytes)(const gaussian_job *job)
 {
     scratch_t s;
-    return FN(lay_scratch)(job, NULL, &s);
+    FN(runs) runs;
+    ptrdiff_t bytes = FN(up)(FN(lay_scratch)(job, NULL, &s), 64);
+    return job->incomplete ? bytes + FN(lay_runs)(job, NULL, &runs) : bytes;
 }
 
 /* ---- tables ------------------------------------------------------------------------------ */

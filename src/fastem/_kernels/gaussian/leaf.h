@@ -62,7 +62,7 @@ static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padde
             UNROLL
             for (int v = 0; v < PANEL_VECS; v++) {
                 e[v] = FN(load)(lp + k * cap + v * VL) - base[v];
-                largest = FN(max)(largest, e[v]);
+                largest = FN(max)(e[v], largest); /* in this order, as above */
             }
             some = FN(mask_greater)(largest, negligible);
             UNROLL
@@ -119,6 +119,10 @@ static void FN(write_rows)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n
     }
 }
 
+#ifndef REAL_IS_FLOAT
+#include "gaussian/incomplete.h"
+#endif
+
 /* ---- the chunk --------------------------------------------------------------------------- */
 
 static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fastem_strip *strip)
@@ -128,6 +132,12 @@ static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fas
     ptrdiff_t padded = FN(up)(n, PANEL > 8 ? PANEL : 8), number = strip->number;
     fastem_turn turn = {job->added + number, job->added + number + 1, strip->stop};
     scratch_t s;
+#ifndef REAL_IS_FLOAT
+    if (job->incomplete) {
+        FN(incomplete_chunk)(job, begin, n, strip, job->added ? &turn : NULL);
+        return;
+    }
+#endif
     FN(lay_scratch)(job, strip->scratch, &s);
     s.dense = job->dense + (job->added ? number % GAUSSIAN_TURNS : number);
     s.sorted = 0;

@@ -168,19 +168,10 @@ static void FN(mean_sums)(const gaussian_job *job, const tables_t *t, const scra
         }
 }
 
-static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
-                            ptrdiff_t padded, double *sums, const fastem_turn *turn)
+/* Sum of weight * log-density over the chunk. */
+static double FN(weighted_bound)(const scratch_t *s, ptrdiff_t padded)
 {
     double partial[8] = {0}, bound = 0; /* partial sums: no chain of dependent additions */
-
-    if (gaussian_is_small(job))
-        FN(small_sums)(job->n_features, s->x, s->cap, padded, job->n_components, t->means, s->r, sums);
-    else if (job->kind == GAUSSIAN_FULL)
-        FN(full_sums)(job, t, s, padded, sums, turn);
-    else if (job->kind == GAUSSIAN_DIAG)
-        FN(diag_sums)(job, t, s, padded, sums);
-    else
-        FN(mean_sums)(job, t, s, padded, sums);
     for (ptrdiff_t row = 0; row < padded; row += 8)
         for (int l = 0; l < 8; l++) {
             double weight = s->weight[row + l], log_prob = s->row[row + l];
@@ -189,6 +180,22 @@ static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const sc
         }
     for (int l = 0; l < 8; l++)
         bound += partial[l];
+    return bound;
+}
+
+static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
+                            ptrdiff_t padded, double *sums, const fastem_turn *turn)
+{
+    double bound;
+    if (gaussian_is_small(job))
+        FN(small_sums)(job->n_features, s->x, s->cap, padded, job->n_components, t->means, s->r, sums);
+    else if (job->kind == GAUSSIAN_FULL)
+        FN(full_sums)(job, t, s, padded, sums, turn);
+    else if (job->kind == GAUSSIAN_DIAG)
+        FN(diag_sums)(job, t, s, padded, sums);
+    else
+        FN(mean_sums)(job, t, s, padded, sums);
+    bound = FN(weighted_bound)(s, padded);
     fastem_await(turn, job->n_components);
     sums[gaussian_bound(job)] += bound;
     fastem_added(turn, job->n_components);

@@ -1,0 +1,49 @@
+# Samples of which some values are missing: see incomplete.h.
+
+cdef class IncompleteJob(Job):
+    """A Job of X with NaN for what is missing; float64, full or diag."""
+
+    def __init__(self, *args):
+        self.c.incomplete = 1
+        if self.c.kind == FULL:
+            upper = self.chol / self.scale[:, None]
+            self.c.precisions = self.doubles(upper @ upper.swapaxes(1, 2))
+
+
+def incomplete_moments(IncompleteJob job, sample_weight, centers, int n_threads):
+    """Sum the moments of every component, with expectations in place of what is missing.
+
+    Parameters
+    ----------
+    job : IncompleteJob
+    sample_weight : ndarray of shape (n,) or None
+    centers : ndarray of shape (K, D) or None
+        What the moments are about, in the job's coordinates; None: its means.
+    n_threads : int
+
+    Returns
+    -------
+    bound : float
+        Sum of sample_weight * log-density of what is there.
+    weight : ndarray of shape (K,)
+    first : ndarray of shape (K, D)
+    second : ndarray of shape (K, D, D), of diag (K, D)
+        With first in the job's coordinates; of diag both in units of 1 / precisions_chol.
+    """
+    cdef Py_ssize_t n = job.c.n_components, d = job.c.n_features
+    cdef Py_ssize_t size = job.ops.sums_size(&job.c)
+    cdef double[::1] sums
+    job.c.prune, job.c.negligible = 1, -40.0
+    if sample_weight is not None:
+        job.c.sample_weight = job.doubles(sample_weight)
+    if centers is not None:
+        padded = np.zeros((n, up(d, 4)))
+        padded[:, :d] = centers
+        job.c.centers = job.doubles(padded)
+    sums = _run(job, n_threads, size)
+    weight, first, second = _unpacked(job, sums, n_threads, False)
+    if job.c.kind == FULL:
+        further = np.asarray(sums)[size - up(n * d * d, 16) :][: n * d * d]
+        lower = np.tril(further.reshape(n, d, d))
+        second += lower + np.tril(lower, -1).swapaxes(1, 2)
+    return sums[gaussian_bound(&job.c)], weight, first, second

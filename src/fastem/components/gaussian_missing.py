@@ -1,0 +1,131 @@
+"""Samples of Gaussian components of which some values are missing (NaN), missing at random.
+
+Expectations given the rest, and what is not known of them, take the place of missing values in the
+moments (Ghahramani & Jordan 1994, *Supervised learning from incomplete data via an EM approach*;
+Little & Rubin 2002, *Statistical analysis with missing data*, 11.2). Every kind is computed as one
+with a covariance of its own for each component; moments are pooled afterwards. In float64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastem._engine.statistics import Moments
+from fastem._kernels import gaussian as kernel
+from fastem.components.covariances import KINDS
+from fastem.components.gaussian_data import sorted_by_pattern
+
+__all__ = ["imputed", "incomplete_moments", "incomplete_rows", "moments_of_sums"]
+
+#: Moments about the old means are kept where correcting them for the new ones took away at most so
+#: many times what is left.
+_MOST_LOST = 30
+_EPS = np.finfo(np.float64).eps
+_MOST_PASSES = 4  # about new means: each leaves a mean at most 1e-16 of the way that it came
+
+
+def moments_of_sums(sums, params, kind, scaling, center):
+    """Return the moments that weight, first and second about `center` are, and if digits were lost.
+
+    They are where a mean has moved far: then most of what was summed about `center` is taken off.
+    The sums are those of components of the kind `inner`, in the kernel's units.
+    """
+    weight, first, second = sums
+    share = first / np.where(weight > 0, weight, 1)[:, None]
+    shift, unit = scaling.shift, scaling.scale
+    inner = KINDS[KINDS[kind].inner]
+    if not inner.dense:  # the kernel's sums are in units of the precisions
+        unit = KINDS[kind].diagonal(params.precisions_cholesky)
+    moved = share / unit
+    gone = weight[:, None] * moved**2
+    if inner.dense:
+        scatter = second - (weight[:, None] * share)[:, :, None] * share[:, None]
+        scatter /= unit[:, None] * unit
+    else:
+        scatter = np.maximum(second / unit**2 - gone, 0)
+    mean = center + moved
+    lost = gone > _MOST_LOST * inner.diagonal(scatter)
+    if lost.any():  # where the data are constant, a mean moves by rounding
+        rounding = 64 * _EPS * np.maximum(abs(mean - shift), abs(center - shift))
+        lost &= abs(moved) > rounding
+    return Moments(weight, mean, KINDS[kind].pool(scatter), kind), bool(lost.any())
+
+
+def incomplete_moments(params, kind, block, n_threads):
+    """Return the bound and the components' moments under their responsibilities."""
+    scaling, centers = block.scaling, None
+    for _ in range(_MOST_PASSES):
+        job = _job(block.X, params, kind, scaling)
+        scaled = None if centers is None else (centers - scaling.shift) * scaling.scale
+        bound, *sums = kernel.incomplete_moments(job, block.sample_weight, scaled, n_threads)
+        about = params.means if centers is None else centers
+        moments, lost = moments_of_sums(sums, params, kind, scaling, about)
+        if not lost:
+            break
+        centers = moments.mean  # some mean has moved far: once more, about the new ones
+    return bound, moments
+
+
+def incomplete_rows(X, params, kind, output, n_threads, scaling):
+    """Return 'labels', 'log_prob' or 'responsibilities' of samples, of what is there of them."""
+    order = sorted_by_pattern(np.isnan(X))
+    X = X[order].astype(np.float64, copy=False)
+    shape = (len(X), len(params.means)) if output == "responsibilities" else (len(X),)
+    out, log_prob = np.empty(shape, np.int64 if output == "labels" else np.float64), None
+    if output == "log_prob":
+        log_prob = out
+    given = {name: out if name == output else None for name in ("responsibilities", "labels")}
+    job = _job(X, params, kind, scaling)
+    kernel.rows(job, log_prob, given["responsibilities"], given["labels"], n_threads)
+    back = np.empty_like(out)
+    back[order] = out
+    return back
+
+
+def _job(X, params, kind, scaling):
+    """Return the kernel's job for components with a covariance of their own each."""
+    each = KINDS[kind].each(params.precisions_cholesky, *params.means.shape)
+    params = params._replace(precisions_cholesky=each)
+    return scaling.job(X, params, KINDS[kind].inner, make=kernel.IncompleteJob)
+
+
+def imputed(X, params, kind, share, random_state=None):
+    """Return samples with values in place of NaN: expected ones, or drawn ones.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, D)
+    params : GaussianParams
+    kind : str
+    share : ndarray of shape (n, K)
+        Responsibilities.
+    random_state : RandomState or None
+        None: expected values.
+    """
+    out, lost = X.astype(np.float64), np.isnan(X)
+    rows = np.flatnonzero(lost.any(axis=1))
+    rows = rows[sorted_by_pattern(lost[rows])]
+    ends = np.flatnonzero((lost[rows[1:]] != lost[rows[:-1]]).any(axis=1)) + 1
+    each = KINDS[kind].each(params.precisions_cholesky, *params.means.shape)
+    precisions = KINDS[KINDS[kind].inner].precisions(each)
+    if precisions.ndim == 2:
+        precisions = precisions[:, :, None] * np.eye(precisions.shape[1])
+    if random_state is not None:  # the component of each sample, and standard normal numbers
+        chosen = share[rows].cumsum(axis=1) < random_state.uniform(size=(len(rows), 1))
+        share = np.zeros_like(share)
+        share[rows, np.minimum(chosen.sum(axis=1), share.shape[1] - 1)] = 1
+        noise = random_state.standard_normal(X.shape)
+    for run in np.split(rows, ends) if len(rows) else ():
+        gone = lost[run[0]]
+        seen, values = out[np.ix_(run, ~gone)], np.zeros((len(run), gone.sum()))
+        for k in np.flatnonzero(share[run].any(axis=0)):
+            own, mean = share[run, k, None], params.means[k]
+            block = precisions[k][np.ix_(gone, gone)]
+            pull = (seen - mean[~gone]) @ precisions[k][np.ix_(~gone, gone)]
+            expected = mean[gone] - np.linalg.solve(block, pull.T).T
+            if random_state is not None:  # L L^T = precision: L^-T noise has its inverse
+                root = np.linalg.cholesky(block)
+                expected += np.linalg.solve(root.T, noise[np.ix_(run, gone)].T).T
+            values += np.where(own > 0, own * expected, 0)
+        out[np.ix_(run, gone)] = values
+    return out
