@@ -89,10 +89,12 @@ class GaussianEM:
     dtype : dtype
         Of the data.
     n_threads : int
+    fixed : Fixed or None
+        What the M-step leaves alone.
     """
 
-    def __init__(self, kind, reg_covar, dtype, n_threads):
-        self.kind, self.reg_covar = kind, reg_covar
+    def __init__(self, kind, reg_covar, dtype, n_threads, fixed=None):
+        self.kind, self.reg_covar, self.fixed = kind, reg_covar, fixed
         self.dtype, self.n_threads = np.dtype(dtype), n_threads
 
     @property
@@ -114,7 +116,14 @@ class GaussianEM:
     def m_step(self, statistics: Statistics) -> GaussianParams:
         """Return the parameters with the largest expected log-likelihood (Bishop 9.24-9.26)."""
         params = self.estimate(statistics.moments)
-        return params._replace(weights=params.weights / params.weights.sum())
+        weights = self.normalised(params.weights)
+        if self.fixed is not None:
+            weights = self.fixed.weights_of(weights)
+        return params._replace(weights=weights)
+
+    def normalised(self, weights):
+        """Return the components' shares of all weight."""
+        return weights / weights.sum()
 
     def component_weights(self, moments: Moments):
         """Return the components' weights, not normalised, with scikit-learn's guard against 0.
@@ -136,11 +145,21 @@ class GaussianEM:
     def estimate(self, moments: Moments) -> GaussianParams:
         """Return the parameters that moments give, the weights not normalised."""
         weights, means = self.component_weights(moments), self.means(moments)
+        if self.fixed is None:
+            covariances, chol = self.covariances(moments, weights, means)
+        else:
+            means = self.fixed.means_of(means)
+            covariances, chol = self.fixed.covariances_of(
+                self.covariances, moments, weights, means, self.kind
+            )
+        return GaussianParams(weights, means, covariances, chol, self.dtype)
+
+    def covariances(self, moments: Moments, weights, means):
+        """Return the covariances about given means, or None, and the factors of the precisions."""
         guard = self._guard_of_squares(moments, weights)
-        covariances, chol = KINDS[self.kind].estimate(
+        return KINDS[self.kind].estimate(
             moments, weights, means, guard, self.reg_covar, self.n_threads
         )
-        return GaussianParams(weights, means, covariances, chol, self.dtype)
 
     def _guard_of_squares(self, moments, weights):
         """Return which share of a squared mean scikit-learn's guard adds to a variance.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastem._engine.statistics import Moments, Statistics
+from fastem._engine.statistics import Moments
 from fastem.components.covariances import KINDS
 from fastem.components.dirichlet import log_dirichlet
 from fastem.components.gaussian import GaussianEM, GaussianParams
@@ -24,34 +24,32 @@ class GaussianMAP(GaussianEM):
     dtype : dtype
         Of the data.
     n_threads : int
+    fixed : Fixed or None
+        What the M-step leaves alone.
     """
 
-    def __init__(self, kind, prior, pseudo_counts, dtype, n_threads):
-        super().__init__(kind, 0.0, dtype, n_threads)
+    def __init__(self, kind, prior, pseudo_counts, dtype, n_threads, fixed=None):
+        super().__init__(kind, 0.0, dtype, n_threads, fixed)
         self.prior, self.pseudo_counts = prior, pseudo_counts
 
-    def m_step(self, statistics: Statistics) -> GaussianParams:
-        """Return the parameters with the largest expected log-posterior."""
-        params = self.estimate(statistics.moments)
-        weights = params.weights + self.pseudo_counts
-        return params._replace(weights=weights / weights.sum())
+    def normalised(self, weights):
+        """Return the mode of the components' shares of all weight."""
+        weights = weights + self.pseudo_counts
+        return weights / weights.sum()
 
-    def estimate(self, moments: Moments) -> GaussianParams:
-        """Return the parameters that moments and the prior give, the weights those of moments."""
-        kind, prior, weight = KINDS[self.kind], self.prior, moments.weight
-        total = weight + prior.mean_weight
-        known = total > 0
-        share = np.divide(weight, total, out=np.ones_like(total), where=known)
-        gap = moments.mean - prior.mean
-        means = prior.mean + share[:, None] * gap
-        # About the components' own means; the prior's pull on a mean is a further square.
-        sums = kind.take_step(moments.scatter + prior.scale, gap, share * prior.mean_weight)
-        divisor = kind.total(weight) + prior.count
-        covariances, chol = kind.solve(
-            sums, divisor * kind.width(means.shape[1]), n_threads=self.n_threads
-        )
-        weights = self.component_weights(moments)
-        return GaussianParams(weights, means, covariances, chol, self.dtype)
+    def means(self, moments: Moments):
+        """Return the mode of the components' means."""
+        total = moments.weight + self.prior.mean_weight
+        share = np.divide(moments.weight, total, out=np.ones_like(total), where=total > 0)
+        return self.prior.mean + share[:, None] * (moments.mean - self.prior.mean)
+
+    def covariances(self, moments: Moments, weights, means):
+        """Return the mode of the covariances about given means, or None, and the factors."""
+        kind, prior = KINDS[self.kind], self.prior
+        pull = np.full(len(means), prior.mean_weight)
+        sums = kind.take_step(moments.scatter_about(means) + prior.scale, means - prior.mean, pull)
+        divisor = (kind.total(moments.weight) + prior.count) * kind.width(means.shape[1])
+        return kind.solve(sums, divisor, n_threads=self.n_threads)
 
     def log_prior(self, params: GaussianParams) -> float:
         """Return the logarithm of the prior density, up to a constant."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -14,6 +15,7 @@ from fastem._typing import MatrixLike, RandomStateLike
 from fastem.components import gaussian
 from fastem.components.checks import check_start, check_weights
 from fastem.components.covariances import KINDS
+from fastem.components.fixed import read_fixed
 from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_data import block_of
 from fastem.components.gaussian_map import GaussianMAP
@@ -38,8 +40,8 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
 
     and the M-step the weights, means and covariances of the samples weighted by them (Bishop
     2006, *Pattern Recognition and Machine Learning*, equations 9.23-9.27). Parameters,
-    attributes and results are those of :class:`sklearn.mixture.GaussianMixture`; `n_jobs`, `prior`
-    and `sample_weight` are additions.
+    attributes and results are those of :class:`sklearn.mixture.GaussianMixture`; `n_jobs`, `prior`,
+    `fixed` and `sample_weight` are additions.
 
     Parameters
     ----------
@@ -92,6 +94,11 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
         None: maximum likelihood. Else the mode of the posterior is fitted, in which no component
         collapses; `reg_covar` is then not used, because the prior does what it is for. 'conjugate'
         stands for a :class:`ConjugatePrior` of default values, which come from the data.
+    fixed : sequence or dict, default=()
+        Parameters that the fit leaves alone: some of 'weights', 'means' and 'covariances', whose
+        values are `weights_init`, `means_init` and `precisions_init`. A dict has for each a mask,
+        booleans of shape (n_components,), True where a component's is fixed; covariances that
+        components share are fixed for all or for none.
 
     Attributes
     ----------
@@ -149,6 +156,7 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
     means_init: npt.ArrayLike | None
     precisions_init: npt.ArrayLike | None
     prior: Literal["conjugate"] | ConjugatePrior | None
+    fixed: Sequence[str] | Mapping[str, npt.ArrayLike]
 
     _allow_nan = True
     _parameter_constraints: ClassVar[dict] = {
@@ -158,6 +166,7 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
         "precisions_init": ["array-like", None],
         **StreamingMixture._step_constraints,
         "prior": [StrOptions({"conjugate"}), ConjugatePrior, None],
+        "fixed": [list, tuple, dict],
     }
 
     def __init__(
@@ -182,6 +191,7 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
         learning_decay: float = 0.7,
         learning_offset: float = 10.0,
         prior: Literal["conjugate"] | ConjugatePrior | None = None,
+        fixed: Sequence[str] | Mapping[str, npt.ArrayLike] = (),
     ) -> None:
         self._keep(locals())
 
@@ -194,7 +204,7 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
         block = gaussian.GaussianBlock.of(X, sample_weight)
         if block.missing:
             self._check_features(block.X)
-        model = self._model(block)
+        model = self._model(block, given)
         shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
         gaussian.keep_freed_memory(shape)
         random_state = check_random_state(self.random_state)
@@ -210,13 +220,14 @@ class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
         exponent = _exponent(mean_weight) if self.prior is None else 0
         return partial(block_of, block.scaling, exponent)
 
-    def _model(self, block):
+    def _model(self, block, given):
         kind, dtype, n_threads = self.covariance_type, block.X.dtype, self._n_threads(block.X)
+        fixed = read_fixed(self.fixed, kind, self.n_components, given) if self.fixed else None
         if self.prior is None:
-            return GaussianEM(kind, self.reg_covar, dtype, n_threads)
-        given = self.prior if isinstance(self.prior, ConjugatePrior) else ConjugatePrior()
-        prior, pseudo_counts = resolve(given, kind, self.n_components, block)
-        return GaussianMAP(kind, prior, pseudo_counts, dtype, n_threads)
+            return GaussianEM(kind, self.reg_covar, dtype, n_threads, fixed)
+        prior = self.prior if isinstance(self.prior, ConjugatePrior) else ConjugatePrior()
+        prior, pseudo_counts = resolve(prior, kind, self.n_components, block)
+        return GaussianMAP(kind, prior, pseudo_counts, dtype, n_threads, fixed)
 
     def _check_features(self, X):
         """Raise ValueError if nothing is known of a feature."""
