@@ -19,7 +19,6 @@ from fastem.components.joined import Joined, listed
 __all__ = ["FEW_ROWS", "Bits", "CodedBlock", "Codes", "Contents", "Counts", "Lists", "log_of"]
 
 FEW_ROWS = 64  # for so few rows it is faster to write the terms out than to make a table
-_DENSE = 0.1  # share of counts above 0 from which zeros are worth no notice
 _PART_BYTES = 2 << 20  # size of the responsibilities that are made at a time
 
 
@@ -139,7 +138,7 @@ class Lists(NamedTuple):
         """Return sums of terms."""
         if self.codes is None:  # a copy that is as short as it can be
             return sums if sums.flags.owndata or sums.flags.f_contiguous else sums.copy()
-        return self.codes.terms.T @ sums
+        return self.codes.terms_of(sums)
 
     def samples(self, first, last):
         """Return samples first to last."""
@@ -172,7 +171,7 @@ class Codes(NamedTuple):
 
     def terms(self, family, sums, resp):
         """Return sums of terms."""
-        return self.joined.terms.T @ sums
+        return self.joined.terms_of(sums)
 
     def samples(self, first, last):
         """Return samples first to last."""
@@ -346,7 +345,7 @@ def _stored(family, X, n_components, contents, reading):
     if joined is not None and len(joined.sizes) == 1:
         index = joined.of_rows(X).astype(np.int32)
         return Lists(None, index, None, int(joined.first[-1]), joined.with_terms(family)), None
-    if not sparse and complete and np.count_nonzero(X) > _DENSE * X.size:
+    if not sparse and complete:
         largest = contents.highest.max() if contents.whole.all() else np.inf
         counts = family.counts(X, largest)
         if counts is not None:

@@ -10,12 +10,17 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import xlogy
 
-__all__ = ["log_dirichlet", "with_pseudo_counts"]
+__all__ = ["is_none", "log_dirichlet", "with_pseudo_counts"]
+
+
+def is_none(pseudo):
+    """Return whether pseudo-counts, a number or an array, are all 0: then there is no prior."""
+    return not (pseudo.any() if isinstance(pseudo, np.ndarray) else pseudo)
 
 
 def with_pseudo_counts(counts, pseudo):
     """Return counts and pseudo-counts together, nowhere below 0."""
-    if not np.any(pseudo):
+    if is_none(pseudo):
         return counts
     together = counts + pseudo
     return np.maximum(together, 0) if np.min(pseudo) < 0 else together
@@ -23,7 +28,7 @@ def with_pseudo_counts(counts, pseudo):
 
 def log_dirichlet(pseudo, values):
     """Return the log-density of probabilities, up to a constant."""
-    if not np.any(pseudo):
+    if is_none(pseudo):
         return 0.0
     if np.min(pseudo) < 0:
         pseudo = np.where((values == 0) & (np.asarray(pseudo) < 0), 0, pseudo)

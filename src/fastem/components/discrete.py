@@ -17,7 +17,7 @@ from scipy.special import betaln, gammaln, xlog1py, xlogy
 from fastem._engine.statistics import Statistics
 from fastem._kernels import discrete as kernel
 from fastem.components.codes import CodedBlock, Contents, Counts, Lists
-from fastem.components.dirichlet import log_dirichlet, with_pseudo_counts
+from fastem.components.dirichlet import is_none, log_dirichlet, with_pseudo_counts
 
 __all__ = [
     "Binomial",
@@ -33,6 +33,7 @@ __all__ = [
 
 
 _PART_BYTES = 2 << 20  # size of the temporary arrays of some rows
+_DENSE = 0.1  # share of counts above 0 from which all are read
 _LEFT = 1e-14  # share of a sum that subtraction leaves of nothing
 MOST_IN_BYTE = 255
 
@@ -102,13 +103,20 @@ def _as_they_are(X):
 
 
 def _numbers(X, largest):
-    """Return counts, none of which is missing, as numbers, and their factorials' logarithms."""
+    """Return counts, none of which is missing, as numbers, and their factorials' logarithms.
+
+    None if next to all are 0, where it is faster to list the others.
+    """
     if largest > MOST_IN_BYTE:
+        if np.count_nonzero(X) < _DENSE * X.size:
+            return None
         values = np.ascontiguousarray(X, dtype=np.float64)
         step = max(16, _PART_BYTES // (8 * X.shape[1]))
         parts = (values[first : first + step] for first in range(0, len(X), step))
         return Counts(values, False), np.concatenate([-gammaln(x + 1).sum(axis=1) for x in parts])
     small = X.astype(np.uint8, order="C")
+    if np.count_nonzero(small) < _DENSE * X.size:
+        return None
     factorials = -gammaln(np.arange(MOST_IN_BYTE + 1) + 1)
     return Counts(small, False), kernel.constants(small, factorials[None])
 
@@ -209,14 +217,14 @@ class Binomial:
         """Return the probabilities with the largest posterior density."""
         d, (a, b) = len(self.n_trials), self.prior
         successes, failures = terms[:d].T, terms[d:].T
-        if np.any(a) or np.any(b):
+        if not (is_none(a) and is_none(b)):
             successes, failures = successes + a, failures + b
         return _ratio(successes, successes + failures)
 
     def log_prior(self, values):
         """Return the logarithm of the Beta(1 + a, 1 + b) density, up to a constant."""
         a, b = self.prior
-        if not (np.any(a) or np.any(b)):
+        if is_none(a) and is_none(b):
             return 0.0
         return (xlogy(a, values) + xlog1py(b, -values)).sum()
 
@@ -279,8 +287,8 @@ class Poisson:
 
     def estimate(self, terms, resp):
         """Return the rates with the largest posterior density."""
-        events, missing = np.split(terms.T, 2, axis=1)
-        exposure = resp[:, None] - missing
+        d = self.n_features
+        events, exposure = terms[:d].T, resp[:, None] - terms[d:].T
         exposure[exposure < 1e-12 * resp[:, None]] = (
             0  # a rounding error, where nothing was observed
         )
@@ -290,7 +298,7 @@ class Poisson:
     def log_prior(self, values):
         """Return the logarithm of the Gamma(1 + a, rate b) density, up to a constant."""
         a, b = self.prior
-        return (xlogy(a, values) - b * values).sum() if np.any(a) or np.any(b) else 0.0
+        return 0.0 if is_none(a) and is_none(b) else (xlogy(a, values) - b * values).sum()
 
 
 class Multinomial:
@@ -418,6 +426,11 @@ class Categorical:
     def estimate(self, terms, resp):
         """Return the probabilities with the largest posterior density."""
         counts = with_pseudo_counts(terms.T, self.prior)
+        if self.n_terms == self.there.size:  # all features have as many categories
+            shares = counts.reshape(len(counts), *self.shape)
+            totals = shares.sum(axis=2, keepdims=True)
+            if totals.min() > 0:
+                return shares / totals
         totals = np.add.reduceat(counts, self.first[:-1], axis=1)
         values = np.zeros((len(counts), *self.there.shape))
         totals = np.repeat(totals, self.n_categories, axis=1)
@@ -427,7 +440,7 @@ class Categorical:
 
     def log_prior(self, values):
         """Return the logarithm of the Dirichlet(1 + prior) densities, up to a constant."""
-        return log_dirichlet(self.prior, values[:, self.there])
+        return 0.0 if is_none(self.prior) else log_dirichlet(self.prior, values[:, self.there])
 
 
 # ---- the model -------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ class Joined:
         self.radix, self.sizes = radix, np.array(sizes)
         self.first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
         self.terms = self.constant = None
+        self.same = False  # whether codes are terms
 
     @classmethod
     def of(cls, contents, n_components):
@@ -63,11 +64,18 @@ class Joined:
         shape = int(self.first[-1]), family.n_terms
         self.constant = np.bincount(row, weights=constant, minlength=shape[0])[:, None]
         self.terms = _csr([(row, *part) for part in parts], shape)
+        own = np.arange(shape[0])
+        same = shape[0] == shape[1] == self.terms.nnz and np.array_equal(self.terms.indices, own)
+        self.same = same and np.all(self.terms.data == 1) and not self.constant.any()
         return self
 
     def table(self, weights):
         """Return what each code adds to the log-probabilities, from what each term does."""
-        return self.terms @ weights + self.constant
+        return weights if self.same else self.terms @ weights + self.constant
+
+    def terms_of(self, sums):
+        """Return sums of terms from those of codes."""
+        return sums.copy() if self.same else self.terms.T @ sums
 
     def of_rows(self, X):
         """Return the codes (n, G) of the samples, from 0 for each group."""

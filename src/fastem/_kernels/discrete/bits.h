@@ -10,7 +10,18 @@
  * 16 rows as wide as the panel. */
 #undef ABREAST
 #define ABREAST (VEC_REGISTERS == 32 ? 4 : 2) /* samples whose sums are in registers at a time */
-#define TABLE_BYTES (64 << 10) /* of a table that chunk's samples go through: the nearest caches */
+#undef WORD_BYTES
+#define WORD_BYTES (128 * 8 * VL) /* of the table, for 32 columns and a vector of components */
+#define TABLE_BYTES (24 << 10)    /* of it that a chunk's samples go through: the first-level cache */
+
+/* Vectors of components that are worked on together: panels as equal as can be. */
+ALWAYS_INLINE ptrdiff_t FN(bits_panel)(ptrdiff_t width)
+{
+    ptrdiff_t most = TABLE_BYTES / WORD_BYTES, vecs = width / VL, n;
+    most = most < 1 ? 1 : most < DISCRETE_PANEL ? most : DISCRETE_PANEL;
+    n = (vecs + most - 1) / most;
+    return (vecs + n - 1) / n;
+}
 
 /* lp += the table's rows of words [word, end) of n samples, `vecs` vectors from `at` on; of the last
  * word `nibbles`. `first`: lp is not set yet. */

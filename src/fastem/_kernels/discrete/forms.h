@@ -39,12 +39,12 @@ static void FN(look)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, cons
 {
     ptrdiff_t width = job->width;
     if (job->form == DISCRETE_BITS) {
-        ptrdiff_t bytes = 128 * sizeof(REAL) * (width < DISCRETE_PANEL * VL ? width : DISCRETE_PANEL * VL);
+        ptrdiff_t panel = FN(bits_panel)(width), bytes = WORD_BYTES * panel;
         ptrdiff_t step = bytes < TABLE_BYTES ? TABLE_BYTES / bytes : 1;
         for (ptrdiff_t word = 0; word < job->n_words; word += step) {
             ptrdiff_t end = word + step < job->n_words ? word + step : job->n_words;
 #define CALL(vecs) FN(look_bits)(vecs, job, at, begin, n, word, end, lp)
-            PANELS(DISCRETE_PANEL, CALL)
+            PANELS(panel, CALL)
 #undef CALL
         }
     } else if (job->form == DISCRETE_CODES) {
@@ -93,9 +93,10 @@ static void FN(add)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, const
 {
     ptrdiff_t width = job->width;
     if (job->form == DISCRETE_BITS) { /* which sum the responsibilities, too */
+        ptrdiff_t panel = FN(bits_panel)(width);
         for (ptrdiff_t row = 0; row < n; row += 32)
 #define CALL(vecs) FN(add_bits)(vecs, job, at, begin + row, r + row * width, space->room, sums)
-            PANELS(DISCRETE_PANEL, CALL)
+            PANELS(panel, CALL)
 #undef CALL
         return;
     }

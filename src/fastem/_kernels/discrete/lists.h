@@ -4,6 +4,7 @@
 
 #define ENTRIES_AHEAD 8
 #define NEAR_BYTES (512 << 10)
+#define CODES_BYTES (96 << 10) /* of a table that a chunk's samples go through */
 
 ALWAYS_INLINE int64_t FN(begin)(const discrete_job *job, ptrdiff_t i)
 {
@@ -98,7 +99,7 @@ static void FN(add_live)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, 
 ALWAYS_INLINE ptrdiff_t FN(groups_end)(const discrete_job *job, ptrdiff_t g, ptrdiff_t bytes)
 {
     ptrdiff_t end = g + 1;
-    while (end < job->n_groups && (job->first[end + 1] - job->first[g]) * bytes <= 2 * TABLE_BYTES)
+    while (end < job->n_groups && (job->first[end + 1] - job->first[g]) * bytes <= CODES_BYTES)
         end++;
     return end;
 }

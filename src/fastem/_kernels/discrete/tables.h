@@ -63,9 +63,9 @@ static void FN(log_table)(const double *values, ptrdiff_t n_comp, ptrdiff_t n_te
 static void FN(bit_table)(const double *set, const double *clear, ptrdiff_t n_columns,
                           ptrdiff_t width, double *table)
 {
-    ptrdiff_t n_nibbles = (n_columns + 3) / 4;
-    for (ptrdiff_t at = 0; at < width; at += DISCRETE_PANEL * VL) {
-        ptrdiff_t stride = width - at < DISCRETE_PANEL * VL ? width - at : DISCRETE_PANEL * VL;
+    ptrdiff_t n_nibbles = (n_columns + 3) / 4, panel = FN(bits_panel)(width) * VL;
+    for (ptrdiff_t at = 0; at < width; at += panel) {
+        ptrdiff_t stride = width - at < panel ? width - at : panel;
         for (ptrdiff_t nibble = 0; nibble < n_nibbles; nibble++)
             for (ptrdiff_t k = 0; k < stride; k += VL) {
                 REAL *own = table + at * 16 * n_nibbles + 16 * nibble * stride + k;
