@@ -291,7 +291,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         self.__dict__.pop("_stream", None)  # a fit begins anew
         callbacks = list(callbacks)
         bridge = None
-        if hasattr(self, "_init_callback_context"):
+        if has_callbacks(self) or hasattr(self, "_parent_callback_ctx"):
             bridge = _ScikitLearnCallbacks(self, n_init, X, y, sample_weight)
             if has_callbacks(self):
                 callbacks.append(bridge)

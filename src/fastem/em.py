@@ -285,6 +285,11 @@ def watch(*callbacks: Callback | Callable[[State], bool | None]) -> Iterator[Non
         _WATCHERS.reset(outside)
 
 
+def is_watched() -> bool:
+    """Return whether callbacks of :func:`watch` see the fits that begin here and now."""
+    return bool(_WATCHERS.get())
+
+
 def run(
     model: Any,
     blocks: Any,

@@ -32,7 +32,13 @@ def validate(estimator, X, **settings):
     are, which C must not read. What needs no work is returned at once: to find that out as
     scikit-learn does takes longer than the answer to a few rows.
     """
-    if settings.get("reset") is False and is_plain(estimator, X, settings.get("dtype")):
+    dtype = settings.get("dtype")
+    if settings.get("reset", True):
+        if _is_ready(X, dtype) and len(X) >= settings.get("ensure_min_samples", 1):
+            vars(estimator).pop("feature_names_in_", None)
+            estimator.n_features_in_ = X.shape[1]
+            return X.copy() if settings.get("copy") else X
+    elif is_plain(estimator, X, dtype):
         return X
     X = validate_data(estimator, native(X), **settings)
     return X if sp.issparse(X) else native(X)
@@ -44,12 +50,17 @@ def is_plain(estimator, X, dtype):
     A plain C-contiguous array of one of the dtypes, without names to be compared.
     """
     known = vars(estimator)
-    if type(X) is not np.ndarray or X.ndim != 2 or "feature_names_in_" in known:
+    if "feature_names_in_" in known or not _is_ready(X, dtype):
+        return False
+    return X.shape[1] == known.get("n_features_in_")
+
+
+def _is_ready(X, dtype):
+    """Return whether X is a plain C-contiguous array of one of the dtypes, of finite rows."""
+    if type(X) is not np.ndarray or X.ndim != 2 or X.shape[0] == 0 or X.shape[1] == 0:
         return False
     flags, dtypes = X.flags, dtype if isinstance(dtype, (list, tuple)) else [dtype]
     if not (flags.c_contiguous and flags.aligned and X.dtype.isnative and X.dtype in dtypes):
-        return False
-    if X.shape[0] == 0 or X.shape[1] == 0 or X.shape[1] != known.get("n_features_in_"):
         return False
     with np.errstate(over="ignore", invalid="ignore"):
         return math.isfinite(np.add.reduce(X, axis=None))

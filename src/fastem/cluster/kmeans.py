@@ -19,16 +19,19 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
 
+from fastem import em
 from fastem._base import EMEstimator, check_fitted_array, unchanged_on_error
-from fastem._compat import Interval, StrOptions, fit_context
+from fastem._compat import Interval, StrOptions, fit_context, has_callbacks
 from fastem._engine.blocks import as_blocks
+from fastem._engine.random_states import lent_random_state
 from fastem._engine.sparse import validate_sparse
-from fastem._engine.threads import effective_n_jobs
+from fastem._engine.threads import effective_n_jobs, useful_n_jobs
 from fastem._onnx import ToOnnx, kmeans_nodes
 from fastem._sources import by_blocks, pairs, source_of
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.cluster.by_blocks import fit_source
 from fastem.cluster.data import centered, check_weights, mean_variance, refuse_overflow
+from fastem.cluster.few import fit_few, is_few
 from fastem.cluster.lloyd import (
     KMeansBlock,
     KMeansEM,
@@ -236,7 +239,7 @@ class KMeans(
             If some clusters have no sample, because too few samples differ.
         """
         with unchanged_on_error(self):
-            effective_n_jobs(self.n_jobs)  # complains before any work
+            useful_n_jobs(self.n_jobs, 0)  # complains before any work
             self._open_checkpoint(checkpoint, X, sample_weight=sample_weight)
             source = source_of(self, X, sample_weight)
             n_found = (
@@ -271,18 +274,20 @@ class KMeans(
         refuse_overflow("X", X, sample_weight)
         self._n_init = self._check_n_init()  # scikit-learn's tests read it
         init = self._check_init(X)
-        with centered(X, self.copy_x) as mean:
-            best = self._fit(X, mean, sample_weight, init)
+        random_state = self.random_state
+        if callable(init):  # which may keep it
+            random_state = check_random_state(random_state)
+        with centered(X, self.copy_x) as mean, lent_random_state(random_state) as random_state:
+            best = self._fit(X, mean, sample_weight, init, random_state)
         return len(np.unique(best["labels_"]))
 
-    def _fit(self, X, mean, sample_weight, init):
+    def _fit(self, X, mean, sample_weight, init, random_state):
         """Fit centered data; return the fitted attributes of the best start."""
         n_threads = useful_threads(self.n_jobs, X.shape, self.n_clusters)
         block = KMeansBlock(X, sample_weight, n_threads)
         self._tol = self.tol * mean_variance(X, block)
         model = KMeansEM(self._tol, X.dtype, n_threads)
         restarts = Restarts(self, block, model, mean)
-        random_state = check_random_state(self.random_state)
         rows = self._rows_to_draw(X, sample_weight, block)
 
         def start(_):
@@ -295,18 +300,21 @@ class KMeans(
 
         self._restarts = restarts
         try:
-            watchers = [restarts, *([Printer(block.total_weight, model)] if self.verbose else [])]
-            self._fit_em(
-                model,
-                [block],
-                start,
-                tol=0.0,
-                verbose=0,
-                n_init=self._n_init,
-                callbacks=watchers,
-                X=X,
-                sample_weight=sample_weight,
-            )
+            if is_few(block, self.n_clusters) and not self._is_watched():
+                self._fit_few(model, block, start, restarts)
+            else:
+                printer = [Printer(block.total_weight, model)] if self.verbose else []
+                self._fit_em(
+                    model,
+                    [block],
+                    start,
+                    tol=0.0,
+                    verbose=0,
+                    n_init=self._n_init,
+                    callbacks=[restarts, *printer],
+                    X=X,
+                    sample_weight=sample_weight,
+                )
             self._set_fitted(self._result_attributes(restarts.best))
         finally:
             del self._restarts
@@ -319,6 +327,32 @@ class KMeans(
             return None
         keep = self.n_clusters >= _MANY
         return Rows(X, sample_weight, block.length, self.n_jobs, keep=keep)
+
+    def _is_watched(self):
+        """Return whether anybody is to be told of each iteration, or a file."""
+        watched = em.is_watched() or has_callbacks(self) or "_keeper" in vars(self)
+        return watched or bool(self.verbose)
+
+    def _fit_few(self, model, block, start, restarts):
+        """Fit few samples that nobody watches: the same, to the last bit, in less time."""
+        self.__dict__.pop("_stream", None)
+        try:
+            for init in range(self._n_init):
+                params = start(init)
+                state = model.first_state(params, block)
+                result = fit_few(model, block, params, state, self.max_iter)
+                if result is None:
+                    result = em.run(
+                        model, [block], params, schedule="batch", tol=0.0, max_iter=self.max_iter,
+                        evaluate_every=1, n_init=1, lower_bound=-np.inf, callbacks=(), verbose=0,
+                        verbose_interval=1,
+                    )  # fmt: skip
+                restarts.on_init_end(init, result)
+        except KeyboardInterrupt as interrupt:
+            if restarts.best is not None:
+                self._set_fitted(self._result_attributes(restarts.best))
+                interrupt.keep_fitted = True  # type: ignore[attr-defined]
+            raise
 
     def _attributes(self, params) -> dict[str, Any]:
         return self._restarts.read(params)

@@ -153,9 +153,14 @@ class Assignment(NamedTuple):
 
     def moves_pay(self, block, n_clusters):
         """Return whether to add only the rows whose label changes to the sums so far."""
-        few = block.X.shape[1] <= 4 and n_clusters <= 16  # which the kernel sums faster
-        share = _MOVED_FEW if few else _MOVED
+        share = self.share_moved(block, n_clusters)
         return block.sample_weight is None and self.n_changed < share * len(self.labels)
+
+    @staticmethod
+    def share_moved(block, n_clusters):
+        """Return of which share of the labels no more than may change, for that to pay."""
+        few = block.X.shape[1] <= 4 and n_clusters <= 16  # which the kernel sums faster
+        return _MOVED_FEW if few else _MOVED
 
     def bounds_pay(self, block, n_clusters):
         """Return whether bounds save time from here on."""
@@ -285,8 +290,7 @@ class KMeansEM:
 
 def shift(before, after):
     """Return the sum of the centers' squared shifts."""
-    moved = np.subtract(after.centers, before.centers, dtype=np.float64)
-    return float(np.vdot(moved, moved))
+    return kernel.shift(before.centers.astype(np.float64), after.centers.astype(np.float64))
 
 
 def useful_threads(n_jobs, shape, n_clusters):
@@ -323,10 +327,9 @@ def inertia_of(X, centers, labels, sample_weight, n_threads):
 
 def _inertia(block, state, centers):
     """Return the inertia, from the sums: sum w |x - c|^2 = sum w |x|^2 - 2 c . rows + W |c|^2."""
-    of_centers = np.einsum("ij,ij->i", centers, centers)
-    inertia = block.squares - 2 * np.vdot(centers, state.rows) + state.weights @ of_centers
+    inertia = kernel.inertia(block.squares, state.rows, state.weights, centers)
     lowest = 0.0 if block.sample_weight is None else min(0.0, block.sample_weight.min())
-    return float(inertia) if lowest < 0 else max(0.0, float(inertia))
+    return inertia if lowest < 0 else max(0.0, inertia)
 
 
 def _largest(values, n):

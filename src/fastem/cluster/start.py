@@ -15,7 +15,9 @@ import math
 import numpy as np
 from sklearn.cluster import KMeans
 
+from fastem import em
 from fastem._compat import lloyd_iteration
+from fastem.cluster.few import fit_few, is_few
 from fastem.cluster.lloyd import KMeansBlock, KMeansEM, KMeansParams, shift, useful_threads
 from fastem.cluster.plusplus import Rows, draw_rows
 
@@ -70,26 +72,42 @@ def labels_like_scikit_learn(X, n_clusters, sample_weight, random_state, n_jobs)
 
 def _certain_labels(model, block, mean, drawn):
     """Return the labels at the end of k-means, or None where rounding might have decided one."""
+    run = fit_few if is_few(block, len(drawn)) else _run
     params = KMeansParams(block.X[drawn], block.X.shape[0])
-    state = model.first_state(params, block)
-    for iteration in range(_MAX_ITER):
-        statistics, state = model.e_step(params, block, state, spare=state)
+    result = run(model, block, params, model.first_state(params, block), _MAX_ITER)
+    if result is not None and result.n_iter == 0 and result.states[0].n_open:
         before = params
-        if iteration == 0 and state.n_open:
-            params, state = _first_iteration(model, block, mean, drawn)
-        elif state.n_open or not np.all(state.weights > 0):
-            return None
-        else:
-            params = model.m_step(statistics)
-        if params.n_changed == 0:
-            return state.labels
+        params, state = _first_iteration(model, block, mean, drawn)
         moved = shift(before, params)
-        if abs(moved - model.tol) <= _CLOSE * model.tol:
+        if moved <= model.tol * (1 + _CLOSE):  # as good as never
             return None
-        if moved <= model.tol:
-            break
-    state = model.e_step(params, block, state, spare=state)[1]
+        result = run(model, block, params, state, _MAX_ITER - 1)
+    if result is None or result.states[0].n_open:
+        return None
+    state = result.states[0]
+    if result.params.n_changed > 0:  # the last labels are those of the centers before
+        state = model.e_step(result.params, block, model.first_state(None, block))[1]
     return None if state.n_open else state.labels
+
+
+def _run(model, block, params, state, max_iter) -> em.Result | None:
+    """Return what :func:`fit_few` does, of many samples.
+
+    It ends with an iteration that leaves a label open, or its own end: before the M-step.
+    """
+    for iteration in range(max_iter):
+        statistics, state = model.e_step(params, block, state, spare=state)
+        if not np.all(state.weights > 0):
+            return None
+        if state.n_open:
+            return em.Result(params, 0.0, [], iteration, False, [state])
+        before, params = params, model.m_step(statistics)
+        moved = shift(before, params)
+        if params.n_changed > 0 and abs(moved - model.tol) <= _CLOSE * model.tol:
+            state = state._replace(n_open=1)
+        if params.n_changed == 0 or moved <= model.tol or state.n_open:
+            return em.Result(params, 0.0, [], iteration + 1, True, [state])
+    return em.Result(params, 0.0, [], max_iter, False, [state])
 
 
 def _first_iteration(model, block, mean, drawn):

@@ -22,7 +22,7 @@ from fastem._base import (
 )
 from fastem._compat import fit_context
 from fastem._engine.blocks import as_blocks
-from fastem._engine.threads import effective_n_jobs
+from fastem._engine.threads import useful_n_jobs
 from fastem._sources import by_blocks, pairs, source_of, survey
 from fastem._typing import CheckpointLike, MatrixLike, SamplerLike
 from fastem.mixture.by_blocks import begin
@@ -146,7 +146,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
     def _fit(self, X, y, sample_weight, checkpoint=None):
         """Fit; return the validated X."""
         with unchanged_on_error(self):
-            effective_n_jobs(self.n_jobs)  # complains before any work
+            useful_n_jobs(self.n_jobs, 0)  # complains before any work
             self._open_checkpoint(checkpoint, X, sample_weight=sample_weight)
             resume = self.warm_start and hasattr(self, "converged_")
             source = source_of(self, X, sample_weight)

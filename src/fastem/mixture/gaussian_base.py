@@ -10,7 +10,7 @@ import numpy as np
 from fastem._base import check_fitted_array
 from fastem._compat import Interval, StrOptions
 from fastem._engine.arrays import validate
-from fastem._engine.threads import effective_n_jobs
+from fastem._engine.threads import useful_n_jobs
 from fastem._onnx import ToOnnx, gaussian_mixture_nodes
 from fastem._typing import RandomStateLike
 from fastem.cluster.start import labels_like_scikit_learn
@@ -98,9 +98,8 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
 
     def _attributes_as(self, dtype, params) -> dict[str, Any]:
         """Return the attributes of some parameters, or raise OverflowError if one does not fit."""
-        chol, kind, n_threads = (
-            params.precisions_cholesky, self.covariance_type, effective_n_jobs(self.n_jobs)
-        )  # fmt: skip
+        chol, kind = params.precisions_cholesky, self.covariance_type
+        n_threads = useful_n_jobs(self.n_jobs, float(chol.size * params.means.shape[1]))
 
         def cast(value):
             if value.dtype != dtype and not gaussian.fits(value, dtype):

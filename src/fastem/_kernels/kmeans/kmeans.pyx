@@ -3,6 +3,7 @@
 What happens to a chunk of rows is in kmeans/leaf.h, compiled for several instruction sets.
 """
 
+from libc.math cimport fabs, sqrt
 from libc.stdint cimport int32_t, uintptr_t
 from libc.string cimport memset
 
@@ -52,12 +53,17 @@ cdef extern from "kmeans/job.h":
     const kmeans_ops *fastem_kmeans_ops(int level, int is_double) noexcept nogil
 
 
+cdef double CLOSE = 1e-6  # relative: a shift so near to the tolerance might end a fit or not
+
+
 cdef class Job:
     """A kmeans_job, with the arrays that it points to kept alive."""
 
     cdef kmeans_job c
     cdef const kmeans_ops *ops
     cdef list held
+    cdef object centers  # (K, D) float64
+    cdef bint single
 
     def __cinit__(
         self,
@@ -82,7 +88,9 @@ cdef class Job:
             self.c.x_row = X.strides[0]
         self.c.shift = self.doubles(shift)
         self.c.scale = scale
-        self.c.centers = self.doubles(centers)
+        self.single = X.dtype == np.float32
+        self.centers = np.ascontiguousarray(centers, dtype=np.float64)
+        self.c.centers = self.doubles(self.centers)
         if sample_weight is not None:
             self.c.sample_weight = self.doubles(sample_weight)
 
@@ -174,8 +182,14 @@ def distances(Job job, labels, int n_threads, out=None):
 
 cdef _run(Job job, fastem_step step, int n_threads, double nanoseconds, Py_ssize_t n_sums):
     """Run a pass over the samples; return its sums."""
-    cdef const kmeans_ops *ops = job.ops
     cdef double[::1] total = np.empty(max(1, n_sums))
+    _pass(job, step, n_threads, nanoseconds, n_sums, &total[0])
+    return np.asarray(total)
+
+
+cdef int _pass(Job job, fastem_step step, int n_threads, double nanoseconds, Py_ssize_t n_sums,
+               double *total) except -1:
+    cdef const kmeans_ops *ops = job.ops
     cdef fastem_pass one
     memset(&one, 0, sizeof(one))
     one.job, one.step, one.n_rows, one.chunk = &job.c, step, job.c.n_samples, KMEANS_CHUNK
@@ -183,5 +197,112 @@ cdef _run(Job job, fastem_step step, int n_threads, double nanoseconds, Py_ssize
     one.n_threads, one.work = n_threads, nanoseconds
     one.prepare, one.n_parts, one.tables_bytes = ops.prepare, 1, ops.tables_bytes(&job.c)
     one.looks = 8  # with few features a look at the clock is a fiftieth of the time of a chunk
-    run(&one, &total[0])
-    return np.asarray(total)
+    return run(&one, total)
+
+
+def inertia(
+    double squares,                 # IN  sum of w |x|^2
+    const double[:, ::1] rows,      # IN  (K, D) sums of each cluster's rows
+    const double[::1] weights,      # IN  (K,) its weight
+    const double[:, ::1] centers,   # IN  (K, D)
+):
+    """Return sum w |x - c|^2 = sum w |x|^2 - 2 c . rows + W |c|^2."""
+    return _inertia(squares, &rows[0, 0], &weights[0], &centers[0, 0], rows.shape[0], rows.shape[1])
+
+
+cdef double _inertia(double squares, const double *rows, const double *weights,
+                     const double *centers, Py_ssize_t k, Py_ssize_t d) noexcept nogil:
+    cdef double cross = 0, own = 0, norm
+    cdef Py_ssize_t j, i
+    for j in range(k):
+        norm = 0
+        for i in range(d):
+            cross += centers[j * d + i] * rows[j * d + i]
+            norm += centers[j * d + i] * centers[j * d + i]
+        own += weights[j] * norm
+    return squares - 2 * cross + own
+
+
+def shift(const double[:, ::1] before, const double[:, ::1] after):
+    """Return the sum of the squared differences."""
+    return _shift(&before[0, 0], &after[0, 0], before.shape[0] * before.shape[1])
+
+
+cdef double _shift(const double *before, const double *after, Py_ssize_t n) noexcept nogil:
+    cdef double sum = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        sum += (after[i] - before[i]) * (after[i] - before[i])
+    return sum
+
+
+def lloyd(
+    Job job,                    # IN     with the first centers
+    labels,                     # INOUT  (n,) int32
+    double squares,             # IN     sum of w |x|^2
+    double total_weight,        # IN     by which bounds are divided
+    double tol,                 # IN     of the sum of squared shifts
+    int max_iter,               # IN
+    double share,               # IN     of labels: if fewer change, only these rows are summed
+    roundings,                  # IN     None, or the guard of `assign` for centers at 0
+    double length,              # IN     largest length of a row, for the guard
+):
+    """Run k-means on one thread until it converges; on weights that are not negative.
+
+    Equivalent to the E-steps and M-steps that `fastem.em` makes, to the last bit.
+
+    Returns
+    -------
+    centers : ndarray of shape (K, D), float64
+        Rounded to the data's dtype; None in place of all if a cluster has lost its weight.
+    n_changed : int
+        Of the last E-step's labels.
+    lower_bounds : list of float
+    converged : bool
+    n_open : int
+        With a guard: how many labels, or the end itself, it left open, in the last iteration, which
+        then has no M-step.
+    """
+    cdef kmeans_job *c = &job.c
+    cdef Py_ssize_t k = c.n_clusters, d = c.n_features, size = k * (d + 1), j, i
+    cdef double[:, ::1] now = np.array(job.centers), after = np.empty((k, d))
+    cdef double[::1] total = np.empty(size + 3), kept = np.zeros(size)
+    cdef double changed = c.n_samples, moved, far, norm, bound
+    cdef bint converged = False
+    cdef double nanoseconds = work(c.n_samples, d, k)
+    lower_bounds = []
+    c.labels = <int32_t *> job.address(labels)
+    c.guarded = roundings is not None
+    while len(lower_bounds) < max_iter and not converged:
+        c.centers = &now[0, 0]
+        c.moves = changed < share * c.n_samples
+        if c.guarded:
+            far = 0
+            for j in range(k):
+                norm = 0
+                for i in range(d):
+                    norm += now[j, i] * now[j, i]
+                far = max(far, norm)
+            c.error = <double> roundings * (1 + sqrt(far) / length) ** 2 if length > 0 else 0
+        _pass(job, job.ops.chunk, 1, nanoseconds, size + 3, &total[0])
+        changed = total[size]
+        for i in range(size):
+            kept[i] = kept[i] + total[i] if c.moves else total[i]
+        for j in range(k):
+            if not kept[k * d + j] > 0:
+                return None
+        if c.guarded and total[size + 2] > 0:
+            return np.asarray(now), int(changed), lower_bounds, False, int(total[size + 2])
+        bound = _inertia(squares, &kept[0], &kept[k * d], &now[0, 0], k, d)
+        lower_bounds.append(-max(0.0, bound) / total_weight)
+        for j in range(k):
+            for i in range(d):
+                after[j, i] = kept[j * d + i] / kept[k * d + j]
+                if job.single:
+                    after[j, i] = <double> <float> after[j, i]
+        moved = _shift(&now[0, 0], &after[0, 0], k * d)
+        now, after = after, now
+        converged = changed == 0 or moved <= tol
+        if c.guarded and changed > 0 and fabs(moved - tol) <= CLOSE * tol:
+            return np.asarray(now), int(changed), lower_bounds, False, 1
+    return np.asarray(now), int(changed), lower_bounds, converged, 0

@@ -1,0 +1,50 @@
+"""K-means of few samples in one call of the kernel: Python takes longer than such an E-step."""
+
+from __future__ import annotations
+
+import scipy.sparse as sp
+
+from fastem import em
+from fastem._kernels import kmeans as kernel
+from fastem._kernels import runtime
+from fastem.cluster.bounds import error_of
+from fastem.cluster.lloyd import Assignment, KMeansParams
+
+__all__ = ["fit_few", "is_few"]
+
+
+def is_few(block, n_clusters):
+    """Return whether an E-step on these samples is not worth a second thread, nor bounds."""
+    if sp.issparse(block.X) or (block.sample_weight is not None and block.sample_weight.min() < 0):
+        return False
+    return kernel.work(*block.X.shape, n_clusters) < runtime.LEAST_WORK
+
+
+def fit_few(model, block, params, state, max_iter) -> em.Result | None:
+    """Return what the driver would, to the last bit, from some parameters on.
+
+    None where a cluster has lost all of its samples: that is the driver's to mend.
+
+    Parameters
+    ----------
+    model : KMeansEM
+    block : KMeansBlock
+    params : KMeansParams
+    state : Assignment
+        Its labels are written over.
+    max_iter : int
+    """
+    n_clusters = len(params.centers)
+    share = 0.0 if block.sample_weight is not None else state.share_moved(block, n_clusters)
+    roundings = None if model.slack is None else error_of(0 * params.centers, block, model.slack)
+    found = kernel.lloyd(
+        block.job(params.centers), state.labels, block.squares, block.total_weight or 1.0,
+        model.tol, max_iter, share, roundings, block.length,
+    )  # fmt: skip
+    if found is None:
+        return None
+    centers, n_changed, lower_bounds, converged, n_open = found
+    params = KMeansParams(centers.astype(model.dtype, copy=False), n_changed)
+    state = Assignment(state.labels, n_changed, 0.0, 0.0, 0.0, None, n_open)
+    bound = lower_bounds[-1] if lower_bounds else 0.0
+    return em.Result(params, bound, lower_bounds, len(lower_bounds), converged, [state])
