@@ -35,8 +35,9 @@ class Judge:
         for prior in PRIORS:
             theta = padded(np.full((self.observed.n_docs, k), 1 / k), k, np.float64)
             found = np.empty_like(theta)
+            job = kernel.Job(self.observed.counts, k, phi, scale)
             kernel.documents(
-                self.observed.counts, theta, phi, scale, found, None, k, 0.0, prior, 2, SWEEPS, TOL
+                job, theta, found, None, 2, doc_prior=prior, max_sweeps=SWEEPS, tol=TOL
             )
             total = log_likelihood(Topics(phi, np.ones(k), 0.0), self.held, found, 2).sum()
             scores.append(total / self.held.total_weight)

@@ -27,13 +27,18 @@ def test_arrays_begin_at_a_line(shape, dtype):
 def test_topics_are_such_arrays(monkeypatch):
     """Those of documents, and the sums of words: what the kernels read again and again."""
     seen = []
-    e_step = documents.kernel.e_step
+    e_step, job = documents.kernel.e_step, documents.kernel.Job
 
-    def watched(counts, doc_topic, topics, *args):
-        seen.extend([doc_topic, topics])
-        return e_step(counts, doc_topic, topics, *args)
+    def watched(job, doc_topic, *args, **settings):
+        seen.append(doc_topic)
+        return e_step(job, doc_topic, *args, **settings)
+
+    def made(counts, n_topics, topics, *args):
+        seen.append(topics)
+        return job(counts, n_topics, topics, *args)
 
     monkeypatch.setattr(documents.kernel, "e_step", watched)
+    monkeypatch.setattr(documents.kernel, "Job", made)
     X = np.random.default_rng(0).poisson(1.0, (20, 30))
     for algorithm in ("batch", "incremental"):
         PLSA(5, algorithm=algorithm, batch_size=7, max_iter=3, tol=0, random_state=0).fit(X)

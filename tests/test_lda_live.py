@@ -78,8 +78,9 @@ def test_gamma_may_begin_below_the_prior():
     gamma[:, 0] = 1.0
     expected = oracle.update_gamma(X, gamma[:, :K], lam, 2.0, 50, 0)
     counts = kernel.Counts(rows.indptr.astype(np.int64), rows.indices, rows.data)
+    job = kernel.Job(counts, K, phi, np.ones(width))
     kernel.dirichlet_e_step(
-        counts, gamma, prior, phi, np.ones(width), np.zeros_like(gamma), None, None, K, 1, 50, 0.0
+        job, gamma, prior, np.zeros_like(gamma), None, None, 1, max_sweeps=50, tol=0.0
     )
     assert_allclose(gamma[:, :K], expected, rtol=1e-10)
 

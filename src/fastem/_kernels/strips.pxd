@@ -15,7 +15,7 @@ cdef extern from "shared/pass.h":
         Py_ssize_t n_rows, chunk, n_strips, n_sums, scratch_bytes, looks
         const Py_ssize_t *cuts
         int in_turn, n_threads
-        double work
+        double work, clock
         fastem_prepare prepare
         Py_ssize_t n_parts, tables_bytes
 
@@ -23,6 +23,7 @@ cdef extern from "shared/pass.h":
         MOST_STRIPS, STRIP_BYTES
 
     int fastem_run(fastem_pass *, double *) noexcept nogil
+    int worth "fastem_worth"(int n_threads, double nanoseconds) noexcept nogil
     Py_ssize_t up "fastem_up"(Py_ssize_t n, Py_ssize_t to) noexcept nogil
     Py_ssize_t strips_of "fastem_strips_of"(Py_ssize_t n_sums) noexcept nogil
 

@@ -196,6 +196,11 @@ class Documents:
             for n, row in enumerate(rows)
         ], rows
 
+    def job(self, topics):
+        """Return the kernel's job for some topics."""
+        k = len(topics.totals)
+        return kernel.Job(self.counts, k, topics.sums, topics.scale, topics.prior)
+
     def empty_sums(self, topics):
         """Return uninitialised sums of this block's words."""
         word_id, (n_words, width) = self.counts.word_id, topics.shape
@@ -213,10 +218,7 @@ def log_likelihood(topics, block, doc_topic, n_threads):
     These may come of other words of the documents: then it tells how well topics predict.
     """
     out = np.empty(block.n_docs)
-    kernel.documents(
-        block.counts, doc_topic, topics.sums, topics.scale, None, out, len(topics.totals),
-        topics.prior, 0.0, n_threads,
-    )  # fmt: skip
+    kernel.documents(block.job(topics), doc_topic, None, out, n_threads)
     return out
 
 

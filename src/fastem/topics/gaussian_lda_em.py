@@ -199,9 +199,9 @@ class GaussianLDAEM:
         inferred = Inferred(gamma, np.empty(documents.n_docs))
         with self._room.lend(shape, self.dtype) as theta:
             topics_kernel.dirichlet_e_step(
-                documents.counts, gamma, prior, densities, np.ones_like(prior), theta,
-                inferred.log_likelihood, sums, k, self.n_threads, self.max_sweeps, self.tol, None,
-                _LEAST_THETA,
+                topics_kernel.Job(documents.counts, k, densities, np.ones_like(prior)),
+                gamma, prior, theta, inferred.log_likelihood, sums, self.n_threads,
+                max_sweeps=self.max_sweeps, tol=self.tol, least_theta=_LEAST_THETA,
             )  # fmt: skip
         return inferred
 

@@ -85,7 +85,7 @@ class IncrementalLDAEM(VariationalLDA):
         if self.priors.point_topics:
             return values, topics.scale
         if np.ndim(topics.prior) == 0:
-            kernel.exp_digamma_rows(values, rows, topics.prior, seen, self.n_threads)
+            kernel.exp_digamma(values, topics.prior, seen, self.n_threads, rows)
         else:
             some = values[rows] + topics.prior[rows]
             kernel.exp_digamma(some, 0.0, some, self.n_threads)

@@ -74,7 +74,8 @@ class PLSAEM:
         unrelaxed = _room(state, spare, "unrelaxed")
         value, changes = self._sum(
             topics, block, state, new, sums, bound,
-            total.word_topic.values, relax * self.relax, relax * self.momentum, last, unrelaxed,
+            total=total.word_topic.values, relax=relax * self.relax,
+            momentum=relax * self.momentum, last_doc_topic=last, unrelaxed=unrelaxed,
         )  # fmt: skip
         if bound:
             factor = 0.7 if value < old.bound else 1.05
@@ -86,13 +87,13 @@ class PLSAEM:
         )
         return statistics, DocumentTopics(new, unrelaxed, relax)
 
-    def _sum(self, topics, block, state, new, sums, bound, *replacing):
+    def _sum(self, topics, block, state, new, sums, bound, **replacing):
         """Write the sums of a block and its next topics; return the bound and the totals."""
         log_likelihood = np.empty(block.n_docs) if bound else None
         seen, doc_topic = self._tempered(topics), self._powered(state.doc_topic)
         totals = kernel.e_step(
-            block.counts, doc_topic, seen.sums, seen.scale, new, log_likelihood,
-            sums.values, self.n_topics, seen.prior, self.doc_prior, self.n_threads, *replacing,
+            block.job(seen), doc_topic, new, log_likelihood, sums.values, self.n_threads,
+            doc_prior=self.doc_prior, **replacing,
         )  # fmt: skip
         if log_likelihood is None:
             return 0.0, totals
@@ -106,8 +107,8 @@ class PLSAEM:
         seen, doc_topic = self._tempered(topics), self.first_state(topics, block).doc_topic
         new = arrays.empty(doc_topic.shape, doc_topic.dtype)
         kernel.documents(
-            block.counts, doc_topic, seen.sums, seen.scale, new, None, self.n_topics,
-            seen.prior, self.doc_prior, self.n_threads, max_sweeps, tol, self.beta,
+            block.job(seen), doc_topic, new, None, self.n_threads,
+            doc_prior=self.doc_prior, max_sweeps=max_sweeps, tol=tol, power=self.beta,
         )  # fmt: skip
         return new
 

@@ -223,9 +223,10 @@ class VariationalLDA:
         inferred = Inferred(gamma, np.empty(block.n_docs))
         with self._room.lend(gamma.shape, gamma.dtype) as theta:
             totals = kernel.dirichlet_e_step(
-                block.counts, gamma, prior, phi, scale, theta, inferred.log_likelihood, sums, k,
-                self.n_threads, self.max_sweeps if sweeps is None else sweeps, self.tol, total,
-                first=stream,
+                kernel.Job(block.counts, k, phi, scale), gamma, prior, theta,
+                inferred.log_likelihood, sums, self.n_threads,
+                max_sweeps=self.max_sweeps if sweeps is None else sweeps, tol=self.tol,
+                total=total, first=stream,
             )  # fmt: skip
         return totals, inferred
 

@@ -9,9 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__SSE2__) || defined(_M_X64)
-#include <immintrin.h>
-#endif
+#include "shared/subnormals.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -61,30 +59,6 @@ static inline void fastem_barrier(void)
 {
 #ifdef _OPENMP
 #pragma omp barrier
-#endif
-}
-
-/* Switches on this thread whether subnormal numbers count as 0; returns what restores the old state.
- * Topics that vanish pass through subnormal numbers, which are slow. */
-static inline unsigned fastem_flush_subnormals(int flush)
-{
-#if defined(__SSE2__) || defined(_M_X64)
-    unsigned before = _mm_getcsr();
-    unsigned both = 0x8040; /* flush to zero, denormals are zero */
-    _mm_setcsr(flush ? before | both : before & ~both);
-    return before;
-#else
-    (void)flush;
-    return 0;
-#endif
-}
-
-static inline void fastem_restore_subnormals(unsigned before)
-{
-#if defined(__SSE2__) || defined(_M_X64)
-    _mm_setcsr(before);
-#else
-    (void)before;
 #endif
 }
 

@@ -11,7 +11,7 @@ typedef struct {
     double *sums;        /* the strip's own, zeros at its start; NULL if none are wanted */
     void *scratch;       /* this thread's, zeros at first use */
     const void *tables;  /* made by a fastem_prepare, or NULL */
-    const int64_t *stop; /* not 0: nobody needs the result any more */
+    int64_t *stop;       /* not 0: nobody needs the result any more */
 } fastem_strip;
 
 /* Works on rows [begin, begin + n) of a job. */

@@ -1,4 +1,5 @@
 /* The leaf functions in both dtypes, for the instruction set that the includer chose. */
+#include "shared/subnormals.h"
 #include "topics/job.h"
 
 #define REAL_IS_FLOAT

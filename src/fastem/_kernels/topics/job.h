@@ -2,8 +2,7 @@
 #ifndef FASTEM_TOPICS_JOB_H
 #define FASTEM_TOPICS_JOB_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "shared/step.h"
 
 /* D documents, V words, K topics; rows of topics are `width` long: K rounded up to whole vectors,
  * zeros past K. Reals are all float or all double. The probability of a word in a document is
@@ -56,14 +55,13 @@ typedef struct {
     const char *name;
     ptrdiff_t lanes; /* reals in a vector */
     ptrdiff_t (*scratch_bytes)(const topics_job *);
-    /* E-step of documents [first, last): ratio, new_doc_topic, log_likelihood. */
-    void (*documents)(const topics_job *, ptrdiff_t first, ptrdiff_t last, void *scratch);
+    /* E-step of documents: ratio, new_doc_topic, log_likelihood. */
+    fastem_step documents;
     /* row = exp(digamma(sums + prior)) for n reals, which must be above 0. */
     void (*exp_digamma)(const void *sums, double prior, ptrdiff_t n, void *row);
-    /* Sums of words [first, last) from the ratios; adds them over words to totals (K,): with a total
-     * to replace them in, their changes. */
-    void (*words)(const topics_job *, ptrdiff_t first, ptrdiff_t last, void *scratch,
-                  double *totals);
+    /* Sums of words from the ratios. What a strip sums (K,) are their totals over words, or with a
+     * total to replace them in, their changes. */
+    fastem_step words;
     /* Adds terms of the bound: see topics/bound.h. Doubles in both tables. */
     void (*dirichlet_terms)(const double *posterior, const double *prior, ptrdiff_t n, double *acc);
 } topics_ops;

@@ -223,16 +223,20 @@ static void FN(plsa_document)(const topics_job *job, ptrdiff_t d, FN(view) * vie
 
 #include "topics/live.h"
 
-static void FN(documents)(const topics_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch)
+static void FN(documents)(const void *given, ptrdiff_t begin, ptrdiff_t n,
+                          const fastem_strip *strip)
 {
+    const topics_job *job = given;
+    unsigned mode = fastem_flush_subnormals(1);
     FN(view) view;
-    for (ptrdiff_t d = first; d < last; d++) {
-        FN(lay_document)(job, d, scratch, &view);
+    for (ptrdiff_t d = begin; d < begin + n; d++) {
+        FN(lay_document)(job, d, strip->scratch, &view);
         if (job->gamma)
             FN(lda_document)(job, d, &view);
         else
             FN(plsa_document)(job, d, &view);
     }
+    fastem_restore_subnormals(mode);
 }
 
 /* Vectors of a word's sums that the registers hold: then its documents are gone through once. */
@@ -304,13 +308,14 @@ ALWAYS_INLINE void FN(word_block)(const int vecs, const topics_job *job, ptrdiff
     }
 }
 
-static void FN(words)(const topics_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch,
-                      double *totals)
+static void FN(words)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fastem_strip *strip)
 {
+    const topics_job *job = given;
     ptrdiff_t width = job->width;
-    REAL *changes = scratch;
+    REAL *changes = strip->scratch;
+    unsigned mode = fastem_flush_subnormals(1);
     memset(changes, 0, width * sizeof(REAL));
-    for (ptrdiff_t w = first; w < last; w++)
+    for (ptrdiff_t w = begin; w < begin + n; w++)
         switch (width / VL) {
 #define CALL(vecs) FN(word_block)(vecs, job, w, 0, changes)
             LONG_CASES(CALL)
@@ -323,6 +328,7 @@ static void FN(words)(const topics_job *job, ptrdiff_t first, ptrdiff_t last, vo
             }
         }
     for (ptrdiff_t k = 0; k < job->n_topics; k++)
-        totals[k] += changes[k];
+        strip->sums[k] += changes[k];
+    fastem_restore_subnormals(mode);
 }
 #undef BLOCK_CASES

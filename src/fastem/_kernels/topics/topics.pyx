@@ -5,23 +5,22 @@ words reads them through the transposed pattern and sums each word's row. Nothin
 threads, nothing is copied per thread, and the bits of the result do not depend on the threads.
 """
 
-from cython.parallel cimport parallel, prange
-from libc.stdint cimport int32_t, int64_t
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.string cimport memset
 
 import numpy as np
 
 from fastem._kernels import runtime
 
-from fastem._kernels.gamma_stream cimport GammaStream, gamma_filled, gamma_rows
+from fastem._kernels.gamma_stream cimport GammaStream, gamma_rows
 from fastem._kernels.omp cimport (
-    fastem_barrier, fastem_buffers, fastem_flush_subnormals, fastem_free_buffers,
-    fastem_interrupted, fastem_restore_subnormals, omp_get_thread_num, omp_get_wtime,
-    raise_pending,
+    fastem_buffers, fastem_free_buffers, omp_get_thread_num, omp_get_wtime,
 )
+from fastem._kernels.strips cimport fastem_pass, fastem_step, fastem_strip, run, worth
 
 
-cdef extern from "topics/job.h":
+cdef extern from "topics/passes.h":
     ctypedef struct topics_job:
         Py_ssize_t n_topics, width
         const int64_t *doc_begin
@@ -59,11 +58,27 @@ cdef extern from "topics/job.h":
         const char *name
         Py_ssize_t lanes
         Py_ssize_t (*scratch_bytes)(const topics_job *) noexcept nogil
-        void (*documents)(const topics_job *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
+        fastem_step documents, words
         void (*exp_digamma)(const void *, double, Py_ssize_t, void *) noexcept nogil
-        void (*words)(const topics_job *, Py_ssize_t, Py_ssize_t, void *, double *) noexcept nogil
         void (*dirichlet_terms)(const double *, const double *, Py_ssize_t, double *) noexcept nogil
 
+    ctypedef struct topics_drawing:
+        const topics_job *job
+        fastem_step documents
+        gamma_rows *drawn
+        double *clock
+
+    ctypedef struct topics_digammas:
+        const topics_ops *ops
+        const char *sums
+        char *out
+        double prior
+        Py_ssize_t width, size
+        const int32_t *list
+
+    void topics_draw(const void *, Py_ssize_t, Py_ssize_t, const fastem_strip *) noexcept nogil
+    void topics_exp_digamma(const void *, Py_ssize_t, Py_ssize_t,
+                            const fastem_strip *) noexcept nogil
     const topics_ops *fastem_topics_ops(int level, int is_double) noexcept nogil
 
 ctypedef fused real:
@@ -72,9 +87,6 @@ ctypedef fused real:
 
 cdef enum:
     STRIPS = 64
-
-# Below this many multiply-adds, a tenth of a millisecond, waking a second thread does not pay.
-cdef double LEAST_WORK = 3e5
 
 
 cdef const topics_ops *choose(Py_ssize_t n_topics, bint is_double) except NULL:
@@ -123,12 +135,12 @@ cdef class Counts:
         memset(&self.job, 0, sizeof(topics_job))
         self.n_docs, self.nnz = len(doc_begin) - 1, len(word)
         self.held = [doc_begin, word, count, doc_weight]
-        self.job.doc_begin = _int64(doc_begin)
+        self.job.doc_begin = <const int64_t *> address(doc_begin, np.int64)
         self.job.longest = np.diff(doc_begin).max(initial=0)
-        if self.nnz:
-            self.job.word, self.job.count = _int32(word), _reals(count)
+        self.job.word = <const int32_t *> address(word, np.int32)
+        self.job.count = address(count, count.dtype)
         if doc_weight is not None:
-            self.job.doc_weight = <const double *> _reals(doc_weight)
+            self.job.doc_weight = <const double *> address(doc_weight, np.float64)
         _cut(doc_begin, self.doc_cuts)
 
     def __reduce__(self):
@@ -148,29 +160,77 @@ cdef class Counts:
         self._word_id, word_begin, doc, position = _transpose(doc_begin, word)
         ratio = np.empty(self.nnz, count.dtype)
         self.held += [word_begin, doc, position, ratio]
-        self.job.word_begin = _int64(word_begin)
-        if self.nnz:
-            self.job.doc, self.job.position = _int32(doc), _int32(position)
-            self.job.word_id, self.job.ratio = _int32(self._word_id), _reals(ratio)
+        self.job.word_begin = <const int64_t *> address(word_begin, np.int64)
+        self.job.doc = <const int32_t *> address(doc, np.int32)
+        self.job.position = <const int32_t *> address(position, np.int32)
+        self.job.word_id = <const int32_t *> address(self._word_id, np.int32)
+        self.job.ratio = address(ratio, ratio.dtype)
         _cut(word_begin, self.word_cuts)
 
 
+cdef void *address(array, dtype) except? NULL:
+    """Return the address of a contiguous array."""
+    if array.dtype != dtype or not array.flags.c_contiguous:
+        raise TypeError(f"a contiguous array of {np.dtype(dtype)} is needed, got {array.dtype}")
+    return <void *> <uintptr_t> array.__array_interface__["data"][0]
+
+
+cdef class Job:
+    """A topics_job: some counts, and topics, which the E-steps below hold fixed."""
+
+    cdef topics_job c
+    cdef const topics_ops *ops
+    cdef Counts counts
+    cdef object dtype
+    cdef list held
+
+    def __cinit__(
+        self,
+        Counts counts,
+        Py_ssize_t n_topics,
+        topics,                 # IN  (V, width)  S
+        scale,                  # IN  (width,)
+        double word_prior=0.0,  # phi = (S + word_prior) * scale
+    ):
+        self.counts, self.c, self.dtype, self.held = counts, counts.job, topics.dtype, []
+        self.ops = choose(n_topics, topics.dtype == np.float64)
+        self.c.n_topics, self.c.width = n_topics, topics.shape[1]
+        self.c.topics, self.c.scale = self.reals(topics), self.reals(scale)
+        self.c.word_prior, self.c.max_sweeps, self.c.power = word_prior, 1, 1
+
+    cdef void *reals(self, array) except? NULL:
+        self.held.append(array)
+        return address(array, self.dtype)
+
+    cdef double *doubles(self, array) except? NULL:
+        self.held.append(array)
+        return <double *> address(array, np.float64) if array is not None else NULL
+
+    cdef sum_words(self, sums, total):
+        """Ask for sums of words: (W, width) of those that occur, or (V, width)."""
+        cdef topics_job *laid = &self.counts.job
+        if self.counts._word_id is None:
+            self.counts._lay_by_word()
+        self.c.word_begin, self.c.word_id = laid.word_begin, laid.word_id
+        self.c.doc, self.c.position, self.c.ratio = laid.doc, laid.position, laid.ratio
+        self.c.sums, self.c.all_words = self.reals(sums), len(sums) == len(self.held[0])
+        if total is not None:
+            self.c.total = self.reals(total)
+
+
 def documents(
-    Counts counts,
-    real[:, ::1] doc_topic,             # INOUT  (D, width)  theta; before the last sweep
-    const real[:, ::1] topics,          # IN     (V, width)  S
-    const real[::1] scale,              # IN     (width,)
-    real[:, ::1] new_doc_topic,         # OUT    (D, width)  after the last sweep; or None
-    double[::1] log_likelihood,         # OUT    (D,) or None
-    Py_ssize_t n_topics,
-    double word_prior,
-    double doc_prior,
+    Job job,
+    doc_topic,                  # IN   (D, width)  theta
+    new_doc_topic,              # OUT  (D, width)  after the last sweep; or None
+    log_likelihood,             # OUT  (D,) or None
     int n_threads,
-    Py_ssize_t max_sweeps=1,            # E-steps of a document after each other, at most
-    double tol=0.0,                     # until its topics change by less than this in all
-    double power=1.0,                   # in (0, 1]
+    *,
+    double doc_prior=0.0,
+    Py_ssize_t max_sweeps=1,    # E-steps of a document after each other, at most
+    double tol=0.0,             # until its topics change by less than this in all
+    double power=1.0,           # in (0, 1]
 ):
-    """E-step by document, topics held fixed.
+    """E-step by document, topics held fixed. With several sweeps `doc_topic` is written over.
 
     Equivalent to, with n the counts and phi = (topics + word_prior) * scale::
 
@@ -181,31 +241,29 @@ def documents(
 
     Each document stops by its own change: what is in the others does not matter.
     """
-    cdef topics_job job = counts.job
-    _documents(&job, n_topics, doc_topic, topics, scale, new_doc_topic, log_likelihood, word_prior,
-               doc_prior)
-    job.ratio, job.max_sweeps, job.tol, job.power = NULL, max_sweeps, tol, power
-    _run(&job, choose(n_topics, real is double), counts, None,
-         2.0 * max_sweeps * counts.nnz * n_topics, n_threads)
+    cdef topics_job *c = &job.c
+    c.doc_topic, c.log_likelihood = job.reals(doc_topic), job.doubles(log_likelihood)
+    if new_doc_topic is not None:
+        c.new_doc_topic = job.reals(new_doc_topic)
+    c.doc_prior, c.max_sweeps, c.tol, c.power = doc_prior, max_sweeps, tol, power
+    c.ratio = NULL
+    _run_documents(job, max_sweeps, n_threads)
 
 
 def e_step(
-    Counts counts,
-    real[:, ::1] doc_topic,             # IN     (D, width)  theta
-    const real[:, ::1] topics,          # IN     (V, width)  S
-    const real[::1] scale,              # IN     (width,)
-    real[:, ::1] new_doc_topic,         # OUT    (D, width)
-    double[::1] log_likelihood,         # OUT    (D,) or None
-    real[:, ::1] sums,                  # INOUT  (W, width)  of the words that occur, or (V, width)
-    Py_ssize_t n_topics,
-    double word_prior,
-    double doc_prior,
+    Job job,
+    doc_topic,                  # IN     (D, width)  theta
+    new_doc_topic,              # OUT    (D, width)
+    log_likelihood,             # OUT    (D,) or None
+    sums,                       # INOUT  (W, width)  of the words that occur, or (V, width)
     int n_threads,
-    real[:, ::1] total=None,            # INOUT  (V, width)  or None
-    double relax=0.0,                   # over-relaxation of what rises
-    double momentum=0.0,                # of documents' topics
-    const real[:, ::1] last_doc_topic=None,  # IN  (D, width)  `unrelaxed` of the last visit
-    real[:, ::1] unrelaxed=None,        # OUT    (D, width)  new topics before both; with a total
+    *,
+    double doc_prior=0.0,
+    total=None,                 # INOUT  (V, width)  or None
+    double relax=0.0,           # over-relaxation of what rises
+    double momentum=0.0,        # of documents' topics
+    last_doc_topic=None,        # IN     (D, width)  `unrelaxed` of the last visit
+    unrelaxed=None,             # OUT    (D, width)  new topics before both; with a total
 ):
     """E-step by document and by word; returns the sums' totals over words, (K,).
 
@@ -216,36 +274,31 @@ def e_step(
     to the new sums. To new topics of documents ``relax * maximum(new - doc_topic, 0) + momentum *
     maximum(new - last_doc_topic, 0)`` is added before they are normalised again.
     """
-    if counts._word_id is None:
-        counts._lay_by_word()
-    cdef topics_job job = counts.job
-    _documents(&job, n_topics, doc_topic, topics, scale, new_doc_topic, log_likelihood, word_prior,
-               doc_prior)
-    if counts.nnz:
-        job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
+    cdef topics_job *c = &job.c
+    job.sum_words(sums, total)
+    c.doc_topic, c.log_likelihood = job.reals(doc_topic), job.doubles(log_likelihood)
+    c.new_doc_topic, c.doc_prior = job.reals(new_doc_topic), doc_prior
     if total is not None:
-        job.total, job.relax = &total[0, 0], relax
-        job.last_doc_topic, job.unrelaxed = &last_doc_topic[0, 0], &unrelaxed[0, 0]
-        job.momentum = momentum
-    return _run_with_words(&job, choose(n_topics, real is double), counts, 2.0, n_threads)
+        c.last_doc_topic, c.unrelaxed = job.reals(last_doc_topic), job.reals(unrelaxed)
+        c.relax, c.momentum = relax, momentum
+    _run_documents(job, 1, n_threads)
+    return _run_words(job, n_threads)
 
 
 def dirichlet_e_step(
-    Counts counts,
-    real[:, ::1] gamma,                 # INOUT  (D, width)  Dirichlet parameters of the documents
-    const real[::1] doc_topic_prior,    # IN     (width,)
-    const real[:, ::1] topics,          # IN     (V, width)
-    const real[::1] scale,              # IN     (width,)
-    real[:, ::1] doc_topic,             # OUT    (D, width)  theta = exp(digamma(gamma))
-    double[::1] log_likelihood,         # OUT    (D,) or None
-    real[:, ::1] sums,                  # OUT    (W, width) or (V, width); or None: documents alone
-    Py_ssize_t n_topics,
+    Job job,
+    gamma,                      # INOUT  (D, width)  Dirichlet parameters of the documents
+    doc_topic_prior,            # IN     (width,)
+    doc_topic,                  # OUT    (D, width)  theta = exp(digamma(gamma))
+    log_likelihood,             # OUT    (D,) or None
+    sums,                       # OUT    (W, width) or (V, width); or None: documents alone
     int n_threads,
-    Py_ssize_t max_sweeps,              # updates of gamma, at most
-    double tol,                         # until it changes by less than this on average
-    real[:, ::1] total=None,            # INOUT  (V, width)  where old sums are replaced, or None
-    double least_theta=0.0,             # what theta is at least
-    GammaStream first=None,             # INOUT  where every gamma comes from at first, or None
+    *,
+    Py_ssize_t max_sweeps,      # updates of gamma, at most
+    double tol,                 # until it changes by less than this on average
+    total=None,                 # INOUT  (V, width)  where old sums are replaced, or None
+    double least_theta=0.0,     # what theta is at least
+    GammaStream first=None,     # INOUT  where every gamma comes from at first, or None
 ):
     """E-step of latent Dirichlet allocation; returns the sums' totals over words, (K,), or None.
 
@@ -259,48 +312,74 @@ def dirichlet_e_step(
     Where a word's phi may underflow in all topics but one (densities of vectors do), theta must not
     underflow in that one: `least_theta` keeps the word in the document.
     """
-    if sums is not None and counts._word_id is None:
-        counts._lay_by_word()
-    cdef topics_job job = counts.job
-    cdef const topics_ops *ops = choose(n_topics, real is double)
+    cdef topics_job *c = &job.c
     cdef gamma_rows drawn
-    cdef gamma_rows *rows = NULL
+    c.ratio = NULL
+    if sums is not None:
+        job.sum_words(sums, total)
+    c.doc_topic = c.new_doc_topic = job.reals(doc_topic)
+    c.gamma, c.doc_topic_prior = job.reals(gamma), job.reals(doc_topic_prior)
+    c.log_likelihood = job.doubles(log_likelihood)
+    c.max_sweeps, c.tol, c.least_theta = max_sweeps, tol * c.n_topics, least_theta
     if first is not None:
-        drawn.stream, drawn.values, drawn.is_double = &first.stream, &gamma[0, 0], real is double
-        drawn.n_columns, drawn.width, drawn.ready = n_topics, gamma.shape[1], 0
-        rows = &drawn
-    _documents(&job, n_topics, doc_topic, topics, scale, doc_topic, log_likelihood, 0, 0)
-    job.gamma, job.doc_topic_prior = &gamma[0, 0], &doc_topic_prior[0]
-    job.max_sweeps, job.tol, job.least_theta = max_sweeps, tol * n_topics, least_theta
-    if sums is None:
-        job.ratio = NULL
-        _run(&job, ops, counts, None, 8.0 * counts.nnz * n_topics, n_threads, rows)
-        return None
-    if counts.nnz:
-        job.sums, job.all_words = &sums[0, 0], sums.shape[0] == topics.shape[0]
-    if total is not None:
-        job.total = &total[0, 0]
-    return _run_with_words(&job, ops, counts, 8.0, n_threads, rows)
+        drawn.stream, drawn.values, drawn.ready = &first.stream, c.gamma, 0
+        drawn.is_double = job.dtype == np.float64
+        drawn.n_columns, drawn.width = c.n_topics, gamma.shape[1]
+    _run_documents(job, 4, n_threads, NULL if first is None else &drawn)
+    return None if sums is None else _run_words(job, n_threads)
 
 
-def exp_digamma_rows(const real[:, ::1] sums, const int32_t[::1] rows, double prior,
-                     real[:, ::1] out, int n_threads):
-    """``out[rows] = exp(digamma(sums[rows] + prior))``."""
-    cdef const topics_ops *ops = fastem_topics_ops(runtime.level(), real is double)
-    cdef Py_ssize_t width = sums.shape[1], n = rows.shape[0], i
-    for i in prange(n, nogil=True, schedule="static",
-                    num_threads=n_threads if n * width > 100_000 else 1):
-        ops.exp_digamma(&sums[rows[i], 0], prior, width, &out[rows[i], 0])
+cdef _run_documents(Job job, double sweeps, int n_threads, gamma_rows *drawn=NULL):
+    """Run the pass over documents."""
+    cdef fastem_pass one
+    cdef topics_drawing drawing
+    cdef double nothing
+    memset(&one, 0, sizeof(one))
+    one.job, one.step = &job.c, job.ops.documents
+    if drawn != NULL:
+        drawing.job, drawing.documents, drawing.drawn = &job.c, job.ops.documents, drawn
+        drawing.clock = &one.clock
+        one.job, one.step = &drawing, topics_draw
+    one.n_rows, one.chunk = job.counts.n_docs, 64
+    one.n_strips, one.cuts = STRIPS, job.counts.doc_cuts
+    one.scratch_bytes, one.n_threads = job.ops.scratch_bytes(&job.c), n_threads
+    one.work = sweeps * job.counts.nnz * job.c.n_topics
+    run(&one, &nothing)
 
 
-def exp_digamma(const real[:, ::1] sums, double prior, real[:, ::1] out, int n_threads):
-    """``out = exp(digamma(sums + prior))``, elementwise, for sums + prior > 0."""
-    cdef const topics_ops *ops = fastem_topics_ops(runtime.level(), real is double)
-    cdef Py_ssize_t n = sums.shape[0] * sums.shape[1], begin
-    cdef const real *from_ = &sums[0, 0]
-    cdef real *to = &out[0, 0]
-    for begin in prange(0, n, 8192, nogil=True, num_threads=n_threads if n > 100_000 else 1):
-        ops.exp_digamma(from_ + begin, prior, min(8192, n - begin), to + begin)
+cdef _run_words(Job job, int n_threads):
+    """Run the pass over words; return the sums' totals over words."""
+    cdef fastem_pass one
+    cdef double[::1] totals = np.empty(job.c.n_topics)
+    memset(&one, 0, sizeof(one))
+    one.job, one.step, one.n_sums = &job.c, job.ops.words, job.c.n_topics
+    one.n_rows, one.chunk = len(job.counts._word_id), 64
+    one.n_strips, one.cuts = STRIPS, job.counts.word_cuts
+    one.scratch_bytes, one.n_threads = job.ops.scratch_bytes(&job.c), n_threads
+    one.work = 0.5 * job.counts.nnz * job.c.n_topics
+    run(&one, &totals[0])
+    return np.asarray(totals)
+
+
+# ---- functions of topics ---------------------------------------------------------------------
+
+
+def exp_digamma(sums, double prior, out, int n_threads, rows=None):
+    """``out = exp(digamma(sums + prior))``, elementwise, for sums + prior > 0; or of some rows."""
+    cdef topics_digammas own
+    cdef fastem_pass one
+    cdef double nothing
+    own.ops = fastem_topics_ops(runtime.level(), sums.dtype == np.float64)
+    own.sums, own.out = <const char *> address(sums, sums.dtype), <char *> address(out, sums.dtype)
+    memset(&one, 0, sizeof(one))
+    one.job, one.step, one.n_threads = &own, topics_exp_digamma, n_threads
+    own.prior, own.size, own.width, own.list = prior, sums.itemsize, 1, NULL
+    one.n_rows, one.chunk = sums.size, 8192
+    if rows is not None:
+        own.width, own.list = sums.shape[1], <const int32_t *> address(rows, np.int32)
+        one.n_rows, one.chunk = len(rows), 64
+    one.work = 2.0 * one.n_rows * own.width
+    run(&one, &nothing)
 
 
 def dirichlet_terms(
@@ -323,7 +402,7 @@ def dirichlet_terms(
     cdef Py_ssize_t bytes = 2 * width * sizeof(double)
     per_strip = np.zeros((2 * STRIPS, width))
     cdef double[:, ::1] totals = per_strip
-    n_threads = 1 if 40.0 * n_words * width < LEAST_WORK else n_threads
+    n_threads = worth(n_threads, 4.0 * n_words * width)
     cdef char *rows = fastem_buffers(n_threads, &bytes)
     for strip in prange(STRIPS, nogil=True, schedule="dynamic", num_threads=n_threads):
         _dirichlet_strip(ops, sums, added, prior, n_topics, n_words * strip // STRIPS,
@@ -367,109 +446,7 @@ def add_rows(real[:, ::1] total, const int32_t[::1] rows, const real[:, ::1] val
                 row[k] += values[i, k]
 
 
-cdef void _documents(topics_job *job, Py_ssize_t n_topics, real[:, ::1] doc_topic,
-                     const real[:, ::1] topics, const real[::1] scale,
-                     real[:, ::1] new_doc_topic, double[::1] log_likelihood, double word_prior,
-                     double doc_prior):
-    job.n_topics, job.width = n_topics, topics.shape[1]
-    job.doc_topic, job.topics, job.scale = &doc_topic[0, 0], &topics[0, 0], &scale[0]
-    job.word_prior, job.doc_prior, job.max_sweeps, job.power = word_prior, doc_prior, 1, 1
-    job.new_doc_topic = NULL if new_doc_topic is None else &new_doc_topic[0, 0]
-    job.log_likelihood = NULL if log_likelihood is None else &log_likelihood[0]
-
-
-cdef _run_with_words(topics_job *job, const topics_ops *ops, Counts counts, double sweeps,
-                     int n_threads, gamma_rows *drawn=NULL):
-    """Run both passes; return the sums' totals over words."""
-    cdef Py_ssize_t strip, k
-    totals = np.zeros((STRIPS, job.n_topics))
-    cdef double[:, ::1] strips = totals
-    _run(job, ops, counts, strips, (sweeps + 1) * counts.nnz * job.n_topics, n_threads, drawn)
-    for strip in range(1, STRIPS):  # in order, whatever the threads did
-        for k in range(job.n_topics):
-            strips[0, k] += strips[strip, k]
-    return totals[0].copy()
-
-
-cdef _run(topics_job *job, const topics_ops *ops, Counts counts, double[:, ::1] totals,
-          double work, int n_threads, gamma_rows *drawn=NULL):
-    """Run the pass over documents, and the pass over words if there are totals to add to."""
-    cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(job), strip
-    cdef double clock = omp_get_wtime()
-    cdef double *sums = NULL if totals is None else &totals[0, 0]
-    cdef const Py_ssize_t *docs = counts.doc_cuts
-    cdef const Py_ssize_t *words = counts.word_cuts
-    cdef int stop = 0
-    cdef unsigned mode
-    cdef char *scratch
-    n_threads = 1 if work < LEAST_WORK else max(1, min(n_threads, STRIPS))
-    scratch = fastem_buffers(n_threads, &scratch_bytes)
-    if scratch == NULL:
-        raise MemoryError(f"no {n_threads * scratch_bytes} bytes for buffers")
-    with nogil, parallel(num_threads=n_threads):
-        mode = fastem_flush_subnormals(1)
-        for strip in prange(STRIPS, schedule="dynamic", chunksize=1):
-            _strip(job, ops, docs[strip], docs[strip + 1],
-                   scratch + omp_get_thread_num() * scratch_bytes, NULL, drawn, &stop, &clock)
-        if sums != NULL:
-            fastem_barrier()
-            for strip in prange(STRIPS, schedule="dynamic", chunksize=1):
-                _strip(job, ops, words[strip], words[strip + 1],
-                       scratch + omp_get_thread_num() * scratch_bytes, sums + strip * job.n_topics,
-                       NULL, &stop, &clock)
-        fastem_restore_subnormals(mode)
-    fastem_free_buffers(scratch)
-    if stop:
-        raise_pending()
-
-
-cdef void _strip(
-    const topics_job *job,
-    const topics_ops *ops,
-    Py_ssize_t first,           # IN     first row
-    Py_ssize_t last,            # IN     one past the last
-    char *scratch,              # INOUT  this thread's buffer
-    double *totals,             # INOUT  this strip's totals, or NULL
-    gamma_rows *drawn,          # INOUT  what the rows need, or NULL
-    int *stop,                  # INOUT  set by an interrupt
-    double *clock,              # INOUT  time of the last look for an interrupt
-) noexcept nogil:
-    cdef Py_ssize_t begin, end
-    for begin in range(first, last, 64):
-        end = min(begin + 64, last)
-        while drawn != NULL and not stop[0] and not gamma_filled(drawn, end):
-            if fastem_interrupted(clock):
-                stop[0] = 1
-        if stop[0]:
-            return
-        if totals != NULL:
-            ops.words(job, begin, end, scratch, totals)
-        else:
-            ops.documents(job, begin, end, scratch)
-        if fastem_interrupted(clock):
-            stop[0] = 1
-
-
 # ---- the layout of counts --------------------------------------------------------------------
-
-
-cdef const int64_t *_int64(const int64_t[::1] array):
-    return &array[0]
-
-
-cdef const int32_t *_int32(const int32_t[::1] array):
-    return &array[0]
-
-
-cdef void *_reals(array) except? NULL:
-    """Return the address of contiguous reals."""
-    cdef const float[::1] singles
-    cdef const double[::1] doubles
-    if array.dtype == np.float32:
-        singles = array
-        return <void *> &singles[0]
-    doubles = array
-    return <void *> &doubles[0]
 
 
 cdef _cut(const int64_t[::1] begin, Py_ssize_t *cuts):
