@@ -87,12 +87,11 @@ def test_cvb0_keeps_the_counts(dtype):
 
 
 def test_every_pass_of_cvb0_knows_the_totals(monkeypatch):
-    def watched(*args):
-        word_topic, totals = args[9], args[10]
-        expected = word_topic[:, : len(totals)].sum(axis=0)
-        assert_allclose(totals, expected, rtol=1e-9, atol=1e-9)
-        passes.append(word_topic.sum())
-        return cvb0_pass(*args)
+    def watched(job, *args, **settings):
+        expected = job.word_topic[:, : len(job.totals)].sum(axis=0)
+        assert_allclose(job.totals, expected, rtol=1e-9, atol=1e-9)
+        passes.append(job.word_topic.sum())
+        return cvb0_pass(job, *args, **settings)
 
     passes, cvb0_pass = [], kernel.cvb0_pass
     monkeypatch.setattr(kernel, "cvb0_pass", watched)

@@ -49,10 +49,10 @@ def test_a_pass_of_cvb0(n_topics, dtype, tolerance):
     in_word = start.astype(np.float64)
     for _ in range(2):
         log_likelihood = np.zeros(len(counts))
+        job = kernel.Job(chunks, csr.data.astype(dtype), prior, eta, word_topic, totals)
         kernel.cvb0_pass(
-            chunks, 0, chunks.n_chunks, csr.data.astype(dtype), weight, prior, eta, q, doc_topic,
-            word_topic, totals, log_likelihood, 1,
-        )  # fmt: skip
+            job, 0, chunks.n_chunks, q, doc_topic, log_likelihood, 1, doc_weight=weight
+        )
         expected = oracle.cvb0_pass(counts, weight, pairs, all_q, in_doc, in_word, alpha, eta)
         assert_allclose(q[:, :n_topics], all_q[counts > 0], rtol=tolerance, atol=tolerance)
         assert_allclose(doc_topic[:, :n_topics], in_doc, rtol=tolerance, atol=tolerance * 10)
@@ -95,10 +95,9 @@ def test_a_pass_of_cvb0_with_brief_q(n_topics):
         q, doc_topic = np.zeros((csr.nnz, len(prior)), dtype), np.zeros((25, len(prior)), "f4")
         word_topic, totals = start.copy(), start[:, :n_topics].sum(axis=0, dtype=np.float64)
         for _ in range(2):
-            kernel.cvb0_pass(
-                chunks, 0, chunks.n_chunks, csr.data.astype(np.float32), None, prior, 0.05, q,
-                doc_topic, word_topic, totals, None, 1,
-            )  # fmt: skip
+            counts = csr.data.astype(np.float32)
+            job = kernel.Job(chunks, counts, prior, 0.05, word_topic, totals)
+            kernel.cvb0_pass(job, 0, chunks.n_chunks, q, doc_topic, None, 1)
             first_q.append(q[csr.indptr[:4]].copy())  # of documents that begin with the same
         results.append((q, doc_topic, word_topic))
     assert_array_equal(bfloat16(first_q[0]), first_q[2])
@@ -125,9 +124,10 @@ def test_first_draws_from_q(n_topics):
     q, width = bfloat16(full), full.shape[1]
     token_begin, topic, drawn, word_topic, totals, order = undrawn(counts, n_topics, width)
     key = kernel.random_key(5, 0)
+    job = kernel.Job(chunks, csr.data.astype(np.int32), full[0], 0.05, word_topic, totals)
     kernel.draw_pass(
-        chunks, 0, chunks.n_chunks, csr.data.astype(np.int32), token_begin, full[0], 0.05, key,
-        topic, drawn, word_topic, totals, None, None, n_topics, 1, q,
+        job, 0, chunks.n_chunks, topic, drawn, 1,
+        n_topics=n_topics, token_begin=token_begin, key=key, q=q,
     )  # fmt: skip
     running = from_bfloat16(q)[:, order].astype(np.float64).cumsum(axis=1)
     running = running[np.repeat(np.arange(csr.nnz), csr.data.astype(int))]
@@ -172,9 +172,10 @@ def test_a_pass_of_draws(n_topics):
         key = kernel.random_key(5, sweep)
         log_likelihood = np.zeros(len(counts))
         histogram = np.zeros((n_topics, longest + 1), np.int32)
+        job = kernel.Job(chunks, csr.data.astype(np.int32), prior, eta, word_topic, totals)
         kernel.draw_pass(
-            chunks, 0, chunks.n_chunks, csr.data.astype(np.int32), token_begin, prior, eta, key,
-            topic, drawn, word_topic, totals, histogram, log_likelihood, n_topics, 1,
+            job, 0, chunks.n_chunks, topic, drawn, 1, n_topics=n_topics, token_begin=token_begin,
+            key=key, histogram=histogram, log_likelihood=log_likelihood,
         )  # fmt: skip
         uniforms = kernel.uniforms(key, 0, len(topic)).astype(np.float64)
         in_doc, likelihood = oracle.draw_pass(
@@ -224,9 +225,7 @@ def test_a_document_of_weight_two_is_two():
         word_topic, totals = start.copy(), start.sum(axis=0)
         q, doc_topic = np.zeros((csr.nnz, k)), np.zeros((len(counts), k))
         for _ in range(3):
-            kernel.cvb0_pass(
-                chunks, 0, 1, csr.data, weight, prior, 0.1, q, doc_topic, word_topic, totals, None,
-                1,
-            )  # fmt: skip
+            job = kernel.Job(chunks, csr.data, prior, 0.1, word_topic, totals)
+            kernel.cvb0_pass(job, 0, 1, q, doc_topic, None, 1, doc_weight=weight)
         sums.append(word_topic)
     assert_allclose(sums[0], sums[1], rtol=1e-10)

@@ -156,10 +156,11 @@ class CVB0EM:
         prior = padded(self.doc_topic_prior[None], self.n_topics, before.dtype)[0]
         q, doc_topic = state.to_change(spare)
         sums, totals = arrays.copy(before), self._totals(before)
+        job = kernel.Job(block.chunks, block.X.data, prior, self.topic_word_prior, sums, totals)
         for first, last in ((0, joined), (joined, after)):
             kernel.cvb0_pass(
-                block.chunks, first, last, block.X.data, block.sample_weight, prior,
-                self.topic_word_prior, q, doc_topic, sums, totals, log_likelihood, self.n_threads,
+                job, first, last, q, doc_topic, log_likelihood, self.n_threads,
+                doc_weight=block.sample_weight,
             )  # fmt: skip
         if joined:
             self._leave_own(sums, topics.sums, state.sums)

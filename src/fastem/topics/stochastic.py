@@ -217,11 +217,14 @@ class StochasticEM:
         # Each block has random numbers of its own.
         seed = kernel.random_key(self.seed, -block.number) if block.number else self.seed
         with self._room.lend((len(topic), 1), np.int32) as next_topic:
+            job = kernel.Job(
+                block.chunks, block.count, prior, self.topic_word_prior, counts, totals
+            )
             kernel.draw_pass(
-                block.chunks, *chunks, block.count, block.token_begin, prior,
-                self.topic_word_prior, kernel.random_key(seed, n_passes), topic,
-                next_topic.reshape(-1), counts, totals, histogram, log_likelihood, self.n_topics,
-                self.n_threads, q,
+                job, *chunks, topic, next_topic.reshape(-1), self.n_threads,
+                n_topics=self.n_topics, token_begin=block.token_begin,
+                key=kernel.random_key(seed, n_passes), histogram=histogram,
+                log_likelihood=log_likelihood, q=q,
             )  # fmt: skip
 
     def e_step(self, topics, block: WholeDocuments, state, *, bound=True, spare=None):

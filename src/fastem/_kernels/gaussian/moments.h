@@ -7,7 +7,7 @@
 
 #include "gaussian/job.h"
 
-#define SMALL 8 /* largest D whose full covariances are treated by small.h */
+#define SMALL 12 /* largest D whose full covariances are treated by small.h */
 
 static inline ptrdiff_t gaussian_up(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
 

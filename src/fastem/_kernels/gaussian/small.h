@@ -9,7 +9,11 @@
     case 5: call(5); break;                                                                       \
     case 6: call(6); break;                                                                       \
     case 7: call(7); break;                                                                       \
-    case 8: call(8); break;
+    case 8: call(8); break;                                                                       \
+    case 9: call(9); break;                                                                       \
+    case 10: call(10); break;                                                                     \
+    case 11: call(11); break;                                                                     \
+    case 12: call(12); break;
 #endif
 
 /* lp_k = log_norm_k - |(x - mean_k) P_k|^2 / 2, `vecs` vectors of samples at a time. */
@@ -107,20 +111,27 @@ ALWAYS_INLINE void FN(small_sums_d)(const int d, const REAL *x, ptrdiff_t cap, p
                                     double *out)
 {
     const int stride = (d + 3) / 4 * 4, size = 1 + d + d * (d + 1) / 2;
-    const int cut = VEC_REGISTERS == 32 ? 6 : 3;
     for (ptrdiff_t k = 0; k < n_comp; k++, means += stride, r += cap, out += size) {
-        FN(small_rows)(d, 0, d < cut ? d : cut, x, cap, padded, means, r, out);
-        if (VEC_REGISTERS == 32 && d > 6)
-            FN(small_rows)(d, 6, d, x, cap, padded, means, r, out);
-        else if (VEC_REGISTERS == 16 && d > 3) {
-            FN(small_rows)(d, 3, d < 5 ? d : 5, x, cap, padded, means, r, out);
-            if (d > 5)
-                FN(small_rows)(d, 5, 6, x, cap, padded, means, r, out);
-            if (d > 6)
-                FN(small_rows)(d, 6, 7, x, cap, padded, means, r, out);
-            if (d > 7)
-                FN(small_rows)(d, 7, 8, x, cap, padded, means, r, out);
-        }
+#define ROWS_OF(from, to)                                                                         \
+    if (d > from)                                                                                 \
+        FN(small_rows)(d, from, d < to ? d : to, x, cap, padded, means, r, out)
+#if VEC_REGISTERS == 32
+        ROWS_OF(0, 6);
+        ROWS_OF(6, 8);
+        ROWS_OF(8, 10);
+        ROWS_OF(10, 12);
+#else
+        ROWS_OF(0, 3);
+        ROWS_OF(3, 5);
+        ROWS_OF(5, 6);
+        ROWS_OF(6, 7);
+        ROWS_OF(7, 8);
+        ROWS_OF(8, 9);
+        ROWS_OF(9, 10);
+        ROWS_OF(10, 11);
+        ROWS_OF(11, 12);
+#endif
+#undef ROWS_OF
     }
 }
 

@@ -15,6 +15,7 @@ import numpy as np
 from fastem._engine import arrays
 from fastem._kernels import runtime
 
+from fastem._kernels.strips cimport worth
 from fastem._kernels.omp cimport (
     fastem_barrier, fastem_buffers, fastem_free_buffers, fastem_interrupted, omp_get_thread_num,
     omp_get_wtime, raise_pending,
@@ -81,9 +82,6 @@ ctypedef fused real:
 cdef enum:
     STRIPS = 16                          # in which the words of a chunk are summed
     DOCUMENTS = 16                      # that a thread takes at a time
-
-# Below this many multiply-adds in a chunk, waking a second thread does not pay.
-cdef double LEAST_WORK = 1e5
 
 
 cdef const tokens_ops *choose(Py_ssize_t width, bint is_double) except NULL:
@@ -165,21 +163,38 @@ cdef class Chunks:
         self._words, self.laid_by_word = words, True
 
 
+cdef class Job:
+    """Documents in chunks, and the sums of words by topic, which passes keep up to date."""
+
+    cdef Chunks chunks
+    cdef object count, doc_topic_prior
+    cdef readonly object word_topic, totals
+    cdef double word_prior
+
+    def __cinit__(
+        self,
+        Chunks chunks,
+        count,                          # IN     (nnz,) real; of draws int32
+        doc_topic_prior,                # IN     (width,) real; of draws float32
+        double word_prior,
+        word_topic,                     # INOUT  (V, width) real; of draws int32
+        totals,                         # INOUT  its sums: (K,) float64; of draws (width,) int64
+    ):
+        self.chunks, self.count, self.doc_topic_prior = chunks, count, doc_topic_prior
+        self.word_prior, self.word_topic, self.totals = word_prior, word_topic, totals
+
+
 def cvb0_pass(
-    Chunks chunks,
+    Job given,
     Py_ssize_t first,                   # IN     first chunk
     Py_ssize_t last,                    # IN     one past the last
-    const real[::1] count,              # IN     (nnz,)
-    const double[::1] doc_weight,       # IN     (D,) or None
-    const real[::1] doc_topic_prior,    # IN     (width,)
-    double word_prior,
     q,                                  # INOUT  (nnz, width)  zeros before the first visit; real,
                                         #        or bfloat16 as uint16 where the rest is float32
     real[:, ::1] doc_topic,             # INOUT  (D, width)    zeros before the first visit
-    real[:, ::1] word_topic,            # INOUT  (V, width)
-    double[::1] totals,                 # INOUT  (K,)  its sums over words
     double[::1] log_likelihood,         # OUT    (D,) or None: of each word, all others given
     int n_threads,
+    *,
+    const double[::1] doc_weight=None,  # IN     (D,) or None
 ):
     """Visit the documents of some chunks once.
 
@@ -194,6 +209,11 @@ def cvb0_pass(
     with word_topic and totals following at the end of a chunk.
     """
     cdef cvb0_job job
+    cdef Chunks chunks = given.chunks
+    cdef const real[::1] count = given.count, doc_topic_prior = given.doc_topic_prior
+    cdef real[:, ::1] word_topic = given.word_topic
+    cdef double[::1] totals = given.totals
+    cdef double word_prior = given.word_prior
     cdef Py_ssize_t width = doc_topic.shape[1]
     cdef const tokens_ops *ops = choose(width, real is double)
     cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(width)
@@ -259,22 +279,18 @@ def cvb0_pass(
 
 
 def draw_pass(
-    Chunks chunks,
+    Job given,
     Py_ssize_t first,                   # IN     first chunk
     Py_ssize_t last,                    # IN     one past the last
-    const int32_t[::1] count,           # IN     (nnz,)
-    const int64_t[::1] token_begin,     # IN     (D + 1,)
-    const float[::1] doc_topic_prior,   # IN     (width,)
-    double word_prior,
-    uint64_t key,                       # IN     of this pass: token i has uniform(key, i)
     int32_t[::1] topic,                 # INOUT  (tokens,)  -1 before the first visit
     int32_t[::1] next_topic,            # OUT    (tokens,)
-    int32_t[:, ::1] word_topic,         # INOUT  (V, width)
-    int64_t[::1] totals,                # INOUT  (width,)  its sums over words
-    int32_t[:, ::1] histogram,          # INOUT  (K, longest + 1) or None
-    double[::1] log_likelihood,         # OUT    (D,) or None: of each word, all others given
-    Py_ssize_t n_topics,
     int n_threads,
+    *,
+    Py_ssize_t n_topics,
+    const int64_t[::1] token_begin,     # IN     (D + 1,)
+    uint64_t key,                       # IN     of this pass: token i has uniform(key, i)
+    int32_t[:, ::1] histogram=None,     # INOUT  (K, longest + 1) or None
+    double[::1] log_likelihood=None,    # OUT    (D,) or None: of each word, all others given
     const uint16_t[:, ::1] q=None,      # IN     (nnz, width)  bfloat16, or None
 ):
     """Draw the topics of all tokens of some chunks once.
@@ -290,6 +306,12 @@ def draw_pass(
     0, ..., K - 1 in the cumulative sum. With q, p is the row of a token's count.
     """
     cdef draw_job job
+    cdef Chunks chunks = given.chunks
+    cdef const int32_t[::1] count = given.count
+    cdef const float[::1] doc_topic_prior = given.doc_topic_prior
+    cdef int32_t[:, ::1] word_topic = given.word_topic
+    cdef int64_t[::1] totals = given.totals
+    cdef double word_prior = given.word_prior
     cdef const tokens_ops *ops = choose(word_topic.shape[1], False)
     cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(word_topic.shape[1])
     cdef double clock = omp_get_wtime()
@@ -362,7 +384,7 @@ def column_sums(const real[:, ::1] rows, Py_ssize_t n_columns, int n_threads):
     cdef double[:, ::1] _sums = sums
     cdef double *mine
     cdef const real *row
-    n_threads = 1 if n * n_columns < LEAST_WORK else n_threads
+    n_threads = worth(n_threads, 1.0 * n * n_columns)
     for strip in prange(STRIPS, nogil=True, schedule="static", num_threads=n_threads):
         mine = &_sums[strip, 0]
         for i in range(n * strip // STRIPS, n * (strip + 1) // STRIPS):
@@ -379,6 +401,9 @@ cdef void _look(int *stop, double *clock) noexcept nogil:
 
 
 cdef int _threads(Chunks chunks, Py_ssize_t n_topics, int n_threads):
-    """Return how many threads the chunks are worth."""
-    cdef double work = 4.0 * chunks.nnz * n_topics / max(1, chunks.n_chunks)
-    return 1 if work < LEAST_WORK else max(1, n_threads)
+    """Return how many threads the chunks are worth.
+
+    Threads meet twice a chunk, but awake, which takes an eighth of the time.
+    """
+    cdef double work = 1.0 * chunks.nnz * n_topics / max(1, chunks.n_chunks)
+    return worth(n_threads, 8 * work)

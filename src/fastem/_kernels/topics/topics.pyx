@@ -6,7 +6,8 @@ threads, nothing is copied per thread, and the bits of the result do not depend 
 """
 
 from cython.parallel cimport prange
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 import numpy as np
@@ -135,12 +136,12 @@ cdef class Counts:
         memset(&self.job, 0, sizeof(topics_job))
         self.n_docs, self.nnz = len(doc_begin) - 1, len(word)
         self.held = [doc_begin, word, count, doc_weight]
-        self.job.doc_begin = <const int64_t *> address(doc_begin, np.int64)
+        self.job.doc_begin = <const int64_t *> address(doc_begin, 8)
         self.job.longest = np.diff(doc_begin).max(initial=0)
-        self.job.word = <const int32_t *> address(word, np.int32)
-        self.job.count = address(count, count.dtype)
+        self.job.word = <const int32_t *> address(word, 4)
+        self.job.count = address(count, count.itemsize)
         if doc_weight is not None:
-            self.job.doc_weight = <const double *> address(doc_weight, np.float64)
+            self.job.doc_weight = <const double *> address(doc_weight, 8)
         _cut(doc_begin, self.doc_cuts)
 
     def __reduce__(self):
@@ -160,19 +161,24 @@ cdef class Counts:
         self._word_id, word_begin, doc, position = _transpose(doc_begin, word)
         ratio = np.empty(self.nnz, count.dtype)
         self.held += [word_begin, doc, position, ratio]
-        self.job.word_begin = <const int64_t *> address(word_begin, np.int64)
-        self.job.doc = <const int32_t *> address(doc, np.int32)
-        self.job.position = <const int32_t *> address(position, np.int32)
-        self.job.word_id = <const int32_t *> address(self._word_id, np.int32)
-        self.job.ratio = address(ratio, ratio.dtype)
+        self.job.word_begin = <const int64_t *> address(word_begin, 8)
+        self.job.doc = <const int32_t *> address(doc, 4)
+        self.job.position = <const int32_t *> address(position, 4)
+        self.job.word_id = <const int32_t *> address(self._word_id, 4)
+        self.job.ratio = address(ratio, ratio.itemsize)
         _cut(word_begin, self.word_cuts)
 
 
-cdef void *address(array, dtype) except? NULL:
-    """Return the address of a contiguous array."""
-    if array.dtype != dtype or not array.flags.c_contiguous:
-        raise TypeError(f"a contiguous array of {np.dtype(dtype)} is needed, got {array.dtype}")
-    return <void *> <uintptr_t> array.__array_interface__["data"][0]
+cdef void *address(array, Py_ssize_t itemsize) except? NULL:
+    """Return the address of a contiguous array of such items, which somebody keeps alive."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
+    cdef void *begin = view.buf
+    cdef Py_ssize_t found = view.itemsize
+    PyBuffer_Release(&view)
+    if found != itemsize:
+        raise TypeError(f"items of {itemsize} bytes are needed, got {array.dtype}")
+    return begin
 
 
 cdef class Job:
@@ -181,7 +187,7 @@ cdef class Job:
     cdef topics_job c
     cdef const topics_ops *ops
     cdef Counts counts
-    cdef object dtype
+    cdef Py_ssize_t itemsize            # of the topics and all that goes with them
     cdef list held
 
     def __cinit__(
@@ -192,19 +198,19 @@ cdef class Job:
         scale,                  # IN  (width,)
         double word_prior=0.0,  # phi = (S + word_prior) * scale
     ):
-        self.counts, self.c, self.dtype, self.held = counts, counts.job, topics.dtype, []
-        self.ops = choose(n_topics, topics.dtype == np.float64)
+        self.counts, self.c, self.itemsize, self.held = counts, counts.job, topics.itemsize, []
+        self.ops = choose(n_topics, self.itemsize == 8)
         self.c.n_topics, self.c.width = n_topics, topics.shape[1]
         self.c.topics, self.c.scale = self.reals(topics), self.reals(scale)
         self.c.word_prior, self.c.max_sweeps, self.c.power = word_prior, 1, 1
 
     cdef void *reals(self, array) except? NULL:
         self.held.append(array)
-        return address(array, self.dtype)
+        return address(array, self.itemsize)
 
     cdef double *doubles(self, array) except? NULL:
         self.held.append(array)
-        return <double *> address(array, np.float64) if array is not None else NULL
+        return <double *> address(array, 8) if array is not None else NULL
 
     cdef sum_words(self, sums, total):
         """Ask for sums of words: (W, width) of those that occur, or (V, width)."""
@@ -323,7 +329,7 @@ def dirichlet_e_step(
     c.max_sweeps, c.tol, c.least_theta = max_sweeps, tol * c.n_topics, least_theta
     if first is not None:
         drawn.stream, drawn.values, drawn.ready = &first.stream, c.gamma, 0
-        drawn.is_double = job.dtype == np.float64
+        drawn.is_double = job.itemsize == 8
         drawn.n_columns, drawn.width = c.n_topics, gamma.shape[1]
     _run_documents(job, 4, n_threads, NULL if first is None else &drawn)
     return None if sums is None else _run_words(job, n_threads)
@@ -369,14 +375,14 @@ def exp_digamma(sums, double prior, out, int n_threads, rows=None):
     cdef topics_digammas own
     cdef fastem_pass one
     cdef double nothing
-    own.ops = fastem_topics_ops(runtime.level(), sums.dtype == np.float64)
-    own.sums, own.out = <const char *> address(sums, sums.dtype), <char *> address(out, sums.dtype)
+    own.ops = fastem_topics_ops(runtime.level(), sums.itemsize == 8)
+    own.prior, own.size, own.width, own.list = prior, sums.itemsize, 1, NULL
+    own.sums, own.out = <const char *> address(sums, own.size), <char *> address(out, own.size)
     memset(&one, 0, sizeof(one))
     one.job, one.step, one.n_threads = &own, topics_exp_digamma, n_threads
-    own.prior, own.size, own.width, own.list = prior, sums.itemsize, 1, NULL
     one.n_rows, one.chunk = sums.size, 8192
     if rows is not None:
-        own.width, own.list = sums.shape[1], <const int32_t *> address(rows, np.int32)
+        own.width, own.list = sums.shape[1], <const int32_t *> address(rows, 4)
         one.n_rows, one.chunk = len(rows), 64
     one.work = 2.0 * one.n_rows * own.width
     run(&one, &nothing)
