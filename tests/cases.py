@@ -32,13 +32,13 @@ __all__ = [
     "PLSACase",
 ]
 
-#: D, K, n, spread. Full covariances have a kernel of their own up to D = 8; from D = 9 on they
+#: D, K, n, spread. Full covariances have a kernel of their own up to D = 10 or 12; from there on they
 #: pad D to a multiple of 4 and prune: nearly everything at the largest spread, nothing at spread 0.
 GAUSSIAN_SIZES = [
     (1, 1, 37, 1.0),
     (2, 3, 1001, 2.0),
     (8, 4, 530, 1.0),
-    (9, 2, 777, 0.0),
+    (13, 2, 777, 0.0),
     (11, 7, 1301, 1.0),
     (20, 5, 2100, 4.0),
 ]

@@ -299,6 +299,18 @@ def test_samples_have_the_mixture_s_moments():
         assert_allclose(np.cov(X[y == k].T), mixture.covariances_[k], atol=0.02)
 
 
+@pytest.mark.usefixtures("every_instruction_set")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("d", range(1, 15))
+def test_full_covariances_of_few_features(dtype, d):
+    """In registers as long as they fit, and beyond: the oracle's sums, with a ragged end."""
+    case = GaussianCase(dtype, "full", d, 3, 301, 1.0)
+    X = case.data()
+    params, weight = case.start(X), np.random.default_rng(d).uniform(0, 3, len(X))
+    actual, expected = case.e_step(X, params, weight), case.expected(X, params, weight)
+    assert_same_sums(actual, expected, case.tolerance)
+
+
 # ---- the pruned kernel -------------------------------------------------------------------------
 
 
@@ -307,7 +319,7 @@ def test_samples_have_the_mixture_s_moments():
 @pytest.mark.parametrize("spread", [0.0, 0.7, 1.5, 10.0])
 def test_pruning_is_exact_where_it_comes_and_goes(dtype, spread):
     """Between none and nearly all left out, in strips of several chunks: the oracle's sums."""
-    case = GaussianCase(dtype, "full", 12, 100, 20_011, spread)
+    case = GaussianCase(dtype, "full", 13, 100, 20_011, spread)
     X = case.data()
     params = case.start(X)
     assert len(X) > 2 * 32 * 256  # with 100 components a chunk has some 256 rows, a call 32 strips
@@ -316,7 +328,7 @@ def test_pruning_is_exact_where_it_comes_and_goes(dtype, spread):
 
 def test_long_strips_give_up_pruning_for_a_while():
     """Lanes of 17 chunks, which go without pruning for 15, equal blocks that always try it."""
-    case = GaussianCase(np.float64, "full", 9, 100, 17 * 32 * 256, 0.5)
+    case = GaussianCase(np.float64, "full", 13, 100, 17 * 32 * 256, 0.5)
     X = case.data()
     params, model = case.start(X), case.model(n_threads=2)
     blocks = [model.e_step(params, case.block(rows)) for rows in np.split(X, len(X) // 512)]

@@ -12,7 +12,7 @@
 
 #define OPS(dtype, suffix)                                                                        \
     {                                                                                             \
-        FASTEM_STRING(suffix), FASTEM_CAT(tables_bytes, dtype, suffix),                           \
+        FASTEM_STRING(suffix), MOST_SMALL, FASTEM_CAT(tables_bytes, dtype, suffix),               \
             FASTEM_CAT(prepare, dtype, suffix), FASTEM_CAT(chunk_rows, dtype, suffix),            \
             FASTEM_CAT(scratch_bytes, dtype, suffix), FASTEM_CAT(sums_size, dtype, suffix),       \
             FASTEM_CAT(chunk, dtype, suffix), FASTEM_CAT(factor_bytes, f64, suffix),              \

@@ -27,6 +27,7 @@ cdef extern from "gaussian/moments.h":
         const double *given
         Py_ssize_t n_samples, n_features, n_components
         int kind
+        Py_ssize_t most_small
         const double *shift
         const double *scale
         const double *means
@@ -55,6 +56,7 @@ cdef extern from "gaussian/moments.h":
 
     ctypedef struct gaussian_ops:
         const char *name
+        Py_ssize_t most_small
         Py_ssize_t (*tables_bytes)(const gaussian_job *) noexcept nogil
         fastem_prepare prepare
         Py_ssize_t (*chunk_rows)(const gaussian_job *) noexcept nogil
@@ -91,8 +93,9 @@ cdef extern from "gaussian/moments.h":
 
     enum:
         FULL "GAUSSIAN_FULL", DIAG "GAUSSIAN_DIAG", SPHERICAL "GAUSSIAN_SPHERICAL"
-        GAUSSIAN_TURNS, SMALL
+        GAUSSIAN_TURNS
 
+    int gaussian_is_small(const gaussian_job *) noexcept nogil
     Py_ssize_t gaussian_component(const gaussian_job *) noexcept nogil
     Py_ssize_t gaussian_second(const gaussian_job *) noexcept nogil
     Py_ssize_t gaussian_bound(const gaussian_job *) noexcept nogil
@@ -145,7 +148,7 @@ cdef class Job:
         self.c.x_row, self.c.x_column = X.strides
         self.c.n_samples, self.c.n_features = X.shape
         self.c.n_components = means.shape[0]
-        self.c.kind = KINDS.index(kind)
+        self.c.kind, self.c.most_small = KINDS.index(kind), self.ops.most_small
         self.c.shift = self.doubles(shift)
         self.c.scale = self.doubles(scale)
         self.c.means = self.doubles(means)
@@ -319,7 +322,7 @@ cdef _run(Job job, int n_threads, Py_ssize_t n_sums):
     cdef fastem_pass one
     memset(job.dense, 0, sizeof(job.dense))
     memset(&one, 0, sizeof(one))
-    if n_sums and c.kind == FULL and c.n_features > SMALL and n_strips < GAUSSIAN_TURNS:
+    if n_sums and c.kind == FULL and not gaussian_is_small(c) and n_strips < GAUSSIAN_TURNS:
         # An even number, which two threads or more share out better.
         n_strips = 2 if n_chunks > 1 else 1
         one.in_turn, n_threads = 1, min(n_threads, GAUSSIAN_TURNS)

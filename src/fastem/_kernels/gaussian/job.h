@@ -22,6 +22,7 @@ typedef struct {
     ptrdiff_t n_samples, n_features, n_components;
     /* the parameters */
     int kind;
+    ptrdiff_t most_small;        /* the largest D whose full covariances small.h treats: of the ops */
     const double *shift, *scale; /* (D,) */
     const double *means;         /* (K, D), scaled */
     const double *precisions_chol; /* full (K, D, D), tied (D, D): upper triangles; else (K, D) */
@@ -59,6 +60,7 @@ typedef struct {
 /* The leaf functions for one dtype and one instruction set: see shared/step.h. */
 typedef struct {
     const char *name;
+    ptrdiff_t most_small;
     ptrdiff_t (*tables_bytes)(const gaussian_job *);
     fastem_prepare prepare; /* one part for each component */
     ptrdiff_t (*chunk_rows)(const gaussian_job *); /* rows that chunk() takes at most */

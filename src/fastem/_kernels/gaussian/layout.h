@@ -19,7 +19,7 @@ typedef struct {
     REAL *log_norm; /* (K,) */
     REAL *shift;    /* (D,) */
     REAL *scale;    /* (D,) */
-    REAL *coef;     /* full D <= SMALL: (K, D(D+1)/2) columns of the triangle, end to end
+    REAL *coef;     /* full, small.h: (K, D(D+1)/2) columns of the triangle, end to end
                      * full, tied:      (K or 1, tri4) 4 columns at a time: see tri_squares
                      * diag:            (K4 / 4, D, 8) 4 scales, 4 offsets: see axis_log_prob
                      * spherical:       (D,) what takes x to the same unit for all features */

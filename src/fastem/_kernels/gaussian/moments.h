@@ -7,8 +7,6 @@
 
 #include "gaussian/job.h"
 
-#define SMALL 12 /* largest D whose full covariances are treated by small.h */
-
 static inline ptrdiff_t gaussian_up(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
 
 /* Numbers in the 4 x 4 blocks of a lower triangle, D4 = D rounded up to 4. */
@@ -16,7 +14,7 @@ static inline ptrdiff_t gaussian_tri4(ptrdiff_t d4) { return 2 * d4 * (d4 / 4 + 
 
 static inline int gaussian_is_small(const gaussian_job *job)
 {
-    return job->kind == GAUSSIAN_FULL && job->n_features <= SMALL;
+    return job->kind == GAUSSIAN_FULL && job->n_features <= job->most_small;
 }
 
 /* Where a component's second moments begin among its sums. */

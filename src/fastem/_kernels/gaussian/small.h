@@ -1,6 +1,7 @@
 /* Full covariances of few features: the loops over features are unrolled and everything but the
  * samples stays in registers. D is a constant wherever these inline functions are called. */
 #ifndef SMALL_CASES
+#define SMALL 12 /* the largest D */
 #define SMALL_CASES(call)                                                                         \
     case 1: call(1); break;                                                                       \
     case 2: call(2); break;                                                                       \
@@ -15,6 +16,8 @@
     case 11: call(11); break;                                                                     \
     case 12: call(12); break;
 #endif
+#undef MOST_SMALL /* with few registers pruning is faster from 11 on, where components are apart */
+#define MOST_SMALL (VEC_REGISTERS == 32 ? SMALL : 10)
 
 /* lp_k = log_norm_k - |(x - mean_k) P_k|^2 / 2, `vecs` vectors of samples at a time. */
 ALWAYS_INLINE void FN(small_log_prob_d)(const int d, const int vecs, const REAL *x, ptrdiff_t cap,
