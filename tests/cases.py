@@ -32,7 +32,7 @@ __all__ = [
     "PLSACase",
 ]
 
-#: D, K, n, spread. Full covariances have a kernel of their own up to D = 10 or 12; from there on they
+#: D, K, n, spread. Full covariances have a kernel of their own up to D = 10 or 12; above that they
 #: pad D to a multiple of 4 and prune: nearly everything at the largest spread, nothing at spread 0.
 GAUSSIAN_SIZES = [
     (1, 1, 37, 1.0),
