@@ -18,13 +18,14 @@ import importlib.metadata
 import json
 import math
 import os
+import pickle
 import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,6 +38,7 @@ SHORT, LONG = 1, 4  # iterations of the two fits whose difference is timed
 LEAST_SECONDS = 0.1  # quick fits are repeated within a round until they fill this time
 MISSING = {}  # peer -> why `optional` did not find it
 SLOW = 2.0  # seconds of a short fit; slower contenders are timed at their best setting, twice
+SLOWEST = 5.0  # of these even the first fits count, and no others are made
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,7 @@ def run(family, options):
         for dtype in options.dtype:
             peak[dtype] = max(peak.get(dtype, 0.0), matmul_speed(dtype, options.threads))
         try:
-            results = measure(family.contenders(case, options), options.rounds)
-            names = getattr(family, "MEMORY", (OURS, PEER))
-            row = Row(case, results, memory(case, results, names, options))
-            row.reference = getattr(family, "REFERENCE", row.reference)
+            row = kept(family, case, options)
         except Exception as error:
             progress(f"  FAILED: {type(error).__name__}: {error}")
             failed = True
@@ -139,6 +138,35 @@ def run(family, options):
         write_section(options.output, options.family, text)
         progress(f"wrote {options.output}")
     return int(failed)
+
+
+def kept(family, case, options):
+    """A case's row, from the folder of options.keep if it is there, or else measured and put there.
+
+    So a long bench can be run in pieces, each of whole cases.
+    """
+    if options.keep is None:
+        return measured(family, case, options)
+    path = options.keep / f"{options.family}-{case.name}.pickle"
+    if path.exists():
+        row, missing = pickle.loads(path.read_bytes())
+        MISSING.update(missing)
+        return row
+    row = measured(family, case, options)
+    for result in row.results:  # functions cannot be kept
+        result.contender = replace(result.contender, fit=None, bounds=None)
+    options.keep.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps((row, MISSING)))
+    return row
+
+
+def measured(family, case, options):
+    """A case's row."""
+    results = measure(family.contenders(case, options), options.rounds)
+    names = getattr(family, "MEMORY", (OURS, PEER))
+    row = Row(case, results, memory(case, results, names, options))
+    row.reference = getattr(family, "REFERENCE", row.reference)
+    return row
 
 
 def _disagreement(found):
@@ -183,9 +211,9 @@ def measure(contenders, rounds):
         for result in results
         if result.warm <= (1.5 if best[result.key] < SLOW else 1) * best[result.key]
     ]
-    for round_number in range(rounds):
+    for _ in range(rounds):
         for result in results:
-            if result.warm > SLOW and round_number >= 2:
+            if result.warm > SLOW and len(result.long) >= (1 if result.warm > SLOWEST else 2):
                 continue  # two fits of many seconds differ less than many of some milliseconds
             repeats = max(1, round(LEAST_SECONDS / result.warm))
             with threadpool_limits(result.contender.threads):
@@ -202,8 +230,13 @@ def measure(contenders, rounds):
 def warm_up(contender):
     """A Result with the bounds of a fit, the first, and the seconds of a short one after."""
     with threadpool_limits(contender.threads):
+        begin = time.perf_counter()
         bounds = np.asarray((contender.bounds or contender.fit)(LONG), float)
-        return Result(contender, bounds, *timed(contender.fit, SHORT, 1))
+        result, first = Result(contender, bounds, 0.0), time.perf_counter() - begin
+        (result.warm,) = timed(contender.fit, SHORT, 1)
+    if result.warm > SLOWEST and contender.bounds is None and contender.long == LONG:
+        result.short, result.long = [result.warm], [first]
+    return result
 
 
 def timed(fit, n_iter, repeats):

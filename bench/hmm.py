@@ -3,14 +3,27 @@
 import functools
 import importlib
 import logging
+import os
 import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-from _harness import LONG, OURS, SHORT, TOLERANCE, Contender, milliseconds, number, optional
+from _harness import (
+    LONG,
+    OURS,
+    SHORT,
+    SLOW,
+    SLOWEST,
+    TOLERANCE,
+    Contender,
+    milliseconds,
+    number,
+    optional,
+)
 
 SCALED, DEFAULT, ONE = "hmmlearn, scaled", "hmmlearn", "fastem, one thread"
-PEERS = ("hmmlearn",)  # whose versions the report names
+DYNAMAX = "dynamax"
+PEERS = ("hmmlearn", "dynamax", "jax")  # whose versions the report names
 MEMORY = (OURS, SCALED)
 REFERENCE = SCALED  # whose objective the others' are compared with
 LONGER = 16  # an iteration of fastem takes some milliseconds
@@ -23,8 +36,10 @@ compared; threads of the other column: {{threads}}. "Scaled" is implementation="
 hmmlearn alone its default, which works in log space. Of reading, an iteration is one call of decode
 or score_samples on data that a model is given for. Objective: the largest relative difference of
 the log-likelihood from that of hmmlearn, scaled, after equal iterations from the same start; it
-must be at most {TOLERANCE:g}. MiB beyond the data is the peak that a fit adds. A dash: not
-measured, or lost in noise."""
+must be at most {TOLERANCE:g}. dynamax has float32, one thread, is compiled before the clock starts,
+and has priors that cannot be switched off, so that its objective is another. Who needs more than
+{SLOW:g} s an iteration is timed twice, more than {SLOWEST:g} s once. MiB beyond the data is the
+peak that a fit adds. A dash: not measured, or lost in noise."""
 
 NOTES = """\
 Data: drawn from such a model, with states that last for some steps. Start, the same for all: the
@@ -137,7 +152,53 @@ def contenders(case, options):
         for name, implementation in ((SCALED, "scaling"), (DEFAULT, "log")):
             run = _runner(hmmlearn, case, {"implementation": implementation})
             found.append(Contender(name, "float64", 1, *run, tolerance=TOLERANCE))
-    return found
+    return found + _dynamax(case)
+
+
+def _dynamax(case):
+    """dynamax, of what it has: sequences of one length, fitted."""
+    names = {"diag": "DiagonalGaussianHMM", "full": "GaussianHMM"}
+    names |= {"categorical": "CategoricalHMM", "poisson": "PoissonHMM"}
+    if case.task != "fit" or case.family not in names:
+        return []
+    threads = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    os.environ.setdefault("XLA_FLAGS", threads)  # before it is imported
+    cls = optional("dynamax.hidden_markov_model", names[case.family])
+    if cls is None:
+        return []
+    jax = importlib.import_module("jax")
+    X, lengths, start = data(case)
+    detail = {"categorical": (1, case.symbols)}.get(case.family, (case.n_features,))
+    model = cls(case.n_states, *detail)
+    emission = {
+        "diag": {"emission_means": "means_", "emission_scale_diags": "covars_"},
+        "full": {"emission_means": "means_", "emission_covariances": "covars_"},
+        "categorical": {"emission_probs": "emissionprob_"},
+        "poisson": {"emission_rates": "lambdas_"},
+    }[case.family]
+    values = {name: start[attribute] for name, attribute in emission.items()}
+    if case.family == "diag":
+        values["emission_scale_diags"] = np.sqrt(values["emission_scale_diags"])
+    if case.family == "categorical":
+        values["emission_probs"] = values["emission_probs"][:, None]
+    single = {name: jax.numpy.asarray(value, "float32") for name, value in values.items()}
+    params, props = model.initialize(
+        initial_probs=jax.numpy.asarray(start["startprob_"], "float32"),
+        transition_matrix=jax.numpy.asarray(start["transmat_"], "float32"),
+        **single,
+    )
+    kind = "int32" if case.family == "categorical" else "float32"
+    rows = jax.numpy.asarray(X.reshape(len(lengths), -1, X.shape[1]), kind)
+    iterate = jax.jit(functools.partial(model.fit_em, props=props, num_iters=1, verbose=False))
+
+    def fit(n_iter):
+        now, history = params, []
+        for _ in range(n_iter):
+            now, value = iterate(now, emissions=rows)
+            history.append(value[0])
+        return np.array([float(value) for value in history])
+
+    return [Contender(DYNAMAX, "float32", 1, fit, tolerance=np.inf)]
 
 
 def _runner(library, case, settings):
@@ -185,8 +246,9 @@ def tables(rows, peak, options):
     ratios = ["case", "task: family, sequences × steps"]
     for name in (SCALED, DEFAULT):
         ratios += [f"× {name}", "goal", "reached"]
+    ratios.append(f"× {DYNAMAX}")
     absolute = ["case", f"ms, {ONE}", f"ms, {options.threads} threads", "× by threads"]
-    absolute += [f"ms, {name}" for name in (SCALED, DEFAULT)]
+    absolute += [f"ms, {name}" for name in (SCALED, DEFAULT, DYNAMAX)]
     absolute += ["objective", "MiB beyond the data", "hmmlearn's"]
     return [(ratios, [_ratios(row) for row in rows]), (absolute, [_absolute(row) for row in rows])]
 
@@ -209,7 +271,7 @@ def _ratios(row):
         ratio = row.ratio((_one(row), "float64"), (name, "float64"))
         reached = "–" if ratio is None else "yes" if ratio >= goal else "no"
         cells += [_pair(row, name), number(goal), reached]
-    return cells
+    return [*cells, number(row.ratio((_one(row), "float64"), (DYNAMAX, "float32")))]
 
 
 def _absolute(row):
@@ -222,6 +284,7 @@ def _absolute(row):
         number(row.ratio((OURS, "float64"), (_one(row), "float64"))),
         milliseconds(row[SCALED, "float64"]),
         milliseconds(row[DEFAULT, "float64"]),
+        milliseconds(row[DYNAMAX, "float32"]),
         f"{row.gap(one):.0e}" if row[SCALED, "float64"] else "–",
         *(number(row.memory.get(name)) for name in MEMORY),
     ]

@@ -48,6 +48,11 @@ def parse_arguments():
         type=Path,
         help="Markdown file (default: bench/RESULTS.md for a complete run, else none)",
     )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="folder of results by case: those in it are not measured again, others are put there",
+    )
     parser.add_argument("--memory", metavar="LABEL", help=argparse.SUPPRESS)  # see _harness
     arguments = parser.parse_args()
     if not set(arguments.dtype) <= {"float64", "float32"}:
