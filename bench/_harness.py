@@ -38,7 +38,6 @@ SHORT, LONG = 1, 4  # iterations of the two fits whose difference is timed
 LEAST_SECONDS = 0.1  # quick fits are repeated within a round until they fill this time
 MISSING = {}  # peer -> why `optional` did not find it
 SLOW = 2.0  # seconds of a short fit; slower contenders are timed at their best setting, twice
-SLOWEST = 5.0  # of these even the first fits count, and no others are made
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ def measure(contenders, rounds):
     ]
     for _ in range(rounds):
         for result in results:
-            if result.warm > SLOW and len(result.long) >= (1 if result.warm > SLOWEST else 2):
+            if result.warm > SLOW and len(result.long) >= min(rounds, 2):
                 continue  # two fits of many seconds differ less than many of some milliseconds
             repeats = max(1, round(LEAST_SECONDS / result.warm))
             with threadpool_limits(result.contender.threads):
@@ -234,7 +233,7 @@ def warm_up(contender):
         bounds = np.asarray((contender.bounds or contender.fit)(LONG), float)
         result, first = Result(contender, bounds, 0.0), time.perf_counter() - begin
         (result.warm,) = timed(contender.fit, SHORT, 1)
-    if result.warm > SLOWEST and contender.bounds is None and contender.long == LONG:
+    if result.warm > SLOW and contender.bounds is None and contender.long == LONG:
         result.short, result.long = [result.warm], [first]
     return result
 

@@ -86,7 +86,7 @@ def test_lists_of_sequences():
     ("X", "message"),
     [
         (np.zeros(4), "1D array"),
-        (np.zeros((2, 2, 2)), "dim 3"),
+        (np.zeros((2, 2, 2)), r"two dimensions.*list\(X\)"),
         (np.empty((0, 2)), "minimum of 1"),
         ([], "."),
         ([[np.inf, 0.0]], "infinity"),

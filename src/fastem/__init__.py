@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from fastem.mixture.discrete import CategoricalMixture, MultinomialMixture, PoissonMixture
     from fastem.mixture.gaussian import GaussianMixture
     from fastem.mixture.trials import BernoulliMixture, BinomialMixture
-    from fastem.sequence.discrete import CategoricalHMM, MultinomialHMM, PoissonHMM
+    from fastem.sequence.categorical import CategoricalHMM
     from fastem.sequence.gaussian import GaussianHMM
     from fastem.sequence.gaussian_mixture import GMMHMM
+    from fastem.sequence.multinomial import MultinomialHMM
+    from fastem.sequence.poisson import PoissonHMM
     from fastem.sequence.trials import BernoulliHMM, BinomialHMM
     from fastem.topics.gaussian_lda import GaussianLDA
     from fastem.topics.lda import LatentDirichletAllocation
@@ -36,11 +38,11 @@ _HOMES = {
     "BernoulliHMM": "fastem.sequence.trials",
     "BinomialHMM": "fastem.sequence.trials",
     "Blocks": "fastem._engine.blocks",
-    "CategoricalHMM": "fastem.sequence.discrete",
+    "CategoricalHMM": "fastem.sequence.categorical",
     "GMMHMM": "fastem.sequence.gaussian_mixture",
     "GaussianHMM": "fastem.sequence.gaussian",
-    "MultinomialHMM": "fastem.sequence.discrete",
-    "PoissonHMM": "fastem.sequence.discrete",
+    "MultinomialHMM": "fastem.sequence.multinomial",
+    "PoissonHMM": "fastem.sequence.poisson",
     "GaussianLDA": "fastem.topics.gaussian_lda",
     "GaussianMixture": "fastem.mixture.gaussian",
     "ConjugatePrior": "fastem.components.prior",

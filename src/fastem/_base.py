@@ -16,6 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from fastem import em
 from fastem._compat import (
     CallbackSupportMixin,
+    Interval,
+    InvalidParameterError,
     check_any_sample_weight,
     has_callbacks,
     visual_block,
@@ -196,6 +198,19 @@ _NO_BITS = ("n_jobs", "verbose", "verbose_interval", "copy_x")
 _KNOWN: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 
 
+def _refuse_flag(estimator, name, value):
+    """Raise ValueError if a parameter that is True or False is to be a number."""
+    constraints = estimator._parameter_constraints.get(name, ())
+    flags = any(
+        isinstance(c, str) and c in ("boolean", "verbose", "no_validation") for c in constraints
+    )
+    if not flags and any(isinstance(constraint, Interval) for constraint in constraints):
+        raise InvalidParameterError(
+            f"{name} of {type(estimator).__name__} must be a number, got {value!r}: pass "
+            f"{int(value)} if that is meant"
+        )
+
+
 class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     """Base of the estimators that :mod:`fastem.em` fits.
 
@@ -224,6 +239,13 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         if "_param_names" not in vars(cls):
             cls._param_names = super()._get_param_names()
         return list(cls._param_names)
+
+    def _validate_params(self) -> None:
+        """Validate the parameters; scikit-learn takes True for the number 1."""
+        for name, value in vars(self).items():
+            if isinstance(value, (bool, np.bool_)):
+                _refuse_flag(self, name, value)
+        super()._validate_params()
 
     def __setattr__(self, name: str, value: Any) -> None:
         _KNOWN.pop(self, None)

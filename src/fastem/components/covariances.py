@@ -47,8 +47,8 @@ class Kind:
     - ``matrices(covariances, k, d)``, ``of_matrices(covariances)``: to (K, D, D) and back, None
       where they are not of this kind;
     - ``clip(covariances, least, most)``: variances along every direction clipped to [least, least *
-      most], in place; `least` may have a number for each feature. So is the likelihood the largest
-      among the covariances allowed;
+      most], in place; `least` may have a number for each feature, and where it is 0, `most` is the
+      largest itself. So is the likelihood the largest among the covariances allowed;
     - ``add_to_diagonal(scatter, numbers)``: a number added to the variances of each covariance, in
       place;
     - ``solve(sums, divisor, reg_covar, n_threads)``: the covariances sums / divisor + reg_covar
@@ -199,16 +199,18 @@ class _Matrices(Kind):
 
     def clip(self, covariances, least, most):
         d = covariances.shape[-1]
-        root = np.sqrt(np.broadcast_to(least, d))
-        if not root.all():
+        bounded = bool(np.all(least))
+        if not bounded and most == np.inf:
             return
+        root = np.sqrt(np.broadcast_to(least, d)) if bounded else np.ones(d)
         unit = np.outer(root, root)
         for matrix in covariances.reshape(-1, d, d):
             if np.isfinite(matrix).all():
                 scaled = matrix / unit
-                if scaled.trace() > most or not is_positive_definite(scaled - np.eye(d)):
+                small = bounded and not is_positive_definite(scaled - np.eye(d))
+                if small or scaled.trace() > most:
                     values, vectors = np.linalg.eigh(scaled)
-                    matrix[:] = (vectors * np.clip(values, 1, most)) @ vectors.T * unit
+                    matrix[:] = (vectors * np.clip(values, int(bounded), most)) @ vectors.T * unit
 
     def draw(self, mean, covariance, count, random_state):
         return random_state.multivariate_normal(mean, covariance, count)
@@ -336,7 +338,7 @@ class _Variances(Kind):
     def clip(self, covariances, least, most):
         np.maximum(covariances, least, out=covariances)
         if most < np.inf:
-            np.minimum(covariances, least * most, out=covariances)
+            np.minimum(covariances, least * most if np.all(least) else most, out=covariances)
 
     def draw(self, mean, covariance, count, random_state):
         noise = random_state.standard_normal(size=(count, len(mean)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import xlogy
 
-__all__ = ["is_none", "log_dirichlet", "with_pseudo_counts"]
+__all__ = ["is_none", "log_dirichlet", "with_pseudo_counts", "with_the_largest"]
 
 
 def is_none(pseudo):
@@ -24,6 +24,17 @@ def with_pseudo_counts(counts, pseudo):
         return counts
     together = counts + pseudo
     return np.maximum(together, 0) if np.min(pseudo) < 0 else together
+
+
+def with_the_largest(together, counts):
+    """Return what with_pseudo_counts() gives of rows of counts, and where that is 0, the largest.
+
+    Of the corners, where the density is infinite, this is the most likely one.
+    """
+    lost = ~together.any(axis=-1, keepdims=True)
+    if not lost.any():
+        return together
+    return np.where(lost & (counts == counts.max(axis=-1, keepdims=True)), counts, together)
 
 
 def log_dirichlet(pseudo, values):

@@ -20,7 +20,6 @@ __all__ = ["imputed", "incomplete_moments", "incomplete_rows", "moments_of_sums"
 #: Moments about the old means are kept where correcting them for the new ones took away at most so
 #: many times what is left.
 _MOST_LOST = 30
-_EPS = np.finfo(np.float64).eps
 _MOST_PASSES = 4  # about new means: each leaves a mean at most 1e-16 of the way that it came
 
 
@@ -30,25 +29,14 @@ def moments_of_sums(sums, params, kind, scaling, center):
     They are where a mean has moved far: then most of what was summed about `center` is taken off.
     The sums are those of components of the kind `inner`, in the kernel's units.
     """
-    weight, first, second = sums
-    share = first / np.where(weight > 0, weight, 1)[:, None]
-    shift, unit = scaling.shift, scaling.scale
-    inner = KINDS[KINDS[kind].inner]
-    if not inner.dense:  # the kernel's sums are in units of the precisions
+    weight, mean, scatter = sums
+    unit = scaling.scale
+    if scatter.ndim == 2:  # the kernel's sums are in units of the precisions
         unit = KINDS[kind].diagonal(params.precisions_cholesky)
-    moved = share / unit
-    gone = weight[:, None] * moved**2
-    if inner.dense:
-        scatter = second - (weight[:, None] * share)[:, :, None] * share[:, None]
-        scatter /= unit[:, None] * unit
-    else:
-        scatter = np.maximum(second / unit**2 - gone, 0)
-    mean = center + moved
-    lost = gone > _MOST_LOST * inner.diagonal(scatter)
-    if lost.any():  # where the data are constant, a mean moves by rounding
-        rounding = 64 * _EPS * np.maximum(abs(mean - shift), abs(center - shift))
-        lost &= abs(moved) > rounding
-    return Moments(weight, mean, KINDS[kind].pool(scatter), kind), bool(lost.any())
+    if unit.shape != mean.shape:
+        unit = np.broadcast_to(unit, mean.shape)
+    lost = kernel.about_means(weight, mean, scatter, unit, center, scaling.shift, _MOST_LOST)
+    return Moments(weight, mean, KINDS[kind].pool(scatter), kind), lost
 
 
 def incomplete_moments(params, kind, block, n_threads):

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastem._engine.statistics import Statistics
 from fastem._kernels import chain as kernel
-from fastem.components.dirichlet import log_dirichlet, with_pseudo_counts
+from fastem.components.dirichlet import log_dirichlet, with_pseudo_counts, with_the_largest
 
 __all__ = ["ChainEM", "ChainParams", "Sequences"]
 
@@ -75,6 +75,7 @@ class ChainEM:
         self._start, self._trans = _pseudo_counts(start_prior), _pseudo_counts(trans_prior)
         self.learn, self.held, self.n_threads = frozenset(learn), held, n_threads
         self.start_fixed, self.trans_fixed = start_fixed, trans_fixed
+        self._seen: tuple[Any, float] = (None, 0.0)  # parameters, and their log-prior
 
     # ---- fitting
 
@@ -128,6 +129,8 @@ class ChainEM:
 
     def log_prior(self, params: ChainParams) -> float:
         """Return the logarithm of the prior density, up to a constant; 0 without a prior."""
+        if params is self._seen[0]:  # the driver asks, and then whoever watches the fit
+            return self._seen[1]
         value = 0.0
         if "startprob" in self.learn:
             value += _log_dirichlet(self._start, params.startprob, self.start_fixed)
@@ -135,6 +138,7 @@ class ChainEM:
             value += _log_dirichlet(self._trans, params.transmat, self.trans_fixed)
         if "emission" in self.learn:
             value += self.family.log_prior(params.emission)
+        self._seen = params, value
         return value
 
     # ---- reading
@@ -185,10 +189,10 @@ def _pseudo_counts(prior):
 def _distribution(counts, pseudo, fixed):
     """Return the most probable distributions along the last axis; equal shares for no counts."""
     if pseudo is not None:
-        counts = with_pseudo_counts(counts, pseudo)
+        counts = with_the_largest(with_pseudo_counts(counts, pseudo), counts)
     if fixed is None:
-        total = counts.sum(axis=-1, keepdims=True)
-        if total.all():
+        total = np.add.reduce(counts, axis=-1, keepdims=True)  # quicker than the method, for few
+        if np.minimum.reduce(total, axis=None) > 0:
             return counts / total
     free = np.ones(counts.shape, dtype=bool) if fixed is None else np.isnan(fixed)
     counts = np.where(free, counts, 0)

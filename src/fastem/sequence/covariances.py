@@ -90,7 +90,7 @@ def spread_covariance(covariance, kind, shape):
 
 def limits_of(X, min_covar, begun, kind, prior):
     """Return the least variance of each feature, (D,), of 'spherical' the one for all; and how many
-    times that is the largest.
+    times that is the largest, or if the least is 0, the largest itself.
 
     Where a feature varies by less than 1, the least is a part of its variance: data in small units
     would all be drowned. It is not above the covariances that a fit begins with, so that the bound
@@ -99,15 +99,18 @@ def limits_of(X, min_covar, begun, kind, prior):
     The largest is for states that next to nobody visits: with nothing against it, a prior makes
     them as wide as numbers go. No state of 1e-5 rows or more comes near it, nor one without prior.
     """
-    if min_covar == 0:
+    has_prior = np.any(prior.scale) or np.any(prior.mean_weight)
+    if min_covar == 0 and not has_prior:
         return 0.0, np.inf
     count, mean, squares = observed_moments(X, None)
     count = np.maximum(count, 1)
-    floor = _floor_of(squares / count, min_covar, begun, kind)
-    if not np.any(prior.scale) and not np.any(prior.mean_weight):
-        return floor, np.inf
+    if not has_prior:
+        return _floor_of(squares / count, min_covar, begun, kind), np.inf
     gap = np.max(np.square(mean - prior.mean).reshape(-1, len(mean)), axis=0)
     widest = 4 * (squares + gap).max() + 1e5 * np.max(prior.scale) + np.max(begun)
+    if min_covar == 0:
+        return 0.0, len(mean) * widest
+    floor = _floor_of(squares / count, min_covar, begun, kind)
     return floor, len(mean) * widest / np.min(floor)
 
 

@@ -127,8 +127,7 @@ class Decoder(EMEstimator):
             Probability of each state at each row, given the whole sequence. Rows sum to 1.
         """
         model, params, block = self._read(X, lengths)
-        scores, posteriors = model.posteriors(params, block)
-        _refuse_impossible(scores, block.begin)
+        scores, posteriors = _possible(model.posteriors, params, block)
         return float(scores.sum()), posteriors
 
     def predict_proba(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> np.ndarray:
@@ -179,8 +178,7 @@ class Decoder(EMEstimator):
             posteriors = self.predict_proba(X, lengths)
             return float(posteriors.max(axis=1).sum()), posteriors.argmax(axis=1)
         model, params, block = self._read(X, lengths)
-        scores, states = model.viterbi(params, block)
-        _refuse_impossible(scores, block.begin)
+        scores, states = _possible(model.viterbi, params, block)
         return float(scores.sum()), states
 
     def predict(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> np.ndarray:
@@ -219,8 +217,7 @@ class Decoder(EMEstimator):
             The mean of the next row; of categories their probabilities.
         """
         model, params, block = self._read(X, lengths)
-        scores, posteriors = model.posteriors(params, block)
-        _refuse_impossible(scores, block.begin)
+        _, posteriors = _possible(model.posteriors, params, block)
         states = posteriors[block.begin[1:] - 1] @ params.transmat
         return NextStep(states, states @ self._expectation(self._fitted_values()))
 
@@ -267,8 +264,7 @@ class Decoder(EMEstimator):
             raise ValueError(
                 f"currstate must be from 0 to n_components - 1 = {k - 1}, got {currstate!r}"
             )
-        seed = self.random_state if random_state is None else random_state
-        random_state = check_random_state(seed)
+        random_state = _random_state(self.random_state if random_state is None else random_state)
         if currstate is None:
             currstate = draw_index(values["startprob_"].cumsum(), random_state)
         steps = values["transmat_"].cumsum(axis=1)
@@ -426,11 +422,26 @@ def which_sequence(begin, sequence):
     return f"sequence {sequence} (rows {begin[sequence]} to {begin[sequence + 1] - 1})"
 
 
-def _refuse_impossible(scores, begin):
-    """Raise ValueError if a sequence has probability 0: then there is no posterior."""
+def _random_state(seed):
+    """Return NumPy's RandomState of a seed."""
+    if isinstance(seed, np.random.Generator):
+        raise TypeError(
+            f"random_state must be an int, a RandomState or None, got {seed!r}: pass "
+            "random_state=int(generator.integers(2**31)), which that generator draws"
+        )
+    return check_random_state(seed)
+
+
+def _possible(read, params, block):
+    """Return the scores and what else is read of the sequences.
+
+    Raises ValueError if one has probability 0: then there is no posterior.
+    """
+    scores, found = read(params, block)
     impossible = np.isneginf(scores)
     if impossible.any():
         raise ValueError(
-            f"{which_sequence(begin, int(np.argmax(impossible)))} has probability 0 under the "
-            "model, so that none of its states is probable: score tells such sequences by -inf"
+            f"{which_sequence(block.begin, int(np.argmax(impossible)))} has probability 0 under "
+            "the model, so that none of its states is probable: score tells such sequences by -inf"
         )
+    return scores, found

@@ -192,7 +192,7 @@ class GaussianEmissions(Family):
 def means_of(moments, prior):
     """Return the means that moments and a prior give."""
     if not np.count_nonzero(prior.mean_weight):
-        return moments.mean.copy()
+        return moments.mean
     weight = moments.weight[:, None]
     tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), len(weight))[:, None]
     sums, total = weight * moments.mean + tau * prior.mean, weight + tau
@@ -209,11 +209,14 @@ def estimate_gaussians(moments, kind, prior, limits, learn, held, center=None):
     if "covars" not in learn:
         return held._replace(means=means)
     center = means if center is None else center
-    scatter = moments.scatter_about(center)
-    if np.count_nonzero(prior.mean_weight):
-        tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), weight.shape)
-        add_scatter_of(scatter, center - prior.mean, tau, kind)
-    scatter += prior.scale
+    if center is moments.mean:
+        scatter = moments.scatter + prior.scale
+    else:
+        scatter = moments.scatter_about(center)
+        if np.count_nonzero(prior.mean_weight):
+            tau = np.broadcast_to(np.asarray(prior.mean_weight, dtype=np.float64), weight.shape)
+            add_scatter_of(scatter, center - prior.mean, tau, kind)
+        scatter += prior.scale
     divisor = KINDS[kind].total(weight) + np.asarray(prior.count, dtype=np.float64)
     covariances = ratio_of(scatter, divisor * KINDS[kind].width(d))
     KINDS[kind].clip(covariances, *limits)

@@ -51,7 +51,7 @@ def check_means(means, n_features, shape):
     if n_features is not None and means.shape[-1] != n_features:
         raise ValueError(
             f"X has {n_features} features, but means_ has {means.shape[-1]}: give X the features "
-            "that the model has, or let the means begin anew ('m' in init_params)"
+            "that the model has, or let the means be drawn again ('m' in init_params)"
         )
     if not np.all(np.isfinite(means)):
         raise ValueError("means_ must be finite, got NaN or infinity")

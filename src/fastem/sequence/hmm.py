@@ -315,6 +315,9 @@ class HMM(Decoder):
 
     def _tell_what_is_lost(self, X):
         """Say so where the model has more parameters than the data have values."""
+        k, n_own = self.n_components, sum(self._n_emission_parameters(X.shape[1]).values())
+        if X.size >= k * (k + 1) + n_own:  # whatever is held
+            return
         n_free = sum(n for c, n in self._n_parameters(X.shape[1]).items() if c in self.params)
         if X.size < n_free:
             _log.warning(

@@ -40,6 +40,11 @@ def read_sequences(estimator, X, lengths, *, reset, dtype):
     begin : ndarray of shape (n_sequences + 1,), int64
     """
     settings = {"dtype": dtype, "ensure_all_finite": "allow-nan"}
+    if getattr(X, "ndim", 2) == 3:
+        raise ValueError(
+            f"X must have two dimensions, rows and features, got shape {tuple(X.shape)}: if these "
+            "are sequences of equal length, pass list(X)"
+        )
     if not _is_list_of_sequences(X):
         X = _validated(estimator, X, reset, settings)
         return X, _begin_of(lengths, len(X))
@@ -69,15 +74,22 @@ def read_sequences(estimator, X, lengths, *, reset, dtype):
 def _validated(estimator, X, reset, settings):
     """Return validated rows; arrays, which have no names, without a look for them."""
     known = getattr(estimator, "n_features_in_", None)
-    if type(X) is np.ndarray and not hasattr(estimator, "feature_names_in_"):
-        if reset or known is None:
+    unnamed = type(X) is np.ndarray and not hasattr(estimator, "feature_names_in_")
+    if unnamed and (reset or known is None or (X.ndim == 2 and X.shape[1] == known)):
+        if not _needs_no_look(X, settings["dtype"]):
             X = check_array(X, input_name="X", estimator=estimator, **settings)
-            if reset:
-                estimator.n_features_in_ = X.shape[1]
-            return X
-        if X.ndim == 2 and X.shape[1] == known:
-            return check_array(X, input_name="X", estimator=estimator, **settings)
+        if reset:
+            estimator.n_features_in_ = X.shape[1]
+        return X
     return validate_data(estimator, X, reset=reset, **settings)
+
+
+def _needs_no_look(X, dtypes):
+    """Return whether check_array would return an array as it is; to ask it takes far longer."""
+    if X.ndim != 2 or not X.size or X.dtype not in dtypes:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return X.dtype.kind in "iu" or bool(np.isfinite(np.add.reduce(X, axis=None)))
 
 
 def _is_list_of_sequences(X):
@@ -196,8 +208,11 @@ def broadcast_prior(name, value, shape, *, least=0.0):
 
     Where `value` has one number for each state, it holds for the whole of that state.
     """
+    if isinstance(value, (int, float)) and least <= value < np.inf:
+        return np.full(shape, float(value))
     array = as_numbers(name, value)
-    if array.ndim and array.shape != shape and array.shape == shape[: array.ndim]:
+    matrix = array.ndim > 1 and array.shape == shape[-array.ndim :]  # the same for all states
+    if array.ndim and not matrix and array.shape == shape[: array.ndim] != shape:
         array = array.reshape(array.shape + (1,) * (len(shape) - array.ndim))
     try:
         array = np.broadcast_to(array, shape)

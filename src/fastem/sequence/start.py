@@ -33,7 +33,7 @@ class ChainStart:
     startprob, transmat : array-like or None
         Values that are given, or None where they are to be drawn.
     held : array-like or None
-        The attribute `transmat_`, whence a boolean `transmat_fixed` has its values.
+        The attribute `transmat_`, from which a boolean `transmat_fixed` takes its values.
 
     Attributes
     ----------

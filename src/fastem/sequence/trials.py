@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
@@ -13,22 +13,12 @@ from fastem._compat import Interval
 from fastem._typing import RandomStateLike
 from fastem.components import discrete
 from fastem.components.checks import two_priors, whole_numbers
-from fastem.sequence.discrete import DiscreteHMM, refuse_but_counts
+from fastem.sequence.discrete import NUMBERS, DiscreteHMM, refuse_but_counts
 from fastem.sequence.documented import documented
 from fastem.sequence.hmm import HMM
 from fastem.sequence.start import filled
 
 __all__ = ["BernoulliHMM", "BinomialHMM"]
-
-_NUMBER = [Interval(Real, 0, None, closed="left"), "array-like"]
-
-
-def _probabilities(name, values):
-    if not np.all(np.isfinite(values)) or np.any(values < 0) or np.any(values > 1):
-        raise ValueError(
-            f"{name} must be in [0, 1], got values from {values.min():.6g} to {values.max():.6g}"
-        )
-    return values
 
 
 class _Trials(DiscreteHMM):
@@ -42,8 +32,7 @@ class _Trials(DiscreteHMM):
         return np.ones(n_features, dtype=np.int64)
 
     def _check_values(self, values, n_features):
-        own = self._check_width(values["emissionprob_"], n_features)
-        return {"emissionprob_": _probabilities("emissionprob_", own)}
+        return self._check_range(values, n_features, 1)
 
     def _start_emission(self, X, weight, seed, init):
         # About the mean of all rows: each state somewhere between it and chance.
@@ -105,7 +94,7 @@ class BernoulliHMM(_Trials):
 
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
-        "emissionprob_prior": _NUMBER,
+        "emissionprob_prior": NUMBERS,
     }
 
     def __init__(
@@ -179,7 +168,7 @@ class BinomialHMM(_Trials):
 
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
-        "emissionprob_prior": _NUMBER,
+        "emissionprob_prior": NUMBERS,
         "n_trials": [Interval(Integral, 1, None, closed="left"), "array-like"],
     }
 

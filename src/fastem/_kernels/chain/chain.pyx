@@ -161,16 +161,20 @@ def sums(Job job, scores, int n_threads):
     own : ndarray
         The sums of the emission, for its unpack().
     """
-    cdef Py_ssize_t k = job.c.n_states, width = job.c.width, square = width * width
-    total = _run(job, scores, None, None, True, n_threads)
-    start = total[:k].copy()
-    pairs = total[width : width + square].reshape(width, width)[:k, :k]
-    joint = total[width + square : width + 2 * square].reshape(width, width)[:k, :k]
-    trans = np.asarray(<double[:square]> <double *> job.c.trans).reshape(width, width)[:k, :k]
-    own = total[width + 2 * square :]
+    cdef Py_ssize_t k = job.c.n_states, width = job.c.width, square = width * width, i, j
+    cdef double[::1] total = _run(job, scores, None, None, True, n_threads)
+    start, transitions = np.empty(k), np.empty((k, k))
+    cdef double[::1] own_start = start
+    cdef double[:, ::1] own = transitions
+    for i in range(k):
+        own_start[i] = total[i]
+        for j in range(k):
+            own[i, j] = job.c.trans[i * width + j] * total[width + j * width + i]
+            own[i, j] += total[width + square + i * width + j]
+    sums = np.asarray(total)[width + 2 * square :]
     if job.c.codes != NULL:
-        own = own[: job.own_size()].reshape(-1, width)[:, :k].copy()
-    return start, trans * pairs.T + joint, own
+        sums = sums[: job.own_size()].reshape(-1, width)[:, :k].copy()
+    return start, transitions, sums
 
 
 def rows(Job job, scores, posteriors, int n_threads):

@@ -4,7 +4,11 @@ What happens to a chunk of rows is in gaussian/leaf.h, compiled for several inst
 moments are summed, and what becomes of them, in gaussian/moments.h.
 """
 
+from cpython.buffer cimport (
+    PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer,
+)
 from cpython.pycapsule cimport PyCapsule_New
+from libc.math cimport fabs
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
@@ -107,7 +111,6 @@ cdef extern from "gaussian/moments.h":
     const gaussian_ops *fastem_gaussian_ops(int level, int is_double) noexcept nogil
 
 KINDS = ("full", "tied", "diag", "spherical")
-cdef Py_ssize_t EMISSION_ROWS = 512
 
 
 def instruction_set():
@@ -144,9 +147,12 @@ cdef class Job:
         memset(&self.c, 0, sizeof(gaussian_job))
         self.held, self.scale, self.chol = [X], scale, precisions_chol
         self.ops = fastem_gaussian_ops(runtime.level(), X.dtype == np.float64)
-        self.c.x = <const char *> <uintptr_t> X.__array_interface__["data"][0]
-        self.c.x_row, self.c.x_column = X.strides
-        self.c.n_samples, self.c.n_features = X.shape
+        cdef Py_buffer view
+        PyObject_GetBuffer(X, &view, PyBUF_STRIDES)  # quicker than to ask NumPy for an address
+        self.c.x = <const char *> view.buf
+        self.c.x_row, self.c.x_column = view.strides[0], view.strides[1]
+        self.c.n_samples, self.c.n_features = view.shape[0], view.shape[1]
+        PyBuffer_Release(&view)
         self.c.n_components = means.shape[0]
         self.c.kind, self.c.most_small = KINDS.index(kind), self.ops.most_small
         self.c.shift = self.doubles(shift)
@@ -158,11 +164,14 @@ cdef class Job:
         self.c.dense = self.dense
 
     cdef const double *doubles(self, array) except? NULL:
-        cdef const double[::1] flat
-        array = np.ascontiguousarray(array, dtype=np.float64).reshape(-1)
+        cdef Py_buffer view
+        cdef const double *begin
+        array = np.ascontiguousarray(array, dtype=np.float64)
         self.held.append(array)
-        flat = array
-        return &flat[0]
+        PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+        begin = <const double *> view.buf
+        PyBuffer_Release(&view)
+        return begin
 
     cdef void *output(self, array):
         self.held.append(array)
@@ -366,80 +375,5 @@ cdef _run_factors(fastem_step step, gaussian_factors *job, Py_ssize_t n_componen
                     n_features * n_features * (n_features + 8) / 8.0)
 
 
-# ---- beneath other structures ----------------------------------------------------------------
-
-
-cdef class Emission:
-    """Gaussians beneath a structure that makes the responsibilities: see shared/emission.h."""
-
-    cdef gaussian_emission own
-    cdef fastem_emission c
-    cdef readonly object capsule
-    cdef Job density, moments
-    cdef Py_ssize_t further             # sums of a component for rows with missing values
-
-    def __cinit__(
-        self,
-        Job density,            # float64, full or diag
-        Job moments,            # the same, but for the means that moments are taken about
-        Py_ssize_t n_mix,       # so many components in turn are a state
-        covariances=None,       # (K, D, D) or (K, D) of the data where some rows have NaN
-        weights=None,           # (K,), then too
-    ):
-        self.density, self.moments = density, moments
-        # A structure has more beside each row than fits the first-level cache.
-        density.c.rows = moments.c.rows = min(EMISSION_ROWS, up(max(density.c.n_samples, 1), 64))
-        self.own.density, self.own.moments, self.own.n_mix = &density.c, &moments.c, n_mix
-        self.own.density_tables = self.own.moments_tables = density.tables()
-        if moments is not density:
-            self.own.moments_tables = moments.tables()
-        if covariances is not None:
-            unit = density.scale if covariances.ndim == 3 else density.scale**2
-            scaled = covariances * unit * (unit[:, None] if covariances.ndim == 3 else 1)
-            self.own.covariances = density.doubles(scaled)
-            with np.errstate(divide="ignore"):
-                self.own.log_weight = density.doubles(np.log(weights))
-            d = density.c.n_features
-            self.further = 1 + d + (d * d if covariances.ndim == 3 else d)
-        self.c.job = &self.own
-        self.c.n_states, self.c.n_rows = density.c.n_components // n_mix, density.c.n_samples
-        self.c.column = density.ops.emission_column(&self.own)
-        self.c.most_rows = density.ops.chunk_rows(&density.c)
-        self.c.scratch_bytes = density.ops.emission_bytes(&self.own)
-        self.c.sums_size = density.ops.sums_size(&density.c)
-        self.c.sums_size += self.further * density.c.n_components
-        self.c.log_prob, self.c.add = density.ops.emission_log_prob, density.ops.emission_add
-        if n_mix > 1:
-            self.c.likelihood = density.ops.emission_likelihood
-        self.capsule = PyCapsule_New(&self.c, FASTEM_EMISSION, NULL)
-
-    @property
-    def n_states(self):
-        """Number of states."""
-        return self.c.n_states
-
-    @property
-    def sums_size(self):
-        """Number of doubles that unpack() takes."""
-        return self.c.sums_size
-
-    def unpack(self, double[::1] sums):
-        """Return weight, first and second of :func:`moments`, about the means of the job."""
-        cdef Py_ssize_t d = self.density.c.n_features, n = self.density.c.n_components
-        weight, first, second = _unpacked(self.density, sums, 1, False)
-        if self.further:
-            begin = self.density.ops.sums_size(&self.density.c)
-            table = np.asarray(sums)[begin : begin + n * self.further].reshape(n, -1)
-            weight += table[:, 0]
-            if self.density.c.kind == FULL:
-                lower = np.tril(table[:, 1 + d :].reshape(n, d, d))
-                first += table[:, 1 : 1 + d]
-                second += lower + np.tril(lower, -1).swapaxes(1, 2)
-            else:
-                unit = self.density.chol / self.density.scale
-                first += table[:, 1 : 1 + d] * unit
-                second += table[:, 1 + d :] * unit**2
-        return weight, first, second
-
-
+include "emission.pxi"
 include "incomplete.pxi"
