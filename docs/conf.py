@@ -77,7 +77,16 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }
-_ALONE = ("start", "reading", "drop_in", "own_model", "performance", "bench_results", "determinism")
+_ALONE = (
+    "start",
+    "choosing",
+    "reading",
+    "drop_in",
+    "own_model",
+    "performance",
+    "bench_results",
+    "determinism",
+)
 _ALONE += ("contributing", "changelog")
 html_sidebars = {page: [] for page in _ALONE}
 

@@ -55,9 +55,9 @@ def test_page(page):
 
 @pytest.mark.skipif(not DOCS.exists(), reason="the pages are not beside the tests")
 @pytest.mark.parametrize(
-    "module", [fastem, fastem.em, fastem.plot], ids=lambda module: module.__name__
+    "module", [fastem, fastem.em, fastem.plot, fastem.select], ids=lambda module: module.__name__
 )
 def test_api_reference_is_complete(module):
     """Every public name has its page."""
     listed = {line.strip() for line in (DOCS / "api.md").read_text(encoding="utf-8").splitlines()}
-    assert set(module.__all__) - listed <= {"__version__", "em", "plot"}
+    assert set(module.__all__) - listed <= {"__version__", "em", "plot", "select"}

@@ -17,7 +17,7 @@ FLOORS = {
     "_base": 2, "_onnx": 2, "_sources": 2, "components": 2,
     "mixture": 3, "cluster": 3, "topics": 3, "sequence": 3,
     "__init__": 4, "__main__": 4, "_children": 4, "_cli": 4, "_on_import": 4, "_patch": 4,
-    "_patch_row": 4, "plot": 4,
+    "_patch_row": 4, "plot": 4, "select": 4,
 }  # fmt: skip
 APART = 3  # the floor of families of models, none of which knows another,
 BEGIN_WITH = {("mixture", "cluster")}  # but for this one, whose start is the other's result

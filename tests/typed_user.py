@@ -36,6 +36,7 @@ from fastem import (
     PoissonMixture,
     em,
     plot,
+    select,
 )
 
 
@@ -215,6 +216,26 @@ def sequences(X: np.ndarray, lengths: list[int]) -> None:
     assert_type(PoissonHMM(2).fit(X).lambdas_, np.ndarray)
     assert_type(BernoulliHMM(2).fit(X, states=[-1, 0]).emissionprob_, np.ndarray)
     assert_type(BinomialHMM(2, n_trials=[5, 5]).fit(X).predict_proba(X), np.ndarray)
+
+
+def choices(X: np.ndarray, counts: Any) -> str:
+    """Choose numbers of components."""
+    found = select.mixture(X, range(1, 4), ["full", "diag"], "cv", cv=3, n_jobs=2, progress=True)
+    assert_type(found, select.Selection)
+    assert_type(found.table, list[dict[str, Any]])
+    assert_type(found.best_params_, dict[str, Any])
+    assert_type(found.best_score_, float)
+    assert_type(found.edge_, str | None)
+    assert_type(found.plot(), plot.SelectionDisplay)
+    found.to_frame()
+    for other in (
+        select.discrete(counts, 3, "icl", estimator=PoissonMixture(n_init=3)),
+        select.kmeans(X, [2, 3], "gap", estimator=KMeans(n_init=2), n_references=5),
+        select.topics(counts, (5, 10), estimator=PLSA(), measure="umass"),
+        select.hmm([X, X], None, [2], "diag", estimator=GaussianHMM()),
+    ):
+        plot.SelectionDisplay.from_selection(other, linewidth=2).lines_[""].set_linewidth(1)
+    return str(found)
 
 
 class Coins(NamedTuple):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fastem._version import __version__
 
 if TYPE_CHECKING:
-    from fastem import em, plot
+    from fastem import em, plot, select
     from fastem._engine.blocks import Blocks
     from fastem._engine.versions import has_openmp, show_versions
     from fastem._patch import is_patched, patch, patched, unpatch
@@ -85,6 +85,7 @@ __all__ = [
     "patch",
     "patched",
     "plot",
+    "select",
     "show_versions",
     "unpatch",
 ]
@@ -93,7 +94,7 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
-        if name in ("em", "plot"):
+        if name in ("em", "plot", "select"):
             return import_module(f"fastem.{name}")
         if name in _HOMES:
             value = getattr(import_module(_HOMES[name]), name)

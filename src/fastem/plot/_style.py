@@ -8,9 +8,15 @@ __all__ = ["INK", "QUIET", "axes_or_new", "matplotlib", "palette", "tidy"]
 
 INK, QUIET = "#222222", "#767676"
 
-#: Colours that people with any kind of colour vision tell apart (Okabe & Ito 2008, *Color universal
-#: design*), without the yellow and the black, which are lost on white and among text.
-_DISTINCT = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
+#: Colours that people with any kind of colour vision tell apart: six of Okabe & Ito 2008, *Color
+#: universal design*, without the yellow and the black, which are lost on white and among text. The
+#: others were added one at a time, each as far as possible from those before it (distance in Oklab,
+#: for normal vision, and for protanopes and deuteranopes as Machado et al. 2009 model them).
+_DISTINCT = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#5A1E00",
+    "#3C0087", "#A51E69", "#69E196", "#3C5A00", "#8778F0", "#D2C3E1", "#003C3C",
+    "#87695A", "#693CA5", "#D2D200", "#96B496", "#691E5A", "#2D5A69",
+)  # fmt: skip
 
 
 def matplotlib():
@@ -25,7 +31,7 @@ def matplotlib():
 
 
 def palette(n):
-    """Return n colours, (n, 3): distinct ones, or if these are too few, shades from dark to light.
+    """Return n colours, (n, 3): up to 20 distinct ones, else shades from dark to light.
 
     The shades are viridis', whose lightness alone tells them apart, without its lightest end.
     """

@@ -1,0 +1,114 @@
+"""How candidates are fitted: in parallel, with progress, and with their errors in the table."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterable
+from contextlib import contextmanager
+from numbers import Integral
+from typing import Any
+
+import joblib
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from tqdm import tqdm
+
+__all__ = ["Runner", "attempt", "candidate", "check_choice", "check_numbers", "kinds_of"]
+
+
+class Runner:
+    """Calls functions in joblib's workers, and shows how many have returned.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        As joblib has it.
+    progress : bool
+    total : int
+        Number of calls to come.
+    """
+
+    def __init__(self, n_jobs, progress, total):
+        self.size = joblib.effective_n_jobs(n_jobs)
+        self.parallel = joblib.Parallel(n_jobs=n_jobs)
+        self.bar = tqdm(total=total, disable=not progress, unit="fit")
+
+    @contextmanager
+    def open(self):
+        """Keep the workers for all calls of ``run``."""
+        with self.bar, _without_convergence_warnings(), self.parallel:
+            yield self
+
+    def run(self, calls: list[tuple[Any, ...]]) -> list[Any]:
+        """Return what each (function, *arguments) returns, in their order."""
+        found: list[Any] = []
+        step = len(calls) if self.bar.disable else self.size  # the bar moves between batches
+        for begin in range(0, len(calls), max(1, step)):
+            some = calls[begin : begin + step]
+            found += self.parallel(joblib.delayed(_call)(*call) for call in some)
+            self.bar.update(len(some))
+        return found
+
+
+def _call(function, *arguments):
+    """Call a function in a worker."""
+    if threading.current_thread() is not threading.main_thread():
+        return function(*arguments)  # filters belong to the process, where ``open`` has set them
+    with _without_convergence_warnings():
+        return function(*arguments)
+
+
+@contextmanager
+def _without_convergence_warnings():
+    """Leave out the warnings of fits that do not converge: the table tells of each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def attempt(estimator, *arguments, **settings):
+    """Return the fitted estimator, or the error that says why it cannot be fitted."""
+    try:
+        return estimator.fit(*arguments, **settings)
+    except ValueError as error:
+        return error
+
+
+def candidate(estimator, n_jobs, **parameters):
+    """Return an unfitted copy with other parameters, checked; in a worker it uses one thread."""
+    made = clone(estimator).set_params(**parameters)
+    if joblib.effective_n_jobs(n_jobs) > 1 and made.get_params().get("n_jobs", 1) is None:
+        made.set_params(n_jobs=1)
+    made._validate_params()
+    return made
+
+
+def check_numbers(name: str, numbers: Any, least: int = 1) -> list[int]:
+    """Return numbers of components, sorted; or say what is wrong with them."""
+    given = [numbers] if isinstance(numbers, Integral) else numbers
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise TypeError(f"{name} must be integers, such as range(1, 10), got {numbers!r}")
+    found = list(given)
+    if not found:
+        raise ValueError(f"{name} must have one number at least, got none")
+    for number in found:
+        if not isinstance(number, Integral) or isinstance(number, bool):
+            raise TypeError(f"{name} must be integers, got {number!r}")
+        if number < least:
+            raise ValueError(f"{name} must be at least {least} here, got {number}")
+    return sorted({int(number) for number in found})
+
+
+def check_choice(name, value, allowed):
+    """Raise ValueError unless a value is one of those that are allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def kinds_of(name, kinds):
+    """Return types by name as a list without duplicates."""
+    given = [kinds] if isinstance(kinds, str) else list(kinds)
+    if not given:
+        raise ValueError(f"{name} must have one type at least, got none")
+    return list(dict.fromkeys(given))
