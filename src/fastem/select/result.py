@@ -91,6 +91,11 @@ class Selection:
     True
     """
 
+    table: list[dict[str, Any]]
+    best_params_: dict[str, Any]
+    best_score_: float
+    edge_: str | None
+
     def __init__(
         self,
         criterion: str,
