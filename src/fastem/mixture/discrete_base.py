@@ -33,6 +33,7 @@ from fastem.mixture.base import ALGORITHM, ALGORITHMS, Criteria
 from fastem.mixture.discrete_start import METHODS
 from fastem.mixture.discrete_start import start as start_of
 from fastem.mixture.streaming import STEP, StreamingMixture
+from fastem.mixture.summary import feature_names
 
 __all__ = ["DiscreteMixture", "documented"]
 
@@ -329,6 +330,17 @@ class DiscreteMixture(StreamingMixture, Criteria):
     @abstractmethod
     def _draw_from(self, values, count, random_state) -> Any:
         """Return (count, n_features) samples of one component."""
+
+    def _described(self):
+        values = np.asarray(getattr(self, f"{self._values}_"))
+        if values.ndim == 2:
+            return feature_names(self), [list(map(float, row)) for row in values]
+        best = values.argmax(axis=2)
+        rows = [
+            [f"{c} ({row[j, c]:.0%})" for j, c in enumerate(chosen)]
+            for row, chosen in zip(values, best, strict=True)
+        ]
+        return feature_names(self), rows
 
     def _of_each_component(self):
         return "weights_", f"{self._values}_"

@@ -23,13 +23,14 @@ from fastem.components.gaussian_missing import imputed
 from fastem.components.gaussian_start import check_precisions, moments_of
 from fastem.components.prior import ConjugatePrior, resolve
 from fastem.mixture.base import Criteria
+from fastem.mixture.errors import WithErrors
 from fastem.mixture.gaussian_base import GaussianBase
 from fastem.mixture.streaming import StreamingMixture
 
 __all__ = ["GaussianMixture", "mixture_of"]
 
 
-class GaussianMixture(StreamingMixture, GaussianBase, Criteria):
+class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
     r"""Gaussian mixture fitted by expectation-maximisation.
 
     The density is :math:`p(x) = \sum_k \alpha_k \, \mathcal{N}(x \mid \mu_k, \Sigma_k)`. The

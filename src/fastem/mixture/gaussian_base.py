@@ -20,6 +20,7 @@ from fastem.components.gaussian import GaussianParams
 from fastem.components.gaussian_start import initial_responsibilities
 from fastem.mixture.base import ALGORITHMS, Mixture
 from fastem.mixture.gaussian_reading import GaussianReading
+from fastem.mixture.summary import feature_names
 
 __all__ = ["GaussianBase"]
 
@@ -117,6 +118,16 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
 
     def _expected(self):
         return GaussianBase._densities(self)  # a posterior's expected parameters
+
+    def _described(self):
+        k, d = self.means_.shape
+        kind = KINDS[self.covariance_type]
+        deviations = np.sqrt(np.broadcast_to(kind.diagonal(self.covariances_), (k, d)))
+        rows = [
+            [f"{mean:.4g} ± {deviation:.2g}" for mean, deviation in zip(*pair, strict=True)]
+            for pair in zip(self.means_, deviations, strict=True)
+        ]
+        return feature_names(self), rows
 
     def _of_each_component(self):
         names = ["covariances_", "precisions_", "precisions_cholesky_"]

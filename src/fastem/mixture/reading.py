@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -12,7 +13,9 @@ from sklearn.utils import check_random_state
 from fastem._base import check_sample_weight
 from fastem._engine.blocks import as_blocks
 from fastem._sources import by_blocks, pairs
+from fastem._summary import Summary
 from fastem._typing import MatrixLike, SamplerLike
+from fastem.mixture.summary import summary
 
 __all__ = ["Merging", "Reading", "sampler"]
 
@@ -90,6 +93,30 @@ class Reading:
             each = entr(responsibilities.astype(np.float64)).sum(axis=1)
             total += float(each.sum() if weight is None else weight[some] @ each)
         return total
+
+    def summary(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> Summary:
+        """Return the fitted mixture as a compact table.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples, of which likelihood, criteria and sizes are: those of the fit.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        summary : str
+            The fit in figures, and a row for each component: its weight, the number of samples
+            whose most probable component it is, and what is typical of it: of Gaussians means and
+            standard deviations, of discrete families their values, of categories the most probable
+            one.
+        """
+        return summary(self, X, sample_weight)
+
+    @abstractmethod
+    def _described(self) -> tuple[list[str], list[list[Any]]]:
+        """Return names of columns, and what a summary says of each component in them."""
 
     def _parts(self, X):
         """Yield slices of validated samples and their responsibilities, of limited memory."""

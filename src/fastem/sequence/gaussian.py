@@ -26,6 +26,7 @@ from fastem.sequence.emissions import (
     GaussianEmissions,
     gaussian_params,
 )
+from fastem.sequence.errors import WithErrors
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import as_numbers, broadcast_prior
 from fastem.sequence.start import centers_of, covariance_of, filled
@@ -59,7 +60,7 @@ def check_means(means, n_features, shape):
 
 
 @documented
-class GaussianHMM(HMM):
+class GaussianHMM(WithErrors, HMM):
     r"""Hidden Markov model with a Gaussian for each state.
 
     A chain of states :math:`z_1, z_2, \ldots` begins with probabilities :math:`\pi` and goes on

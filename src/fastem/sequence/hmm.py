@@ -25,6 +25,7 @@ from fastem.sequence.reading import (
     read_sequences,
 )
 from fastem.sequence.start import ChainStart, restart_seeds
+from fastem.sequence.summary import Summarized
 
 __all__ = ["HMM"]
 
@@ -35,7 +36,7 @@ _LEAST_EXPONENT = -745.0
 _LETTERS = frozenset("stmcwel")
 
 
-class HMM(Decoder):
+class HMM(Decoder, Summarized):
     """Base of the hidden Markov models.
 
     Beside what :class:`EMEstimator` asks for, a subclass has hmmlearn's parameters, and

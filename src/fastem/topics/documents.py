@@ -16,7 +16,9 @@ from fastem._engine import arrays
 from fastem._engine.codec import savable
 from fastem._engine.sparse import validate_sparse
 from fastem._kernels import topics as kernel
+from fastem._summary import Summary
 from fastem._typing import MatrixLike
+from fastem.topics.summary import summary
 
 __all__ = [
     "Documents",
@@ -324,6 +326,26 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         X = self._validated(X, "coherence", reset=False)
         occurs = sp.csc_array((X > 0).astype(np.float64))
         return np.array([_coherence(occurs[:, words], measure) for words in self._top(n)])
+
+    def summary(self, X: MatrixLike, feature_names: Any = None, n_words: int = 8) -> Summary:
+        """Return the fitted topics as a compact table.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Counts: those of the fit.
+        feature_names : array-like of shape (n_features,), default=None
+            The words; None: ``feature_names_in_``, or the columns' numbers.
+        n_words : int, default=8
+            The most words of each topic.
+
+        Returns
+        -------
+        summary : str
+            The fit in figures, and a row for each topic: its share of the tokens, the coherence of
+            its words in X (NPMI), the words.
+        """
+        return summary(self, X, feature_names, n_words)
 
     def inverse_transform(self, doc_topic: MatrixLike) -> np.ndarray:
         """Return the word probabilities of documents.

@@ -438,6 +438,7 @@ class GaussianLDA(TopicModel, EMEstimator):
     if not TYPE_CHECKING:  # to a type checker they are TopicModel's
         top_words = available_if(_has_words)(TopicModel.top_words)
         coherence = available_if(_has_words)(TopicModel.coherence)
+        summary = available_if(_has_words)(TopicModel.summary)
         inverse_transform = available_if(_has_words)(TopicModel.inverse_transform)
 
     @property

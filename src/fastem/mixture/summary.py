@@ -1,0 +1,71 @@
+"""Fitted mixtures as tables of text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastem._summary import Summary, covariance_estimates, ending, fits, interval_rows, summary_of
+
+__all__ = ["feature_names", "summary"]
+
+_MOST_ROWS = 30  # features one below the other
+
+
+def summary(mixture: Any, X: Any, sample_weight: Any, errors: Any = None) -> Summary:
+    """Return the summary of a fitted mixture at samples."""
+    score, total = mixture._score(X, sample_weight)
+    labels = np.bincount(mixture.predict(X), sample_weight, minlength=len(mixture.weights_))
+    facts = [("Samples", np.shape(X)[0])]
+    if sample_weight is not None:
+        facts.append(("Total weight", float(total)))
+    facts += [("Features", mixture.n_features_in_), ("Components", len(mixture.weights_))]
+    if hasattr(mixture, "covariance_type"):
+        facts.append(("Covariance type", mixture.covariance_type))
+    facts += [("Converged", ending(mixture)), ("Log-likelihood", score * total)]
+    if hasattr(mixture, "bic"):
+        facts += [
+            ("Parameters", mixture.n_parameters),
+            ("BIC", mixture.bic(X, sample_weight)),
+            ("ICL", mixture.icl(X, sample_weight)),
+            ("AIC", mixture.aic(X, sample_weight)),
+        ]
+    facts.append(("Entropy of labels", mixture.entropy(X, sample_weight)))
+    heads, columns = mixture._described()
+    sizes = labels if sample_weight is not None else labels.astype(int)
+    rows = [
+        [k, float(mixture.weights_[k]), sizes[k], *column]
+        for k, column in enumerate(columns)
+    ]  # fmt: skip
+    tables, notes = [(["component", "weight", "size", *heads], rows)], []
+    if not fits(*tables[0]):  # features across take too much room: one below the other
+        numbers = [str(k) for k in range(len(rows))]
+        turned = [[name, *(row[j] for row in columns)] for j, name in enumerate(heads)]
+        tables = [(["component", "weight", "size"], [row[:3] for row in rows])]
+        tables.append((["feature", *numbers], turned[:_MOST_ROWS]))
+        if len(turned) > _MOST_ROWS:
+            notes.append(f"{len(turned) - _MOST_ROWS} more features not shown.")
+    if errors is not None:
+        heads = ["parameter", "estimate", "std error", "[0.025", "0.975]"]
+        tables.append((heads, interval_rows(_estimates(mixture, errors))))
+    return summary_of(type(mixture).__name__, facts, tables, notes)
+
+
+def _estimates(mixture, errors):
+    """Yield (name, value, error) of the weights, the means and the variances or covariances."""
+    names = feature_names(mixture)
+    for k, weight in enumerate(mixture.weights_):
+        yield f"{k} weight", weight, errors.weights[k]
+        for j, name in enumerate(names):
+            yield f"{k} mean {name}", mixture.means_[k, j], errors.means[k, j]
+    kind = mixture.covariance_type
+    yield from covariance_estimates(mixture.covariances_, errors.covariances, names, kind)
+
+
+def feature_names(estimator):
+    """Return the names of the features: those that `fit` saw, or x0, x1, ..."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None:
+        return [f"x{j}" for j in range(estimator.n_features_in_)]
+    return [str(name) for name in names]
