@@ -178,14 +178,15 @@ def test_style_arguments_and_new_axes():
 @pytest.mark.parametrize(
     ("X", "settings", "message"),
     [
-        (samples()[:, :1], {}, "X must have shape .* 2 features at least"),
+        (samples()[:, :1], {}, "1 features, but GaussianMixture is expecting 2"),
         (samples()[:, 0], {}, "X must have shape .*got \\(90,\\)"),
+        (samples(), {"features": []}, "features must be 1 to 8 columns of X, got 0"),
         (samples(3), {}, "features"),  # scikit-learn's: not those of the fit
         (samples(), {"features": (0, 2)}, "features must be columns from 0 to 1 of X, got 2"),
-        (samples(), {"features": (1, 1)}, "two different columns"),
+        (samples(), {"features": (1, 1)}, "must be different columns"),
         (samples(), {"features": (0, 0.5)}, "features must be columns from 0 to 1 of X, got 0.5"),
         (samples(3), {"features": (0, 2)}, "features"),
-        (samples(), {"features": "ab"}, "features must be two columns"),
+        (samples(), {"features": "ab"}, "features has 'ab', but X has feature 0, feature 1"),
         (samples(), {"features": ("a", 1)}, "features has 'a', but X has feature 0, feature 1"),
         (samples(), {"n_std": 0}, "n_std must be numbers > 0"),
         (samples(), {"subsample": 0}, "subsample must be >= 1"),

@@ -130,6 +130,9 @@ def mixtures(X: npt.NDArray[np.float64], table: Any) -> float:
     bounds = plot.LowerBoundDisplay.from_estimator({"tied": mixture}, linewidth=2)
     bounds.lines_["tied"].set_linewidth(1)
     bounds.figure_.savefig("bounds.png")
+    plot.MixtureDisplay.from_estimator(mixture, X, features=["a", 1, 2], legend=True)
+    profiles = plot.ProfilesDisplay.from_estimator(counts, ["a", "b"], n_rows=10)
+    profiles.dots_[0].set_markersize(3)
     plot.animate(mixture, X, "em.gif", features=("a", "b"))
     return mixture.lower_bounds_[-1] + counts.lower_bound_
 
@@ -185,7 +188,7 @@ def topics(X: npt.NDArray[np.int64], vectors: np.ndarray) -> None:
     assert_type(gaussian.doc_topic_prior_, np.ndarray)
     assert_type(gaussian.components_, np.ndarray)
     assert_type(gaussian.top_words(n=3), list[list[Any]])
-    display = plot.TopicsDisplay.from_estimator(lda, topics=[0, figure > 0], n_words=3)
+    display = plot.TopicsDisplay.from_estimator(lda, ["a"], topics=[0, figure > 0], n_words=3)
     assert_type(display, plot.TopicsDisplay)
     assert_type(plot.prepare_topics(lda, X), dict[str, Any])
 

@@ -7,6 +7,7 @@ draws as attributes, and draws itself on any axes by ``plot(ax=...)``.
 from fastem.plot._animation import animate
 from fastem.plot._bounds import LowerBoundDisplay
 from fastem.plot._mixture import MixtureDisplay
+from fastem.plot._profiles import ProfilesDisplay
 from fastem.plot._selection import SelectionDisplay
 from fastem.plot._states import StatesDisplay
 from fastem.plot._topics import TopicsDisplay, prepare_topics
@@ -14,6 +15,7 @@ from fastem.plot._topics import TopicsDisplay, prepare_topics
 __all__ = [
     "LowerBoundDisplay",
     "MixtureDisplay",
+    "ProfilesDisplay",
     "SelectionDisplay",
     "StatesDisplay",
     "TopicsDisplay",

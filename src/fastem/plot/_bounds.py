@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from fastem.plot._style import axes_or_new, palette, tidy
+from fastem.plot._style import QUIET, axes_or_new, palette, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,8 @@ class LowerBoundDisplay:
         For each fit the numbers of the iterations that had them; None: 1, 2, 3, ...
     converged : dict of str to bool, default=None
         Whether it converged; None: all did.
+    note : str, default=None
+        Words above the axes.
 
     Attributes
     ----------
@@ -65,10 +67,12 @@ class LowerBoundDisplay:
         *,
         iterations: Mapping[str, npt.ArrayLike] | None = None,
         converged: Mapping[str, bool] | None = None,
+        note: str | None = None,
     ) -> None:
         self.lower_bounds = lower_bounds
         self.iterations = iterations
         self.converged = converged
+        self.note = note
 
     @classmethod
     def from_estimator(
@@ -116,6 +120,7 @@ class LowerBoundDisplay:
             {key: np.asarray(one.lower_bounds_, float) for key, one in estimators.items()},
             iterations={key: iterations_of(one) for key, one in estimators.items()},
             converged={key: bool(one.converged_) for key, one in estimators.items()},
+            note=_why_one_point(estimators),
         )
         return display.plot(ax, **line_kw)
 
@@ -157,6 +162,8 @@ class LowerBoundDisplay:
         axes.set_ylabel("lower bound")
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.ticklabel_format(axis="y", useOffset=False)
+        if self.note:
+            axes.set_title(self.note, fontsize=9, color=QUIET, loc="left", wrap=True)
         axes.legend(loc="lower right", frameon=False)
         tidy(axes)
         return self
@@ -169,6 +176,15 @@ def iterations_of(estimator):
         every = estimator.max_iter
     numbers = every * np.arange(1, len(estimator.lower_bounds_) + 1)
     return np.minimum(numbers, estimator.max_iter)
+
+
+def _why_one_point(estimators):
+    """Return a sentence, if a fit was told not to look at its bound until the end."""
+    blind = [key for key, one in estimators.items() if getattr(one, "evaluate_every", 1) < 1]
+    if not blind:
+        return None
+    whose = "" if len(estimators) == 1 else f" of {', '.join(blind)}"
+    return f"The bound{whose} was computed at the end only: fit with evaluate_every=1 for a curve."
 
 
 def _named(estimator, name):

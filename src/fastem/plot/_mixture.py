@@ -14,36 +14,46 @@ from sklearn.utils.validation import check_is_fitted
 from fastem._compat import get_feature_names
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.components.covariances import KINDS
-from fastem.plot._style import INK, axes_or_new, palette, tidy
+from fastem.plot._mixture_parts import draw_grid, draw_histogram, first_two_axes
+from fastem.plot._style import INK, QUIET, axes_or_new, palette, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
 __all__ = ["MixtureDisplay", "check_features", "check_mixture", "check_n_std", "geometry"]
 
+_MOST_IN_GRID = 8  # features whose pairs are still to be seen
+_MOST_IN_LEGEND = 20
+
 
 class MixtureDisplay:
-    """The components of a mixture as ellipses over the samples, whose colours are responsibilities.
+    """The components of a mixture over the samples, whose colours are responsibilities.
 
-    A sample between two components has a colour between theirs. Of more than two features two are
-    drawn, with the components' marginal distributions of these. K-means, the hard limit, has
-    centers and no ellipses. Make one by :meth:`from_estimator`.
+    Two features: ellipses over a scatter, in which a sample between two components has a colour
+    between theirs. One feature: a histogram and the components' densities. More: two principal
+    axes, or a grid of pairs, with the components' marginal distributions. K-means, the hard limit,
+    has centers and no ellipses. Make one by :meth:`from_estimator`.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, 2)
-        The samples to draw.
+    X : ndarray of shape (n_samples, n_drawn)
+        The samples to draw: one coordinate, two or more.
     responsibilities : ndarray of shape (n_samples, n_components)
         Each component's posterior probability for each of them.
-    means : ndarray of shape (n_components, 2)
+    means : ndarray of shape (n_components, n_drawn)
         Means of the components.
-    covariances : ndarray of shape (n_components, 2, 2), default=None
-        Their covariances; None draws no ellipses.
-    feature_names : sequence of 2 str, default=("feature 0", "feature 1")
+    covariances : ndarray of shape (n_components, n_drawn, n_drawn), default=None
+        Their covariances; None draws no ellipses and no densities.
+    feature_names : sequence of str, default=("feature 0", "feature 1")
         Labels of the axes.
+    weights : ndarray of shape (n_components,), default=None
+        Weights of the components; None: the means of the responsibilities.
+    title : str, default=None
+        Words above the axes.
 
     Attributes
     ----------
@@ -52,11 +62,15 @@ class MixtureDisplay:
     figure_ : matplotlib Figure
         The figure of the axes.
     points_ : matplotlib PathCollection
-        The samples.
+        The samples, of two coordinates.
     ellipses_ : ndarray of shape (n_components, number of n_std), of matplotlib Ellipse
         The ellipses, from inner to outer; of shape (n_components, 0) without covariances.
     labels_ : list of matplotlib Text
         The components' numbers, at their means.
+    lines_ : list of matplotlib Line2D
+        Of one coordinate: the components' densities, times their weights, or k-means' centers.
+    axes_ : ndarray of matplotlib Axes, of shape (n_drawn, n_drawn)
+        Of more than two coordinates: the grid; None above the diagonal.
 
     Examples
     --------
@@ -75,6 +89,8 @@ class MixtureDisplay:
     points_: PathCollection
     ellipses_: np.ndarray
     labels_: list[Text]
+    lines_: list[Line2D]
+    axes_: np.ndarray
 
     def __init__(
         self,
@@ -84,12 +100,16 @@ class MixtureDisplay:
         covariances: np.ndarray | None = None,
         *,
         feature_names: Sequence[str] = ("feature 0", "feature 1"),
+        weights: np.ndarray | None = None,
+        title: str | None = None,
     ) -> None:
         self.X = X
         self.responsibilities = responsibilities
         self.means = means
         self.covariances = covariances
         self.feature_names = feature_names
+        self.weights = weights
+        self.title = title
 
     @classmethod
     def from_estimator(
@@ -97,13 +117,14 @@ class MixtureDisplay:
         estimator: Any,
         X: MatrixLike,
         *,
-        features: Sequence[int | str] = (0, 1),
+        features: int | str | Sequence[int | str] | None = None,
         subsample: int | None = 5000,
         random_state: RandomStateLike = 0,
         ax: Axes | None = None,
         n_std: npt.ArrayLike = (1, 2),
         scatter_kw: dict[str, Any] | None = None,
         ellipse_kw: dict[str, Any] | None = None,
+        legend: bool | None = None,
     ) -> Self:
         """Draw a fitted mixture, or k-means, over samples.
 
@@ -113,8 +134,10 @@ class MixtureDisplay:
             A fitted one: fastem's, or another with the same attributes, as scikit-learn's.
         X : array-like of shape (n_samples, n_features)
             The samples, with all features of the fit.
-        features : pair of int or str, default=(0, 1)
-            The features to draw, across and up: columns of X, or their names.
+        features : int, str or sequence of them, default=None
+            The features to draw: columns of X, or their names. One: a histogram; two: across and
+            up; three to eight: a grid of pairs. None: all of one or two features; of more, the
+            first two principal axes of the standardized features, which the title says.
         subsample : int or None, default=5000
             The most samples to draw, chosen at random; None for all.
         random_state : int, RandomState instance or None, default=0
@@ -128,6 +151,9 @@ class MixtureDisplay:
             Arguments of matplotlib's `scatter`.
         ellipse_kw : dict, default=None
             Arguments of matplotlib's `Ellipse`.
+        legend : bool, default=None
+            Whether to list the components with their weights beside the axes. None: in a figure of
+            its own, of at most 20 components.
 
         Returns
         -------
@@ -139,25 +165,33 @@ class MixtureDisplay:
         ImportError
             Without matplotlib.
         ValueError
-            If X has fewer than two features or not those of the fit, or `features` are not two of
-            them.
+            If X does not have the features of the fit, or `features` are not some of them.
         """
         check_mixture(estimator)
         check_is_fitted(estimator)
-        names, columns = check_features(estimator, X, features)
+        many = features is None and np.ndim(X) == 2 and np.shape(X)[1] > 2
+        if features is None:
+            features = [0] if np.shape(X)[1:] == (1,) else [0, 1]
+        names, columns = check_features(estimator, X, features, most=_MOST_IN_GRID)
         n_samples = np.shape(X)[0]
         if subsample is not None and subsample < 1:
             raise ValueError(f"subsample must be >= 1, or None for all samples, got {subsample!r}")
         if subsample is not None and n_samples > subsample:
             X = resample(X, replace=False, n_samples=subsample, random_state=random_state)
         responsibilities = _responsibilities(estimator, X)  # raises if X has other features
+        samples, title = check_array(X), None
+        if many:
+            every = list(range(samples.shape[1]))
+            samples, *where, names, title = first_two_axes(samples, *geometry(estimator, every))
+        else:
+            samples, where = samples[:, columns], geometry(estimator, columns)
+        weights = getattr(estimator, "weights_", None)
         display = cls(
-            check_array(X)[:, columns],
-            responsibilities,
-            *geometry(estimator, columns),
-            feature_names=names,
+            samples, responsibilities, *where, feature_names=names, weights=weights, title=title
         )
-        return display.plot(ax, n_std=n_std, scatter_kw=scatter_kw, ellipse_kw=ellipse_kw)
+        return display.plot(
+            ax, n_std=n_std, scatter_kw=scatter_kw, ellipse_kw=ellipse_kw, legend=legend
+        )
 
     def plot(
         self,
@@ -166,6 +200,7 @@ class MixtureDisplay:
         n_std: npt.ArrayLike = (1, 2),
         scatter_kw: dict[str, Any] | None = None,
         ellipse_kw: dict[str, Any] | None = None,
+        legend: bool | None = None,
     ) -> Self:
         """Draw.
 
@@ -179,6 +214,9 @@ class MixtureDisplay:
             Arguments of matplotlib's `scatter`.
         ellipse_kw : dict, default=None
             Arguments of matplotlib's `Ellipse`.
+        legend : bool, default=None
+            Whether to list the components with their weights beside the axes. None: in a figure of
+            its own, of at most 20 components.
 
         Returns
         -------
@@ -186,14 +224,65 @@ class MixtureDisplay:
             Itself.
         """
         n_std = check_n_std(n_std)
-        self.ax_ = axes = axes_or_new(ax, (6.4, 5.2))
+        drawn = self.X.shape[1]
+        size = {1: (6.4, 3.6), 2: (6.4, 5.2)}.get(drawn, (2.1 * drawn + 1, 2.0 * drawn))
+        self.ax_ = axes = axes_or_new(ax, size)
         self.figure_ = axes.figure
         colors = palette(len(self.means))
+        if drawn == 1:
+            self.lines_ = draw_histogram(axes, self._part([0]), colors)
+            axes.set_xlabel(self.feature_names[0], parse_math=False)
+        elif drawn == 2:
+            self._draw_pair(axes, colors, n_std, scatter_kw or {}, ellipse_kw or {})
+        else:
+            self.axes_ = draw_grid(
+                axes, self.feature_names, lambda part, columns, one: self._draw_part(
+                    part, columns, one, n_std, scatter_kw, ellipse_kw
+                )
+            )  # fmt: skip
+        if self.title:
+            axes.set_title(self.title, fontsize=9, color=QUIET, loc="left")
+        if legend or (legend is None and ax is None and len(self.means) <= _MOST_IN_LEGEND):
+            self._draw_legend(colors)
+        return self
+
+    def _part(self, columns):
+        """Return a display of some of the coordinates."""
+        covariances = self.covariances
+        if covariances is not None:
+            covariances = covariances[:, *np.ix_(columns, columns)]
+        return MixtureDisplay(
+            self.X[:, columns],
+            self.responsibilities,
+            self.means[:, columns],
+            covariances,
+            feature_names=[self.feature_names[j] for j in columns],
+            weights=self._shares(),
+        )
+
+    def _shares(self):
+        """Return the weights of the components."""
+        if self.weights is not None:
+            return np.asarray(self.weights)
+        return self.responsibilities.mean(axis=0)
+
+    def _draw_part(self, axes, columns, one, n_std, scatter_kw, ellipse_kw):
+        """Draw one coordinate, or two, in a cell of the grid."""
+        colors, part = palette(len(self.means)), self._part(columns)
+        if one:
+            draw_histogram(axes, part, colors)
+        else:
+            small = {"s": 6} | (scatter_kw or {})
+            part.ax_ = axes
+            part._draw_pair(axes, colors, n_std[-1:], small, ellipse_kw or {}, numbers=False)
+
+    def _draw_pair(self, axes, colors, n_std, scatter_kw, ellipse_kw, numbers=True):
+        """Draw the samples of two coordinates, the ellipses and the components' numbers."""
         size = np.clip(6000 / max(len(self.X), 1), 4, 26)
-        style = {"s": size, "alpha": 0.75, "linewidths": 0, "zorder": 2} | (scatter_kw or {})
+        style = {"s": size, "alpha": 0.75, "linewidths": 0, "zorder": 2} | scatter_kw
         mixed = np.clip(self.responsibilities @ colors, 0, 1)
         self.points_ = axes.scatter(self.X[:, 0], self.X[:, 1], **{"color": mixed} | style)
-        self.ellipses_ = self._draw_ellipses(n_std, colors, ellipse_kw or {})
+        self.ellipses_ = self._draw_ellipses(n_std, colors, ellipse_kw)
         self.labels_ = [
             axes.text(
                 *mean,
@@ -212,13 +301,31 @@ class MixtureDisplay:
                 },
             )
             for k, (mean, color) in enumerate(zip(self.means, colors, strict=True))
+            if numbers
         ]
         axes.set_xlabel(self.feature_names[0], parse_math=False)
         axes.set_ylabel(self.feature_names[1], parse_math=False)
         axes.update_datalim(self.means)
         axes.autoscale_view()
         tidy(axes)
-        return self
+
+    def _draw_legend(self, colors):
+        """List the components beside the axes, with their weights."""
+        from matplotlib.patches import Patch
+
+        names = [f"{k}  {share:.0%}" for k, share in enumerate(self._shares())]
+        patches = [Patch(color=c, label=name) for c, name in zip(colors, names, strict=True)]
+        self.ax_.legend(
+            handles=patches,
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1),
+            frameon=False,
+            fontsize=8,
+            handlelength=1,
+            handleheight=1,
+            title="component" if self.covariances is not None else "cluster",
+            title_fontsize=8,
+        )
 
     def _draw_ellipses(self, n_std, colors, ellipse_kw):
         """Add the ellipses to the axes, and return them."""
@@ -256,24 +363,27 @@ def check_n_std(n_std):
     return n_std
 
 
-def check_features(estimator, X, features):
-    """Return the names and the columns of the two features to draw."""
+def check_features(estimator, X, features, most=2):
+    """Return the names and the columns of the features to draw: two, or from one to `most`."""
     if sp.issparse(X):
         raise TypeError("X must be dense to be drawn, got a sparse one; use X.toarray()")
     shape = np.shape(X)
-    if len(shape) != 2 or shape[1] < 2:
+    if len(shape) != 2 or (most == 2 and shape[1] < 2):
+        least = " with 2 features at least" if most == 2 else ""
         raise ValueError(
-            f"X must have shape (n_samples, n_features) with 2 features at least to be drawn, got "
-            f"{shape}; for one feature use a histogram"
+            f"X must have shape (n_samples, n_features){least} to be drawn, got {shape}"
         )
     names = get_feature_names(X)
     if names is None:
         names = getattr(estimator, "feature_names_in_", None)
     known = [f"feature {j}" for j in range(shape[1])] if names is None else list(map(str, names))
-    if isinstance(features, str) or np.shape(features) != (2,):
+    given = [features] if most > 2 and np.ndim(features) == 0 else features
+    if isinstance(given, str) or np.ndim(given) != 1 or (most == 2 and len(given) != 2):
         raise ValueError(f"features must be two columns of X, or their names, got {features!r}")
+    if not 1 <= len(given) <= most:
+        raise ValueError(f"features must be 1 to {most} columns of X, got {len(given)}")
     columns = []
-    for feature in features:
+    for feature in given:
         if isinstance(feature, str):
             if feature not in known:
                 raise ValueError(f"features has {feature!r}, but X has {_few(known)}")
@@ -284,8 +394,10 @@ def check_features(estimator, X, features):
                     f"features must be columns from 0 to {shape[1] - 1} of X, got {feature!r}"
                 )
             columns.append(int(feature))
-    if columns[0] == columns[1]:
-        raise ValueError(f"features must be two different columns, got {features!r}")
+    if len(set(columns)) < len(columns):
+        raise ValueError(
+            f"features must be {'two ' * (most == 2)}different columns, got {features!r}"
+        )
     return [known[j] for j in columns], columns
 
 
@@ -295,7 +407,7 @@ def _few(names):
 
 
 def geometry(estimator, columns):
-    """Return means (K, 2) and marginal covariances (K, 2, 2), None for k-means, of two features."""
+    """Return means (K, n) and marginal covariances (K, n, n), None for k-means, of n features."""
     if not hasattr(estimator, "covariance_type"):
         return estimator.cluster_centers_[:, columns], None
     means = np.asarray(estimator.means_)[:, columns]
@@ -304,7 +416,7 @@ def geometry(estimator, columns):
     each = kind.each(covariances, len(means), estimator.means_.shape[1])
     if kind.dense:
         return means, each[:, *pair]
-    return means, each[:, columns, None] * np.eye(2)
+    return means, each[:, columns, None] * np.eye(len(columns))
 
 
 def _responsibilities(estimator, X):

@@ -80,8 +80,8 @@ class TopicsDisplay:
     def from_estimator(
         cls,
         estimator: Any,
-        *,
         feature_names: Any = None,
+        *,
         topics: Iterable[int] | None = None,
         titles: Iterable[str] | None = None,
         n_words: int = 10,
