@@ -78,7 +78,7 @@ class SelectionDisplay:
 
     @classmethod
     def from_selection(cls, selection: Any, *, ax: Axes | None = None, **line_kw: Any) -> Self:
-        """Draw what a function of :mod:`fastem.select` returned.
+        """Draw what a function of `fastem.select` returned.
 
         Parameters
         ----------

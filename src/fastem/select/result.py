@@ -33,7 +33,7 @@ _ERRORS = {"cv": "cv_std", "gap": "gap_error"}
 
 
 class Selection:
-    """All fits of a choice, and the best of them. The functions of :mod:`fastem.select` return it.
+    """All fits of a choice, and the best of them. The functions of `fastem.select` return it.
 
     Printed, it is a table of the criterion by number and type.
 
