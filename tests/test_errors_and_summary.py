@@ -180,6 +180,11 @@ def test_errors_are_refused_away_from_a_maximum():
         mixture.standard_errors(X)  # two equal components: nothing tells them apart
     with pytest.raises(NotFittedError):
         GaussianMixture().standard_errors(X)
+    held = GaussianMixture(2, means_init=mixture.means_, fixed=("means",)).fit(X)
+    with pytest.raises(ValueError, match=r"fit with fixed=\(\)"):
+        held.standard_errors(X)
+    with pytest.raises(ValueError, match="NaN"):
+        mixture.standard_errors(np.full((5, 2), np.nan))
     with pytest.raises(ValueError, match="3 features"):
         mixture.standard_errors(np.ones((5, 3)))
 

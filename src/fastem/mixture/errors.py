@@ -63,7 +63,7 @@ class WithErrors:
         ------
         ValueError
             If the observed information is not positive definite: the parameters are at no proper
-            maximum, or some cannot be told apart.
+            maximum, or some cannot be told apart. If some were held `fixed`, or X has NaN.
 
         Warns
         -----
@@ -83,6 +83,11 @@ class WithErrors:
         self._check_is_fitted("means_")  # type: ignore[attr-defined]
         X = validate(self, X, reset=False, dtype=np.float64)
         weight = check_sample_weight(sample_weight, X)
+        if self.fixed:  # type: ignore[attr-defined]
+            raise ValueError(
+                "fixed parameters have no standard errors, and those of the others are not those "
+                f"of a free fit: fit with fixed=(), got {self.fixed!r}"  # type: ignore[attr-defined]
+            )
         params = self._params()  # type: ignore[attr-defined]
         n_threads = self._n_threads(X)  # type: ignore[attr-defined]
         with single_threaded_blas():
