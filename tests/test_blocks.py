@@ -330,3 +330,29 @@ def test_k_means_of_blocks_has_no_labels():
     assert not hasattr(kmeans, "labels_")
     np.testing.assert_array_equal(np.concatenate(list(parts)), labels)
     assert kmeans.inertia_ <= 1.001 * PeersKMeans(3, n_init=1, random_state=0).fit(IRIS).inertia_
+
+
+def test_k_means_parallel_finds_clusters_that_the_sample_misses():
+    """Twenty rows that lie far away, of 300,000."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300_000, 2))
+    X[::15_000] += 1000 * np.arange(1, 21)[:, None]
+    blocks = blocks_of(X, rows=40_000)
+    kmeans = KMeans(21, init="k-means||", random_state=0, max_iter=5).fit(blocks)
+    again = KMeans(21, init="k-means||", random_state=0, max_iter=5).fit(blocks)
+    sampled = KMeans(21, random_state=0, max_iter=5).fit(blocks)
+    assert kmeans.inertia_ < 2.2 * len(X) < 10 * sampled.inertia_
+    np.testing.assert_array_equal(kmeans.cluster_centers_, again.cluster_centers_)
+    weighted = np.ones(len(X))
+    weighted[::15_000] = 0  # what has no weight is not drawn
+    first = KMeans(21, init="k-means||", random_state=0, max_iter=1)
+    assert np.abs(first.fit(blocks_of(X, weighted, 40_000)).cluster_centers_).max() < 100
+    with pytest.raises(ValueError, match=r"init='k-means\|\|' is for blocks"):
+        first.fit(X[:100])
+
+
+def test_k_means_parallel_takes_sparse_blocks():
+    kmeans = KMeans(8, init="k-means||", n_init=2, random_state=0)
+    sparse = clone(kmeans).fit(blocks_of(sp.csr_array(DIGITS)))
+    usual = KMeans(8, n_init=2, random_state=0).fit(DIGITS)
+    assert sparse.inertia_ < 1.1 * usual.inertia_

@@ -14,7 +14,7 @@ ROOT = Path(fastem.__file__).parent
 FLOORS = {
     "_kernels": 0, "_engine": 0, "_compat": 0, "_typing": 0, "_version": 0,
     "em": 1,
-    "_base": 2, "_onnx": 2, "_summary": 2, "_sources": 2, "components": 2,
+    "_base": 2, "_onnx": 2, "_summary": 2, "_data": 2, "components": 2,
     "mixture": 3, "cluster": 3, "topics": 3, "sequence": 3,
     "__init__": 4, "__main__": 4, "_children": 4, "_cli": 4, "_on_import": 4, "_patch": 4,
     "_patch_row": 4, "plot": 4, "select": 4,

@@ -77,6 +77,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastem._engine.checking import check_arguments, check_model
 from fastem._engine.checkpoints import Checkpoint, Keeper
 from fastem._engine.course import Course
+from fastem._engine.dask import DaskExecutor
 from fastem._engine.ending import Ending, better, check_bound
 from fastem._engine.executors import FuturesExecutor, LocalExecutor, as_executor
 from fastem._engine.fingerprints import describe
@@ -87,6 +88,7 @@ from fastem._engine.protocols import (
     Falling,
     Model,
     Overwriting,
+    Placing,
     Prior,
     Recycling,
     Replacing,
@@ -106,6 +108,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "Continuing",
+    "DaskExecutor",
     "Executor",
     "Falling",
     "FuturesExecutor",
@@ -113,6 +116,7 @@ __all__ = [
     "Model",
     "Moments",
     "Overwriting",
+    "Placing",
     "Prior",
     "Recycling",
     "Replacing",
@@ -313,6 +317,8 @@ def run(
     if verbose:
         watchers.append(Printer(verbose, verbose_interval))
     executor = as_executor(executor)
+    if follows(executor, Placing):
+        blocks = executor.place(blocks)
     outside = _WATCHERS.set(())  # a fit within this one, such as for its start, is not watched
     ending = Ending(model, schedule, tol)
     course = Course(keeper, ending, watchers)

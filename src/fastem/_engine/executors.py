@@ -59,22 +59,27 @@ class EStep:
     model : Model
     bound : bool
         Whether somebody will look at the bound.
+    in_place : bool, default=False
+        Whether states are written over.
     """
 
-    def __init__(self, model: Any, bound: bool = True) -> None:
+    def __init__(self, model: Any, bound: bool = True, in_place: bool = False) -> None:
         self.model, self.asked = model, {} if bound else {"bound": False}
         self.has_state = follows(model, RowState)
-        self.recycles = recycles(model) or overwrites(model)
+        self.recycles, self.in_place = recycles(model) or overwrites(model), in_place
 
     def __call__(self, params: Any, shard: Shard) -> Statistics:
         """Return the shard's statistics; of a model with RowState with the new state among them."""
         model = self.model
         if not self.has_state:
             return self._checked(model.e_step(params, shard.block, **self.asked))
-        asked = dict(self.asked)
-        if self.recycles and shard.spare is not None:
-            asked["spare"] = shard.spare
-        pair = model.e_step(params, shard.block, shard.state, **asked)
+        asked, state, spare = dict(self.asked), shard.state, shard.spare
+        if state is None:  # made where the E-step is: the block may be far from the driver
+            state = model.first_state(params, shard.block)
+            spare = state if self.in_place else None
+        if self.recycles and spare is not None:
+            asked["spare"] = spare
+        pair = model.e_step(params, shard.block, state, **asked)
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise TypeError(
                 f"{type(model).__name__} has first_state, so its e_step must return "

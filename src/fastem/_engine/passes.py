@@ -41,10 +41,10 @@ class Batch:
         self.log_prior = model.log_prior if follows(model, Prior) else None
         self.lower_bound = model.lower_bound if follows(model, Bounding) else None
         self.has_state = follows(model, RowState)
-        # Made once: to ask for protocols takes as long as a small E-step.
-        self.e_steps = {check: EStep(model, check) for check in (False, True)}
         # Where an E-step may run twice, it must find its state as it was.
         self.in_place = overwrites(model) and isinstance(self.executor, LocalExecutor)
+        # Made once: to ask for protocols takes as long as a small E-step.
+        self.e_steps = {check: EStep(model, check, self.in_place) for check in (False, True)}
         self.continues = follows(model, Continuing)
         self.states: dict[int, Any] = {}
         self.spares: dict[int, Any] = {}
@@ -74,16 +74,14 @@ class Batch:
         """Return a block with its rows' state."""
         if not self.has_state:
             return Shard(number, block)
-        if number not in self.states:
-            self.states[number] = self.model.first_state(params, block)
-        state = self.states[number]
+        state = self.states.get(number)  # None: the E-step begins with the first one
         return Shard(number, block, state, state if self.in_place else self.spares.get(number))
 
     def keep_states(self, total: Any) -> None:
         """Take the new states out of a sum; the ones before them may be written over."""
         if self.has_state:
             if not self.in_place:
-                self.spares |= {n: self.states[n] for n in total.row_states}
+                self.spares |= {n: self.states.get(n) for n in total.row_states}
             self.states.update(total.row_states)
             del total.row_states
 

@@ -17,6 +17,7 @@ __all__ = [
     "Falling",
     "Model",
     "Overwriting",
+    "Placing",
     "Prior",
     "Recycling",
     "Replacing",
@@ -187,3 +188,11 @@ class Executor(Protocol):
         `e_step` and `shards` can be pickled. The bits are those of every other executor if the
         statistics are added as :func:`fastem.em.tree_sum` adds them.
         """
+
+
+@runtime_checkable
+class Placing(Executor, Protocol):
+    """An executor that brings the blocks to where its E-steps run, before a fit begins."""
+
+    def place(self, blocks: Any, /) -> Any:
+        """Return a sequence of what stands for the blocks in the shards of ``sum``."""

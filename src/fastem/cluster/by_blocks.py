@@ -9,8 +9,8 @@ import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
 from fastem import em
+from fastem._data.sources import sample_weight_of, survey
 from fastem._engine.statistics import Moments, Statistics
-from fastem._sources import sample_weight_of, survey
 from fastem.cluster.data import refuse_overflow
 from fastem.cluster.lloyd import (
     KMeansBlock,
@@ -20,6 +20,7 @@ from fastem.cluster.lloyd import (
     labels_of,
     useful_threads,
 )
+from fastem.cluster.parallel_start import draw_centers
 from fastem.cluster.watch import Printer
 
 __all__ = ["fit_source"]
@@ -59,13 +60,12 @@ def moments_of(X, sample_weight):
     )
 
 
-def reading(X, sample_weight, centers, make):
+def reading(block, centers, n_threads):
     """Return what is read off the last centers: the inertia, and how much is in each cluster."""
-    X, n_threads = make.of(X), make.n_threads
-    labels = labels_of(X, centers, n_threads)
+    labels = labels_of(block.X, centers, n_threads)
     return Statistics(
-        bound=-inertia_of(X, centers, labels, sample_weight_of(sample_weight), n_threads),
-        weight=float(X.shape[0]),
+        bound=-inertia_of(block.X, centers, labels, block.sample_weight, n_threads),
+        weight=float(block.X.shape[0]),
         sizes=np.bincount(labels, minlength=len(centers)),
     )
 
@@ -74,6 +74,11 @@ def first_centers(estimator, init, make, n_starts, sample):
     """Return the first centers of each start; this runs where the sample of rows is."""
     X, weight = make.of(sample.rows), sample.weight_or_none()
     random_state = check_random_state(estimator.random_state)
+    if isinstance(init, str) and init == "k-means||":
+        chance = sample.weight / sample.weight.sum()
+        first = X[random_state.choice(X.shape[0], n_starts, p=chance)]
+        first = first.toarray() if sp.issparse(X) else first
+        return [row[None] for row in first]
     rows = estimator._rows_to_draw(X, weight, KMeansBlock(X, weight, make.n_threads))
     k = estimator.n_clusters
     return [
@@ -85,8 +90,8 @@ def first_centers(estimator, init, make, n_starts, sample):
 class Best(em.Callback):
     """Reads the inertia of each start off its last centers, and keeps the best by it."""
 
-    def __init__(self, source, make):
-        self.source, self.make = source, make
+    def __init__(self, blocks, make):
+        self.blocks, self.make = blocks, make
         self.best: Any = None
         self.params: Any = None
         self.attributes: dict[str, Any] = {}
@@ -110,7 +115,7 @@ class Best(em.Callback):
         return self.attributes if params is self.params else self._read(params)[0]
 
     def _read(self, params):
-        found = self.source.sum(reading, params.centers, self.make)
+        found = self.blocks.sum(reading, params.centers, self.make.n_threads)
         attributes = {
             "cluster_centers_": params.centers + self.make.mean,
             "inertia_": -float(found.bound),
@@ -136,12 +141,20 @@ def fit_source(estimator, source) -> int:
     variance = float((moments.scatter[0] / moments.weight[0]).mean())
     model = KMeansEM(estimator.tol * variance, found.dtype, make.n_threads, keeps_labels=False)
     starts = source.call(first_centers, estimator, init, make, n_starts, source.sample)
-    best = estimator._restarts = Best(source, make)
+    source.sample = None  # which takes memory
+    blocks = source.prepared(make)
+    if isinstance(init, str) and init == "k-means||":
+        random_state = check_random_state(estimator.random_state)
+        starts = [
+            draw_centers(blocks, first, k, random_state, make.n_threads, type(estimator))
+            for first in starts
+        ]
+    best = estimator._restarts = Best(blocks, make)
     try:
         printer = Printer(found.total_weight, model)
         estimator._fit_em(
             model,
-            source.prepared(make),
+            blocks,
             lambda start: KMeansParams(starts[start], found.n_rows),
             tol=0.0,
             verbose=0,

@@ -22,12 +22,11 @@ from sklearn.utils import check_array, check_random_state
 from fastem import em
 from fastem._base import EMEstimator, check_fitted_array, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context, has_callbacks
-from fastem._engine.blocks import as_blocks
+from fastem._data.sources import by_blocks, in_blocks, scores, source_of
 from fastem._engine.random_states import lent_random_state
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import effective_n_jobs, useful_n_jobs
 from fastem._onnx import ToOnnx, kmeans_nodes
-from fastem._sources import by_blocks, pairs, source_of
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.cluster.by_blocks import fit_source
 from fastem.cluster.data import centered, check_weights, mean_variance, refuse_overflow
@@ -72,10 +71,12 @@ class KMeans(
     ----------
     n_clusters : int, default=8
         Number of clusters.
-    init : {'k-means++', 'random'}, callable or array-like, default='k-means++'
+    init : {'k-means++', 'random', 'k-means||'}, callable or array-like, default='k-means++'
         The first centers: drawn far from each other (Arthur & Vassilvitskii 2007); drawn from the
         samples; ``init(X, n_clusters, random_state=...)``; or given, of shape (n_clusters,
-        n_features).
+        n_features). Of :class:`fastem.Blocks` and Dask collections they are drawn from a sample of
+        100,000 rows, or, by 'k-means||', from all rows in three passes more, which finds clusters
+        that are rare (Bahmani et al. 2012).
     n_init : 'auto' or int, default='auto'
         Number of starts, of which the one with the lowest inertia is kept. 'auto': 10 for 'random'
         and a callable, else 1.
@@ -150,7 +151,7 @@ class KMeans(
 
     _parameter_constraints: ClassVar[dict] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
-        "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
+        "init": [StrOptions({"k-means++", "k-means||", "random"}), callable, "array-like"],
         "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -272,6 +273,8 @@ class KMeans(
             raise ValueError(f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}.")
         sample_weight = check_weights(sample_weight, X)
         refuse_overflow("X", X, sample_weight)
+        if isinstance(self.init, str) and self.init == "k-means||":
+            raise ValueError("init='k-means||' is for blocks: take 'k-means++' for data in memory")
         self._n_init = self._check_n_init()  # scikit-learn's tests read it
         init = self._check_init(X)
         random_state = self.random_state
@@ -288,13 +291,13 @@ class KMeans(
         self._tol = self.tol * mean_variance(X, block)
         model = KMeansEM(self._tol, X.dtype, n_threads)
         restarts = Restarts(self, block, model, mean)
-        rows = self._rows_to_draw(X, sample_weight, block)
+        rows, n_init = self._rows_to_draw(X, sample_weight, block), self._n_init
 
         def start(_):
             centers = self._first_centers(
                 X, init, mean, sample_weight, random_state, self.n_clusters, rows
             )
-            if rows is not None and self._n_init == 1:
+            if rows is not None and n_init == 1:
                 rows.release()
             return KMeansParams(centers, X.shape[0])
 
@@ -370,7 +373,7 @@ class KMeans(
             return 1
         if self.n_init != "auto":
             return self.n_init
-        return 1 if isinstance(self.init, str) and self.init == "k-means++" else 10
+        return 10 if callable(self.init) or self.init == "random" else 1
 
     def _check_init(self, X):
         """Return `init`; an array is validated."""
@@ -441,7 +444,7 @@ class KMeans(
             The nearest center of each sample.
         """
         self.fit(X, sample_weight=sample_weight)
-        return self.predict(X) if as_blocks(X) is not None else self.labels_
+        return self.predict(X) if in_blocks(X) else self.labels_
 
     def fit_transform(
         self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
@@ -547,9 +550,9 @@ class KMeans(
         score : float
             Minus the sum of the squared distances to the nearest centers, times the weights.
         """
-        blocks = as_blocks(X)
-        if blocks is not None:
-            return sum(self.score(X, None, weight) for X, weight in pairs(blocks, sample_weight))
+        parts = scores(self, _score_of, X, sample_weight)
+        if parts is not None:
+            return sum(parts)
         X, centers = self._validated(X)
         sample_weight = check_weights(sample_weight, X)
         refuse_overflow("X", X, sample_weight)
@@ -578,3 +581,7 @@ class KMeans(
         """Return first centers."""
         n_clusters = self.n_clusters if n_centroids is None else n_centroids
         return self._first_centers(X, init, 0.0, sample_weight, random_state, n_clusters, None)
+
+
+def _score_of(estimator, X, sample_weight):
+    return estimator.score(X, None, sample_weight)

@@ -319,10 +319,13 @@ def labels_of(X, centers, n_threads):
     return labels
 
 
-def inertia_of(X, centers, labels, sample_weight, n_threads):
-    """Return the sum of the samples' weighted squared distances to their centers."""
+def inertia_of(X, centers, labels, sample_weight, n_threads, out=None):
+    """Return the sum of the samples' weighted squared distances to their centers.
+
+    `out`, (n,) float64, is given the squared distances without weights.
+    """
     job = kernel.Job(X, centers, np.zeros(X.shape[1]), 1.0, sample_weight)
-    return kernel.distances(job, labels, n_threads)
+    return kernel.distances(job, labels, n_threads, out)
 
 
 def _inertia(block, state, centers):

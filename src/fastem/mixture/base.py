@@ -21,9 +21,8 @@ from fastem._base import (
     unchanged_on_error,
 )
 from fastem._compat import fit_context
-from fastem._engine.blocks import as_blocks
+from fastem._data.sources import by_blocks, in_blocks, scores, source_of, survey
 from fastem._engine.threads import useful_n_jobs
-from fastem._sources import by_blocks, pairs, source_of, survey
 from fastem._typing import CheckpointLike, MatrixLike, SamplerLike
 from fastem.mixture.by_blocks import begin
 from fastem.mixture.reading import Reading, sampler
@@ -138,7 +137,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         labels : ndarray of shape (n_samples,)
             Component labels, equal to ``fit(X).predict(X)``.
         """
-        if as_blocks(X) is not None:
+        if in_blocks(X):
             return self.fit(X, y, sample_weight).predict(X)
         X = self._fit(X, y, sample_weight)
         return self._rows(X, "labels")
@@ -202,6 +201,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         self._set_fitted(found.attributes())
         self._check_n_components(found.n_positive, found.weighted)
         begun = source.call(begin, self, found, 0 if resume else self.n_init, source.sample)
+        source.sample = None  # which takes memory
         self._set_fitted(begun.learned)
         return self._fit_em(
             begun.model,
@@ -300,10 +300,9 @@ class Mixture(Reading, DensityMixin, EMEstimator):
 
     def _score(self, X, sample_weight):
         """Return the mean log-density and the total weight."""
-        blocks = as_blocks(X)
-        if blocks is not None:
-            scores = [self._score(*pair) for pair in pairs(blocks, sample_weight)]
-            means, weights = np.array(scores, dtype=np.float64).reshape(-1, 2).T
+        parts = scores(self, type(self)._score, X, sample_weight)
+        if parts is not None:
+            means, weights = np.array(parts, dtype=np.float64).reshape(-1, 2).T
             return float(np.average(means, weights=weights)), weights.sum()
         X = self._validated(X)
         sample_weight = check_sample_weight(sample_weight, X)

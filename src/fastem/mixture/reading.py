@@ -11,8 +11,7 @@ from scipy.special import entr
 from sklearn.utils import check_random_state
 
 from fastem._base import check_sample_weight
-from fastem._engine.blocks import as_blocks
-from fastem._sources import by_blocks, pairs
+from fastem._data.sources import by_blocks, scores
 from fastem._summary import Summary
 from fastem._typing import MatrixLike, SamplerLike
 from fastem.mixture.summary import summary
@@ -83,9 +82,9 @@ class Reading:
             - sum of r log r over all samples and components, r being the responsibilities; natural
             logarithm. 0 where components do not overlap, n_samples log n_components at most.
         """
-        blocks = as_blocks(X)
-        if blocks is not None:
-            return sum(self.entropy(*pair) for pair in pairs(blocks, sample_weight))
+        parts = scores(self, type(self).entropy, X, sample_weight)
+        if parts is not None:
+            return sum(parts)
         X = self._validated(X)
         weight = check_sample_weight(sample_weight, X)
         total = 0.0

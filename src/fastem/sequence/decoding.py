@@ -14,6 +14,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
 from fastem._base import EMEstimator
+from fastem._data.sources import by_blocks
+from fastem._engine.blocks import as_blocks, read_ahead
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
@@ -103,6 +105,9 @@ class Decoder(EMEstimator):
         log_prob : float
             Natural logarithm of the probability, or of the density; -inf for what is impossible.
         """
+        blocks = as_blocks(X)
+        if blocks is not None:
+            return sum(self.score(*_x_and_lengths(block)) for block in read_ahead(blocks))
         model, params, block = self._read(X, lengths)
         return float(model.scores(params, block).sum())
 
@@ -130,6 +135,7 @@ class Decoder(EMEstimator):
         scores, posteriors = _possible(model.posteriors, params, block)
         return float(scores.sum()), posteriors
 
+    @by_blocks
     def predict_proba(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> np.ndarray:
         """Return the states' posterior probabilities.
 
@@ -181,6 +187,7 @@ class Decoder(EMEstimator):
         scores, states = _possible(model.viterbi, params, block)
         return float(scores.sum()), states
 
+    @by_blocks
     def predict(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> np.ndarray:
         """Return the most probable states, by the parameter `algorithm`.
 
@@ -445,3 +452,8 @@ def _possible(read, params, block):
             "the model, so that none of its states is probable: score tells such sequences by -inf"
         )
     return scores, found
+
+
+def _x_and_lengths(block):
+    """Return X and lengths of a block as it comes."""
+    return (*block, None)[:2] if isinstance(block, tuple) else (block, None)

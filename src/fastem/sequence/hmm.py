@@ -14,7 +14,9 @@ from scipy.optimize import linear_sum_assignment
 
 from fastem._base import unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
+from fastem._data.sources import source_of, survey
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
+from fastem.sequence.by_blocks import begin_fit, largest
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
 from fastem.sequence.decoding import Decoder, quiet, which_sequence
 from fastem.sequence.monitor import ConvergenceMonitor, Watcher
@@ -136,9 +138,11 @@ class HMM(Decoder, Summarized):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or list of such arrays
+        X : array-like of shape (n_samples, n_features), or list of such arrays, or Blocks
             The rows of all sequences, one sequence below the other, or a list of the sequences. NaN
-            stands for what is missing, be it a value or a whole row.
+            stands for what is missing, be it a value or a whole row. A block of
+            :class:`fastem.Blocks` is one sequence, a list of sequences, or a tuple (X, lengths) or
+            (X, lengths, sample_weight); no sequence goes on in the next block.
         lengths : array-like of int of shape (n_sequences,), default=None
             Number of rows of each sequence; None: X is one sequence, or a list of them.
         sample_weight : array-like of shape (n_sequences,), default=None
@@ -165,20 +169,61 @@ class HMM(Decoder, Summarized):
             self._check_letters()
             data = {"lengths": lengths, "sample_weight": sample_weight, "states": states}
             self._open_checkpoint(checkpoint, X, **data)
+            source = source_of(self, X, sample_weight)
+            if source is not None:
+                if lengths is not None or states is not None:
+                    raise TypeError(
+                        "lengths must come with the blocks, as (X, lengths) or (X, lengths, "
+                        "sample_weight), and states cannot: they are for sequences in memory"
+                    )
+                self._fit_source(source, n_threads)
+                return self
             X, begin = read_sequences(self, X, lengths, reset=True, dtype=self._dtype)
             weight = read_sequence_weight(sample_weight, begin)
             known = read_known_states(states, begin, self.n_components)
-            fresh = any(
-                c in self.init_params or not self._is_set(n) for c, n in self._letters.items()
-            )
-            self._check_rows(X, fresh)
+            self._check_rows(X, self._is_fresh())
             self._check_fit(X)
             self._fit_rows(X, begin, weight, known, n_threads)
         return self
 
+    _lengths_follow = True  # X in a block
+
+    def _is_fresh(self):
+        """Return whether a fit draws first emissions."""
+        return any(c in self.init_params or not self._is_set(n) for c, n in self._letters.items())
+
+    def _open_block(self, block):
+        """Return the rows of a block of sequences, their weights, and the sequences' own."""
+        parts = block if isinstance(block, tuple) else (block,)
+        X, lengths, weight = (*parts, None, None)[:3]
+        X, begin = read_sequences(self, X, lengths, reset=True, dtype=self._dtype)
+        weight = read_sequence_weight(weight, begin)
+        self._check_rows(X, self._is_fresh())
+        row_weight = None if weight is None else np.repeat(weight, np.diff(begin))
+        return X, row_weight, begin, weight
+
+    def _fit_source(self, source, n_threads):
+        """Fit to sequences that come in blocks."""
+        found = survey(source, largest, self.random_state, 2 * self.n_components)
+        self._set_fitted(found.attributes())
+        begun = source.call(begin_fit, self, found, n_threads, source.sample)
+        source.sample = None  # which takes memory
+        self._set_fitted(begun.learned)
+        blocks = source.prepared(begun.make)
+        start = begun.starts.__getitem__
+        self._run(begun.model, blocks, start, found.total_weight, executor=source.executor)
+
     def _fit_rows(self, X, begin, weight, known, n_threads):
         """Fit to validated sequences."""
         row_weight = None if weight is None else np.repeat(weight, np.diff(begin))
+        family, params, chain, start = self._begin(X, row_weight, known, n_threads)
+        block = Sequences(family.block(self._rows(X)), begin, weight, known)
+        self._refuse_underflow(family, params.emission, block)
+        model = self._model(family, params, chain, n_threads)
+        self._run(model, [block], start, block.total_weight, X=X, weight=weight)
+
+    def _begin(self, X, row_weight, known, n_threads):
+        """Return the family, the first parameters, the chain's start, and what gives restarts'."""
         chain = ChainStart(
             self.n_components,
             self.topology,
@@ -192,8 +237,6 @@ class HMM(Decoder, Summarized):
         self._tell_what_is_lost(X)
         family, emission = self._family(first, self._learnt_letters(), n_threads, X)
         params = ChainParams(first["startprob_"], first["transmat_"], emission)
-        block = Sequences(family.block(self._rows(X)), begin, weight, known)
-        self._refuse_underflow(family, emission, block)
 
         def start(init):
             if init == 0:
@@ -205,24 +248,23 @@ class HMM(Decoder, Summarized):
             emission = self._family(values, self._learnt_letters(), n_threads, X)[1]
             return ChainParams(values["startprob_"], values["transmat_"], emission)
 
-        model = self._model(family, params, chain, n_threads)
-        self._run(model, block, start, X, weight)
+        return family, params, chain, start
 
-    def _run(self, model, block, start, X, weight):
+    def _run(self, model, blocks, start, total_weight, *, X=None, weight=None, executor=None):
         """Run the driver; set the fitted attributes and why it stopped."""
         own = vars(self).get("monitor_")
         monitor = own or ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
-        watcher = Watcher(monitor, model, block.total_weight)
-        restarts = any(c in self.init_params or not self._is_set(a) for c, a in self._all_letters())
+        watcher = Watcher(monitor, model, total_weight)
         try:
             result = self._fit_em(
                 model,
-                [block],
+                blocks,
                 start,
                 tol=0.0,  # the monitor decides
                 verbose=0,
-                n_init=self.n_init if restarts else 1,
+                n_init=self._n_restarts(),
                 callbacks=[watcher],
+                executor=executor,
                 X=X,
                 sample_weight=weight,
             )
@@ -231,8 +273,8 @@ class HMM(Decoder, Summarized):
                 self._history, self._stop_reason = list(monitor.history), "interrupted"
                 raise
             watcher.restore()
-            if isinstance(error, ValueError):
-                self._refuse_the_impossible(model, start(0), block)
+            if isinstance(error, ValueError) and X is not None:
+                self._refuse_the_impossible(model, start(0), blocks[0])
             raise
         self.converged_ = watcher.finish(result)
         self._history = list(monitor.history)
@@ -241,6 +283,11 @@ class HMM(Decoder, Summarized):
         else:
             self._stop_reason = "n_iter" if result.n_iter == self.n_iter else "callback"
         self._from_fit = {name: _sum_of(vars(self)[name]) for _, name in self._all_letters()}
+
+    def _n_restarts(self):
+        """Return how many restarts begin differently."""
+        drawn = any(c in self.init_params or not self._is_set(a) for c, a in self._all_letters())
+        return self.n_init if drawn else 1
 
     def _model(self, family, params, chain, n_threads):
         """Return the model, which learns what `params` has the letters of."""

@@ -26,6 +26,7 @@ __all__ = [
     "TopicSums",
     "Topics",
     "check_tokens",
+    "check_total",
     "log_likelihood",
     "padded",
     "with_counts",
@@ -245,6 +246,9 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """
 
     components_: np.ndarray
+
+    def _read_block(self, X):
+        return self._validated(X, "fit", reset=True)
 
     def _validated(self, X, method=None, *, reset, dtype=None):
         """Return X as canonical CSR with real counts, of the given dtype if there is one.

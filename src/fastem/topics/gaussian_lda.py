@@ -20,10 +20,12 @@ from fastem._base import (
     unchanged_on_error,
 )
 from fastem._compat import Interval, StrOptions, fit_context
+from fastem._data.sources import by_blocks, source_of, survey
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.components.gaussian_data import GaussianBlock
+from fastem.topics.by_blocks import counted_block, first_of_sample, stacked_block, word_weights
 from fastem.topics.dirichlet import check_doc_topic_prior
 from fastem.topics.documents import TopicModel, check_tokens
 from fastem.topics.gaussian_lda_em import GaussianLDAEM, GaussianTopics, VectorDocuments
@@ -253,20 +255,11 @@ class GaussianLDA(TopicModel, EMEstimator):
         """
         with unchanged_on_error(self):
             self._open_checkpoint(checkpoint, X, lengths=lengths, sample_weight=sample_weight)
-            X, lengths, vectors = self._data(X, lengths, reset=True)
-            documents = X if lengths is None else lengths
-            sample_weight = check_sample_weight(sample_weight, documents)
-            prior = check_doc_topic_prior(self.doc_topic_prior, self.n_components)
-            model = self._model(np.broadcast_to(prior, self.n_components), X, vectors)
-            blocks = self._blocks(X, lengths, sample_weight)
-            weights = [block.word_weight for block in blocks]
-            if vectors is None:
-                draw = self._starts(model, GaussianBlock.of(X, None), np.concatenate(weights))
+            source = source_of(self, X, sample_weight)
+            if source is not None:
+                result = self._fit_source(source, lengths)
             else:
-                draw = self._starts(model, vectors, sum(weights))
-            result = self._fit_em(
-                model, blocks, draw, n_init=self.n_init, X=documents, sample_weight=sample_weight
-            )
+                result = self._fit_array(X, lengths, sample_weight)
         if not result.converged and self.tol > 0:
             warnings.warn(
                 f"GaussianLDA did not converge in max_iter={self.max_iter} iterations: increase "
@@ -275,6 +268,67 @@ class GaussianLDA(TopicModel, EMEstimator):
                 stacklevel=2,
             )
         return self
+
+    def _fit_source(self, source, lengths):
+        """Fit to documents that come in blocks; return the result."""
+        if lengths is not None:
+            raise TypeError(
+                "lengths must come with the blocks, as (X, lengths) or (X, lengths, sample_weight)"
+            )
+        counted = self.vectors is not None
+        vectors = self._vectors() if counted else None
+        extra, least = (word_weights, None) if counted else (None, 1000)
+        found = survey(source, extra, self.random_state, least)
+        self._set_fitted(found.attributes())
+        if counted:
+            self._check_rows_of_vectors(vectors, found.n_features)
+            vectors = GaussianBlock.of(vectors, None, "vectors")
+        prior = check_doc_topic_prior(self.doc_topic_prior, self.n_components)
+        alpha = np.broadcast_to(prior, self.n_components)
+        model = self._model(alpha, np.empty((0, 1), found.dtype), vectors)
+        starts = source.call(first_of_sample, self, model, found, self.n_init, source.sample)
+        source.sample = None  # which takes memory
+        return self._fit_em(
+            model,
+            source.prepared(counted_block if counted else stacked_block),
+            starts.__getitem__,
+            n_init=self.n_init,
+            executor=source.executor,
+        )
+
+    @property
+    def _lengths_follow(self):
+        return self.vectors is None
+
+    def _open_block(self, block):
+        """Return rows of a block, their weights, and what documents they are of."""
+        parts = block if isinstance(block, tuple) else (block,)
+        if self.vectors is not None:
+            X, weight = (*parts, None)[:2]
+            dtype = np.float32 if np.asarray(self.vectors).dtype == np.float32 else np.float64
+            X = self._validated(X, reset=True, dtype=dtype)
+            return X, check_sample_weight(weight, X)
+        X, lengths, weight = (*parts, None, None)[:3]
+        X, lengths, _ = self._data(X, lengths, reset=True)
+        weight = check_sample_weight(weight, lengths)
+        return X, None if weight is None else np.repeat(weight, lengths), lengths, weight
+
+    def _fit_array(self, X, lengths, sample_weight):
+        """Fit to documents in memory; return the result."""
+        X, lengths, vectors = self._data(X, lengths, reset=True)
+        documents = X if lengths is None else lengths
+        sample_weight = check_sample_weight(sample_weight, documents)
+        prior = check_doc_topic_prior(self.doc_topic_prior, self.n_components)
+        model = self._model(np.broadcast_to(prior, self.n_components), X, vectors)
+        blocks = self._blocks(X, lengths, sample_weight)
+        weights = [block.word_weight for block in blocks]
+        if vectors is None:
+            draw = self._starts(model, GaussianBlock.of(X, None), np.concatenate(weights))
+        else:
+            draw = self._starts(model, vectors, sum(weights))
+        return self._fit_em(
+            model, blocks, draw, n_init=self.n_init, X=documents, sample_weight=sample_weight
+        )
 
     def fit_transform(
         self,
@@ -359,6 +413,13 @@ class GaussianLDA(TopicModel, EMEstimator):
                 "lengths must be None with `vectors`: then each row of X is a document, its counts "
                 "of words"
             )
+        vectors = self._vectors()
+        X = self._validated(X, reset=reset, dtype=vectors.dtype)
+        self._check_rows_of_vectors(vectors, X.shape[1])
+        return X, None, GaussianBlock.of(vectors, None, "vectors")
+
+    def _vectors(self):
+        """Return the words' vectors, validated."""
         vectors = check_array(
             self.vectors, dtype=[np.float64, np.float32], input_name="vectors",
             ensure_all_finite=False,
@@ -369,16 +430,19 @@ class GaussianLDA(TopicModel, EMEstimator):
                 f"vectors must be finite, got NaN or infinity in {len(without)} rows, the first of "
                 f"them row {without[0]}: leave words without a vector out of X and vectors"
             )
-        X = self._validated(X, reset=reset, dtype=vectors.dtype)
-        if len(vectors) != X.shape[1]:
+        return vectors
+
+    @staticmethod
+    def _check_rows_of_vectors(vectors, n_words):
+        if len(vectors) != n_words:
             raise ValueError(
-                f"vectors must have a row for each of the {X.shape[1]} columns of X, got "
+                f"vectors must have a row for each of the {n_words} columns of X, got "
                 f"{len(vectors)} rows"
             )
-        return X, None, GaussianBlock.of(vectors, None, "vectors")
 
     # ---- documents -------------------------------------------------------------------------
 
+    @by_blocks
     def transform(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> np.ndarray:
         """Return the topics of documents.
 

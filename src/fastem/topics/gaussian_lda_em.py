@@ -98,7 +98,7 @@ class VectorDocuments:
             last = max(np.searchsorted(ends, begin + most, "right") - 1,
                        np.searchsorted(ends, begin, "right"))  # fmt: skip
             last = np.searchsorted(ends, ends[min(last, len(ends) - 1)], "right")
-            found.append(cls._stacked(
+            found.append(cls.of_block(
                 X[begin : ends[last - 1]], lengths[first:last],
                 None if sample_weight is None else sample_weight[first:last],
             ))  # fmt: skip
@@ -106,7 +106,7 @@ class VectorDocuments:
         return found
 
     @classmethod
-    def _stacked(cls, X, lengths, sample_weight):
+    def of_block(cls, X, lengths, sample_weight):
         """Return a block in which each vector is a word of its own."""
         n, n_docs = len(X), len(lengths)
         begins = np.concatenate([[0], np.cumsum(lengths)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -12,8 +13,10 @@ from sklearn.utils import check_random_state
 from fastem import em
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
+from fastem._data.sources import source_of
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
+from fastem.topics.by_blocks import lda_blocks
 from fastem.topics.dirichlet import (
     check_components_init,
     check_doc_topic_prior,
@@ -249,8 +252,10 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Non-negative counts of words (columns) in documents (rows).
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Blocks
+            Non-negative counts of words (columns) in documents (rows). :class:`fastem.Blocks` are
+            read anew in each pass; 'online' then shuffles within each block, and 'incremental'
+            takes blocks for batches and keeps every document's gamma.
         y : Ignored
             Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -271,16 +276,22 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         """
         with unchanged_on_error(self):
             self._open_checkpoint(checkpoint, X, sample_weight=sample_weight)
-            X = self._validated(X, "fit", reset=True)
-            sample_weight = check_sample_weight(sample_weight, X)
-            if sample_weight is not None:
-                check_total(X, sample_weight)
-            method = METHODS[self.learning_method]
-            self._begin(X.shape[1], X.dtype)
-            model, blocks, start = method.prepare(self, X, sample_weight)
+            method, executor = METHODS[self.learning_method], None
+            source = source_of(self, X, sample_weight)
+            if source is not None:
+                X, executor = None, source.executor
+                model, blocks, start, perplexity = lda_blocks(self, source, method)
+            else:
+                X = self._validated(X, "fit", reset=True)
+                sample_weight = check_sample_weight(sample_weight, X)
+                if sample_weight is not None:
+                    check_total(X, sample_weight)
+                self._begin(X.shape[1], X.dtype)
+                model, blocks, start = method.prepare(self, X, sample_weight)
+                perplexity = partial(self._perplexity, X, sample_weight)
             del self.components_  # topics are large, and few should be there
             evaluate = self.evaluate_every > 0
-            monitor = _Perplexity(self, X, sample_weight)
+            monitor = _Perplexity(self, perplexity)
             self.bound_ = np.nan  # what an interrupt leaves
             try:
                 n_iter = self._fit_em(
@@ -292,16 +303,18 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
                     tol=0.0,
                     verbose=0,
                     callbacks=(monitor,),
+                    executor=executor,
                     X=X,
                     sample_weight=sample_weight,
                 ).n_iter
             finally:  # of an interrupted fit too: partial_fit goes on from here
-                self.n_batch_iter_ = 1 + self.n_iter_ * len(blocks)
+                steps = 1 if method.schedule == "batch" else len(blocks)  # of a pass
+                self.n_batch_iter_ = 1 + self.n_iter_ * steps
             self.n_iter_ = n_iter - monitor.stopped  # the last pass is not counted there
             if method.bound_of_passes and self.max_iter > 0:
                 self.bound_ = float(np.exp(-self.lower_bound_))
             else:
-                self.bound_ = self._perplexity(X, sample_weight)
+                self.bound_ = perplexity()
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -401,8 +414,8 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
 class _Perplexity(em.Callback):
     """Prints scikit-learn's lines; stops when the training perplexity hardly changes."""
 
-    def __init__(self, estimator, X, sample_weight):
-        self.estimator, self.data = estimator, (X, sample_weight)
+    def __init__(self, estimator, perplexity):
+        self.estimator, self.perplexity = estimator, perplexity
         self.last, self.stopped = None, 0
 
     def get_state(self):
@@ -420,7 +433,7 @@ class _Perplexity(em.Callback):
             advance(estimator.random_state_, progress.stream)
         if estimator.evaluate_every > 0 and state.iteration % estimator.evaluate_every == 0:
             estimator._set_fitted(estimator._attributes(state.params))
-            perplexity = estimator._perplexity(*self.data)
+            perplexity = self.perplexity()
             line += f", perplexity: {perplexity:.4f}"
             if self.last is not None and abs(self.last - perplexity) < estimator.perp_tol:
                 self.stopped = 1

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from fastem._engine.threads import effective_n_jobs
+from fastem.topics.by_blocks import Batches
 from fastem.topics.cvb0 import CVB0EM, ShuffledDocuments, check_number_prior
 from fastem.topics.documents import Documents
 from fastem.topics.incremental import IncrementalLDAEM
@@ -30,6 +31,9 @@ class Method(NamedTuple):
     #: blocks and a function that gives the first parameters once. Nobody else has these.
     prepare: Callable[[Any, Any, Any], tuple[Any, list[Any], Callable[[int], Any]]]
     bound_of_passes: bool = False  # whether the bound is what passes see, and not the perplexity
+    #: Of an estimator with its first topics, a source of blocks, the blocks as they are and what
+    #: the first pass found: the same. None where all documents must be in memory.
+    of_source: Callable[..., tuple[Any, Any, Callable[[int], Any]]] | None = None
 
 
 def _once(start):
@@ -62,6 +66,22 @@ def _online(estimator, X, sample_weight):
 def _incremental(estimator, X, sample_weight):
     blocks, _ = Documents.blocks(X, sample_weight, estimator.batch_size)
     start = estimator._first_topics(X.dtype, random=False)
+    return estimator._model(IncrementalLDAEM), blocks, _once(start)
+
+
+def _batch_of_source(estimator, source, blocks, found):
+    return estimator._model(), blocks, _once(estimator._first_topics(found.dtype))
+
+
+def _online_of_source(estimator, source, blocks, found):
+    seed = int(estimator.random_state_.randint(2**31 - 1)) if estimator.shuffle else None
+    model = estimator._model(n_samples=found.n_rows)
+    batches = Batches(source, estimator.batch_size, seed)
+    return model, batches, _once(estimator._first_topics(found.dtype))
+
+
+def _incremental_of_source(estimator, source, blocks, found):
+    start = estimator._first_topics(found.dtype, random=False)
     return estimator._model(IncrementalLDAEM), blocks, _once(start)
 
 
@@ -111,9 +131,9 @@ def _number_prior(estimator, default=None):
 
 
 METHODS = {
-    "batch": Method("batch", _batch),
-    "online": Method("stepwise", _online),
-    "incremental": Method("incremental", _incremental, bound_of_passes=True),
+    "batch": Method("batch", _batch, of_source=_batch_of_source),
+    "online": Method("stepwise", _online, of_source=_online_of_source),
+    "incremental": Method("incremental", _incremental, True, _incremental_of_source),
     "cvb0": Method("batch", _cvb0, bound_of_passes=True),
     "stochastic": Method("batch", _stochastic, bound_of_passes=True),
 }

@@ -15,8 +15,10 @@ from sklearn.utils import check_array, check_random_state
 
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
+from fastem._data.sources import by_blocks, source_of
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
+from fastem.topics.by_blocks import DocumentBlock, survey_counts
 from fastem.topics.documents import (
     Documents,
     TopicModel,
@@ -234,8 +236,9 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Blocks
             Non-negative counts of words (columns) in documents (rows); they need not be integers.
+            :class:`fastem.Blocks` are read anew in each pass; the documents' topics are kept.
         y : Ignored
             Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -289,62 +292,11 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
         with unchanged_on_error(self):
             n_threads = effective_n_jobs(self.n_jobs)
             self._open_checkpoint(checkpoint, X, sample_weight=sample_weight)
-            X = self._validated(X, "fit", reset=True)
-            if not X.data.any():
-                raise ValueError("X has no count above 0: there is nothing to fit topics to")
-            sample_weight = check_sample_weight(sample_weight, X)
-            if sample_weight is not None:
-                check_total(X, sample_weight)
-            given = None if isinstance(self.init, str) else self._check_init(X)
-            if self.n_components > X.shape[1]:
-                warnings.warn(
-                    f"n_components={self.n_components} is more than the {X.shape[1]} words of X: "
-                    "topics will repeat each other",
-                    stacklevel=3,
-                )
-            random_state = check_random_state(self.random_state)
-            counts, held = X, None
-            if self.beta == "held-out":
-                counts, held = hold_out(X, self.validation_fraction, random_state)
-            incremental = self.algorithm == "incremental"
-            batch_size = self._batch_size(counts) if incremental else None
-            first_doc_topic, first_topic_word = given or (None, None)
-            blocks, rows = Documents.blocks(counts, sample_weight, batch_size, first_doc_topic)
-
-            def start(init):
-                topic_word = first_topic_word
-                if topic_word is None:
-                    topic_word = random_topics(X.shape[1], self.n_components, random_state)
-                sums = padded(topic_word.T, self.n_components, X.dtype)
-                return Topics(sums, np.ones(self.n_components), 0.0)
-
-            model = PLSAEM(
-                self.n_components,
-                self.doc_topic_prior,
-                self.topic_word_prior,
-                n_threads,
-                beta=1.0 if held is not None else float(self.beta),
-                relax=_RELAX,
-                momentum=_MOMENTUM,
-            )
-            annealing = None
-            if held is not None:
-                unseen = [Documents(held[some]) for some in rows]
-                annealing = Annealing(model, partial(model.score, unseen=unseen))
-            result = self._fit_em(
-                model,
-                blocks,
-                start,
-                schedule=self.algorithm,
-                evaluate_every=self.evaluate_every,
-                n_init=self.n_init,
-                callbacks=() if annealing is None else (annealing,),
-                X=X,
-                sample_weight=sample_weight,
-            )
-            if annealing is not None and annealing.best_params is not None:
-                self._set_fitted(self._attributes(annealing.best_params))
-                self.validation_scores_ = annealing.scores
+            source = source_of(self, X, sample_weight)
+            if source is not None:
+                X, result = None, self._fit_source(source, n_threads)
+            else:
+                X, result = self._fit_array(X, sample_weight, n_threads)
         if not result.converged and self.max_iter > 0:
             warnings.warn(
                 f"PLSA did not converge in max_iter={self.max_iter} iterations: increase max_iter "
@@ -353,6 +305,101 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
                 stacklevel=3,
             )
         return X
+
+    def _fit_source(self, source, n_threads):
+        """Fit to documents that come in blocks; return the result."""
+        if not isinstance(self.init, str):
+            raise ValueError(
+                "init must be 'random' for blocks, whose documents have no topics to begin with"
+            )
+        if self.beta == "held-out":
+            raise ValueError(
+                "beta='held-out' holds words out of documents in memory: give a number for blocks"
+            )
+        if source.executor is not None and self.algorithm != "batch":
+            raise ValueError(
+                f"algorithm={self.algorithm!r} goes from block to block, which workers cannot do "
+                "side by side: take 'batch' for Dask collections"
+            )
+        found = survey_counts(self, source)
+        if found.extra == 0:
+            raise ValueError("the blocks have no count above 0: there is nothing to fit topics to")
+        random_state = check_random_state(self.random_state)
+        return self._fit_em(
+            self._model(n_threads, float(self.beta)),
+            source.prepared(DocumentBlock()),
+            lambda init: self._first_topics(found.n_features, found.dtype, random_state),
+            schedule=self.algorithm,
+            evaluate_every=self.evaluate_every,
+            n_init=self.n_init,
+            executor=source.executor,
+        )
+
+    def _model(self, n_threads, beta):
+        return PLSAEM(
+            self.n_components,
+            self.doc_topic_prior,
+            self.topic_word_prior,
+            n_threads,
+            beta=beta,
+            relax=_RELAX,
+            momentum=_MOMENTUM,
+        )
+
+    def _first_topics(self, n_words, dtype, random_state, topic_word=None):
+        """Return the first parameters, of given or random topics."""
+        if topic_word is None:
+            topic_word = random_topics(n_words, self.n_components, random_state)
+        sums = padded(topic_word.T, self.n_components, dtype)
+        return Topics(sums, np.ones(self.n_components), 0.0)
+
+    def _fit_array(self, X, sample_weight, n_threads):
+        """Fit to documents in memory; return the validated counts and the result."""
+        X = self._validated(X, "fit", reset=True)
+        if not X.data.any():
+            raise ValueError("X has no count above 0: there is nothing to fit topics to")
+        sample_weight = check_sample_weight(sample_weight, X)
+        if sample_weight is not None:
+            check_total(X, sample_weight)
+        given = None if isinstance(self.init, str) else self._check_init(X)
+        if self.n_components > X.shape[1]:
+            warnings.warn(
+                f"n_components={self.n_components} is more than the {X.shape[1]} words of X: "
+                "topics will repeat each other",
+                stacklevel=4,
+            )
+        random_state = check_random_state(self.random_state)
+        counts, held = X, None
+        if self.beta == "held-out":
+            counts, held = hold_out(X, self.validation_fraction, random_state)
+        incremental = self.algorithm == "incremental"
+        batch_size = self._batch_size(counts) if incremental else None
+        first_doc_topic, first_topic_word = given or (None, None)
+        blocks, rows = Documents.blocks(counts, sample_weight, batch_size, first_doc_topic)
+
+        def start(init):
+            return self._first_topics(X.shape[1], X.dtype, random_state, first_topic_word)
+
+        model = self._model(n_threads, 1.0 if held is not None else float(self.beta))
+        annealing = None
+        if held is not None:
+            unseen = [Documents(held[some]) for some in rows]
+            annealing = Annealing(model, partial(model.score, unseen=unseen))
+        result = self._fit_em(
+            model,
+            blocks,
+            start,
+            schedule=self.algorithm,
+            evaluate_every=self.evaluate_every,
+            n_init=self.n_init,
+            callbacks=() if annealing is None else (annealing,),
+            X=X,
+            sample_weight=sample_weight,
+        )
+        if annealing is not None and annealing.best_params is not None:
+            self._set_fitted(self._attributes(annealing.best_params))
+            self.validation_scores_ = annealing.scores
+        return X, result
 
     def _batch_size(self, X):
         """Return the number of documents in a batch of the incremental algorithm."""
@@ -411,6 +458,7 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
         doc_topic = model.fold_in(topics, documents, self.max_doc_update_iter, float(self.doc_tol))
         return doc_topic, log_likelihood(topics, documents, doc_topic, model.n_threads)
 
+    @by_blocks
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Return the topic probabilities of documents, topics held fixed (fold-in).
 

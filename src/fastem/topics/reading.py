@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from scipy.special import psi
 
 from fastem._base import check_fitted_array, check_sample_weight
+from fastem._data.sources import by_blocks
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import MatrixLike
 from fastem.topics.documents import (
@@ -83,6 +84,7 @@ class LDAReading(TopicModel):
         expected = expected_topics(topics, model.n_threads, point, out=topics.sums)
         return model, topics, documents, model.infer(topics, documents, expected=expected)
 
+    @by_blocks
     def transform(self, X: MatrixLike, *, normalize: bool = True) -> np.ndarray:
         """Return the documents' topics, topics held fixed.
 

@@ -1,51 +1,42 @@
-"""Data that come in blocks, as the estimators fit to them: the first pass, and every later one.
+"""What a first pass finds of data in blocks: what must be known of all rows before a fit begins.
 
-An estimator knows a *source*: blocks that are read here one after another, or that workers of a
-cluster hold. Its first pass surveys the data (:class:`Survey`): what is known of all rows before a
-fit can begin, and a sample of rows on which the start is made.
+With it comes a sample of the rows, on which the start is made.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from functools import wraps
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import check_array
 
 from fastem._engine.arrays import native
-from fastem._engine.blocks import Blocks, as_blocks, read_ahead
 from fastem._engine.statistics import Statistics
 from fastem._engine.tree import tree_sum
 
 __all__ = [
-    "LocalSource",
+    "NO_ROWS",
+    "Layout",
+    "Lengths",
+    "Look",
     "Reader",
     "Sample",
+    "Sampling",
     "Survey",
-    "by_blocks",
-    "pairs",
-    "sample_weight_of",
-    "source_of",
-    "survey",
+    "add_looks",
+    "at_row",
+    "made",
+    "n_rows_of",
+    "survey_of",
 ]
 
 _SAMPLED_ROWS = 100_000  # on which starts are made
 _SAMPLED_BYTES = 128 << 20  # that a sample of wide rows may take
 _LEAST_SAMPLED = 10_000
 NO_ROWS = "the blocks have no rows: give at least one block that has some"
-_WEIGHTS_APART = (
-    "sample_weight must come with the blocks, as pairs (X, sample_weight): for arrays, "
-    "Blocks.from_arrays(X, sample_weight)"
-)
-
-
-# ---- what the first pass finds -----------------------------------------------------------------
 
 
 class Survey(NamedTuple):
@@ -139,6 +130,15 @@ class Sampling:
         return joined
 
 
+class Read(NamedTuple):
+    """A block as a door has read it."""
+
+    X: Any  # (n, D)
+    weight: np.ndarray | None  # (n,) of the rows
+    names: tuple[str, ...] | None  # of the features
+    rest: tuple[Any, ...] = ()  # what else belongs to the block
+
+
 class Layout(NamedTuple):
     """What must be the same in all blocks; a sum that says so where it is not."""
 
@@ -184,8 +184,8 @@ class Look:
         ``extra(X, sample_weight)``, a sum that the estimator needs of all rows.
     seed : int
         Of the sample.
-    least : int
-        How many rows the sample must at least have, if there are so many.
+    least : int or None
+        How many rows the sample must at least have, if there are so many. None: no sample is taken.
     """
 
     def __init__(self, read, extra, seed, least):
@@ -196,12 +196,13 @@ class Look:
         found = self.read(number, block)
         if found is None:
             return None
-        X, weight, names = found
+        X, weight, names = found[:3]
         n, d = X.shape
         row_bytes = max(1, d * X.dtype.itemsize)
         if sp.issparse(X):
             row_bytes = max(1, 12 * X.nnz // n)
-        size = max(_LEAST_SAMPLED, self.least, min(_SAMPLED_ROWS, _SAMPLED_BYTES // row_bytes))
+        least = 0 if self.least is None else self.least
+        size = max(_LEAST_SAMPLED, least, min(_SAMPLED_ROWS, _SAMPLED_BYTES // row_bytes))
         weighed = weight is not None and bool(np.any(weight != 1))
         return Statistics(
             bound=0.0,
@@ -210,9 +211,22 @@ class Look:
             weighted=int(weighed),
             lengths=Lengths({number: n}),
             layout=Layout(number, d, X.dtype, sp.issparse(X), names),
-            sample=Sample.of(X, weight, self.seed, number, size),
+            sample=0 if self.least is None else Sample.of(X, weight, self.seed, number, size),
             extra=0 if self.extra is None else self.extra(X, weight),
         )
+
+
+def add_looks(looks):
+    """Return the sum of what :class:`Look` found of blocks; None if all were empty."""
+    looks = (one for one in looks if one is not None)
+    first = next(looks, None)
+    return None if first is None else tree_sum(chain([first], looks))
+
+
+def made(make, number, found):
+    """Return what a maker makes of a block that was read; some want to know its number."""
+    told = (number,) if getattr(make, "numbered", False) else ()
+    return make(found.X, found.weight, *found.rest, *told)
 
 
 def survey_of(total) -> Survey:
@@ -239,6 +253,9 @@ def survey_of(total) -> Survey:
 class Reader:
     """Reads blocks as an estimator's door reads X: ``estimator._read_block(X)``.
 
+    One whose blocks are no matrices with weights has ``_open_block(block)`` in its place, which
+    returns X, the rows' weights, and what else belongs to the block.
+
     Parameters
     ----------
     estimator : EMEstimator
@@ -254,9 +271,11 @@ class Reader:
         self.positive = positive
 
     def __call__(self, number, block):
-        """Return (X, sample_weight, feature names) of a block as it comes; None of an empty one."""
-        X, weight = block if isinstance(block, tuple) and len(block) == 2 else (block, None)
+        """Return a block as it comes as :class:`Read`; None of an empty one."""
         door = copy.copy(self.door)
+        if hasattr(door, "_open_block"):
+            return self._opened(door, number, block)
+        X, weight = block if isinstance(block, tuple) and len(block) == 2 else (block, None)
         X = X if hasattr(X, "shape") else np.asarray(X)
         if X.ndim == 2 and X.shape[0] == 0:
             return None
@@ -265,9 +284,27 @@ class Reader:
             if weight is not None:
                 weight = _checked_weight(weight, X.shape[0], self.positive)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"block {number}{_bad_row(X)}: {error}") from error
-        names = getattr(door, "feature_names_in_", None)
-        return X, native(weight), None if names is None else tuple(names)
+            raise type(error)(f"block {number}{at_row(X)}: {error}") from error
+        return Read(X, native(weight), _names_of(door))
+
+    def _opened(self, door, number, block):
+        if n_rows_of(block[0] if isinstance(block, tuple) else block) == 0:
+            return None
+        try:
+            X, weight, *rest = door._open_block(block)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"block {number}: {error}") from error
+        return Read(X, weight, _names_of(door), tuple(rest))
+
+
+def n_rows_of(X):
+    """Return the number of rows, or of sequences in a list."""
+    return X.shape[0] if hasattr(X, "shape") else len(X)
+
+
+def _names_of(door):
+    names = getattr(door, "feature_names_in_", None)
+    return None if names is None else tuple(names)
 
 
 def _checked_weight(weight, n_rows, positive):
@@ -285,7 +322,7 @@ def _checked_weight(weight, n_rows, positive):
     return weight
 
 
-def _bad_row(X):
+def at_row(X):
     """Return which row has a value that is no finite number, in words, if one has."""
     try:
         values = X.data if sp.issparse(X) else np.asarray(X, dtype=np.float64)
@@ -296,184 +333,3 @@ def _bad_row(X):
         return ""
     row = np.searchsorted(X.tocsr().indptr, bad[0], "right") - 1 if sp.issparse(X) else bad[0]
     return f", row {int(row)}"
-
-
-def survey(source, extra, random_state, least) -> Survey:
-    """Make the first pass over a source; its ``sample`` is then there.
-
-    Parameters
-    ----------
-    source : LocalSource
-    extra, least
-        See :class:`Look`.
-    random_state : int, RandomState or None
-        Of the estimator; it is left as it is.
-    """
-    copied = copy.deepcopy(random_state) if random_state is not None else None
-    seed = int(check_random_state(copied).randint(2**31 - 1))
-    return source.survey(Look(source.read, extra, seed, least))
-
-
-# ---- blocks that are read here -----------------------------------------------------------------
-
-
-class LocalSource:
-    """Blocks that are read in this process, one after another.
-
-    Parameters
-    ----------
-    blocks : Blocks
-    read : Reader
-    """
-
-    executor: Any = None
-
-    def __init__(self, blocks: Blocks, read: Reader) -> None:
-        self.blocks, self.read = blocks, read
-        self.lengths: Any = None
-        self.layout: Any = None
-        self.sample: Any = None
-
-    def survey(self, look) -> Survey:
-        """Return what the first pass finds; set `sample`."""
-        sampling, layout = Sampling(), None
-
-        def each():
-            nonlocal layout
-            for number, block in enumerate(read_ahead(self.blocks)):
-                found = look(number, block)
-                if found is None:
-                    continue
-                layout = found.layout if layout is None else layout + found.layout
-                sampling.add(found.sample)
-                del found.sample
-                yield found
-
-        found = each()
-        first = next(found, None)
-        if first is None:
-            raise ValueError(NO_ROWS)
-        total = tree_sum(chain([first], found))
-        total.sample = sampling.join()
-        self.sample, self.lengths, self.layout = total.sample, total.lengths, total.layout
-        return survey_of(total)
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        """Yield (X, sample_weight) of each block that has rows; they must be as in the first pass.
-
-        Of other lengths, a fit would go on with statistics of other data and never end.
-        """
-        seen = set()
-        for number, block in enumerate(read_ahead(self.blocks)):
-            found = self.read(number, block)
-            n = 0 if found is None else found[0].shape[0]
-            if n != self.lengths.get(number, 0):
-                raise ValueError(
-                    _changed(f"block {number} has {n} rows", self.lengths.get(number, 0))
-                )
-            if found is None:
-                continue
-            seen.add(number)
-            X, weight, names = found
-            _ = self.layout + Layout(number, X.shape[1], X.dtype, sp.issparse(X), names)
-            yield X, weight
-        if len(seen) < len(self.lengths):
-            raise ValueError(_changed(f"{len(seen)} blocks have rows", len(self.lengths)))
-
-    def prepared(self, make) -> _Prepared:
-        """Return the blocks for the driver: ``make(X, sample_weight)`` of each."""
-        return _Prepared(self, make)
-
-    def sum(self, function, *args) -> Any:
-        """Return the sum of ``function(block, *args)`` over `(X, sample_weight)` of all blocks."""
-        return tree_sum(function(*one, *args) for one in self)
-
-    def call(self, function: Callable[..., Any], *args) -> Any:
-        """Return ``function(*args)``, made where the sample is."""
-        return function(*args)
-
-
-class _Prepared:
-    """Blocks that are made ready for the E-step as they are read."""
-
-    def __init__(self, source, make):
-        self.source, self.make = source, make
-
-    def __len__(self):
-        return len(self.source)
-
-    def __iter__(self):
-        for X, weight in self.source:
-            yield self.make(X, weight)
-
-
-def _changed(now, before):
-    return (
-        f"{now} in this pass, but {before} in the first one: the function that Blocks was given "
-        "must begin the same blocks anew each time"
-    )
-
-
-# ---- doors -------------------------------------------------------------------------------------
-
-
-def source_of(estimator, X, sample_weight, *, positive=True) -> Any:
-    """Return the source of data that come in blocks; None of data in memory."""
-    blocks = as_blocks(X)
-    if blocks is None:
-        return None
-    if sample_weight is not None:
-        raise TypeError(_WEIGHTS_APART)
-    return LocalSource(blocks, Reader(estimator, positive))
-
-
-def sample_weight_of(weight):
-    """Return weights, or None if they are all alike 1."""
-    return None if weight is None or np.all(weight == 1) else weight
-
-
-if TYPE_CHECKING:
-    _Method = TypeVar("_Method", bound=Callable[..., Any])
-
-    def by_blocks(method: _Method) -> _Method:
-        """Tell type checkers that a decorated method has the signature it is written with."""
-
-else:
-
-    def by_blocks(method):
-        """Let a method that reads X read blocks, too: it then returns a generator over them."""
-
-        @wraps(method)
-        def read(self, X, *args, **settings):
-            blocks = as_blocks(X)
-            if blocks is None:
-                return method(self, X, *args, **settings)
-            check_is_fitted(self)
-            return _each(method, self, blocks, args, settings)
-
-        return read
-
-
-def pairs(blocks, sample_weight=None):
-    """Yield (X, sample_weight) of each block that has rows of positive weight, as they come."""
-    if sample_weight is not None:
-        raise TypeError(_WEIGHTS_APART)
-    for block in read_ahead(blocks):
-        X, weight = block if isinstance(block, tuple) and len(block) == 2 else (block, None)
-        if X.shape[0] and (weight is None or np.any(weight)):
-            yield X, weight
-
-
-def _each(method, estimator, blocks, args, settings):
-    """Yield what a method returns of each block that has rows."""
-    for number, block in enumerate(read_ahead(blocks)):
-        X = block[0] if isinstance(block, tuple) and len(block) == 2 else block
-        if X.shape[0] == 0:
-            continue
-        try:
-            yield method(estimator, X, *args, **settings)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"block {number}{_bad_row(X)}: {error}") from error

@@ -1,0 +1,297 @@
+"""Data on the workers of a Dask cluster: the same bits whoever computes, and whoever dies."""
+
+import os
+import signal
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_iris
+
+from fastem import (
+    PLSA,
+    Blocks,
+    GaussianHMM,
+    GaussianMixture,
+    KMeans,
+    LatentDirichletAllocation,
+    MultinomialMixture,
+    em,
+)
+from fastem._data.survey import Look
+from fastem._engine import dask as engine
+
+pytest.importorskip("distributed")
+da = pytest.importorskip("dask.array")
+
+import dask  # noqa: E402
+from distributed import Client, LocalCluster  # noqa: E402
+
+IRIS = load_iris().data
+DIGITS = load_digits().data
+# What distributed leaves open when a cluster ends is none of ours.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+SLOW = 200  # seconds that starting workers may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes, who try no longer than this to reach one that was killed."""
+    with dask.config.set({"distributed.comm.timeouts.connect": "15s"}):
+        cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+        yield cluster
+        cluster.close()
+
+
+@pytest.fixture
+def client(cluster):
+    with Client(cluster) as client:
+        client.wait_for_workers(2, timeout=SLOW)
+        yield client
+
+
+class Remembers:
+    """The mean of numbers; each row remembers half of the means that it has seen."""
+
+    bound_may_fall = True
+
+    def first_state(self, center, x):
+        return np.zeros(len(x))
+
+    def e_step(self, center, x, memory):
+        memory = 0.5 * memory + 0.5 * center
+        gap = x - memory - center
+        return em.Statistics(
+            bound=-0.5 * float(gap @ gap), weight=len(x), total=(x - memory).sum()
+        ), memory
+
+    def m_step(self, statistics):
+        return float(statistics.total / statistics.weight)
+
+
+def mixture(**settings):
+    given = {"init_params": "random", "random_state": 0, "tol": 0, "max_iter": 12}
+    return GaussianMixture(3, **given | settings)
+
+
+def quietly(fit, *args):
+    """Fit for a given number of iterations, which need not converge."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return fit(*args)
+
+
+@pytest.mark.timeout(3 * SLOW)
+def test_the_same_bits_for_any_number_of_workers_and_for_threads(client):
+    """Also as in this process; 100 blocks make groups of several."""
+    X = da.from_array(np.vstack([IRIS] * 2), chunks=(3, 4))
+    blocks = Blocks.from_arrays(np.vstack([IRIS] * 2), batch_rows=3)
+    kmeans = KMeans(5, random_state=0, n_init=2, init="random")
+    expected = quietly(mixture().fit, blocks).means_, clone(kmeans).fit(blocks).cluster_centers_
+
+    def check():
+        np.testing.assert_array_equal(quietly(mixture().fit, X).means_, expected[0])
+        np.testing.assert_array_equal(clone(kmeans).fit(X).cluster_centers_, expected[1])
+
+    check()
+    for settings in (
+        {"n_workers": 1, "threads_per_worker": 1},
+        {"n_workers": 4, "threads_per_worker": 1},
+        {"n_workers": 2, "threads_per_worker": 2, "processes": False},
+    ):
+        with LocalCluster(**settings, dashboard_address=":0") as other, Client(other) as connected:
+            connected.wait_for_workers(settings["n_workers"], timeout=SLOW)
+            check()
+
+
+@pytest.mark.timeout(3 * SLOW)
+def test_the_same_bits_when_a_worker_is_killed(cluster, client):
+    """What it held is made again elsewhere, states of rows as well."""
+    X = da.from_array(IRIS, chunks=(5, 4))
+    numbers = [np.arange(i, i + 4.0) for i in range(20)]
+    whole = quietly(mixture().fit, X)
+    remembered = quietly(lambda: em.fit(Remembers(), numbers, 1.0, tol=0, max_iter=12))
+    killed = []
+
+    def kill(state):
+        if state.iteration == 3:
+            killed.append(min(client.run(os.getpid).values()))
+            os.kill(killed[-1], signal.SIGKILL)
+
+    with em.watch(kill):
+        fitted = quietly(mixture().fit, X)
+    client.wait_for_workers(2, timeout=SLOW)
+    result = quietly(
+        lambda: em.fit(
+            Remembers(), numbers, 1.0, tol=0, max_iter=12, callbacks=[kill],
+            executor=em.DaskExecutor(client),
+        )
+    )  # fmt: skip
+    assert len(killed) == 2
+    np.testing.assert_array_equal(fitted.means_, whole.means_)
+    assert fitted.lower_bounds_ == whole.lower_bounds_
+    assert (result.params, result.lower_bounds) == (remembered.params, remembered.lower_bounds)
+
+
+def test_nothing_of_the_data_is_computed_or_held_by_the_client(client, monkeypatch):
+    """Neither the first pass, nor the start, nor an E-step; few tasks an iteration."""
+    X = da.from_array(np.tile(IRIS, (2, 1)), chunks=(3, 4))
+    expected = quietly(mixture().fit, X).means_
+
+    def never(*_, **__):
+        raise AssertionError("computed by the client")
+
+    from fastem.components.gaussian import GaussianEM
+
+    monkeypatch.setattr(Look, "__call__", never)
+    monkeypatch.setattr(GaussianEM, "e_step", never)
+    monkeypatch.setattr(GaussianMixture, "_start", never)
+    tasks, submit = [], engine.DaskExecutor._submit
+    monkeypatch.setattr(
+        engine.DaskExecutor, "_submit", lambda *args: tasks.append(args) or submit(*args)
+    )
+    counts = []
+    with em.watch(lambda state: counts.append(len(tasks))):
+        np.testing.assert_array_equal(quietly(mixture().fit, X).means_, expected)
+    assert max(np.diff(counts)) <= 15
+
+
+def test_reading_is_lazy_and_dask_goes_out(client):
+    pandas = pytest.importorskip("pandas")
+    frame_module = pytest.importorskip("dask.dataframe")
+    X = da.from_array(IRIS, chunks=(40, 2))  # cut between features, too
+    fitted = GaussianMixture(3, random_state=0).fit(X)
+    kmeans = KMeans(3, random_state=0).fit(X)
+    for estimator, method in (
+        (fitted, "predict"), (fitted, "predict_proba"), (fitted, "score_samples"),
+        (kmeans, "predict"), (kmeans, "transform"),
+    ):  # fmt: skip
+        lazy, now = getattr(estimator, method)(X), getattr(estimator, method)(IRIS)
+        assert dask.is_dask_collection(lazy)
+        assert (lazy.shape, lazy.dtype) == (now.shape, now.dtype)
+        np.testing.assert_allclose(lazy.compute(), now, rtol=1e-12)
+    assert fitted.score(X) == pytest.approx(fitted.score(IRIS), rel=1e-12)
+    assert dask.is_dask_collection(kmeans.fit_predict(X))
+
+    frame = pandas.DataFrame(IRIS, columns=list("abcd"))
+    data = frame_module.from_pandas(frame, npartitions=4)
+    named = GaussianMixture(3, random_state=0).fit(data)
+    assert list(named.feature_names_in_) == list("abcd")
+    np.testing.assert_allclose(named.means_, fitted.means_, rtol=1e-11)
+    np.testing.assert_array_equal(named.predict(data).compute(), named.predict(frame))
+
+
+def test_bags_of_sparse_blocks_weights_and_empty_partitions(client):
+    bag = pytest.importorskip("dask.bag")
+    counts = sp.csr_array(DIGITS[:500])
+    parts = [counts[:100], counts[100:100], counts[100:350], counts[350:]]
+    estimator = MultinomialMixture(4, init_params="random", random_state=0)
+    expected = clone(estimator).fit(counts)
+    data = bag.from_sequence([*parts, counts[:0]], npartitions=5)
+    fitted = clone(estimator).fit(data)
+    np.testing.assert_allclose(fitted.probabilities_, expected.probabilities_, 1e-11, 1e-13)
+    labels = np.concatenate(fitted.predict(data).compute())
+    np.testing.assert_array_equal(labels, fitted.predict(counts))
+
+    weight = np.resize([1.0, 2.0, 0.0], 150)
+    X = da.from_array(IRIS, chunks=(60, 4))
+    X = X[X[:, 0] > 0]  # of lengths that are not known
+    weights = da.from_array(weight, chunks=60)
+    some = quietly(mixture().fit, X, None, weights)
+    blocks = Blocks.from_arrays(IRIS, weight, batch_rows=60)
+    np.testing.assert_array_equal(some.means_, quietly(mixture().fit, blocks).means_)
+    few = da.concatenate([X[X[:, 0] > 99], X, X[X[:, 0] > 99]])  # with empty blocks
+    np.testing.assert_allclose(
+        quietly(mixture().fit, few).means_, quietly(mixture().fit, X).means_, rtol=1e-9
+    )
+
+
+def test_documents_and_sequences_of_blocks(client):
+    """PLSA's documents' topics stay on the workers; a chunk of an array is a sequence."""
+    bag = pytest.importorskip("dask.bag")
+    counts = sp.csr_array(DIGITS[:300])
+    cut = Blocks.from_arrays(counts, batch_rows=60)
+    data = bag.from_sequence([counts[i : i + 60] for i in range(0, 300, 60)], npartitions=5)
+    for model in (
+        PLSA(4, max_iter=8, tol=0, random_state=0),
+        LatentDirichletAllocation(4, max_iter=4, random_state=0),
+    ):
+        here, there = quietly(clone(model).fit, cut), quietly(clone(model).fit, data)
+        np.testing.assert_array_equal(there.components_, here.components_)
+        topics = np.concatenate(there.transform(data).compute())
+        np.testing.assert_allclose(topics, there.transform(counts), rtol=1e-9)
+    with pytest.raises(ValueError, match="take 'batch' for Dask collections"):
+        PLSA(4, algorithm="incremental").fit(data)
+    hmm = GaussianHMM(3, random_state=0, n_iter=5, tol=-1.0)
+    here = quietly(clone(hmm).fit, Blocks.from_arrays(IRIS, batch_rows=30))
+    there = quietly(clone(hmm).fit, da.from_array(IRIS, chunks=(30, 4)))
+    np.testing.assert_array_equal(there.means_, here.means_)
+
+
+def test_k_means_parallel_on_workers(client):
+    kmeans = KMeans(5, init="k-means||", random_state=0, tol=0)
+    here = clone(kmeans).fit(Blocks.from_arrays(IRIS, batch_rows=30))
+    there = clone(kmeans).fit(da.from_array(IRIS, chunks=(30, 4)))
+    np.testing.assert_array_equal(there.cluster_centers_, here.cluster_centers_)
+
+
+def test_bad_data_on_workers_are_told_as_here(client):
+    spoilt = IRIS.copy()
+    spoilt[77, 1] = np.nan
+    with pytest.raises(ValueError, match=r"^block 1, row 37: Input X contains NaN"):
+        GaussianMixture(2).fit(da.from_array(spoilt, chunks=(40, 4)))
+    X = da.from_array(IRIS, chunks=(40, 4))
+    with pytest.raises(ValueError, match="at least one positive weight"):
+        GaussianMixture(2).fit(X, sample_weight=da.zeros(150, chunks=40))
+    with pytest.raises(ValueError, match=r"cut as X is, in 4 blocks, got 3: rechunk"):
+        GaussianMixture(2).fit(X, sample_weight=da.ones(150, chunks=50))
+    with pytest.raises(ValueError, match="got 1 dimensions"):
+        GaussianMixture(2).fit(X[:, 0])
+
+
+def test_workers_of_another_version_are_refused_unless_allowed(client, monkeypatch):
+    X = da.from_array(IRIS, chunks=(40, 4))
+    expected = quietly(mixture().fit, X).means_
+    monkeypatch.setattr(engine, "__version__", "0.0.1")
+    with pytest.raises(RuntimeError, match=r"has fastem .* but 0\.0\.1 with .* was expected"):
+        mixture().fit(X)
+    with dask.config.set({"fastem.mixed-workers": True}):
+        np.testing.assert_array_equal(quietly(mixture().fit, X).means_, expected)
+    with pytest.raises(RuntimeError, match="instruction set 'v3', but 1 with 'v4'"):
+        engine.check_alike(("1", "v3"), ("1", "v4"), "tcp://a")
+
+
+def test_a_wait_without_workers_ends():
+    with (
+        LocalCluster(n_workers=0, dashboard_address=":0") as nobody,
+        Client(nobody, set_as_default=False) as client,
+    ):
+        executor = em.DaskExecutor(client, patience=0.5)
+        with pytest.raises(RuntimeError, match=r"no worker for 0\.5 seconds"):
+            em.fit(Remembers(), [np.ones(3)], 0.0, executor=executor)
+        with pytest.raises(RuntimeError, match=r"no worker for 0\.5 seconds"):
+            executor.get(client.submit(len, "ab"))
+
+
+def test_arguments_of_the_executor_are_checked(client):
+    with pytest.raises(TypeError, match=r"must be a distributed\.Client, got str"):
+        em.DaskExecutor("tcp://here")
+    with pytest.raises(ValueError, match="patience must be above 0"):
+        em.DaskExecutor(client, patience=0)
+
+
+def test_without_a_cluster_the_blocks_are_computed_here_one_by_one():
+    X = da.from_array(IRIS, chunks=(40, 4))
+    fitted = GaussianMixture(3, random_state=0).fit(X)
+    blocks = GaussianMixture(3, random_state=0).fit(Blocks.from_arrays(IRIS, batch_rows=40))
+    np.testing.assert_array_equal(fitted.means_, blocks.means_)
+
+
+def test_groups_are_subtrees_that_depend_on_the_number_of_blocks_alone():
+    sizes = [engine._group_size(n) for n in (1, 64, 65, 4096, 4097, 32768, 32769)]
+    assert sizes == [1, 1, 8, 8, 64, 64, 512]
