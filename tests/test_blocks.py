@@ -22,6 +22,7 @@ from fastem import (
     KMeans,
     MultinomialMixture,
     PoissonMixture,
+    em,
 )
 from fastem._engine.blocks import read_ahead
 
@@ -356,3 +357,16 @@ def test_k_means_parallel_takes_sparse_blocks():
     sparse = clone(kmeans).fit(blocks_of(sp.csr_array(DIGITS)))
     usual = KMeans(8, n_init=2, random_state=0).fit(DIGITS)
     assert sparse.inertia_ < 1.1 * usual.inertia_
+
+
+def test_a_model_of_ones_own_is_fitted_to_blocks():
+    class Mean:
+        def e_step(self, mean, x):
+            bound = -0.5 * float(((x - mean) ** 2).sum())
+            return em.Statistics(bound=bound, weight=len(x), total=x.sum(axis=0))
+
+        def m_step(self, statistics):
+            return statistics.total / statistics.weight
+
+    result = em.fit(Mean(), blocks_of(IRIS), np.zeros(4), tol=1e-9)
+    np.testing.assert_allclose(result.params, IRIS.mean(axis=0), rtol=1e-12)

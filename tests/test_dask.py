@@ -225,12 +225,15 @@ def test_documents_and_sequences_of_blocks(client):
         np.testing.assert_array_equal(there.components_, here.components_)
         topics = np.concatenate(there.transform(data).compute())
         np.testing.assert_allclose(topics, there.transform(counts), rtol=1e-9)
+        assert there.score(data) == pytest.approx(there.score(counts), rel=1e-9)
     with pytest.raises(ValueError, match="take 'batch' for Dask collections"):
         PLSA(4, algorithm="incremental").fit(data)
     hmm = GaussianHMM(3, random_state=0, n_iter=5, tol=-1.0)
     here = quietly(clone(hmm).fit, Blocks.from_arrays(IRIS, batch_rows=30))
     there = quietly(clone(hmm).fit, da.from_array(IRIS, chunks=(30, 4)))
     np.testing.assert_array_equal(there.means_, here.means_)
+    score = there.score(IRIS, [30] * 5)
+    assert there.score(da.from_array(IRIS, chunks=(30, 4))) == pytest.approx(score, rel=1e-12)
 
 
 def test_k_means_parallel_on_workers(client):

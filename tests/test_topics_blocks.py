@@ -76,6 +76,9 @@ def test_blocks_give_the_fit_of_documents_in_memory(name, weighted):
     read = list(cut.transform(rows(50)()))
     assert [len(part) for part in read] == [50, 50, 20]
     np.testing.assert_allclose(np.concatenate(read), cut.transform(COUNTS), 1e-9, 1e-11)
+    for method in ("score", "perplexity"):
+        got, expected = getattr(cut, method)(rows(50)()), getattr(cut, method)(COUNTS)
+        np.testing.assert_allclose(got, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("method", ["batch", "online", "incremental"])

@@ -22,6 +22,7 @@ from fastem import (
     BernoulliMixture,
     BinomialHMM,
     BinomialMixture,
+    Blocks,
     CategoricalHMM,
     CategoricalMixture,
     ConjugatePrior,
@@ -38,6 +39,17 @@ from fastem import (
     plot,
     select,
 )
+
+
+def in_blocks(X: npt.NDArray[np.float64], client: Any) -> GaussianMixture:
+    """Fit to blocks, here and on a cluster."""
+    blocks = Blocks(lambda: (X[i : i + 10] for i in range(0, len(X), 10)))
+    assert_type(Blocks.from_arrays([X, X], batch_rows=5), Blocks)
+    assert_type(Blocks.from_npy("X.npy"), Blocks)
+    assert_type(Blocks.from_parquet("X.parquet", ["a", "b"], sample_weight="w"), Blocks)
+    executor: em.Executor = em.DaskExecutor(client, mixed_workers=True, patience=10)
+    assert executor
+    return GaussianMixture(2).fit(blocks)
 
 
 def mixtures(X: npt.NDArray[np.float64], table: Any) -> float:

@@ -14,8 +14,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
 from fastem._base import EMEstimator
-from fastem._data.sources import by_blocks
+from fastem._data.sources import by_blocks, scores
 from fastem._engine.blocks import as_blocks, read_ahead
+from fastem._engine.dask import is_collection
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
@@ -105,6 +106,8 @@ class Decoder(EMEstimator):
         log_prob : float
             Natural logarithm of the probability, or of the density; -inf for what is impossible.
         """
+        if is_collection(X):
+            return float(sum(scores(self, _score_of_rows, X, None) or []))
         blocks = as_blocks(X)
         if blocks is not None:
             return sum(self.score(*_x_and_lengths(block)) for block in read_ahead(blocks))
@@ -457,3 +460,8 @@ def _possible(read, params, block):
 def _x_and_lengths(block):
     """Return X and lengths of a block as it comes."""
     return (*block, None)[:2] if isinstance(block, tuple) else (block, None)
+
+
+def _score_of_rows(estimator, X, _):
+    """Return the log-likelihood of one sequence."""
+    return estimator.score(X)

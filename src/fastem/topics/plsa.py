@@ -15,7 +15,7 @@ from sklearn.utils import check_array, check_random_state
 
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
-from fastem._data.sources import by_blocks, source_of
+from fastem._data.sources import by_blocks, scores, source_of
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.topics.by_blocks import DocumentBlock, survey_counts
@@ -492,6 +492,9 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
             Sum of n_dw log p(w|d), natural logarithm. Fold-in has seen the words that are scored.
         """
         self._check_fitted()
+        parts = scores(self, _score_and_tokens, X, None)
+        if parts is not None:
+            return float(sum(score for score, _ in parts))
         return float(self._fold_in(self._validated(X, "score", reset=False))[1].sum())
 
     def perplexity(self, X: MatrixLike) -> float:
@@ -508,7 +511,18 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
             n_features if every word were as probable as every other.
         """
         self._check_fitted()
+        parts = scores(self, _score_and_tokens, X, None)
+        if parts is not None:
+            score, total = np.sum(parts, axis=0)
+            check_tokens(total, "X", "perplexity")
+            return float(np.exp(-score / total))
         X = self._validated(X, "perplexity", reset=False)
         total = X.data.sum(dtype=np.float64)
         check_tokens(total, "X", "perplexity")
         return float(np.exp(-self._fold_in(X)[1].sum() / total))
+
+
+def _score_and_tokens(estimator, X, _):
+    """Return the log-likelihood of one block of documents, and its number of tokens."""
+    X = estimator._validated(X, "score", reset=False)
+    return float(estimator._fold_in(X)[1].sum()), float(X.data.sum(dtype=np.float64))

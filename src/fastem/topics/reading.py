@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scipy.special import psi
 
 from fastem._base import check_fitted_array, check_sample_weight
-from fastem._data.sources import by_blocks
+from fastem._data.sources import by_blocks, scores
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import MatrixLike
 from fastem.topics.documents import (
@@ -152,7 +152,13 @@ class LDAReading(TopicModel):
             Lower bound of the log-likelihood, with the topics' own divergence from their prior.
         """
         self._check_fitted()
+        parts = scores(self, _bound_and_tokens, X, None)
+        if parts is not None:
+            return float(sum(bound for bound, _ in parts)) + self._bound_of_topics()
         return self._elbo(self._validated(X, "score", reset=False, dtype=self.components_.dtype))
+
+    def _bound_of_topics(self):
+        return self._model().log_prior(self._topics(self.components_.dtype))
 
     def perplexity(self, X: MatrixLike, sub_sampling: bool = False) -> float:
         """Return exp(-ELBO / number of tokens), which is not the perplexity of held-out words.
@@ -179,6 +185,13 @@ class LDAReading(TopicModel):
             Lower is better.
         """
         self._check_fitted()
+        parts = scores(self, _bound_and_tokens, X, None)
+        if parts is not None:
+            if sub_sampling:
+                raise ValueError("sub_sampling is for data in memory: leave it out for blocks")
+            bound, n_tokens = np.sum(parts, axis=0)
+            check_tokens(n_tokens, "X", "perplexity")
+            return float(np.exp(-(bound + self._bound_of_topics()) / n_tokens))
         X = self._validated(X, "perplexity", reset=False, dtype=self.components_.dtype)
         check_tokens(X.sum(dtype=np.float64), "X", "perplexity")
         return self._perplexity(X, None, self.total_samples / X.shape[0] if sub_sampling else 1.0)
@@ -309,6 +322,13 @@ class LDAReading(TopicModel):
         topics, k = self._topics(X.dtype), len(self.components_)
         doc_topic, n_threads = padded(doc_topic, k, X.dtype), effective_n_jobs(self.n_jobs)
         return float(log_likelihood(topics, Documents(X), doc_topic, n_threads).sum() / n_tokens)
+
+
+def _bound_and_tokens(estimator, X, _):
+    """Return the ELBO of one block of documents, without that of the topics, and its tokens."""
+    X = estimator._validated(X, "score", reset=False, dtype=estimator.components_.dtype)
+    model, topics, documents, inferred = estimator._documents(X)
+    return model.bound(topics, documents, inferred), _n_tokens(X, None)
 
 
 def _n_tokens(X, sample_weight):
