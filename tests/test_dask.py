@@ -247,7 +247,7 @@ def test_bad_data_on_workers_are_told_as_here(client):
     spoilt = IRIS.copy()
     spoilt[77, 1] = np.nan
     with pytest.raises(ValueError, match=r"^block 1, row 37: Input X contains NaN"):
-        GaussianMixture(2).fit(da.from_array(spoilt, chunks=(40, 4)))
+        KMeans(2).fit(da.from_array(spoilt, chunks=(40, 4)))
     X = da.from_array(IRIS, chunks=(40, 4))
     with pytest.raises(ValueError, match="at least one positive weight"):
         GaussianMixture(2).fit(X, sample_weight=da.zeros(150, chunks=40))
