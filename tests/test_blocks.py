@@ -240,8 +240,15 @@ def spoilt(row, value):
     return X
 
 
-@pytest.mark.parametrize("estimator", [GaussianMixture(2), KMeans(2)], ids=["mixture", "k-means"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("estimator", "value"),
+    [
+        (GaussianMixture(2, random_state=0), np.inf),
+        (MultinomialMixture(2, random_state=0), np.nan),
+        (KMeans(2, random_state=0), np.nan),
+        (KMeans(2, random_state=0), np.inf),
+    ],
+)
 def test_nan_names_block_and_row(estimator, value):
     with pytest.raises(ValueError, match=r"^block 2, row 6: Input X contains"):
         estimator.fit(blocks_of(spoilt(2 * 37 + 6, value)))
