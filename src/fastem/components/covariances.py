@@ -56,7 +56,7 @@ class Kind:
       sums are those of `take_step`, the divisor has a number for each covariance;
     - ``estimate(moments, weights, means, guard, reg_covar, n_threads)``: the same for the largest
       likelihood. Scatters are about `means` and divided by `weights`; where a variance is none,
-      `guard`, (K,), is the share of the squared mean that takes its place;
+      `guard()`, (K,), is the share of the squared mean that takes its place;
     - ``unpack(weight, share, second, params, scaling, dtype)``: means and scatters of the kernel's
       sums, None where it makes no scatter; `share` is the first moment by the weight;
     - ``draw(mean, covariance, count, random_state)``: samples, with scikit-learn's random numbers;
@@ -189,7 +189,7 @@ class _Matrices(Kind):
         sums = self.take_step(moments.scatter, moments.mean - means, moments.weight)
         upper, failed = self._factored(sums, divisor, reg_covar, n_threads)
         if failed >= 0 and reg_covar == 0 and (self.shared or means.shape[1] == 1):
-            again = self._with_guard(sums, moments, guard * weights)
+            again = self._with_guard(sums, moments, guard() * weights)
             upper, failed = self._factored(again, divisor, 0.0, n_threads)
         return self._checked(upper, failed)
 
@@ -329,7 +329,7 @@ class _Variances(Kind):
         variances += reg_covar
         none = variances <= _SMALLEST
         if none.any():
-            variances = np.where(none, self._mean(guard[:, None] * moments.mean**2), variances)
+            variances = np.where(none, self._mean(guard()[:, None] * moments.mean**2), variances)
         return variances, self.checked_roots(variances)
 
     def matrices(self, covariances, k, d):

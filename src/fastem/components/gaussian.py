@@ -156,10 +156,10 @@ class GaussianEM:
 
     def covariances(self, moments: Moments, weights, means):
         """Return the covariances about given means, or None, and the factors of the precisions."""
-        guard = self._guard_of_squares(moments, weights)
         return KINDS[self.kind].estimate(
-            moments, weights, means, guard, self.reg_covar, self.n_threads
-        )
+            moments, weights, means, lambda: self._guard_of_squares(moments, weights),
+            self.reg_covar, self.n_threads,
+        )  # fmt: skip
 
     def _guard_of_squares(self, moments, weights):
         """Return which share of a squared mean scikit-learn's guard adds to a variance.
