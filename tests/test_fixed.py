@@ -90,8 +90,8 @@ def test_some_components_alone(kind):
 def test_a_fixed_component_may_have_samples_without_a_covariance(kind):
     if KINDS[kind].shared:
         return
-    points = np.concatenate([np.zeros((5, 2)), X + 10])
-    parameters = settings(kind, means_init=[[0.0, 0.0], [12.0, 12.0]], random_state=0)
+    points = np.concatenate([np.zeros((5, 2)), X + 100])
+    parameters = settings(kind, means_init=[[0.0, 0.0], [102.0, 102.0]], random_state=0)
     mixture = GaussianMixture(
         2, fixed={"covariances": [True, False], "means": [True, False]}, **parameters
     ).fit(points)
