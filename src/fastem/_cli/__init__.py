@@ -16,7 +16,7 @@ and exits with status 2.
 """
 
 #: Subcommands in the order of the help text: modules of this package.
-COMMANDS = ("demo", "cluster", "topics", "run")
+COMMANDS = ("demo", "cluster", "predict", "topics", "run")
 
 
 class CommandError(Exception):

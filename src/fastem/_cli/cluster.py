@@ -1,61 +1,76 @@
-"""``python -m fastem cluster FILE``: a Gaussian mixture of the rows of the user's file, or k-means.
+"""``python -m fastem cluster FILE``: a mixture, k-means or a hidden Markov model of a table's rows.
 
-Two files are written beside FILE, or in ``--output-dir``:
+Three files are written beside FILE, or in ``--output-dir``:
 
-- ``NAME.labels.csv``: for each row, in order, its component (from 0) and the probability of it;
-- ``NAME.mixture.json``: the parameters, and how they came about. JSON because it opens in any
+- ``NAME.labels.csv``: for each row, its name or number, its component (from 0) and the probability
+  of that, or of k-means the distance to the center;
+- ``NAME.MODEL.json``: the parameters, and how they came about. JSON because it opens in any
   language and in any editor, keeps the names of the columns beside the numbers, runs no code when
-  it is read, and holds every float64 exactly; an .npz is smaller but closed to all but NumPy.
+  it is read, and holds every float64 exactly;
+- ``NAME.MODEL.skops``: the model, for ``predict``, where skops is installed.
 
 Existing files are left alone and the command refuses before any work, unless ``--force`` is given.
 A fit is many numbers that nobody can check by eye, so one must not quietly take another's place.
-Both files appear whole or not at all. With ``--model kmeans`` see cluster_kmeans.py.
+All files appear whole or not at all.
 """
 
 import argparse
 
-from fastem._cli.options import add_report, at_least, component_numbers, threads
+from fastem._cli.options import (
+    add_reading,
+    add_report,
+    at_least,
+    component_numbers,
+    names,
+    threads,
+)
 
 _EPILOG = """\
-files read:    .csv .tsv .txt (header or none; also .gz), .npy, .parquet (needs pyarrow)
-files written: NAME.labels.csv   label and its probability for each row, in the file's order
-               NAME.mixture.json weights, means, covariances, the bound of every iteration
-               (--model kmeans: label and distance to the center; NAME.kmeans.json)
-
+files read:    .csv .tsv .txt (header or none; also .gz), .npy, .parquet (needs pyarrow), .xlsx
+               (needs pandas and openpyxl); - is text from standard input
+files written: NAME.labels.csv   each row's name or number, label, and the label's probability
+               NAME.MODEL.json   weights, means, covariances, the bound of every iteration
+               NAME.MODEL.skops  the model, for: python -m fastem predict (needs skops)
                --report FILE.html  what is printed, with pictures, as one page
 
 examples:
-  python -m fastem cluster iris.csv -k 3 --columns sepal_length,sepal_width
-  python -m fastem cluster points.npy -k 2-12 --n-init 5 -o results
+  python -m fastem cluster iris.csv -k 1-9 --columns sepal_length,sepal_width
+  python -m fastem cluster customers.csv -k 2-12 --covariance-type all --standardize --exclude id
   python -m fastem cluster points.npy -k 50 --model kmeans
+  python -m fastem cluster answers.csv -k 2-6 --model categorical --drop-missing
 """
 
 #: Options that are a number: its type, lowest value, default and meaning.
 _NUMBERS = (
     ("--max-iter", int, 1, 100, "iterations at most"),
     ("--tol", float, 0, 1e-3, "stop when the bound changes, or centers move, by less"),
-    ("--reg-covar", float, 0, 1e-6, "added to every variance"),
+    ("--reg-covar", float, 0, 1e-6, "added to every variance; hmm: the least variance"),
     ("--n-init", int, 1, 1, "starts, of which the best is kept"),
     ("--seed", int, 0, 0, "seed of the random starts"),
 )
+#: The names of the models and criteria, which --help must know without importing anything.
+_MODELS = ("mixture", "bayesian", "kmeans", "bernoulli", "poisson", "categorical", "hmm")
+_CRITERIA = ("bic", "icl", "aic", "cv", "silhouette", "gap")
 
 
 def add_parser(subparsers):
     """Add the parser of this subcommand."""
     parser = subparsers.add_parser(
         "cluster",
-        help="fit a Gaussian mixture, or k-means, to your own file; write labels and parameters",
-        description="Fit a Gaussian mixture, or k-means, to the rows of a file.",
+        help="find groups in your own table; write labels, parameters and the model",
+        description="Fit a mixture, k-means or a hidden Markov model to the rows of a file.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("file", metavar="FILE", help="table of numbers, one sample a row")
+    add("file", metavar="FILE", help="table, one sample a row")
     add(
         "--model",
-        choices=("mixture", "kmeans"),
+        choices=_MODELS,
         default="mixture",
-        help="what to fit: a Gaussian mixture, or k-means (default: %(default)s)",
+        help="what to fit: a mixture of Gaussians, by maximum likelihood or Bayesian (which drops "
+        "components that it does not need); k-means; a mixture for yes or no, for counts, for "
+        "categories; a hidden Markov model of rows in order (default: %(default)s)",
     )
     add(
         "-k",
@@ -63,21 +78,28 @@ def add_parser(subparsers):
         type=component_numbers,
         default=[8],
         metavar="K",
-        help="number of components; several, as 2,4,8 or 2-12, are compared by BIC and the lowest "
-        "is kept (default: 8)",
+        help="number of components; several, as 2,4,8 or 2-12, are compared and the best is kept "
+        "(default: 8)",
     )
     add(
-        "--columns",
-        type=lambda text: [name.strip() for name in text.split(",")],
-        metavar="A,B,...",
-        help="columns to use, by name or by number from 1 (default: all)",
+        "--criterion",
+        choices=_CRITERIA,
+        help="what several are compared by (default: bic; kmeans: silhouette)",
     )
     add(
         "--covariance-type",
-        choices=("full", "tied", "diag", "spherical"),
+        choices=("full", "tied", "diag", "spherical", "all"),
         default="full",
-        help="shape of the components (default: %(default)s)",
+        help="shape of Gaussian components; all: compared, too (default: %(default)s)",
     )
+    add("--columns", type=names, metavar="A,B,2-5", help="columns to use, by name or number from 1")
+    add("--exclude", type=names, default=[], metavar="A,B", help="columns to leave out")
+    add(
+        "--standardize",
+        action="store_true",
+        help="give all columns mean 0 and variance 1 first; results are in the file's units",
+    )
+    add_reading(parser)
     for option, kind, lowest, default, meaning in _NUMBERS:
         parse = at_least(kind, lowest)
         text = f"{meaning} (default: %(default)s)"
@@ -92,115 +114,109 @@ def add_parser(subparsers):
 
 def main(args):
     """Read, fit, report, write."""
-    if args.model == "kmeans":
-        from fastem._cli import cluster_kmeans
-
-        return cluster_kmeans.main(args)
+    from fastem._cli import saved
+    from fastem._cli.cluster_models import assign, check_options, fit
     from fastem._cli.files import read_table
+    from fastem._cli.inspection import check_table, scaling_of, show_table
     from fastem._cli.outputs import check_outputs, output_paths, write_all
-    from fastem._cli.page import mixture_pictures, page, screen_for
-    from fastem._cli.table import check_table, show_table
+    from fastem._cli.page import cluster_pictures, page, screen_for
+    from fastem._cli.table import Wanted
 
-    paths = output_paths(args.file, args.output_dir, "labels.csv", "mixture.json")
+    check_options(args)
+    endings = ["labels.csv", f"{args.model}.json"]
+    paths = output_paths(args.file, args.output_dir, *endings, f"{args.model}.skops")
+    paths = paths if saved.can_save() else paths[:2]
     check_outputs(paths, args.force)
     screen = screen_for(args)
-    table = read_table(args.file, args.columns)
+    codes = True if args.model == "categorical" else None
+    wanted = Wanted(args.columns, args.exclude, args.drop_missing, codes)
+    table = read_table(args.file, wanted, encoding=args.encoding, decimal=args.decimal)
     check_table(args, table)
-    show_table(screen, args.file, table)
-    fits, best = _fit(args, table)
-    labels, probabilities = _assign(best.mixture, table.X)
-    _report(screen, args, table, fits, best, labels)
-    files = _files(paths, args, table, fits, best, labels, probabilities)
+    show_table(screen, args, table)
+    scaling = scaling_of(table) if args.standardize else None
+    X = table.X if scaling is None else (table.X - scaling["mean"]) / scaling["scale"]
+    found = fit(args, table, X)
+    labels, values = assign(found.model, X)
+    _report(screen, args, table, found, X, labels, scaling)
+    files = _files(paths, args, table, found, X, labels, values, scaling)
     if args.report is not None:
-        files[args.report] = page(args.file, screen, mixture_pictures(best.mixture, table))
+        files[args.report] = page(args.file, screen, cluster_pictures(args, found, table, X))
     write_all(files)
     screen.heading("Written")
     for path in files:
         screen.print(f"  {path}")
+    if len(paths) < 3:
+        screen.print(screen.dim("  without a model for predict: that needs skops"))
+    return 130 if found.interrupted else 0
 
 
-def _fit(args, table):
-    """Fit every number of components; return all fits and the one with the lowest BIC."""
-    from fastem._cli import CommandError
-    from fastem._cli.fitting import fit_each
-
-    try:
-        fits = fit_each(
-            table.X,
-            args.components,
-            covariance_type=args.covariance_type,
-            tol=args.tol,
-            reg_covar=args.reg_covar,
-            max_iter=args.max_iter,
-            n_init=args.n_init,
-            random_state=args.seed,
-            n_jobs=args.n_jobs,
-        )
-    except ValueError as error:
-        raise CommandError(f"{args.file}: {error}") from error
-    return fits, min(fits, key=lambda fit: fit.bic)
-
-
-def _assign(mixture, X):
-    """Return each row's most probable component and its probability, a block of rows at a time."""
-    import numpy as np
-
-    labels = np.empty(len(X), dtype=np.intp)
-    probabilities = np.empty(len(X))
-    for start in range(0, len(X), 10_000):
-        block = slice(start, start + 10_000)
-        resp = mixture.predict_proba(X[block])
-        labels[block] = resp.argmax(axis=1)
-        probabilities[block] = resp.max(axis=1)
-    return labels, probabilities
-
-
-def _report(screen, args, table, fits, best, labels):
+def _report(screen, args, table, found, X, labels, scaling):
     """Print what was found."""
     import numpy as np
 
     from fastem._cli import report
+    from fastem._cli.cluster_models import MODELS, sizes, values
 
-    mixture = best.mixture
-    if len(fits) > 1:
-        report.bic_section(screen, fits, best)
-    report.bound_section(screen, best)
-    counts = np.bincount(labels, minlength=mixture.n_components)
-    report.components_section(screen, mixture.weights_, mixture.means_, table.names, counts)
-    if len(fits) == 1:
-        screen.print(f"  BIC {best.bic:,.0f}; to choose K by it, give several, as in -k 2-12")
+    kind, model = MODELS[args.model], found.model
+    if found.selection is not None:
+        report.selection_section(screen, found.selection)
+    report.bound_section(screen, model, found, len(X))
+    weights = sizes(model, labels)
+    counts = np.bincount(labels, minlength=len(weights))
+    shown = values(args.model, model, table, scaling)
+    report.components_section(screen, weights, shown, table.names, counts, noun=kind.noun)
+    if found.selection is None and kind.choose is not None:
+        screen.print("  To choose K, give several, as in -k 2-12")
     if args.compare:
-        from fastem._cli.timing import compare
+        from fastem._cli import timing
 
-        n_iter = max(
-            20, mixture.n_iter_
-        )  # enough iterations, so that what a fit does once counts little
-        timings = compare(table.X, mixture, n_iter=n_iter)
-        report.timing_section(screen, timings, mixture.n_components, table.X.shape, n_iter)
+        compare = timing.compare_clusters if args.model == "kmeans" else timing.compare
+        # Enough iterations, so that what a fit does once counts little.
+        timings, n_iter = compare(X, model, n_iter=max(20, model.n_iter_))
+        objective = "inertias" if args.model == "kmeans" else "bounds"
+        report.timing_section(screen, timings, len(weights), X.shape, n_iter, objective=objective)
 
 
-def _files(paths, args, table, fits, best, labels, probabilities):
-    """Return what both files hold."""
+def _files(paths, args, table, found, X, labels, values, scaling):
+    """Return what the files hold."""
+    import numpy as np
+
     from fastem import __version__
+    from fastem._cli import saved
+    from fastem._cli.cluster_models import parameters, value_name
     from fastem._cli.outputs import labels_csv, to_json
 
-    mixture = best.mixture
+    model, selection = found.model, found.selection
     content = {
         "fastem": __version__,
         "file": args.file,
         "columns": table.names,
         "n_samples": len(table.X),
-        "settings": mixture.get_params(),
-        "converged": bool(mixture.converged_),
-        "n_iter": int(mixture.n_iter_),
-        "lower_bound": float(mixture.lower_bound_),
-        "bic": best.bic,
-        "aic": float(mixture.aic(table.X)),
-        "bic_by_n_components": {fit.mixture.n_components: fit.bic for fit in fits},
-        "weights": mixture.weights_,
-        "means": mixture.means_,
-        "covariances": mixture.covariances_,
-        "lower_bounds": [float(bound) for bound in mixture.lower_bounds_],
+        "n_samples_left_out": table.n_dropped,
+        "model": args.model,
+        "settings": model.get_params(),
+        "converged": bool(model.converged_) and not found.interrupted,
+        "n_iter": int(model.n_iter_),
+        "lower_bound": float(model.lower_bound_),
     }
-    labels_path, mixture_path = paths
-    return {labels_path: labels_csv(labels, probabilities), mixture_path: to_json(content)}
+    if hasattr(model, "bic"):
+        content |= {"bic": float(model.bic(X)), "aic": float(model.aic(X))}
+    if selection is not None:
+        content |= {"criterion": selection.criterion, "candidates": selection.table}
+    if scaling is not None:
+        content["scaling"] = scaling
+    if table.categories is not None:
+        content["categories"] = table.categories
+    content |= parameters(args.model, model)
+    content |= {
+        "sizes": np.bincount(labels),
+        "lower_bounds": [float(bound) for bound in model.lower_bounds_],
+    }
+    files = {
+        paths[0]: labels_csv(table.row_names(), labels, values, value_name(model)),
+        paths[1]: to_json(content),
+    }
+    if len(paths) > 2:
+        kept = saved.Saved(args.model, model, table.names, scaling, table.categories)
+        files[paths[2]] = saved.to_skops(kept)
+    return files

@@ -6,6 +6,7 @@ docstrings come with Python and the packages that this one needs.
 """
 
 import argparse
+import sys
 
 from fastem._cli import topics
 from fastem._cli.options import at_least, threads
@@ -47,9 +48,11 @@ def add_parser(subparsers):
 
 def main(args):
     """Fit, and print what was found."""
-    from fastem import __version__
+    from time import perf_counter
+
+    from fastem import GaussianMixture, __version__, select
     from fastem._cli import demo_patches, report
-    from fastem._cli.fitting import fit_each
+    from fastem._cli.cluster_models import Found
     from fastem._cli.screen import Screen
     from fastem._cli.table import count
     from fastem._cli.timing import compare
@@ -60,13 +63,17 @@ def main(args):
     here = f"{count(effective_n_jobs(args.n_jobs), 'thread')}, {versions()['instruction set']}"
     screen.print(f"{screen.bold('fastem ' + __version__)}  {screen.dim(here)}")
     X, pca, classes = _load(screen)
-    fits = fit_each(X, COMPONENTS, n_init=N_INIT, random_state=args.seed, n_jobs=args.n_jobs)
-    best = min(fits, key=lambda fit: fit.bic)
-    report.bic_section(screen, fits, best)
-    report.bound_section(screen, best)
-    _show_components(screen, best.mixture, best.mixture.predict(X), pca, classes)
-    timings = compare(X, best.mixture, n_iter=N_ITER, budget=TIMING_BUDGET)
-    report.timing_section(screen, timings, best.mixture.n_components, X.shape, N_ITER)
+    start = perf_counter()
+    selection = select.mixture(
+        X, COMPONENTS, "full", share_starts=False, progress=sys.stderr.isatty(),
+        estimator=GaussianMixture(n_init=N_INIT, random_state=args.seed, n_jobs=args.n_jobs),
+    )  # fmt: skip
+    best = selection.best_estimator_
+    report.selection_section(screen, selection)
+    report.bound_section(screen, best, Found(best, selection, perf_counter() - start), len(X))
+    _show_components(screen, best, best.predict(X), pca, classes)
+    timings, _ = compare(X, best, n_iter=N_ITER, budget=TIMING_BUDGET)
+    report.timing_section(screen, timings, best.n_components, X.shape, N_ITER)
     _time_patches(screen, args)
     demo_patches.show(screen, args)
     _show_topics(screen, args)
@@ -105,7 +112,7 @@ def _time_patches(screen, args):
         random_state=args.seed,
         n_jobs=args.n_jobs,
     )
-    timings = compare(patches, mixture, n_iter=N_ITER_PATCHES, budget=TIMING_BUDGET)
+    timings, _ = compare(patches, mixture, n_iter=N_ITER_PATCHES, budget=TIMING_BUDGET)
     screen.print()
     screen.print("  The same on every patch of 3 × 3 pixels in the images:")
     report.timing_rows(screen, timings, mixture.n_components, patches.shape, N_ITER_PATCHES)

@@ -1,51 +1,69 @@
-"""Reads a table of numbers from the user's file, or says in one line why that is impossible."""
+"""Reads a table from the user's file, or says in one line why that is impossible."""
 
+import codecs
 import zlib
 from pathlib import Path
 
 import numpy as np
 
 from fastem._cli import CommandError, one_line
-from fastem._cli.table import Table, advice_on_columns, choose_columns, default_names, short
-from fastem._cli.text_files import read_text
+from fastem._cli.table import Codes, Table, Wanted, advice_on_columns, default_names, short
+from fastem._cli.text_files import Text, read_text
 
 
-def read_table(path, columns=None):
-    """Read the numbers of a file, all finite.
+def read_table(path, wanted=None, *, encoding="utf-8", decimal="."):
+    """Read a table, of finite numbers or of categories.
 
     Parameters
     ----------
-    path : str
-        A .csv, .tsv or .txt file (also .gz), .npy or .parquet.
-    columns : list of str, default=None
-        The columns to keep, by name or by number from 1. Default: all.
+    path : str or Text
+        A .csv, .tsv or .txt file (also .gz), .npy, .parquet or .xlsx; or -, text from standard
+        input.
+    wanted : Wanted, default=None
+        Which columns and rows. Default: all, as numbers.
+    encoding : str, default='utf-8'
+        Of text.
+    decimal : {'.', ','}, default='.'
+        What stands before decimals in text.
 
     Raises
     ------
     CommandError
         If that is impossible: the message names the file, the place, the value and the remedy.
     """
+    wanted = wanted or Wanted()
+    try:
+        codecs.lookup(encoding)
+    except LookupError as error:
+        raise CommandError(f"--encoding {encoding}: is not known, try utf-8 or cp1252") from error
+    if isinstance(path, Text):
+        return read_text(path, wanted)
+    if str(path) == "-":
+        return read_text(Text(path, encoding, decimal), wanted)
     path = Path(path)
     suffixes = [s.lower() for s in path.suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
-    reader = _READERS.get(suffixes[-1] if suffixes else "")
+    suffix = suffixes[-1] if suffixes else ""
+    reader = _READERS.get(suffix)
     if not path.exists():
         raise CommandError(f"{path}: no such file")
     if path.is_dir():
         raise CommandError(f"{path}: is a folder; give one of its files")
-    if reader is None:
-        raise CommandError(f"{path}: unknown file type; can read {', '.join(_READERS)}")
+    if reader is None and suffix not in TEXT:
+        raise CommandError(f"{path}: unknown file type; can read {', '.join([*TEXT, *_READERS])}")
     if path.stat().st_size == 0:
         raise CommandError(f"{path}: the file is empty")
     try:
-        return reader(path, columns)
+        if reader is None:
+            return read_text(Text(path, encoding, decimal), wanted)
+        return reader(path, wanted)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise CommandError(f"{path}: cannot be read ({reason})") from error
 
 
-def _read_npy(path, columns):
+def _read_npy(path, wanted):
     """Read a NumPy array of one or two dimensions."""
     try:
         # Mapped: a header that claims more than the file holds is found out before any memory is
@@ -65,37 +83,17 @@ def _read_npy(path, columns):
     if X.size == 0:
         raise CommandError(f"{path}: has {X.shape[0]} rows and {X.shape[1]} columns of numbers")
     names = default_names(X.shape[1])
-    if columns is not None:
-        keep = choose_columns(path, names, columns)
-        names, X = [names[j] for j in keep], X[:, keep]
-    return Table(names, _finite(X, path, names))
+    keep = wanted.positions(path, names, range(len(names)))
+    return _table(path, [names[j] for j in keep], X[:, keep], wanted)
 
 
-def _read_parquet(path, columns):
+def _read_parquet(path, wanted):
     """Read an Apache Parquet table with pyarrow, or with whatever pandas finds."""
-    names, load = _open_parquet(path)
-    keep = range(len(names)) if columns is None else choose_columns(path, names, columns)
-    arrays = []
-    for j in keep:
-        values = load(j)
-        if values.dtype.kind not in _REAL:
-            numbers = [name for i, name in enumerate(names) if load(i).dtype.kind in _REAL]
-            raise CommandError(
-                f"{path}, column {j + 1} ({names[j]}): {short(repr(values[0]))} is not a number; "
-                f"{advice_on_columns(numbers, len(names))}"
-            )
-        arrays.append(values)
-    X = np.column_stack(arrays) if arrays else np.empty((0, 0))
-    return Table([names[j] for j in keep], _finite(X, path, [names[j] for j in keep]))
-
-
-def _open_parquet(path):
-    """Return the names of the columns and a function that loads one by its position."""
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import read_table as read
     except ImportError:
-        return _open_parquet_with_pandas(path)
+        return _read_frame(path, wanted, "read_parquet", "pyarrow")
     try:
         table = read(path)
     except ArrowException as error:
@@ -103,26 +101,75 @@ def _open_parquet(path):
     # pandas keeps its row labels in columns of this name.
     labels = [name for name in table.column_names if name.startswith("__index_level_")]
     table = table.drop_columns(labels)
-    return table.column_names, lambda j: table.column(j).to_numpy()
+    return _of_columns(path, table.column_names, lambda j: table.column(j).to_numpy(), wanted)
 
 
-def _open_parquet_with_pandas(path):
-    """Do as `_open_parquet`, with pandas and its other engines."""
+def _read_excel(path, wanted):
+    """Read the first sheet of a workbook with pandas."""
+    return _read_frame(path, wanted, "read_excel", "pandas openpyxl")
+
+
+def _read_frame(path, wanted, function, packages):
+    """Read with a function of pandas, which may need further packages."""
     try:
-        from pandas import read_parquet
+        import pandas
 
-        frame = read_parquet(path)
+        frame = getattr(pandas, function)(path)
     except ImportError as error:
         raise CommandError(
-            f"{path}: reading .parquet needs pyarrow; run: pip install pyarrow"
+            f"{path}: reading {path.suffix} needs {packages.replace(' ', ' and ')}; run: pip "
+            f"install {packages}"
         ) from error
-    except ValueError as error:
-        raise CommandError(f"{path}: not a Parquet file ({one_line(error)})") from error
-    return [str(name) for name in frame.columns], lambda j: frame.iloc[:, j].to_numpy()
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # damaged files raise anything
+        kind = "Parquet file" if function == "read_parquet" else "workbook"
+        raise CommandError(f"{path}: not a {kind} ({one_line(error)})") from error
+    names = [str(name) for name in frame.columns]
+    return _of_columns(path, names, lambda j: frame.iloc[:, j].to_numpy(), wanted)
 
 
-def _finite(X, path, names):
-    """Return X as C-ordered float64 (float32 stays) if every number in it is finite."""
+def _of_columns(path, names, load, wanted):
+    """Return the table of a file that has columns, of which `load` gives one by its position."""
+    keep = wanted.positions(path, names, range(len(names)))
+    columns = []
+    for j in keep:
+        values = load(j)
+        if wanted.codes is None and values.dtype.kind not in _REAL:
+            numbers = [name for i, name in enumerate(names) if load(i).dtype.kind in _REAL]
+            raise CommandError(
+                f"{path}, column {j + 1} ({names[j]}): {short(repr(values[0]))} is not a number; "
+                f"{advice_on_columns(numbers, len(names))}"
+            )
+        columns.append(values)
+    n_rows = len(columns[0]) if columns else 0
+    if n_rows == 0:
+        raise CommandError(f"{path}: has {n_rows} rows and {len(names)} columns")
+    if wanted.codes is None:
+        return _table(path, [names[j] for j in keep], np.column_stack(columns), wanted)
+    X = np.empty((n_rows, len(keep)), object)
+    for i, values in enumerate(columns):
+        X[:, i] = values
+    return _table(path, [names[j] for j in keep], X, wanted)
+
+
+def _table(path, names, X, wanted):
+    """Return the table of an array, less its rows with missing values if these are to be left."""
+    n_rows, kept, categories = len(X), None, None
+    missing = X != X if X.dtype.kind in "fO" else np.zeros(X.shape, bool)
+    if X.dtype.kind == "O":
+        missing |= np.equal(X, None)
+    if wanted.drop_missing and missing.any():
+        kept = np.flatnonzero(~missing.any(axis=1)) + 1
+        X, missing = X[kept - 1], missing[kept - 1]
+    if missing.any():
+        row, j = (int(i) for i in np.argwhere(missing)[0])
+        raise CommandError(
+            f"{path}, row {row + 1}, column {names[j]}: {X[row, j]} is not finite; fill it in, "
+            "leave such rows out with --drop-missing, or choose other columns with --columns"
+        )
+    if wanted.codes is not None:
+        X, categories = _coded(path, names, X, wanted)
     X = np.ascontiguousarray(X, dtype=np.float32 if X.dtype.type is np.float32 else np.float64)
     if not np.isfinite(X).all():
         row, j = (int(i) for i in np.argwhere(~np.isfinite(X))[0])
@@ -130,16 +177,29 @@ def _finite(X, path, names):
             f"{path}, row {row + 1}, column {names[j]}: {X[row, j]} is not finite; fill it in, "
             "delete the row, or choose other columns with --columns"
         )
-    return X
+    return Table(names, X, n_rows=n_rows, kept=kept, categories=categories)
+
+
+def _coded(path, names, X, wanted):
+    """Return the numbers of categories, and these."""
+    codes = [Codes(known) for known in wanted.categories(X.shape[1])]
+    coded = np.empty(X.shape)
+    for j, one in enumerate(codes):
+        for row, value in enumerate(X[:, j]):
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            code = one.of(text)
+            if code is None:
+                raise CommandError(
+                    f"{path}, row {row + 1}, column {names[j]}: {short(text)!r} is no category of "
+                    f"the model, which has {short(', '.join(one.names), 100)}"
+                )
+            coded[row, j] = code
+        coded[:, j] = one.sorted(coded[:, j])
+    return coded, [one.names for one in codes]
 
 
 #: Kinds of NumPy dtypes that are real numbers.
 _REAL = "fiub"
 
-_READERS = {
-    ".csv": read_text,
-    ".tsv": read_text,
-    ".txt": read_text,
-    ".npy": _read_npy,
-    ".parquet": _read_parquet,
-}
+TEXT = (".csv", ".tsv", ".txt")
+_READERS = {".npy": _read_npy, ".parquet": _read_parquet, ".xlsx": _read_excel}

@@ -1,48 +1,8 @@
-"""Fits mixtures, with a progress bar."""
+"""Shows how a fit gets on."""
 
-import warnings
-from time import perf_counter
-from typing import NamedTuple
-
-from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 
-from fastem import GaussianMixture, em
-
-
-class Fit(NamedTuple):
-    """A fitted mixture and what the fit was worth.
-
-    Attributes
-    ----------
-    mixture : GaussianMixture
-    bic : float
-    seconds : float
-        Wall time of the fit, all restarts together.
-    """
-
-    mixture: GaussianMixture
-    bic: float
-    seconds: float
-
-
-def fit_each(X, components, **settings):
-    """Fit one mixture for each number of components and return the `Fit`s, in that order."""
-    fits = []
-    n_init = settings.get("n_init", 1)
-    max_iter = settings.get("max_iter", 100)
-    with ProgressBar(len(components) * n_init, max_iter) as progress:
-        for n_components in components:
-            progress.announce(f"K = {n_components}")
-            mixture = GaussianMixture(n_components, **settings)
-            start = perf_counter()
-            with em.watch(progress), warnings.catch_warnings():
-                # The report says it, with the remedy.
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                mixture.fit(X)
-            elapsed = perf_counter() - start
-            fits.append(Fit(mixture, float(mixture.bic(X)), elapsed))
-    return fits
+from fastem import em
 
 
 class ProgressBar(em.Callback):

@@ -12,6 +12,24 @@ def add_report(parser):
     )
 
 
+def add_reading(parser):
+    """Add the options that say how a table is read."""
+    add = parser.add_argument
+    add("--drop-missing", action="store_true", help="leave out rows with a missing value")
+    add("--encoding", default="utf-8", metavar="NAME", help="of text (default: %(default)s)")
+    add(
+        "--decimal",
+        choices=(".", ","),
+        default=".",
+        help="what stands before decimals in text (default: %(default)s)",
+    )
+
+
+def names(text):
+    """Parse A,B,C into a list of names."""
+    return [name.strip() for name in text.split(",")]
+
+
 def component_numbers(text):
     """Parse 8, or 2,4,8, or 2-12, into a sorted list of numbers from 1."""
     numbers: set[int] = set()

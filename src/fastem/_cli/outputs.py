@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from fastem._cli import CommandError
+from fastem._cli.table import is_number
+from fastem._cli.text_files import layout_of
 
 
 def check_outputs(paths, force):
@@ -77,12 +79,36 @@ class _Postponed:
         self.came = True
 
 
-def labels_csv(labels, values, name="probability"):
-    """Yield a CSV with a line for each sample: its component, from 0, and a value of that name."""
-    yield f"label,{name}\n"
+def labels_csv(rows, labels, values, name="probability"):
+    """Yield a CSV with a line for each sample: its name, its component, a value of that name."""
+    yield f"row,label,{name}\n"
     for start in range(0, len(labels), 10_000):
         part = slice(start, start + 10_000)
-        yield "".join(map("{},{:.6g}\n".format, labels[part].tolist(), values[part].tolist()))
+        names = map(safe_cell, map(str, rows[part]))
+        lines = zip(names, labels[part].tolist(), values[part].tolist(), strict=True)
+        yield "".join("{},{},{:.6g}\n".format(*line) for line in lines)
+
+
+def appended_csv(text, table, labels, values, name="probability"):
+    """Yield a text table as CSV, with two columns more; they are empty in rows left out."""
+    layout, lines = layout_of(text), text.rows(layout_of(text).delimiter)
+    if layout.header:
+        head = ",".join(map(safe_cell, next(lines)[1]))
+        yield f"{head},label,{name}\n"
+    kept = range(1, len(labels) + 1) if table.kept is None else table.kept.tolist()
+    found = dict(zip(kept, zip(labels.tolist(), values.tolist(), strict=True), strict=True))
+    for number, (_, cells) in enumerate(lines, 1):
+        more = "{},{:.6g}".format(*found[number]) if number in found else ","
+        yield ",".join(map(safe_cell, cells)) + f",{more}\n"
+
+
+def safe_cell(text):
+    """Return a cell of a CSV that no spreadsheet takes for a formula, quoted if need be."""
+    if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not is_number(text):
+        text = f"'{text}"
+    if any(mark in text for mark in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
 
 
 def documents_csv(names, n_tokens, doc_topic):
@@ -91,9 +117,7 @@ def documents_csv(names, n_tokens, doc_topic):
     yield f"document,words,topic,{topics}\n"
     main = doc_topic.argmax(axis=1).tolist()
     for name, n, topic, row in zip(names, n_tokens.tolist(), main, doc_topic, strict=True):
-        if any(mark in name for mark in ',"\r\n'):  # a file may have such a name
-            name = '"' + name.replace('"', '""') + '"'
-        yield f"{name},{n:.10g},{topic}," + ",".join(map("{:.6g}".format, row.tolist())) + "\n"
+        yield f"{safe_cell(name)},{n:.10g},{topic}," + ",".join(map("{:.6g}".format, row.tolist())) + "\n"
 
 
 def to_npz(**arrays):

@@ -178,39 +178,58 @@ def _cell(text):
 # ---- its pictures -------------------------------------------------------------------------------
 
 
-def mixture_pictures(mixture, table):
-    """Return pictures of the bound and of the components, over the columns that tell them apart."""
-    return _pictures(mixture, table, telling_columns(mixture), "The components")
+def cluster_pictures(args, found, table, X):
+    """Return pictures of the choice, of the bound, and of the parts over pairs of columns.
+
+    The pairs are of the three columns that tell the parts apart best.
+    """
+    model, pictures = found.model, []
+    if found.selection is not None:
+        figure, ax = _figure_and_axes((6.4, 3.2))
+        found.selection.plot(ax=ax)
+        pictures.append(Picture("How many?", _uri(figure), "All that were tried.", "narrow"))
+    heading = "The inertia" if args.model == "kmeans" else "The bound"
+    pictures.append(_bound_picture(model, heading))
+    if args.model not in ("mixture", "bayesian", "kmeans"):
+        return pictures
+    of_model = _columns_of_kmeans if args.model == "kmeans" else telling_columns
+    columns = sorted(of_model(model, X)[:3])
+    units = " (standardized)" if args.standardize else ""
+    names = [f"{name}{units}" for name in table.names]
+    title = "The clusters" if args.model == "kmeans" else "The components"
+    return pictures + _pairs(model, X, names, columns, title)
 
 
-def kmeans_pictures(kmeans, table):
-    """The same of clusters."""
-    sizes = np.bincount(kmeans.labels_, minlength=kmeans.n_clusters) / len(table.X)
-    centers, variances = kmeans.cluster_centers_, table.X.var(axis=0)
+def _columns_of_kmeans(kmeans, X):
+    """Return the columns by how much of their variance is between the clusters, most first."""
+    sizes = np.bincount(kmeans.predict(X), minlength=kmeans.n_clusters) / len(X)
+    centers, variances = kmeans.cluster_centers_, X.var(axis=0)
     between = sizes @ (centers - sizes @ centers) ** 2
     told = np.divide(between, variances, out=np.zeros_like(between), where=variances > 0)
-    return _pictures(kmeans, table, np.argsort(-told, kind="stable").tolist(), "The clusters")
+    return np.argsort(-told, kind="stable").tolist()
 
 
-def _pictures(mixture, table, columns, title):
-    """Return pictures of the bound, and over pairs of the first three columns."""
+def _pairs(model, X, names, columns, title):
+    """Return a picture of each pair of columns."""
     from fastem.plot import MixtureDisplay
 
-    pictures = [_bound_picture(mixture)]
-    columns = sorted(columns[:3])
+    pictures: list[Picture] = []
     alone = len(columns) == 2
     for i, j in [(i, j) for n, i in enumerate(columns) for j in columns[n + 1 :]]:
         figure, ax = _figure_and_axes((6.4, 5.2) if alone else (4.6, 4.0))
         display = MixtureDisplay.from_estimator(
-            mixture, table.X, features=(i, j), ax=ax, scatter_kw={"rasterized": True}
+            model, X, features=(i, j), ax=ax, scatter_kw={"rasterized": True}
         )
-        ax.set_xlabel(table.names[i], parse_math=False)
-        ax.set_ylabel(table.names[j], parse_math=False)
+        ax.set_xlabel(names[i], parse_math=False)
+        ax.set_ylabel(names[j], parse_math=False)
         shown = len(display.X)
-        which = "" if shown == len(table.X) else f" {shown:,} of {len(table.X):,} samples."
-        caption = f"{table.names[i]} and {table.names[j]}."
-        if len(pictures) == 1:  # the first of them explains
+        which = "" if shown == len(X) else f" {shown:,} of {len(X):,} samples."
+        caption = f"{names[i]} and {names[j]}."
+        if not pictures:  # the first of them explains
             caption += f" {_STD}{which}"
+            if len(names) > len(columns):
+                listed = ", ".join(name for k, name in enumerate(names) if k not in columns)
+                caption += f" Not drawn: {listed}."
         pictures.append(Picture(title, _uri(figure), caption, "narrow" if alone else ""))
     return pictures
 
@@ -240,7 +259,7 @@ def topic_pictures(fit, vocabulary, n_words):
     ]
 
 
-def telling_columns(mixture):
+def telling_columns(mixture, X=None):
     """Return the columns by how much of their variance is between the components, most first."""
     weights, means = mixture.weights_, mixture.means_
     between = weights @ (means - weights @ means) ** 2
@@ -249,12 +268,12 @@ def telling_columns(mixture):
     return np.argsort(-between / (between + within), kind="stable").tolist()
 
 
-def _bound_picture(model):
+def _bound_picture(model, heading="The bound"):
     from fastem.plot import LowerBoundDisplay
 
     figure, ax = _figure_and_axes((6.4, 3.2))
     LowerBoundDisplay.from_estimator(model, ax=ax)
-    return Picture("The bound", _uri(figure), "The bound by iteration.", "narrow")
+    return Picture(heading, _uri(figure), "The bound by iteration.", "narrow")
 
 
 def _figure_and_axes(size):

@@ -6,30 +6,58 @@ from fastem._cli.screen import bar, seconds, sparkline
 from fastem._cli.table import count, short
 
 
-def bic_section(screen, fits, best):
-    """BIC of each number of components, as distance from the lowest."""
-    lowest = best.bic
-    span = max(fit.bic for fit in fits) - lowest or 1.0
-    screen.heading("How many components?", "BIC, lower is better; bars show the excess")
-    digits = max(len(f"{fit.bic:,.0f}") for fit in fits)
-    width = screen.width - digits - 24
-    for fit in fits:
-        line = f"  K = {fit.mixture.n_components:<3} {fit.bic:>{digits},.0f}  "
-        if fit is best:
-            screen.print(line + screen.accent("◀ lowest"))
-        else:
-            excess = fit.bic - lowest
-            screen.print(f"{line}{bar(excess / span, width)} +{excess:,.0f}")
-
-
-def bound_section(screen, fit):
-    """The bound by iteration: a curve, and a short table of it."""
-    mixture = fit.mixture
+def selection_section(screen, selection):
+    """The criterion of each number, and type, as its distance from the best."""
+    sign = 1 if selection.lower_is_better else -1
+    scores = [row[selection.criterion] for row in selection.table]
+    known = [score for score in scores if score == score]
+    best = selection.best_score_
+    span = max(sign * (score - best) for score in known) or 1.0
+    better = "lower" if selection.lower_is_better else "higher"
     screen.heading(
-        "The bound", f"mean log-likelihood of a sample, by iteration, K = {mixture.n_components}"
+        "How many?", f"{selection.title}, {better} is better; bars show the distance from the best"
     )
-    iterations(screen, "bound", mixture.lower_bounds_, ".6f")
-    ending(screen, mixture, fit.seconds)
+    number, *kinds = selection.best_params_
+    types = [str(row[kinds[0]]) if kinds and len(kinds) else "" for row in selection.table]
+    types = types if len(set(types)) > 1 else [""] * len(types)
+    texts = [_figure(score) for score in scores]
+    wide, digits = max(map(len, types)), max(map(len, texts))
+    width = screen.width - wide - 2 * digits - 16
+    rows = zip(selection.table, types, scores, texts, strict=True)
+    for i, (row, kind, score, text) in enumerate(rows):
+        line = f"  K = {row[number]:<3} {kind:<{wide}} {text:>{digits}}  "
+        if i == selection.best_index_:
+            screen.print(line + screen.accent(f"◀ {better}est"))
+        elif score != score:
+            screen.print(screen.dim(f"{line}{short(row['error'] or 'not defined', width)}"))
+        else:
+            distance = sign * (score - best)
+            screen.print(f"{line}{bar(distance / span, width)} {sign * distance:+,.4g}")
+    if selection.edge_ is not None:
+        end = "more" if "largest" in selection.edge_ else "fewer"
+        screen.print(f"  The best is at the edge of what was tried: try {end}.")
+
+
+def _figure(score):
+    """A score, with decimals only where they matter."""
+    return "-" if score != score else f"{score:,.0f}" if abs(score) >= 1000 else f"{score:.4g}"
+
+
+def bound_section(screen, model, found, n_samples):
+    """The bound, or the inertia, by iteration: a curve, and a short table of it."""
+    k = getattr(model, "n_components", None) or model.n_clusters
+    if hasattr(model, "inertia_"):
+        inertias = [-n_samples * bound for bound in model.lower_bounds_]
+        screen.heading("The inertia", f"sum of squared distances, by iteration, K = {k}")
+        iterations(screen, "inertia", inertias, ",.6g")
+    else:
+        what = "log-likelihood of a sample" if not hasattr(model, "transmat_") else "log-likelihood"
+        mean = "" if hasattr(model, "transmat_") else "mean "
+        screen.heading("The bound", f"{mean}{what}, by iteration, K = {k}")
+        iterations(screen, "bound", model.lower_bounds_, ".6f")
+    ending(screen, model, found)
+    if hasattr(model, "inertia_"):
+        screen.print(f"  inertia {model.inertia_:,.6g} at the centers below")
 
 
 def iterations(screen, name, values, digits):
@@ -43,13 +71,15 @@ def iterations(screen, name, values, digits):
     screen.table(rows)
 
 
-def ending(screen, model, elapsed):
+def ending(screen, model, found):
     """How the fit of a model ended, and what to do if it did not."""
+    n_iter = count(model.n_iter_, "iteration")
+    if found.interrupted:
+        screen.print(f"  interrupted: this is what {n_iter} found, and what is written")
+        return
     state = "converged" if model.converged_ else "NOT converged"
     starts = f", best of {model.n_init} starts" if model.n_init > 1 else ""
-    screen.print(
-        f"  {state} after {count(model.n_iter_, 'iteration')}{starts}; {seconds(elapsed)} in all"
-    )
+    screen.print(f"  {state} after {n_iter}{starts}; {seconds(found.seconds)} in all")
     if not model.converged_:
         screen.print("  Raise --max-iter, or --tol for a rougher answer, to let it finish.")
 
@@ -60,13 +90,12 @@ def _milestones(n):
     return [*(step for step in steps if step < n), n]
 
 
-def components_section(
-    screen, weights, means, names, counts, *, noun="component", size="weight", limit=20
-):
-    """Size and mean of each component, largest first."""
+def components_section(screen, weights, values, names, counts, *, noun="component", limit=20):
+    """Size of each component, and its value of each column, largest first."""
     order = np.argsort(-weights, kind="stable")
     shown = order[:limit]
     weights = weights[shown]
+    size = "share" if noun == "cluster" else "weight"
     columns = [
         ["label", *map(str, shown)],
         [size, *(f"{weight:.1%}" for weight in weights)],
@@ -74,8 +103,10 @@ def components_section(
         ["", *(bar(weight / weights[0], 10).ljust(10) for weight in weights)],
     ]
     fixed = len(columns)
-    for name, column in zip(names, means[shown].T, strict=True):
-        columns.append([short(name, 12), *(f"{mean:.4g}" for mean in column)])
+    for j, name in enumerate(names):
+        cells = (values[k][j] for k in shown)
+        cells = [c if isinstance(c, str) else f"{c:.4g}" for c in cells]
+        columns.append([short(name, 12), *(short(cell, 20) for cell in cells)])
         if sum(2 + max(map(len, column)) for column in columns) > screen.width:
             columns.pop()
             break

@@ -53,6 +53,7 @@ def compare(X, mixture, *, n_iter, budget=4.0):
     Returns
     -------
     timings : list of Timing
+    n_iter : int
     """
     settings = {
         "n_components": mixture.n_components,
@@ -81,7 +82,7 @@ def compare(X, mixture, *, n_iter, budget=4.0):
             reg_covar=mixture.reg_covar,
         ),
     }
-    return _take_turns(runs, budget)
+    return _take_turns(runs, budget), n_iter
 
 
 def compare_clusters(X, kmeans, *, n_iter, budget=4.0):
