@@ -15,14 +15,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
 
 import fastem
-from fastem import GaussianMixture, KMeans
+from fastem import GaussianMixture, KMeans, select
 from fastem.__main__ import main
 from fastem._cli import demo, docstrings, topics
 from fastem._cli.files import read_table
 from fastem._cli.outputs import to_json
 from fastem._cli.screen import Screen, bar, seconds, sparkline
-from fastem._cli.table import default_names
-from fastem._cli.text_files import _layout, _read_exactly, _read_fast
+from fastem._cli.table import Wanted, default_names
+from fastem._cli.text_files import Text, _read_exactly, _read_fast, layout_of
 from fastem._cli.timing import compare
 
 X = load_iris().data
@@ -111,7 +111,7 @@ def test_wrong_usage_is_one_line(args, capsys):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
 def test_ctrl_c_ends_with_one_line_and_no_file(folder):
-    options = ["-k", "20", "--tol", "0", "--max-iter", "1000000"]
+    options = ["-k", "20,21", "--tol", "0", "--max-iter", "1000000"]
     np.save("big.npy", np.random.default_rng(0).normal(size=(20_000, 4)))
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, "cluster", "big.npy", *options],
@@ -125,6 +125,23 @@ def test_ctrl_c_ends_with_one_line_and_no_file(folder):
     assert process.returncode == 130
     assert err == "fastem: interrupted, nothing written\n"
     assert [path.name for path in folder.iterdir()] == ["big.npy"]
+
+
+def test_ctrl_c_in_a_fit_writes_the_last_whole_iteration(iris, folder, monkeypatch, capsys):
+    def interrupt(self, state):
+        if state.iteration == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastem._cli.fitting.ProgressBar.on_iteration_end", interrupt)
+    assert main(["cluster", iris, "-k", "3", "--tol", "0"]) == 130
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "interrupted: this is what 3 iterations found, and what is written" in out
+    content = json.loads((folder / "iris.mixture.json").read_text())
+    with pytest.warns(Warning, match="converge"):
+        expected = GaussianMixture(3, random_state=0, tol=0, max_iter=3).fit(X)
+    assert_array_equal(content["means"], expected.means_)
+    assert content["converged"] is False
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
@@ -176,7 +193,7 @@ def test_without_a_command_it_finds_digits_and_topics(monkeypatch, capsys):
 
 def test_timing_makes_equal_iterations(monkeypatch):
     mixture = GaussianMixture(3, random_state=1)
-    timings = compare(X, mixture, n_iter=7, budget=0.0)
+    timings, _ = compare(X, mixture, n_iter=7, budget=0.0)
     start = GaussianMixture(3, random_state=1, max_iter=0).fit(X)
     with pytest.warns(Warning, match="converge"):
         expected = GaussianMixture(
@@ -200,9 +217,10 @@ def test_cluster_writes_what_the_estimator_finds(iris, folder, capsys):
 
     lines = (folder / "iris.labels.csv").read_text().splitlines()
     written = np.loadtxt(lines[1:], delimiter=",")
-    assert lines[0] == "label,probability"
-    assert_array_equal(written[:, 0], expected.predict(X))
-    assert_allclose(written[:, 1], expected.predict_proba(X).max(axis=1), rtol=1e-5)
+    assert lines[0] == "row,label,probability"
+    assert_array_equal(written[:, 0], np.arange(1, 151))
+    assert_array_equal(written[:, 1], expected.predict(X))
+    assert_allclose(written[:, 2], expected.predict_proba(X).max(axis=1), rtol=1e-5)
 
     content = json.loads((folder / "iris.mixture.json").read_text())
     for name in ("weights", "means", "covariances", "lower_bounds"):
@@ -233,12 +251,20 @@ def test_covariance_types(iris, covariance_type, folder):
 
 def test_several_numbers_of_components_are_compared_by_bic(iris, folder, capsys):
     assert main(["cluster", iris, "-k", "4,2-3,6", "-o", "made/here"]) == 0
-    bic = {k: GaussianMixture(k, random_state=0).fit(X).bic(X) for k in (2, 3, 4, 6)}
-    best = min(bic, key=bic.get)
+    with pytest.warns(UserWarning, match="smallest"):
+        selection = select.mixture(
+            X, (2, 3, 4, 6), "full", estimator=GaussianMixture(random_state=0)
+        )
     content = json.loads((folder / "made/here/iris.mixture.json").read_text())
-    assert content["bic_by_n_components"] == {str(k): value for k, value in bic.items()}
-    assert len(content["weights"]) == best
-    assert re.search(rf"K = {best} +{bic[best]:,.0f} +◀ lowest", capsys.readouterr().out)
+    assert [row["n_components"] for row in content["candidates"]] == [2, 3, 4, 6]
+    assert_allclose(
+        [row["bic"] for row in content["candidates"]], [row["bic"] for row in selection.table]
+    )
+    assert len(content["weights"]) == selection.best_params_["n_components"] == 2
+    assert content["bic"] == pytest.approx(selection.best_score_)
+    out = capsys.readouterr().out
+    assert re.search(r"K = 2 +574 +◀ lowest", out)
+    assert "The best is at the edge of what was tried: try fewer." in out
 
 
 def test_compare_and_not_converged(iris, capsys, monkeypatch):
@@ -257,24 +283,25 @@ def test_cluster_by_kmeans(iris, folder, capsys):
     saved = json.loads((folder / "iris.kmeans.json").read_text())
     assert_array_equal(saved["cluster_centers"], expected.cluster_centers_)
     assert saved["inertia"] == expected.inertia_
-    assert saved["cluster_sizes"] == np.bincount(expected.labels_).tolist()
-    assert len(saved["inertias"]) == saved["n_iter"] == expected.n_iter_
-    assert np.all(np.diff(saved["inertias"]) <= 0)
+    assert saved["sizes"] == np.bincount(expected.labels_).tolist()
+    assert len(saved["lower_bounds"]) == saved["n_iter"] == expected.n_iter_
+    assert np.all(np.diff(saved["lower_bounds"]) >= 0)
     lines = (folder / "iris.labels.csv").read_text().splitlines()
-    assert lines[0] == "label,distance"
+    assert lines[0] == "row,label,distance"
     rows = np.array([line.split(",") for line in lines[1:]], dtype=float)
-    assert_array_equal(rows[:, 0], expected.labels_)
-    assert_allclose(rows[:, 1], expected.transform(X).min(axis=1), rtol=1e-5)
+    assert_array_equal(rows[:, 1], expected.labels_)
+    assert_allclose(rows[:, 2], expected.transform(X).min(axis=1), rtol=1e-5)
     for text in ("The inertia", "The clusters", "share", "plain NumPy", "inertias agree"):
         assert text in out
-    for count in saved["cluster_sizes"]:
+    for count in saved["sizes"]:
         assert re.search(rf"%\s+{count}\s", out)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["-k", "2-4"], "one number of clusters"),
+        (["--criterion", "bic"], "take silhouette, gap"),
+        (["--covariance-type", "all"], "no covariances"),
         (["--covariance-type", "diag"], "no covariances"),
         (["-k", "151"], "too few for 151 clusters"),
     ],
@@ -290,7 +317,9 @@ def test_one_component_of_one_column(folder):
     assert main(["cluster", "x.npy", "-k", "1"]) == 0
     content = json.loads((folder / "x.mixture.json").read_text())
     assert_allclose(content["means"], [[X[:, 0].mean()]])
-    assert set((folder / "x.labels.csv").read_text().split()[1:]) == {"0,1"}
+    assert set((folder / "x.labels.csv").read_text().split()[1:]) == {
+        f"{i},0,1" for i in range(1, 151)
+    }
 
 
 def test_float32_stays_float32(folder):
@@ -309,7 +338,7 @@ def test_existing_files_are_kept_unless_forced(iris, folder, capsys):
     assert err.startswith("fastem: error: iris.labels.csv: exists already; add --force")
     assert (folder / "iris.labels.csv").read_text() == "mine"
     assert main(["cluster", iris, "-k", "2", "--force"]) == 0
-    assert (folder / "iris.labels.csv").read_text().startswith("label,probability\n")
+    assert (folder / "iris.labels.csv").read_text().startswith("row,label,probability\n")
 
 
 def test_files_appear_whole_or_not_at_all(iris, folder, monkeypatch, capsys):
@@ -371,11 +400,12 @@ def test_text_files(folder, name, text, named):
     assert table.names == (NAMES if named else default_names(4))
     assert_array_equal(table.X, X)
     assert ("row labels" in table.note) == (name == "labelled.csv")
-    # Both lanes read the same numbers; only quotes and blank lines may need the slower one.
-    layout = _layout(folder / name, None)
-    assert_array_equal(_read_exactly(folder / name, layout), X)
+    assert table.labels == ([f"row {i}" for i in range(150)] if name == "labelled.csv" else None)
+    # Both readers read the same numbers; only quotes and blank lines may need the slower one.
+    layout = layout_of(Text(name))
+    assert_array_equal(_read_exactly(Text(name), layout, Wanted()).X, X)
     if name not in ("blank.csv", "none.csv"):
-        assert _read_fast(folder / name, layout) is not None
+        assert _read_fast(Text(name), layout) is not None
 
     (folder / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
     assert_array_equal(read_table(f"{name}.gz").X, X)
@@ -399,11 +429,12 @@ def test_headers(folder, text, names):
 def test_columns_by_name_and_number(folder):
     lines = [",".join([*NAMES, "species"])] + [f'{row},"Iris, blue"' for row in ROWS]
     (folder / "x.csv").write_text("\n".join(lines))
-    table = read_table("x.csv", ["petal_width", "1"])
+    table = read_table("x.csv", Wanted(["petal_width", "1"]))
     assert table.names == ["petal_width", "sepal_length"]
     assert_array_equal(table.X, X[:, [3, 0]])
     np.save("x.npy", X)
-    assert_array_equal(read_table("x.npy", ["x2", "1"]).X, X[:, [1, 0]])
+    assert_array_equal(read_table("x.npy", Wanted(["x2", "1"])).X, X[:, [1, 0]])
+    assert_array_equal(read_table("x.csv", Wanted(["2-4"], ["petal_length"])).X, X[:, [1, 3]])
 
 
 @pytest.mark.parametrize(
@@ -423,7 +454,7 @@ def test_parquet(folder):
     frame = pandas.DataFrame(X, columns=NAMES, index=[f"row {i}" for i in range(150)])
     frame["species"] = "setosa"
     frame.to_parquet("x.parquet")
-    table = read_table("x.parquet", NAMES[::-1])
+    table = read_table("x.parquet", Wanted(NAMES[::-1]))
     assert table.names == NAMES[::-1]
     assert_array_equal(table.X, X[:, ::-1])
     with pytest.raises(Exception, match=r"column 5 \(species\): 'setosa' is not a number"):
@@ -449,7 +480,7 @@ def npy(array):
 
 BAD_FILES = {
     "missing": ("nope.csv", None, "", "nope.csv: no such file"),
-    "type": ("x.xlsx", b"PK", "", "x.xlsx: unknown file type; can read .csv, .tsv"),
+    "type": ("x.docx", b"PK", "", "x.docx: unknown file type; can read .csv, .tsv"),
     "empty": ("x.csv", b"", "", "x.csv: the file is empty"),
     "blank": ("x.csv", b"\n \n", "", "x.csv: holds nothing but blank lines"),
     "header only": ("x.csv", b"a,b\n", "", "x.csv: has a header but no data"),
@@ -467,8 +498,8 @@ BAD_FILES = {
         r"x.csv, line 1, column 3: 'up' is not a number; .*--columns 1,2$",
     ),
     "typing error": ("x.csv", b"a,b\n1,2\n\n3,4o\n", "", r"line 4, column 2 \(b\): '4o' is not a"),
-    "decimal comma": ("x.csv", b"a;b\n1,5;2\n3;4\n", "", "'1,5' .* write decimals with a point"),
-    "gap": ("x.csv", b"a,b\n1,2\n3,\n", "", r"line 3, column 2 \(b\): is empty"),
+    "decimal comma": ("x.csv", b"a;b\n1,5;2\n3;4\n", "", "'1,5' .* or give --decimal ,"),
+    "gap": ("x.csv", b"a,b\n1,2\n3,\n", "", r"line 3, column 2 \(b\): is empty; .*--drop-missing"),
     "gap in the first row": ("x.csv", b"1,NA\n3,4\n", "", "line 1, column 2: 'NA' is not a number"),
     "nan": ("x.csv", b"1,2\n3,nan\n", "", "line 2, column 2: 'nan' is not finite"),
     "inf": ("x.csv", b"1,2\n-inf,3\n", "", "line 2, column 1: '-inf' is not finite"),
@@ -547,7 +578,7 @@ def test_ascii_where_the_stream_is_ascii(monkeypatch, iris):
     text = buffer.buffer.getvalue().decode("ascii")
     assert "150 rows x 4 columns" in text
     assert "< lowest" in text
-    assert "?" not in text.replace("components?", "")
+    assert "?" not in text.replace("How many?", "")
 
 
 def test_progress_and_colour_on_a_terminal(iris):
@@ -570,7 +601,7 @@ def test_progress_and_colour_on_a_terminal(iris):
         pass
     os.close(terminal)
     assert process.wait(60) == 0
-    assert b"fitting K = 2" in shown
+    assert b"0%|" in shown
     assert b"\x1b[1mWritten\x1b[0m" in shown
 
 

@@ -113,11 +113,11 @@ def test_cluster(folder, capsys):
     words = set(shown.words)
     terminal = out[: out.index("Written")].split()
     assert {word for word in terminal if word.strip(DRAWN)} <= words
-    assert len(shown.images) == 4  # the bound; three pairs of columns
+    assert len(shown.images) == 5  # the choice; the bound; three pairs of columns
     assert all(image["alt"] for image in shown.images)
-    for i in range(4):
+    for i in range(5):
         texts = "".join(shown.svg(i).itertext())
-        assert ["iteration", "x_1$", "x_2$", "x_2$"][i] in texts
+        assert ["n_components", "iteration", "x_1$", "x_2$", "x_2$"][i] in texts
     mixture = GaussianMixture(2, random_state=0).fit(X)
     assert telling_columns(mixture)[-1] == 0
 

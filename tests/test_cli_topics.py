@@ -74,7 +74,7 @@ def names(folder):
 
 
 def test_text_file(docs, folder, capsys):
-    assert main(["topics", docs, "-k", "3", "--seed", "2"]) == 0
+    assert main(["topics", docs, "-k", "3", "--seed", "2", "--compare"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert max(map(len, out.splitlines())) <= 80
@@ -146,7 +146,7 @@ def test_what_is_written_is_what_the_estimator_finds(counts, folder):
 def test_latent_dirichlet_allocation(docs, folder, capsys, algorithm):
     """The same files and sections, for a model whose components are not probabilities."""
     options = [] if algorithm is None else ["--algorithm", algorithm]
-    assert main(["topics", docs, "--model", "lda", "-k", "3", *options]) == 0
+    assert main(["topics", docs, "--model", "lda", "-k", "3", "--compare", *options]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert max(map(len, out.splitlines())) <= 80
@@ -324,9 +324,9 @@ def test_empty_folder(folder, capsys):
     "options",
     [
         ["-k", "0"],
-        ["-k", "2-4"],
+        ["-k", "4-2"],
         ["--algorithm", "online"],
-        ["--stop-words", "german"],
+        ["--token-pattern", "("],
         ["--held-out", "1"],
         ["--max-df", "0"],
         ["--min-df", "0"],

@@ -164,7 +164,9 @@ def _report(screen, args, table, found, X, labels, scaling):
     weights = sizes(model, labels)
     counts = np.bincount(labels, minlength=len(weights))
     shown = values(args.model, model, table, scaling)
-    report.components_section(screen, weights, shown, table.names, counts, noun=kind.noun)
+    report.components_section(
+        screen, weights, shown, table.names, counts, noun=kind.noun, what=kind.what
+    )
     if found.selection is None and kind.choose is not None:
         screen.print("  To choose K, give several, as in -k 2-12")
     if args.compare:
@@ -202,9 +204,9 @@ def _files(paths, args, table, found, X, labels, values, scaling):
     if hasattr(model, "bic"):
         content |= {"bic": float(model.bic(X)), "aic": float(model.aic(X))}
     if selection is not None:
-        content |= {"criterion": selection.criterion, "candidates": selection.table}
+        content |= {"criterion": selection.criterion, "candidates": _finite(selection.table)}
     if scaling is not None:
-        content["scaling"] = scaling
+        content["scaling"] = {name: array.tolist() for name, array in scaling.items()}
     if table.categories is not None:
         content["categories"] = table.categories
     content |= parameters(args.model, model)
@@ -220,3 +222,10 @@ def _files(paths, args, table, found, X, labels, values, scaling):
         kept = saved.Saved(args.model, model, table.names, scaling, table.categories)
         files[paths[2]] = saved.to_skops(kept)
     return files
+
+
+def _finite(table):
+    """Return rows of a table whose numbers JSON has; None stands for one that is not defined."""
+    return [
+        {name: None if value != value else value for name, value in row.items()} for row in table
+    ]

@@ -40,6 +40,8 @@ class Kind(NamedTuple):
         Whether it has a covariance_type.
     data : {'numbers', 'binary', 'counts', 'categories'}
         What its cells must be.
+    what : str
+        What stands in the table of parts, of each column.
     number, iterations : str
         The names of the parameters for the number of parts and of iterations.
     """
@@ -52,6 +54,7 @@ class Kind(NamedTuple):
     criteria: tuple[str, ...] = _CRITERIA
     covariances: bool = False
     data: str = "numbers"
+    what: str = "mean"
     number: str = "n_components"
     iterations: str = "max_iter"
 
@@ -70,14 +73,14 @@ MODELS = {
     ),
     "bernoulli": Kind(
         fastem.BernoulliMixture, "component", "a mixture", "probabilities_", select.discrete,
-        data="binary",
+        data="binary", what="share of ones",
     ),
     "poisson": Kind(
         fastem.PoissonMixture, "component", "a mixture", "rates_", select.discrete, data="counts"
     ),
     "categorical": Kind(
         fastem.CategoricalMixture, "component", "a mixture", "probabilities_", select.discrete,
-        data="categories",
+        data="categories", what="most frequent category",
     ),
     "hmm": Kind(
         fastem.GaussianHMM, "state", "a hidden Markov model", "means_", select.hmm,
@@ -115,9 +118,7 @@ def check_options(args):
             f"-k {args.components[-1]}"
         )
     if not kind.covariances and args.covariance_type != "full":
-        raise CommandError(
-            f"--model {args.model} has no covariances; leave out --covariance-type"
-        )
+        raise CommandError(f"--model {args.model} has no covariances; leave out --covariance-type")
     if args.covariance_type == "all" and args.model not in ("mixture", "hmm"):
         raise CommandError("--covariance-type all is for --model mixture and hmm: choose one")
     if args.criterion is not None and args.criterion not in kind.criteria:
@@ -212,12 +213,11 @@ def value_name(model):
 
 
 def sizes(model, labels):
-    """Return the parts' weights: of states in the long run, of clusters the share of samples."""
-    if hasattr(model, "transmat_"):
-        return model.get_stationary_distribution()
+    """Return the parts' weights: of clusters and of states the share of samples."""
     if hasattr(model, "weights_"):
         return model.weights_
-    return np.bincount(labels, minlength=len(model.cluster_centers_)) / max(1, len(labels))
+    n_parts = len(model.transmat_ if hasattr(model, "transmat_") else model.cluster_centers_)
+    return np.bincount(labels, minlength=n_parts) / max(1, len(labels))
 
 
 def values(name, model, table, scaling):

@@ -7,6 +7,7 @@ docstrings come with Python and the packages that this one needs.
 
 import argparse
 import sys
+import warnings
 
 from fastem._cli import topics
 from fastem._cli.options import at_least, threads
@@ -64,10 +65,12 @@ def main(args):
     screen.print(f"{screen.bold('fastem ' + __version__)}  {screen.dim(here)}")
     X, pca, classes = _load(screen)
     start = perf_counter()
-    selection = select.mixture(
-        X, COMPONENTS, "full", share_starts=False, progress=sys.stderr.isatty(),
-        estimator=GaussianMixture(n_init=N_INIT, random_state=args.seed, n_jobs=args.n_jobs),
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of an edge, which the report tells
+        selection = select.mixture(
+            X, COMPONENTS, "full", share_starts=False, progress=sys.stderr.isatty(),
+            estimator=GaussianMixture(n_init=N_INIT, random_state=args.seed, n_jobs=args.n_jobs),
+        )  # fmt: skip
     best = selection.best_estimator_
     report.selection_section(screen, selection)
     report.bound_section(screen, best, Found(best, selection, perf_counter() - start), len(X))

@@ -158,7 +158,7 @@ def _table(path, names, X, wanted):
     n_rows, kept, categories = len(X), None, None
     missing = X != X if X.dtype.kind in "fO" else np.zeros(X.shape, bool)
     if X.dtype.kind == "O":
-        missing |= np.equal(X, None)
+        missing |= np.vectorize(lambda cell: cell is None, otypes=[bool])(X)
     if wanted.drop_missing and missing.any():
         kept = np.flatnonzero(~missing.any(axis=1)) + 1
         X, missing = X[kept - 1], missing[kept - 1]

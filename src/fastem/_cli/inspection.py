@@ -44,7 +44,7 @@ def _check_cells(args, table, data):
     if data == "binary":
         wrong, what = (X != 0) & (X != 1), "neither 0 nor 1"
     elif data == "counts":
-        wrong, what = (X < 0) | (X != np.floor(X)), "no count"
+        wrong, what = (X < 0) | (np.floor(X) != X), "no count"
     else:
         return
     if wrong.any():
@@ -72,9 +72,14 @@ def show_table(screen, args, table):
     if table.note:
         screen.print(screen.dim(f"  {table.note}"))
     if table.n_dropped:
-        screen.print(screen.dim(f"  {table.n_dropped:,} rows with missing values left out"))
+        screen.print(screen.dim(f"  {left_out(table)}"))
     for line in _doubts(args, table):
         screen.print(screen.dim(f"  {line}"))
+
+
+def left_out(table):
+    """Say how many rows are not there."""
+    return f"{count(table.n_dropped, 'row')} with missing values left out"
 
 
 def _doubts(args, table):
@@ -104,5 +109,7 @@ def _doubts(args, table):
 
 
 def _counts_rows(column):
-    """Whether a column is n, n + 1, n + 2, ..., as row numbers are."""
-    return len(column) > 2 and bool(np.all(np.diff(column) == 1))
+    """Whether a column is n, n + 1, n + 2, ..., as row numbers are, where some rows may lack."""
+    steps = np.diff(column)
+    whole = bool(np.all((steps >= 1) & (steps == np.floor(steps))))
+    return len(column) > 4 and whole and column[-1] - column[0] < 1.5 * len(column)

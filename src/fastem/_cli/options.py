@@ -1,6 +1,7 @@
 """Types of option values: each turns text into a value, or says why it cannot."""
 
 import argparse
+import re
 
 
 def add_report(parser):
@@ -74,6 +75,14 @@ def part(*, zero):
         return value
 
     return parse
+
+
+def pattern(text):
+    """Return a regular expression."""
+    try:
+        return re.compile(text).pattern
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
 
 
 def threads(text):

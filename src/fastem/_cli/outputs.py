@@ -117,7 +117,11 @@ def documents_csv(names, n_tokens, doc_topic):
     yield f"document,words,topic,{topics}\n"
     main = doc_topic.argmax(axis=1).tolist()
     for name, n, topic, row in zip(names, n_tokens.tolist(), main, doc_topic, strict=True):
-        yield f"{safe_cell(name)},{n:.10g},{topic}," + ",".join(map("{:.6g}".format, row.tolist())) + "\n"
+        yield (
+            f"{safe_cell(name)},{n:.10g},{topic},"
+            + ",".join(map("{:.6g}".format, row.tolist()))
+            + "\n"
+        )
 
 
 def to_npz(**arrays):
@@ -151,7 +155,7 @@ def _rows(value, indent):
 
 def output_paths(source, folder, *endings):
     """Paths beside the source file, or in `folder`, with its name and the endings."""
-    source = Path(source)
+    source = Path("stdin" if str(source) == "-" else source)
     name = source.name.removesuffix(".gz")
     stem = Path(name).stem
     return [(source.parent if folder is None else Path(folder)) / f"{stem}.{e}" for e in endings]

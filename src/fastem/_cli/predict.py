@@ -44,6 +44,7 @@ def main(args):
     """Read, predict, write."""
     from fastem._cli import CommandError, one_line, saved
     from fastem._cli.cluster_models import assign, value_name
+    from fastem._cli.inspection import left_out
     from fastem._cli.outputs import appended_csv, check_outputs, labels_csv, output_paths, write_all
     from fastem._cli.screen import Screen
 
@@ -67,7 +68,7 @@ def main(args):
     screen = Screen()
     screen.print(f"{screen.bold(str(args.file))}  {len(X):,} rows, by {args.model}")
     if table.n_dropped:
-        screen.print(screen.dim(f"  {table.n_dropped:,} rows with missing values left out"))
+        screen.print(screen.dim(f"  {left_out(table)}"))
     screen.print(f"  {paths[0]}")
 
 

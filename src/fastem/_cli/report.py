@@ -13,12 +13,12 @@ def selection_section(screen, selection):
     known = [score for score in scores if score == score]
     best = selection.best_score_
     span = max(sign * (score - best) for score in known) or 1.0
-    better = "lower" if selection.lower_is_better else "higher"
+    better, end = ("lower", "lowest") if selection.lower_is_better else ("higher", "highest")
     screen.heading(
         "How many?", f"{selection.title}, {better} is better; bars show the distance from the best"
     )
     number, *kinds = selection.best_params_
-    types = [str(row[kinds[0]]) if kinds and len(kinds) else "" for row in selection.table]
+    types = [str(row[kinds[0]]) if kinds else "" for row in selection.table]
     types = types if len(set(types)) > 1 else [""] * len(types)
     texts = [_figure(score) for score in scores]
     wide, digits = max(map(len, types)), max(map(len, texts))
@@ -27,15 +27,15 @@ def selection_section(screen, selection):
     for i, (row, kind, score, text) in enumerate(rows):
         line = f"  K = {row[number]:<3} {kind:<{wide}} {text:>{digits}}  "
         if i == selection.best_index_:
-            screen.print(line + screen.accent(f"◀ {better}est"))
+            screen.print(line + screen.accent(f"◀ {end}"))
         elif score != score:
             screen.print(screen.dim(f"{line}{short(row['error'] or 'not defined', width)}"))
         else:
             distance = sign * (score - best)
             screen.print(f"{line}{bar(distance / span, width)} {sign * distance:+,.4g}")
     if selection.edge_ is not None:
-        end = "more" if "largest" in selection.edge_ else "fewer"
-        screen.print(f"  The best is at the edge of what was tried: try {end}.")
+        more = "more" if "largest" in selection.edge_ else "fewer"
+        screen.print(f"  The best is at the edge of what was tried: try {more}.")
 
 
 def _figure(score):
@@ -51,11 +51,11 @@ def bound_section(screen, model, found, n_samples):
         screen.heading("The inertia", f"sum of squared distances, by iteration, K = {k}")
         iterations(screen, "inertia", inertias, ",.6g")
     else:
-        what = "log-likelihood of a sample" if not hasattr(model, "transmat_") else "log-likelihood"
-        mean = "" if hasattr(model, "transmat_") else "mean "
-        screen.heading("The bound", f"{mean}{what}, by iteration, K = {k}")
+        bayesian = hasattr(model, "weight_concentration_")
+        what = "on the evidence" if bayesian else "mean log-likelihood of a sample"
+        screen.heading("The bound", f"{what}, by iteration, K = {k}")
         iterations(screen, "bound", model.lower_bounds_, ".6f")
-    ending(screen, model, found)
+    ending(screen, model, found.seconds, found.interrupted)
     if hasattr(model, "inertia_"):
         screen.print(f"  inertia {model.inertia_:,.6g} at the centers below")
 
@@ -71,15 +71,15 @@ def iterations(screen, name, values, digits):
     screen.table(rows)
 
 
-def ending(screen, model, found):
+def ending(screen, model, elapsed, interrupted=False):
     """How the fit of a model ended, and what to do if it did not."""
     n_iter = count(model.n_iter_, "iteration")
-    if found.interrupted:
+    if interrupted:
         screen.print(f"  interrupted: this is what {n_iter} found, and what is written")
         return
     state = "converged" if model.converged_ else "NOT converged"
     starts = f", best of {model.n_init} starts" if model.n_init > 1 else ""
-    screen.print(f"  {state} after {n_iter}{starts}; {seconds(found.seconds)} in all")
+    screen.print(f"  {state} after {n_iter}{starts}; {seconds(elapsed)} in all")
     if not model.converged_:
         screen.print("  Raise --max-iter, or --tol for a rougher answer, to let it finish.")
 
@@ -90,12 +90,14 @@ def _milestones(n):
     return [*(step for step in steps if step < n), n]
 
 
-def components_section(screen, weights, values, names, counts, *, noun="component", limit=20):
+def components_section(
+    screen, weights, values, names, counts, *, noun="component", what="mean", limit=20
+):
     """Size of each component, and its value of each column, largest first."""
     order = np.argsort(-weights, kind="stable")
     shown = order[:limit]
     weights = weights[shown]
-    size = "share" if noun == "cluster" else "weight"
+    size = "weight" if noun == "component" else "share"
     columns = [
         ["label", *map(str, shown)],
         [size, *(f"{weight:.1%}" for weight in weights)],
@@ -104,13 +106,13 @@ def components_section(screen, weights, values, names, counts, *, noun="componen
     ]
     fixed = len(columns)
     for j, name in enumerate(names):
-        cells = (values[k][j] for k in shown)
-        cells = [c if isinstance(c, str) else f"{c:.4g}" for c in cells]
+        of_parts = (values[k][j] for k in shown)
+        cells = [cell if isinstance(cell, str) else f"{cell:.4g}" for cell in of_parts]
         columns.append([short(name, 12), *(short(cell, 20) for cell in cells)])
         if sum(2 + max(map(len, column)) for column in columns) > screen.width:
             columns.pop()
             break
-    screen.heading(f"The {noun}s", "largest first; with the mean of each column")
+    screen.heading(f"The {noun}s", f"largest first; with the {what} of each column")
     screen.table(list(zip(*columns, strict=True)))
     hidden = [
         (len(names) - len(columns) + fixed, "more column"),

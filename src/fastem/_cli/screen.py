@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from unicodedata import east_asian_width
 
 #: What stands in where the output's encoding lacks the drawing characters (a Windows pipe).
 _ASCII = str.maketrans(
@@ -86,6 +87,11 @@ def _can_encode(stream, text):
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def width_of(text):
+    """Columns of a terminal that a text takes: Chinese and Japanese letters take two."""
+    return len(text) + sum(east_asian_width(letter) in "WF" for letter in text)
 
 
 def bar(fraction, width):

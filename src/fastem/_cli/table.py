@@ -42,7 +42,7 @@ class Table(NamedTuple):
     @property
     def n_dropped(self):
         """How many rows were left out for their missing values."""
-        return 0 if self.kept is None else self.n_rows - len(self.X)
+        return 0 if self.n_rows is None else self.n_rows - len(self.X)
 
     def row_names(self):
         """Return a name for each sample: its own, or its number in the file, from 1."""

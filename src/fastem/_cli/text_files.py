@@ -73,8 +73,8 @@ class Text:
             byte = getattr(error, "object", b"")[getattr(error, "start", 0) :][:1]
             where = f" (byte 0x{byte[0]:02x})" if byte else ""
             raise CommandError(
-                f"{self}: is not {what} text{where}; save it as CSV in UTF-8, or name its encoding, "
-                "as --encoding cp1252"
+                f"{self}: is not {what} text{where}; save it as CSV in UTF-8, or name its "
+                "encoding, as --encoding cp1252"
             ) from error
 
     def rows(self, delimiter):

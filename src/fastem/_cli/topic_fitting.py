@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem import PLSA, GaussianLDA, LatentDirichletAllocation, em
+from fastem._cli import CommandError
 from fastem._cli.fitting import ProgressBar
 from fastem._engine.threads import effective_n_jobs
 from fastem.topics.documents import Documents, Topics, log_likelihood, padded, with_counts
@@ -167,6 +168,18 @@ def fit_topics(X, n_components, *, model="plsa", held_out=0.1, smoothing=0.0, **
         n_scored,
         elapsed,
     )
+
+
+def best_of(fits, title):
+    """Return the fit of the lowest perplexity."""
+    if len(fits) == 1:
+        return fits[0]
+    if any(math.isnan(fit.perplexity) for fit in fits):
+        raise CommandError(
+            f"{title}: several -k are compared by held-out documents, and there are too few: give "
+            "one number, or raise --held-out"
+        )
+    return min(fits, key=lambda fit: fit.perplexity)
 
 
 def hold_out(X, part, seed):

@@ -1,12 +1,11 @@
 """Prints what a person wants to know of topics; every function prints one section."""
 
 import math
-import textwrap
 
 import numpy as np
 
 from fastem._cli import report
-from fastem._cli.screen import seconds, sparkline
+from fastem._cli.screen import bar, seconds, sparkline, width_of
 from fastem._cli.table import count
 from fastem._cli.topic_fitting import mean_coherence
 
@@ -26,6 +25,24 @@ def corpus_lines(screen, title, corpus):
         screen.print(screen.dim(f"  {corpus.note}"))
 
 
+def choice_section(screen, fits, best):
+    """The perplexity of each number of topics."""
+    screen.heading("How many topics?", "perplexity of held-out words, lower is better")
+    numbers = [len(fit.order) for fit in fits]
+    digits = max(len(f"{fit.perplexity:,.0f}") for fit in fits)
+    span = max(fit.perplexity for fit in fits) - best.perplexity or 1.0
+    for k, fit in zip(numbers, fits, strict=True):
+        excess = fit.perplexity - best.perplexity
+        drawn = bar(excess / span, screen.width - digits - 26)
+        end = screen.accent("◀ lowest") if fit is best else f"{drawn} +{excess:,.0f}"
+        coherence = mean_coherence(fit)
+        of_words = "" if coherence is None else f"coherence {coherence:.2f}"
+        screen.print(f"  K = {k:<4} {fit.perplexity:>{digits},.0f}  {of_words}  {end}")
+    if len(best.order) in (numbers[0], numbers[-1]) and len(best.order) > 1:
+        more = "more" if len(best.order) == numbers[-1] else "fewer"
+        screen.print(f"  The best is at the edge of what was tried: try {more}.")
+
+
 def topics_section(screen, fit, vocabulary, n_words, *, brief=False):
     """Share and most probable words of each topic; `brief` gives each a line."""
     screen.heading("The topics", "their share of all words; the probability of each word in them")
@@ -42,10 +59,15 @@ def topics_section(screen, fit, vocabulary, n_words, *, brief=False):
 
 def _wrapped(items, width):
     """Return lines of items with commas between, none of which is broken in two."""
-    # A space that textwrap does not break at, within an item.
-    text = ", ".join(item.replace(" ", "\xa0") for item in items)
-    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-    return [line.replace("\xa0", " ") for line in lines]
+    lines, line = [], ""
+    for i, item in enumerate(items):
+        item += "," if i < len(items) - 1 else ""
+        if line and width_of(line) + 1 + width_of(item) > width:
+            lines.append(line)
+            line = item
+        else:
+            line = f"{line} {item}".lstrip()
+    return [*lines, line]
 
 
 def fit_section(screen, fit):

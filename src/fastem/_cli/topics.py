@@ -18,10 +18,18 @@ political blogs, the defaults were about the best.
 
 import argparse
 
-from fastem._cli.options import add_report, at_least, part, threads
+from fastem._cli.options import (
+    add_report,
+    at_least,
+    component_numbers,
+    part,
+    pattern,
+    threads,
+)
 
 _EPILOG = """\
 INPUT:         a text file, a document a line (.txt .md ...; also .gz); a folder, a document a file;
+               a table with a column of texts (--column; .csv .tsv .jsonl .parquet);
                a matrix of counts, documents x words, saved by scipy.sparse.save_npz (.npz);
                none: the docstrings of Python, NumPy, SciPy and scikit-learn
 files written: NAME.topics.json   words of each topic, perplexity, the bound of every iteration
@@ -33,6 +41,8 @@ files written: NAME.topics.json   words of each topic, perplexity, the bound of 
 examples:
   python -m fastem topics
   python -m fastem topics news.txt -k 50 --stop-words none -o results
+  python -m fastem topics reviews.csv --column text -k 5,10,20,50
+  python -m fastem topics haiku.txt --tokenizer jieba:lcut --stop-words stop.txt
   python -m fastem topics news.txt --model gaussian-lda --vectors glove.6B.50d.txt
   python -m fastem topics counts.npz --vocab words.txt --algorithm incremental
   python -m fastem topics abstracts.txt --model lda --algorithm stochastic -k 100
@@ -71,10 +81,11 @@ def add_parser(subparsers):
     add(
         "-k",
         "--components",
-        type=at_least(int, 1),
-        default=20,
+        type=component_numbers,
+        default=[20],
         metavar="K",
-        help="number of topics (default: %(default)s)",
+        help="number of topics; of several, as 5,10,20 or 10-15, the one with the lowest "
+        "perplexity is kept (default: 20)",
     )
     add(
         "--model",
@@ -111,11 +122,25 @@ def add_parser(subparsers):
         help="text: leave out words in more than this part of the documents "
         f"(default: {_MAX_DF}; docstrings: {_MAX_DF_DOCSTRINGS})",
     )
+    add("--column", metavar="NAME", help="a table's column of texts, by name or by number from 1")
+    add("--encoding", default="utf-8", metavar="NAME", help="of text (default: %(default)s)")
     add(
         "--stop-words",
-        choices=("english", "none"),
         default="english",
-        help="text: words to leave out (default: %(default)s)",
+        metavar="WORDS",
+        help="text: words to leave out: english, none, or a file, a word a line "
+        "(default: %(default)s)",
+    )
+    add(
+        "--token-pattern",
+        type=pattern,
+        metavar="REGEX",
+        help="text: what a word is (default: three letters or more)",
+    )
+    add(
+        "--tokenizer",
+        metavar="PACKAGE:FUNCTION",
+        help="text: a function that takes a text and returns its words, as jieba:lcut",
     )
     add(
         "--vocab",
@@ -130,6 +155,7 @@ def add_parser(subparsers):
         help="part of the documents kept from the fit, to measure it on (default: %(default)s)",
     )
     add("--n-jobs", type=threads, metavar="N", help="threads (default: one a core)")
+    add("--compare", action="store_true", help="time plain NumPy as well")
     add("-o", "--output-dir", metavar="DIR", help="where to write (default: beside INPUT)")
     add_report(parser)
     add("-f", "--force", action="store_true", help="replace existing files")
@@ -161,7 +187,7 @@ def study(screen, args, *, brief=False):
     """Read, fit and report; return the name of the corpus, the corpus and the fit."""
     from fastem._cli import CommandError, topic_report
     from fastem._cli.timing import COMPARED
-    from fastem._cli.topic_fitting import MODELS, fit_topics
+    from fastem._cli.topic_fitting import MODELS, best_of, fit_topics
 
     kind = MODELS[args.model]
     algorithm = args.algorithm or kind.algorithms[0]
@@ -171,37 +197,41 @@ def study(screen, args, *, brief=False):
 
     title, corpus, settings = _read(args)
     topic_report.corpus_lines(screen, title, corpus)
+    settings = {
+        "model": args.model,
+        "held_out": args.held_out,
+        "max_iter": args.max_iter or kind.max_iter,
+        "doc_topic_prior": args.doc_topic_prior,
+        "random_state": args.seed,
+        "n_jobs": args.n_jobs,
+        **({} if kind.parameter is None else {kind.parameter: algorithm}),
+        **kind.settings(args),
+        **settings,
+    }
     try:
-        fit = fit_topics(
-            corpus.X,
-            args.components,
-            model=args.model,
-            held_out=args.held_out,
-            max_iter=args.max_iter or kind.max_iter,
-            doc_topic_prior=args.doc_topic_prior,
-            random_state=args.seed,
-            n_jobs=args.n_jobs,
-            **({} if kind.parameter is None else {kind.parameter: algorithm}),
-            **kind.settings(args),
-            **settings,
-        )
+        fits = [fit_topics(corpus.X, k, **settings) for k in args.components]
     except ValueError as error:
         raise CommandError(f"{title}: {error}") from error
+    fit = best_of(fits, title)
+    if len(fits) > 1:
+        topic_report.choice_section(screen, fits, fit)
     topic_report.topics_section(screen, fit, corpus.vocabulary, args.words, brief=brief)
     if not brief:
         topic_report.fit_section(screen, fit)
     topic_report.quality_section(screen, fit, len(corpus.vocabulary))
-    if args.model in COMPARED:
+    if args.compare or brief:
+        if args.model not in COMPARED:
+            raise CommandError(f"--compare is for --model {' and '.join(COMPARED)}; leave it out")
         compare, n_iter = COMPARED[args.model]
         timings, shape = compare(
             corpus.X,
-            args.components,
+            len(fit.order),
             n_iter=n_iter,
             seed=args.seed,
             n_jobs=args.n_jobs,
             budget=TIMING_BUDGET,
         )
-        topic_report.timing_section(screen, timings, args.components, shape, n_iter)
+        topic_report.timing_section(screen, timings, len(fit.order), shape, n_iter)
     return title, corpus, fit
 
 
@@ -228,12 +258,17 @@ def _read_corpus(args):
     max_df = args.max_df or (_MAX_DF_DOCSTRINGS if args.input is None else _MAX_DF)
     counting = {
         "stop_words": args.stop_words,
+        "token_pattern": args.token_pattern,
+        "tokenizer": args.tokenizer,
         "min_df": args.min_df,
         "max_df": max_df,
         "max_words": args.max_words,
     }
     if args.input is not None:
-        return args.input, read_corpus(args.input, args.vocab, **counting)
+        source = {"vocab": args.vocab, "column": args.column, "encoding": args.encoding}
+        return args.input, read_corpus(args.input, **source, **counting)
+    if args.column is not None:
+        raise CommandError("--column names a column of a table; give one")
     if args.vocab is not None:
         raise CommandError("--vocab names the columns of a .npz matrix; give one")
     title = describe()
