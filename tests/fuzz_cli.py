@@ -67,9 +67,15 @@ def _texts(rng, folder):
 
 OPTIONS = {
     "cluster": {
-        "--model": ["mixture", "kmeans"],
-        "--covariance-type": ["full", "tied", "diag", "spherical"],
-        "--columns": ["1", "1,2", "99", "x0", "0"],
+        "--model": ["mixture", "kmeans", "bayesian", "bernoulli", "poisson", "categorical", "hmm"],
+        "--covariance-type": ["full", "tied", "diag", "spherical", "all"],
+        "--criterion": ["bic", "icl", "aic", "cv", "silhouette", "gap"],
+        "--columns": ["1", "1,2", "1-3", "99", "x0", "0"],
+        "--exclude": ["1", "x1", "2-3"],
+        "--encoding": ["utf-8", "cp1252", "utf-16", "no"],
+        "--decimal": [",", "."],
+        "--standardize": [None],
+        "--drop-missing": [None],
         "--reg-covar": ["0", "1e-6", "nan", "-1"],
         "--n-init": ["1", "2"],
         "-k": ["1", "2", "3", "1-3", "2,4", "1000", "0", "x"],
@@ -79,9 +85,11 @@ OPTIONS = {
         "--algorithm": ["batch", "incremental", "cvb0", "stochastic"],
         "--min-df": ["1", "2", "0"],
         "--held-out": ["0", "0.5", "1", "nan"],
-        "--stop-words": ["none"],
+        "--stop-words": ["none", "nowhere"],
+        "--token-pattern": ["[a-z]+", "("],
+        "--column": ["1", "text"],
         "--words": ["1", "100"],
-        "-k": ["1", "2", "5", "1000", "0", "x"],
+        "-k": ["1", "2", "5", "2,3", "1000", "0", "x"],
     },
 }
 
@@ -102,7 +110,8 @@ def run_command(rng, say):
         arguments = [command, str(path), "--max-iter", pick(rng, ["1", "3", "20"]), "-o", name]
         for option, values in OPTIONS[command].items():
             if option == "-k" or chance(rng, 0.3):
-                arguments += [option, pick(rng, values)]
+                value = pick(rng, values)
+                arguments += [option] if value is None else [option, value]
         say("python -m fastem " + " ".join(arguments))
         before = sorted(os.listdir(folder))
         status, text = _run(arguments)
