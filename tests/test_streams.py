@@ -14,9 +14,11 @@ from fastem import (
     PLSA,
     BernoulliMixture,
     CategoricalMixture,
+    GaussianHMM,
     GaussianMixture,
     KMeans,
     MultinomialMixture,
+    PoissonHMM,
     PoissonMixture,
     em,
     patched,
@@ -271,3 +273,62 @@ def test_scikit_learn_s_k_means_stays_without():
         kmeans = sklearn.cluster.KMeans(2, random_state=0).fit(X[:100])
         assert not {"learning_decay", "learning_offset"} & kmeans.get_params().keys()
         assert not {"_stream", "_keeper", "learning_decay"} & vars(kmeans).keys()
+
+
+# ---- sequences ---------------------------------------------------------------------------------
+
+
+def sequences(n, seed, discrete):
+    """Return rows of n sequences of 50 rows each."""
+    rng = np.random.RandomState(seed)
+    states = np.zeros((n, 50), dtype=int)
+    states[:, 0] = rng.randint(3, size=n)
+    for t in range(1, 50):
+        stays = rng.uniform(size=n) < 0.9
+        states[:, t] = np.where(stays, states[:, t - 1], rng.randint(3, size=n))
+    flat = states.reshape(-1)
+    if discrete:
+        return rng.poisson(np.array([1.0, 4.0, 9.0])[flat])[:, None]
+    return rng.normal(size=(len(flat), 2)) + 1.5 * flat[:, None]
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "poisson"])
+def test_hidden_markov_models_of_a_stream(kind):
+    hmm = {"gaussian": GaussianHMM(3, random_state=0), "poisson": PoissonHMM(3, random_state=0)}
+    data = sequences(800, 1, kind == "poisson")
+    unseen = sequences(100, 2, kind == "poisson")
+    streamed = clone(hmm[kind])
+    for begin in range(0, 40_000, 500):
+        streamed.partial_fit(data[begin : begin + 500], [50] * 10)
+    started = clone(hmm[kind]).fit(data[:500], [50] * 10)
+    assert streamed.n_iter_ == 79
+    lengths = [50] * 100
+    assert streamed.score(unseen, lengths) > started.score(unseen, lengths)
+    five = clone(hmm[kind]).set_params(init_params="", n_iter=5, tol=-np.inf)
+    for name in ("startprob_", "transmat_", *("means_", "covars_", "lambdas_")):
+        if hasattr(started, name):
+            value = getattr(started, name)
+            diagonal = name == "covars_"
+            setattr(five, name, value.diagonal(axis1=1, axis2=2) if diagonal else value)
+    five.fit(data, [50] * 800)
+    gap = streamed.score(unseen, lengths) - five.score(unseen, lengths)
+    assert gap > -1e-3 * abs(five.score(unseen, lengths))
+
+
+def test_sequences_are_gathered_and_weighted():
+    data = sequences(20, 1, False)
+    weighted, repeated = GaussianHMM(2, random_state=0), GaussianHMM(2, random_state=0)
+    for hmm in (weighted, repeated):
+        hmm.partial_fit(data[:1])
+        with pytest.raises(NotFittedError):
+            hmm.predict(data)
+        hmm.partial_fit(data[:100], [50, 50])
+        assert hmm.predict(data[:50]).shape == (50,)
+        hmm.partial_fit([data[100:150], data[150:250]])
+        assert hmm.n_iter_ == 0
+    weighted.partial_fit(data[250:350], [50, 50], sample_weight=[2, 1])
+    repeated.partial_fit(data[[*range(250, 300), *range(250, 350)]], [50, 50, 50])
+    assert weighted.n_iter_ == 1
+    assert_allclose(weighted.means_, repeated.means_, rtol=1e-9)
+    with pytest.raises(ValueError, match="features"):
+        weighted.partial_fit(data[:50, :1])

@@ -17,6 +17,7 @@ from fastem.sequence.documented import documented
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import broadcast_prior, check_distribution
 from fastem.sequence.start import random_rows
+from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["CategoricalHMM"]
 
@@ -78,6 +79,7 @@ class CategoricalHMM(DiscreteHMM):
 
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
+        **StreamingHMM._step_constraints,
         "emissionprob_prior": NUMBERS,
         "n_features": [Interval(Integral, 1, None, closed="left"), None],
     }
@@ -102,6 +104,8 @@ class CategoricalHMM(DiscreteHMM):
         topology: npt.ArrayLike | None = None,
         transmat_fixed: npt.ArrayLike | None = None,
         n_jobs: int | None = None,
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 

@@ -13,6 +13,7 @@ from fastem.components.gaussian_data import parts
 from fastem.sequence.emissions import DiscreteEmissions
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import as_numbers
+from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["NUMBERS", "DiscreteHMM", "refuse_but_counts"]
 
@@ -20,7 +21,7 @@ __all__ = ["NUMBERS", "DiscreteHMM", "refuse_but_counts"]
 NUMBERS = [Interval(Real, 0, None, closed="left"), "array-like"]
 
 
-class DiscreteHMM(HMM):
+class DiscreteHMM(StreamingHMM, HMM):
     """Base of the hidden Markov models of discrete distributions."""
 
     _values_name: ClassVar[str] = "emissionprob_"

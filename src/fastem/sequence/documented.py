@@ -52,6 +52,13 @@ _COURSE = """\
         Number of threads, which share out the sequences; None and -1: all physical cores. The bits
         of the result do not depend on it.
 """
+_STREAM = """\
+    learning_decay : float, default=0.7
+        Of `partial_fit`, whose step is (learning_offset + number of the step)^-learning_decay; in
+        (0.5, 1].
+    learning_offset : float, default=10.0
+        Slows the first steps of `partial_fit`; at least 1.
+"""
 _CHAIN = """\
     startprob_ : ndarray of shape (n_components,)
         Probability of each state at the first row of a sequence.
@@ -96,6 +103,8 @@ def documented(cls: type[_Class]) -> type[_Class]:
     letters = signature(cls).parameters["params"].default
     meanings = ", ".join(_MEANINGS[letter] for letter in letters)
     course = _COURSE.replace("{letters}", repr(letters)).replace("{meanings}", meanings)
+    if "learning_decay" in signature(cls).parameters:
+        course += _STREAM
     for mark, text in {
         "{chain_priors}": _CHAIN_PRIORS,
         "{course}": course,

@@ -30,6 +30,7 @@ from fastem.sequence.errors import WithErrors
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import as_numbers, broadcast_prior
 from fastem.sequence.start import centers_of, covariance_of, filled
+from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["GaussianHMM", "check_means", "check_reals"]
 
@@ -60,7 +61,7 @@ def check_means(means, n_features, shape):
 
 
 @documented
-class GaussianHMM(WithErrors, HMM):
+class GaussianHMM(StreamingHMM, WithErrors, HMM):
     r"""Hidden Markov model with a Gaussian for each state.
 
     A chain of states :math:`z_1, z_2, \ldots` begins with probabilities :math:`\pi` and goes on
@@ -141,6 +142,7 @@ class GaussianHMM(WithErrors, HMM):
 
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
+        **StreamingHMM._step_constraints,
         "covariance_type": [StrOptions(set(KINDS))],
         "min_covar": [Interval(Real, 0, None, closed="left")],
         "means_prior": [Real, "array-like"],
@@ -173,6 +175,8 @@ class GaussianHMM(WithErrors, HMM):
         topology: npt.ArrayLike | None = None,
         transmat_fixed: npt.ArrayLike | None = None,
         n_jobs: int | None = None,
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 

@@ -16,6 +16,7 @@ from fastem.sequence.documented import documented
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import broadcast_prior, check_distribution
 from fastem.sequence.start import random_rows
+from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["MultinomialHMM"]
 
@@ -75,6 +76,7 @@ class MultinomialHMM(DiscreteHMM):
 
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
+        **StreamingHMM._step_constraints,
         "emissionprob_prior": NUMBERS,
         "n_trials": [Interval(Integral, 1, None, closed="left"), "array-like", None],
     }
@@ -99,6 +101,8 @@ class MultinomialHMM(DiscreteHMM):
         topology: npt.ArrayLike | None = None,
         transmat_fixed: npt.ArrayLike | None = None,
         n_jobs: int | None = None,
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 

@@ -14,6 +14,7 @@ from fastem.sequence.discrete import NUMBERS, DiscreteHMM, refuse_but_counts
 from fastem.sequence.documented import documented
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import broadcast_prior
+from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["PoissonHMM"]
 
@@ -72,6 +73,7 @@ class PoissonHMM(DiscreteHMM):
 
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
+        **StreamingHMM._step_constraints,
         "lambdas_prior": NUMBERS,
         "lambdas_weight": NUMBERS,
     }
@@ -96,6 +98,8 @@ class PoissonHMM(DiscreteHMM):
         topology: npt.ArrayLike | None = None,
         transmat_fixed: npt.ArrayLike | None = None,
         n_jobs: int | None = None,
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 

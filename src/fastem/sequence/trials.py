@@ -17,6 +17,7 @@ from fastem.sequence.discrete import NUMBERS, DiscreteHMM, refuse_but_counts
 from fastem.sequence.documented import documented
 from fastem.sequence.hmm import HMM
 from fastem.sequence.start import filled
+from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["BernoulliHMM", "BinomialHMM"]
 
@@ -94,6 +95,7 @@ class BernoulliHMM(_Trials):
 
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
+        **StreamingHMM._step_constraints,
         "emissionprob_prior": NUMBERS,
     }
 
@@ -116,6 +118,8 @@ class BernoulliHMM(_Trials):
         topology: npt.ArrayLike | None = None,
         transmat_fixed: npt.ArrayLike | None = None,
         n_jobs: int | None = None,
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 
@@ -168,6 +172,7 @@ class BinomialHMM(_Trials):
 
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
+        **StreamingHMM._step_constraints,
         "emissionprob_prior": NUMBERS,
         "n_trials": [Interval(Integral, 1, None, closed="left"), "array-like"],
     }
@@ -192,6 +197,8 @@ class BinomialHMM(_Trials):
         topology: npt.ArrayLike | None = None,
         transmat_fixed: npt.ArrayLike | None = None,
         n_jobs: int | None = None,
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 
