@@ -37,7 +37,7 @@ class StreamingKMeans:
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self: Any, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+        self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
     ) -> Self:
         """Take a step, or several, with the next samples of a stream.
 
@@ -71,6 +71,12 @@ class StreamingKMeans:
         RuntimeWarning
             If the stream looks sorted.
         """
+        if self._take_steps(X, sample_weight):
+            warnings.warn(SORTED, RuntimeWarning, stacklevel=3)
+        return self
+
+    def _take_steps(self: Any, X, sample_weight):
+        """Take the steps of one call; return whether the stream looks sorted."""
         with unchanged_on_error(self), single_threaded_blas():
             effective_n_jobs(self.n_jobs)  # complains before any work
             kept = vars(self).get("_stream")
@@ -90,9 +96,7 @@ class StreamingKMeans:
             self._stream = stream.keep()
             if hasattr(self, "cluster_centers_"):
                 self._finish_step(stream, X, sample_weight)
-        if looks_sorted:
-            warnings.warn(SORTED, RuntimeWarning, stacklevel=3)
-        return self
+        return looks_sorted
 
     def _finish_step(self: Any, stream, X, sample_weight):
         """Set what is read off the samples of one call."""

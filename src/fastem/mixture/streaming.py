@@ -43,7 +43,7 @@ class StreamingMixture:
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self: Any, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+        self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
     ) -> Self:
         """Take a step, or several, with the next rows of a stream.
 
@@ -78,6 +78,12 @@ class StreamingMixture:
         RuntimeWarning
             If the stream looks sorted.
         """
+        if self._take_steps(X, sample_weight):
+            warnings.warn(SORTED, RuntimeWarning, stacklevel=3)
+        return self
+
+    def _take_steps(self: Any, X, sample_weight):
+        """Take the steps of one call; return whether the stream looks sorted."""
         with unchanged_on_error(self), single_threaded_blas():
             effective_n_jobs(self.n_jobs)  # complains before any work
             if getattr(self, "prior", None) is not None:
@@ -106,9 +112,7 @@ class StreamingMixture:
                 self.lower_bounds_ = list(stream.bounds)
                 self.lower_bound_ = stream.bounds[-1] if stream.bounds else float(stream.mean.bound)
             self._stream = stream.keep()
-        if looks_sorted:
-            warnings.warn(SORTED, RuntimeWarning, stacklevel=3)
-        return self
+        return looks_sorted
 
     def _begin_stream(self: Any, stream, X, sample_weight):
         """Gather rows, and make a start of them; return it, and whether X is still to be used."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ class StreamingHMM:
     @fit_context(prefer_skip_nested_validation=True)
     @quiet
     def partial_fit(
-        self: Any,
+        self,
         X: MatrixLike,
         lengths: npt.ArrayLike | None = None,
         *,
@@ -74,6 +74,12 @@ class StreamingHMM:
         RuntimeWarning
             If the stream looks sorted.
         """
+        if self._take_steps(X, lengths, sample_weight):
+            warnings.warn(SORTED, RuntimeWarning, stacklevel=4)
+        return self
+
+    def _take_steps(self: Any, X, lengths, sample_weight):
+        """Take the steps of one call; return whether the stream looks sorted."""
         with unchanged_on_error(self):
             n_threads = self._n_threads(X)  # complains before any work
             self._check_letters()
@@ -97,9 +103,7 @@ class StreamingHMM:
                 self.lower_bounds_ = list(stream.bounds)
                 self.lower_bound_ = stream.bounds[-1]
             self._stream = stream.keep()
-        if looks_sorted:
-            warnings.warn(SORTED, RuntimeWarning, stacklevel=4)
-        return self
+        return looks_sorted
 
     def _begin_stream(self: Any, stream, X, begin, weight, n_threads):
         """Gather sequences, and fit to them."""

@@ -39,7 +39,7 @@ class StreamingPLSA:
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self: Any, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
+        self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
     ) -> Self:
         """Take a step, or several, with the next documents of a stream.
 
@@ -72,6 +72,12 @@ class StreamingPLSA:
         RuntimeWarning
             If the stream looks sorted.
         """
+        if self._take_steps(X, sample_weight):
+            warnings.warn(SORTED, RuntimeWarning, stacklevel=3)
+        return self
+
+    def _take_steps(self: Any, X, sample_weight):
+        """Take the steps of one call; return whether the stream looks sorted."""
         with unchanged_on_error(self), single_threaded_blas():
             effective_n_jobs(self.n_jobs)  # complains before any work
             if isinstance(self.beta, str) or not isinstance(self.init, str):
@@ -110,9 +116,7 @@ class StreamingPLSA:
                 self.lower_bounds_ = list(stream.bounds)
                 self.lower_bound_ = stream.bounds[-1] if stream.bounds else math.nan
             self._stream = stream.keep()
-        if looks_sorted:
-            warnings.warn(SORTED, RuntimeWarning, stacklevel=3)
-        return self
+        return looks_sorted
 
     def _sums(self: Any, model, topics, documents):
         """Return the counts of words in topics that documents have, with topics of their own."""
