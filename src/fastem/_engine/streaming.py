@@ -145,5 +145,7 @@ def _as_plain(statistics):
 
 
 def _as_statistics(plain):
-    fields = {n: Moments(**v) if isinstance(v, dict) else v for n, v in plain.items()}
+    fields: dict[str, Any] = {
+        n: Moments(**v) if isinstance(v, dict) else v for n, v in plain.items()
+    }
     return Statistics(**fields)
