@@ -9,19 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
+from fastem._compat import Interval
 from fastem._engine.statistics import Moments, Statistics
 
-__all__ = ["ROWS_OF_A_START", "Stream", "pieces"]
+__all__ = ["ROWS_OF_A_START", "SORTED", "Stream", "Streaming", "pieces"]
 
 #: Rows for each component that a stream begins with.
 ROWS_OF_A_START = 100
 _ROWS_OF_A_STEP, _LEAST_STEP = 150, 1000  # at most so many rows a component, but not fewer in all
 _APART, _TIMES_APART = 0.3, 3  # shares of components that differ by so much, so often in a row
+
+
+class Streaming:
+    """What the estimators that can be fitted to a stream share: the parameters of the step."""
+
+    learning_decay: float
+    learning_offset: float
+    converged_: bool
+    n_iter_: int
+    lower_bound_: float
+    lower_bounds_: list[float]
+
+    _step_constraints: ClassVar[dict] = {
+        "learning_decay": [Interval(Real, 0.5, 1, closed="right")],
+        "learning_offset": [Interval(Real, 1, None, closed="left")],
+    }
 
 
 class Stream:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +11,9 @@ import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
 from fastem._base import unchanged_on_error
-from fastem._compat import Interval, fit_context
+from fastem._compat import fit_context
 from fastem._engine.statistics import Statistics
-from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream, pieces
+from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream, Streaming, pieces
 from fastem._engine.threads import effective_n_jobs, single_threaded_blas
 from fastem._typing import MatrixLike
 from fastem.cluster.data import check_weights, refuse_overflow
@@ -23,17 +22,12 @@ from fastem.cluster.lloyd import Assignment, KMeansBlock, KMeansEM, KMeansParams
 __all__ = ["StreamingKMeans"]
 
 
-class StreamingKMeans:
+class StreamingKMeans(Streaming):
     """K-means that can be fitted to a stream; a part of the estimator."""
 
-    learning_decay: float
-    learning_offset: float
     cluster_centers_: np.ndarray
-
-    _step_constraints: ClassVar[dict] = {
-        "learning_decay": [Interval(Real, 0.5, 1, closed="right")],
-        "learning_offset": [Interval(Real, 1, None, closed="left")],
-    }
+    labels_: np.ndarray
+    inertia_: float
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from fastem import em
 from fastem._base import check_sample_weight, unchanged_on_error
-from fastem._compat import Interval, fit_context
-from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream, pieces
+from fastem._compat import fit_context
+from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream, Streaming, pieces
 from fastem._engine.threads import effective_n_jobs, single_threaded_blas
 from fastem._typing import MatrixLike
 
@@ -30,16 +29,8 @@ STEP = """\
 _START_ITERATIONS = 100  # of EM on the first rows, at most
 
 
-class StreamingMixture:
+class StreamingMixture(Streaming):
     """A mixture that can be fitted to a stream; a part of those that are."""
-
-    learning_decay: float
-    learning_offset: float
-
-    _step_constraints: ClassVar[dict] = {
-        "learning_decay": [Interval(Real, 0.5, 1, closed="right")],
-        "learning_offset": [Interval(Real, 1, None, closed="left")],
-    }
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(

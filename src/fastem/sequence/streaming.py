@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from fastem._base import unchanged_on_error
-from fastem._compat import Interval, fit_context
-from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream
+from fastem._compat import fit_context
+from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream, Streaming
 from fastem._typing import MatrixLike
 from fastem.sequence.chain import ChainParams, Sequences
 from fastem.sequence.decoding import quiet
@@ -21,16 +20,8 @@ from fastem.sequence.start import ChainStart
 __all__ = ["StreamingHMM"]
 
 
-class StreamingHMM:
+class StreamingHMM(Streaming):
     """A hidden Markov model that can be fitted to a stream; a part of those that are."""
-
-    learning_decay: float
-    learning_offset: float
-
-    _step_constraints: ClassVar[dict] = {
-        "learning_decay": [Interval(Real, 0.5, 1, closed="right")],
-        "learning_offset": [Interval(Real, 1, None, closed="left")],
-    }
 
     @fit_context(prefer_skip_nested_validation=True)
     @quiet
