@@ -18,6 +18,7 @@ from fastem import (
     PoissonMixture,
     em,
 )
+from fastem._engine import acceleration
 
 DAYS = np.array([162, 267, 271, 185, 111, 61, 27, 8, 3, 1.0])
 DEATHS = np.arange(10.0)[:, None]
@@ -300,6 +301,26 @@ def test_an_incremental_fit_reads_blocks_again_and_keeps_none():
     blocks.lost_after = 2
     with pytest.raises(ValueError, match="gave 2 blocks in the first pass and 1 in a later one"):
         em.fit(Mean(), blocks, 0.0, schedule="incremental", tol=0, max_iter=4)
+
+
+@pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
+def test_a_component_that_vanishes_does_not_hold_up_the_others(kind):
+    shape = {"full": (2, 3, 3), "diag": (2, 3), "spherical": (2,)}[kind]
+    first, second, third = [], [], []
+    for weight, moments in zip(
+        [[9.0, 50], [4.0, 52], [1.0, 53]], (first, second, third), strict=True
+    ):
+        scatter = np.broadcast_to(np.eye(3) if kind == "full" else 1.0, shape)
+        scatter = scatter * np.reshape(weight, (2, *[1] * (len(shape) - 1)))
+        mean = np.array([[0.0, 0, 0], [weight[1] / 100] * 3])
+        moments += [np.array(weight), mean, scatter]
+    three = [em.Moments(*m, kind) for m in (first, second, third)]
+    found = acceleration._groups_beyond(*three, 3.0)
+    assert 0.1 * third[0][0] < found.weight[0] <= third[0][0]  # 9 - 2 * 3 * 5 + 9 * 2 is below 0
+    assert_allclose(found.weight[1], 50 + 2 * 3 * 2 + 9 * -1)
+    raw = [m[0][1] * m[1][1] for m in (first, second, third)]
+    expected = raw[0] + 6 * (raw[1] - raw[0]) + 9 * (raw[2] - 2 * raw[1] + raw[0])
+    assert_allclose(found.weight[1] * found.mean[1], expected)
 
 
 def test_kmeans_cannot_be_extrapolated():

@@ -23,7 +23,8 @@ _NOT_SUMS = frozenset({"bound", "weight"})
 _CHANCES = 3  # passes until the bound must have risen: EM steps mend what went too far,
 _MOST_BELOW = 1000.0  # but not what is further below than so many times the last pass's gain
 # Lengths that are tried until the M-step takes one, which costs no E-step; 1 is the plain EM step.
-_SHORTER, _TRIALS, _LEAST = 0.75, 14, 1.01
+_SHORTER, _TRIALS, _LEAST, _LONGEST = 0.75, 14, 1.01, 1e6
+_NARROWEST = 0.1  # share of a component's weight or variances that must be left of it
 
 
 class Squarem(Batch):
@@ -81,17 +82,17 @@ class Squarem(Batch):
             return None
         first, second, third = self.recent[-3:]
         self.recent = [third]
-        length = _step_length(first, second, third)
+        length = min(_step_length(first, second, third), _LONGEST)
         for _ in range(_TRIALS):
             if not length > _LEAST:
                 return None
-            sums = _beyond(first, second, third, length)
-            if sums is not None:
-                try:
-                    with np.errstate(all="ignore"):
+            try:
+                with np.errstate(all="ignore"):
+                    sums = _beyond(first, second, third, length)
+                    if sums is not None:
                         return self.maximise(params, sums)
-                except (ValueError, ArithmeticError):
-                    pass  # no data have such sums
+            except (ValueError, ArithmeticError):
+                pass  # no data have such sums
             length = 1 + _SHORTER * (length - 1)
         return None
 
@@ -158,23 +159,71 @@ def _beyond(first, second, third, length) -> Statistics | None:
 
     What is added comes before what is subtracted: moments can then be those of raw sums.
     """
-    more = third * length**2 + first * (length - 1) ** 2
-    less = second * (2 * length * (length - 1))
-    for name, value in vars(more).items():
+    sums: dict[str, Any] = {}
+    for name, value in vars(third).items():
         if name in _NOT_SUMS:
+            sums[name] = value
             continue
         known = [getattr(s, name) for s in (first, second, third)]
-        if not _feasible(value, getattr(less, name), known):
+        if isinstance(value, Moments) and value.kind != "tied":
+            sums[name] = _groups_beyond(known[0], known[1], value, length)
+            continue
+        more = value * length**2 + known[0] * (length - 1) ** 2
+        less = known[1] * (2 * length * (length - 1))
+        if not _feasible(more, less, known):
             return None
-    return more - less
+        sums[name] = more - less
+    return Statistics(**sums)
 
 
 def _feasible(more: Any, less: Any, known: list[Any]) -> bool:
     """Return whether more - less is above 0 wherever the known sums are."""
     if isinstance(more, Moments):
-        # The M-step says whether their scatters are.
+        # The M-step says whether their scatter is.
         return bool(np.all((more.weight > less.weight) | (known[-1].weight <= 0)))
     if min(np.min(k, initial=0) for k in known) < 0:
         return True  # it may have any sign
     rest = np.subtract(more, less)
     return bool(np.all((rest > 0) | (np.asarray(known[-1]) <= 0)))
+
+
+def _groups_beyond(first: Moments, second: Moments, third: Moments, length: float) -> Moments:
+    """Return moments beyond the third, each group's as far as its weight and variances allow.
+
+    One component that nearly vanishes need not hold up the others.
+    """
+    weight, mean, scatter = third.weight.copy(), third.mean.copy(), third.scatter.copy()
+    left = np.flatnonzero(third.weight > 0)
+    while len(left) and length > _LEAST:
+        more = _some(third, left) * length**2 + _some(first, left) * (length - 1) ** 2
+        less = _some(second, left) * (2 * length * (length - 1))
+        there = more.weight - less.weight > _NARROWEST * third.weight[left]
+        found = _some(more, there) - _some(less, there)
+        wide = _narrowest(found, _some(third, left[there])) > _NARROWEST
+        done = left[there][wide]
+        weight[done], mean[done], scatter[done] = (
+            found.weight[wide], found.mean[wide], found.scatter[wide]
+        )  # fmt: skip
+        left, length = np.setdiff1d(left, done), (1 + length) / 2
+    return Moments(weight, mean, scatter, third.kind)
+
+
+def _some(moments, groups):
+    return Moments(
+        moments.weight[groups], moments.mean[groups], moments.scatter[groups], moments.kind
+    )
+
+
+def _narrowest(moments, reference) -> np.ndarray:
+    """Return the least ratio of each group's variances to the reference's, in any direction."""
+    ours, theirs = (
+        m.scatter / m.weight.reshape(-1, *[1] * (m.scatter.ndim - 1)) for m in (moments, reference)
+    )
+    if moments.kind != "full":
+        ratio = ours / np.where(theirs > 0, theirs, 1)
+        return ratio if ratio.ndim == 1 else ratio.min(axis=1)
+    d = ours.shape[1]
+    size = np.trace(theirs, axis1=1, axis2=2)[:, None, None] / d
+    root = np.linalg.cholesky(theirs + (1e-9 * size + 1e-300) * np.eye(d))
+    half = np.linalg.solve(root, ours).transpose(0, 2, 1)
+    return np.linalg.eigvalsh(np.linalg.solve(root, half))[:, 0]
