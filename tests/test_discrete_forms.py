@@ -234,5 +234,19 @@ def test_what_data_hold(dtype, shape):
     assert_array_equal(found.observed, (~np.isnan(X) & (weight[:, None] > 0)).any(axis=0))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_threads_find_the_same_in_data(dtype):
+    rng = np.random.default_rng(3)
+    X, weight = rng.integers(0, 2, (9001, 37)).astype(dtype), rng.integers(0, 2, 9001).astype(float)
+    X[rng.random(X.shape) < 0.01] = np.nan
+    one, two = kernel.pack(X), kernel.pack(X, 2)
+    assert_array_equal(one[0], two[0])
+    assert_array_equal(one[1], two[1])
+    X[7000, 5], X[20, 3], X[8999, 36] = 0.5, -4, 9
+    assert kernel.pack(X, 2) is None
+    for first, other in zip(kernel.inspect(X, weight), kernel.inspect(X, weight, 3), strict=True):
+        assert_array_equal(first, other)
+
+
 def unpacked(words, n):
     return np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")[:, :n] > 0

@@ -39,14 +39,14 @@ class Contents(NamedTuple):
     bits: Any = None  # ones and known values of binary data, (n, ceil(D / 32)) uint32 both
 
     @classmethod
-    def of(cls, X, sample_weight=None, binary=False):
+    def of(cls, X, sample_weight=None, binary=False, n_threads=1):
         """Look through X, dense or CSR; `binary` data are also packed."""
         if binary:
-            bits = _packed(X)
+            bits = _packed(X, n_threads)
             if bits is not None:
                 return cls._of_bits(*bits, X.shape[1], sample_weight)
         if not sp.issparse(X):
-            return cls(*kernel.inspect(_real(X), sample_weight))
+            return cls(*kernel.inspect(_real(X), sample_weight, n_threads))
         n, d = X.shape
         missing = np.isnan(X.data)
         lowest, highest = np.zeros(d), np.zeros(d)
@@ -93,10 +93,10 @@ def _flags(words, n):
     return np.unpackbits(words.astype("<u4").view(np.uint8), count=n, bitorder="little") > 0
 
 
-def _packed(X):
+def _packed(X, n_threads=1):
     """Return ones and known values as bits, or None if the data are not binary."""
     if not sp.issparse(X):
-        return kernel.pack(_real(X))
+        return kernel.pack(_real(X), n_threads)
     missing = np.isnan(X.data)
     if not np.all(missing | (X.data == 0) | (X.data == 1)):
         return None

@@ -18,6 +18,7 @@ from fastem._engine.statistics import Statistics
 from fastem._kernels import discrete as kernel
 from fastem.components.codes import CodedBlock, Contents, Counts, Lists
 from fastem.components.dirichlet import is_none, log_dirichlet, with_pseudo_counts
+from fastem.components.points import as_csr, points_of
 
 __all__ = [
     "Binomial",
@@ -70,32 +71,6 @@ def _check_ones(sums):
         raise ValueError(f"probabilities_init must sum to 1 along the last axis, got {worst:.6g}")
 
 
-def _points(X, change):
-    """Return change(x, feature) of all values as float32; of missing ones, their feature's mean."""
-    if sp.issparse(X):
-        points = sp.csr_array(X, dtype=np.float32)
-        points.data = change(X.data.astype(np.float64), X.indices).astype(np.float32)
-        missing = np.isnan(points.data)
-        feature = X.indices[missing]
-        total = np.bincount(
-            X.indices, weights=np.where(missing, 0, points.data), minlength=X.shape[1]
-        )
-        known = X.shape[0] - np.bincount(feature, minlength=X.shape[1])
-        points.data[missing] = (total / np.maximum(known, 1))[feature]
-        return points
-    points = np.empty(X.shape, np.float32)
-    step = max(16, _PART_BYTES // (8 * X.shape[1]))
-    for first in range(0, len(X), step):
-        part = X[first : first + step].astype(np.float64)
-        points[first : first + step] = change(part, slice(None))
-    if np.isnan(points.max(initial=0)):
-        missing = np.isnan(points)
-        known = np.maximum(len(X) - missing.sum(axis=0), 1)
-        mean = points.sum(axis=0, dtype=np.float64, where=~missing) / known
-        np.copyto(points, mean.astype(np.float32), where=missing)
-    return points
-
-
 def _as_they_are(X):
     """Return a few counts as numbers, and their factorials' logarithms."""
     x = X.astype(np.float64, order="C", copy=False)
@@ -121,11 +96,6 @@ def _numbers(X, largest):
     return Counts(small, False), kernel.constants(small, factorials[None])
 
 
-def _as_csr(row, column, value, shape):
-    """Return a CSR array with indices of 32 bits, of places that differ."""
-    return sp.coo_array((value, (row.astype(np.int32), column.astype(np.int32))), shape).tocsr()
-
-
 class Binomial:
     """Successes in n trials; Bernoulli is n = 1. Terms: successes (D), failures (D)."""
 
@@ -145,9 +115,9 @@ class Binomial:
     def points(self, X):
         """Return the samples where squared distances suit them: of equal variance everywhere."""
         if self.binary:  # there this only scales
-            return _points(X, lambda x, feature: x)
+            return points_of(X, lambda x, feature: x)
         n = self.n_trials
-        return _points(
+        return points_of(
             X, lambda x, feature: 2 * np.sqrt(n[feature]) * np.arcsin(np.sqrt(x / n[feature]))
         )
 
@@ -246,7 +216,7 @@ class Poisson:
     def points(self, X):
         """Return the samples where squared distances suit them: of equal variance everywhere."""
         origin = np.sqrt(3 / 8)  # Anscombe (1948), less what 0 becomes: sparse data stay sparse
-        return _points(X, lambda x, feature: np.sqrt(x + 3 / 8) - origin)
+        return points_of(X, lambda x, feature: np.sqrt(x + 3 / 8) - origin)
 
     def cells(self, feature, value):
         """Return -log x!, and the terms."""
@@ -319,7 +289,7 @@ class Multinomial:
         """Return the samples where squared distances suit them: roots of shares (Hellinger)."""
         totals = np.asarray(X.sum(axis=1, dtype=np.float64)).reshape(-1)
         scale = np.sqrt(np.where(totals > 0, totals, 1))
-        points = _points(X, lambda x, feature: np.sqrt(x))
+        points = points_of(X, lambda x, feature: np.sqrt(x))
         if sp.issparse(points):
             points.data /= np.repeat(scale, np.diff(points.indptr)).astype(np.float32)
         else:
@@ -398,7 +368,7 @@ class Categorical:
             row, column = np.append(row, np.repeat(lost, wide)), np.append(column, more)
             value = np.append(value, share[more].astype(np.float32))
         shape = len(X), self.n_terms
-        return _as_csr(row, column, value, shape)
+        return as_csr(row, column, value, shape)
 
     def cells(self, feature, value):
         """Return zeros, and the terms."""

@@ -209,7 +209,7 @@ class DiscreteMixture(StreamingMixture, Criteria):
 
     def _problem(self, X, sample_weight, contents=None):
         if contents is None:
-            contents = Contents.of(X, sample_weight, self._packs)
+            contents = Contents.of(X, sample_weight, self._packs, effective_n_jobs(self.n_jobs))
             self._refuse_infinite(X, contents)
         streams = bool(vars(self).get("_stream", {}).get("sums"))  # the rest of it was seen before
         if not streams and not contents.observed.all():
@@ -311,7 +311,9 @@ class DiscreteMixture(StreamingMixture, Criteria):
         params = self._params()
         family = self._once("family", self._family)
         few = not sp.issparse(X) and X.shape[0] < FEW_ROWS
-        contents = Contents.of(X, binary=family.binary and not few)
+        contents = Contents.of(
+            X, None, family.binary and not few, useful_n_jobs(self.n_jobs, 1.0 * X.size)
+        )
         self._refuse_infinite(X, contents)
         self._check(contents)
         block = CodedBlock.of(family, X, None, len(params.weights), contents, reading=True)

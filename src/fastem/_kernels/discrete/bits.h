@@ -14,6 +14,8 @@
 #define WORD_BYTES (128 * 8 * VL) /* of the table, for 32 columns and a vector of components */
 #define TABLE_BYTES (24 << 10)    /* of it that a chunk's samples go through: the first-level cache */
 
+#define SUMS_BYTES (128 << 10)    /* of columns that a chunk's samples are added to: the second one */
+
 /* Vectors of components that are worked on together: panels as equal as can be. */
 ALWAYS_INLINE ptrdiff_t FN(bits_panel)(ptrdiff_t width)
 {
@@ -87,9 +89,12 @@ ALWAYS_INLINE uint32_t FN(column_bits)(const uint32_t *column, ptrdiff_t begin)
     return (uint32_t)(both >> begin % 32);
 }
 
-/* sums += what 32 samples from `begin` on add under r, (32, width), `vecs` vectors from `at` on. */
+/* sums += what 32 samples from `begin` on add to columns [c, end) under r, (32, width), `vecs` vectors
+ * from `at` on. After the last column there is one more, in which all bits are set: the
+ * responsibilities. */
 ALWAYS_INLINE void FN(add_bits)(const int vecs, const discrete_job *job, ptrdiff_t at,
-                                ptrdiff_t begin, const REAL *r, REAL *subsets, double *sums)
+                                ptrdiff_t begin, const REAL *r, ptrdiff_t c, ptrdiff_t end,
+                                REAL *subsets, double *sums)
 {
     const ptrdiff_t stride = vecs * VL, n_columns = job->n_columns, words = job->column_words;
     const uint32_t *columns = job->columns;
@@ -111,8 +116,7 @@ ALWAYS_INLINE void FN(add_bits)(const int vecs, const discrete_job *job, ptrdiff
             for (int b = 0; b < 16; b++)
                 FN(store)(own + b * stride, sum[b]);
         }
-    /* One more column, in which all bits are set: the responsibilities. */
-    for (ptrdiff_t c = 0; c <= n_columns; c++) {
+    for (; c < end; c++) {
         uint32_t b = c < n_columns ? FN(column_bits)(columns + c * words, begin) : 0xffffffffu;
         REAL *own = sums + c * width + at;
         vec sum[DISCRETE_PANEL];

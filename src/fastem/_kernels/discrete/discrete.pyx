@@ -91,11 +91,12 @@ cdef extern from "discrete/job.h":
                                            void *) noexcept nogil
         void (*emission_add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
                              double *) noexcept nogil
-        void (*log_table)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                          int, double *) noexcept nogil
+        void (*log_table)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                          Py_ssize_t, int, double *) noexcept nogil
         void (*bit_table)(const double *, const double *, Py_ssize_t, Py_ssize_t,
                           double *) noexcept nogil
-        int (*pack)(const void *, int, Py_ssize_t, Py_ssize_t, uint32_t *, uint32_t *) noexcept nogil
+        int (*pack)(const void *, int, Py_ssize_t, Py_ssize_t, uint32_t *,
+                    uint32_t *) noexcept nogil
         void (*inspect)(const void *, int, Py_ssize_t, Py_ssize_t, const double *,
                         const discrete_contents *) noexcept nogil
 
@@ -107,10 +108,11 @@ ctypedef fused real:
 
 NEVER = DISCRETE_NEVER
 
-cdef Py_ssize_t MOST_CODED = 32 << 10       # numbers of a table that may be kept as exponentials, too
+cdef Py_ssize_t MOST_CODED = 32 << 10       # numbers of a table kept as exponentials, too
 cdef Py_ssize_t CHUNK_BYTES = 96 << 10      # of the responsibilities of a chunk,
 cdef Py_ssize_t COUNTS_BYTES = 256 << 10    # or of its counts
 cdef Py_ssize_t INSPECTED_BYTES = 256 << 10
+cdef Py_ssize_t MOST_SERIAL = 100_000       # values that are looked at by one thread
 cdef Py_ssize_t NEAR_BYTES = 256 << 10      # of a strip's sums: more are made for few strips,
 cdef Py_ssize_t FAR_BYTES = 4 << 20         # and of lists a component at a time, for samples
 cdef Py_ssize_t TURNED_BYTES = 16 << 20     # with so many responsibilities
@@ -148,8 +150,8 @@ def width(Py_ssize_t n_components):
 def log_table(values, bint failures=False, table=None):
     """Return the logarithms of values (K, T), or those of 1 - values, as (T, width).
 
-    Equivalent to ``np.log(values).T`` or ``np.log1p(-values).T`` with columns of zeros; values are at
-    least 0, and of failures at most 1. `table` is where they go, or None.
+    Equivalent to ``np.log(values).T`` or ``np.log1p(-values).T`` with columns of zeros; values are
+    at least 0, and of failures at most 1. `table` is where they go, or None.
     """
     cdef const double[:, ::1] rows = np.ascontiguousarray(values)
     cdef Py_ssize_t k = rows.shape[0], n = rows.shape[1]
@@ -183,8 +185,8 @@ cdef class Job:
     cdef list held
 
     def __cinit__(
-        self, data, Py_ssize_t n_samples, Py_ssize_t n_components, offset=None, table=None, bias=None,
-        only=None,
+        self, data, Py_ssize_t n_samples, Py_ssize_t n_components, offset=None, table=None,
+        bias=None, only=None,
     ):
         """Hold a job; arrays must have been validated.
 
@@ -338,7 +340,8 @@ cdef _sums_by_component(Job job, sample_weight, int n_threads):
     """
     cdef discrete_job *c = &job.c
     cdef const discrete_ops *ops = job.ops
-    cdef Py_ssize_t n = c.n_samples, n_comp = c.n_components, n_rows = c.n_rows, first, some, k, step
+    cdef Py_ssize_t n = c.n_samples, n_comp = c.n_components, n_rows = c.n_rows
+    cdef Py_ssize_t first, some, k, step
     cdef double bound = 0
     cdef int team
     step = max(1, TURNED_BYTES // (8 * n_comp) // c.chunk) * c.chunk
@@ -416,155 +419,4 @@ cdef double _entries(const discrete_job *c) noexcept:
 
 # ---- the data --------------------------------------------------------------------------------
 
-
-def pack(X):
-    """Return the bits of binary data, or None if a value is none of 0, 1 and NaN.
-
-    Returns
-    -------
-    ones, known : ndarray of shape (n, ceil(D / 32)), uint32
-        Which values are 1, and which are not NaN.
-    """
-    cdef const discrete_ops *ops = fastem_discrete_ops(runtime.level(), 0)
-    cdef Py_ssize_t n = X.shape[0], d = X.shape[1], begin, some, words = (d + 31) // 32
-    cdef int is_float = X.dtype == np.float32, binary
-    cdef uint32_t[:, ::1] ones = np.zeros((n, words), dtype=np.uint32)
-    cdef uint32_t[:, ::1] known = np.zeros((n, words), dtype=np.uint32)
-    cdef const void *x
-    for begin, part in _parts(X):
-        x, some = _address(part), len(part)
-        with nogil:
-            binary = ops.pack(x, is_float, some, d, &ones[begin, 0], &known[begin, 0])
-        if not binary:
-            return None
-    return np.asarray(ones), np.asarray(known)
-
-
-def turned(const uint32_t[:, ::1] bits, Py_ssize_t n_columns):
-    """Return bits of samples (n, W) as bits of columns (n_columns, ceil(n / 32) + 1)."""
-    cdef Py_ssize_t n = bits.shape[0], row, word, c, i, some, words = (bits.shape[0] + 31) // 32
-    cdef uint32_t[:, ::1] columns = np.zeros((n_columns, words + 1), dtype=np.uint32)
-    cdef uint32_t tile[32]
-    with nogil:
-        for word in range((n_columns + 31) // 32):
-            for row in range(words):
-                some = min(32, n - 32 * row)
-                for i in range(32):
-                    tile[i] = bits[32 * row + i, word] if i < some else 0
-                _transpose(tile)
-                for c in range(min(32, n_columns - 32 * word)):
-                    columns[32 * word + c, row] = tile[c]
-    return np.asarray(columns)
-
-
-cdef inline void _transpose(uint32_t *tile) noexcept nogil:
-    """Exchange rows and columns of 32 x 32 bits, by halves of ever smaller squares."""
-    cdef uint32_t mask = 0x0000FFFF, swap
-    cdef int half = 16, i
-    while half:
-        i = 0
-        while i < 32:
-            swap = ((tile[i] >> half) ^ tile[i + half]) & mask
-            tile[i] ^= swap << half
-            tile[i + half] ^= swap
-            i = (i + half + 1) & ~half
-        half >>= 1
-        mask ^= mask << half
-
-
-def inspect(X, sample_weight):
-    """Return what each feature holds.
-
-    Returns
-    -------
-    lowest, highest : ndarray of shape (D,)
-        0 is there, whether it occurs or not; NaN is left out.
-    whole : ndarray of shape (D,), bool
-        Whether all values are integers.
-    missing : ndarray of shape (D,), bool
-        Whether some are NaN.
-    observed : ndarray of shape (D,), bool
-        Whether some are not, in rows of positive weight.
-    """
-    cdef const discrete_ops *ops = fastem_discrete_ops(runtime.level(), 0)
-    cdef Py_ssize_t d = X.shape[1], begin, some
-    cdef int is_float = X.dtype == np.float32
-    cdef discrete_contents found
-    cdef const double *weight = NULL
-    cdef const double *own
-    cdef const void *x
-    reals, flags = np.zeros((2, d)), np.zeros((3, d), dtype=np.uint8)
-    flags[0] = 1
-    cdef double[:, ::1] r = reals
-    cdef uint8_t[:, ::1] f = flags
-    found.lowest, found.highest = &r[0, 0], &r[1, 0]
-    found.whole, found.missing, found.observed = &f[0, 0], &f[1, 0], &f[2, 0]
-    if sample_weight is not None:
-        weight = <const double *> _address(sample_weight)
-    for begin, part in _parts(X):
-        x, some = _address(part), len(part)
-        own = weight + begin if weight != NULL else NULL
-        with nogil:
-            ops.inspect(x, is_float, some, d, own, &found)
-    whole, missing, observed = flags.view(bool)
-    return reals[0], reals[1], whole, missing, observed
-
-
-def _parts(X):
-    """Yield (first row, rows) of X, few enough for a near cache, one after another in memory."""
-    n, d = X.shape
-    step = max(32, INSPECTED_BYTES // (X.itemsize * d))
-    for begin in range(0, n, step):
-        yield begin, np.require(X[begin : begin + step], requirements=["C", "A"])
-
-
-def constants(const uint8_t[:, ::1] values, const double[:, ::1] of_value):
-    """Return the sums over features of what each value stands for.
-
-    `of_value` is (D, M), or (1, M) for all features: ``of_value[j, values[:, j]]`` summed over j.
-    """
-    cdef Py_ssize_t i, j, step = of_value.shape[0] > 1
-    cdef double total
-    cdef double[::1] out = np.empty(values.shape[0])
-    with nogil:
-        for i in range(values.shape[0]):
-            total = 0
-            for j in range(values.shape[1]):
-                total += of_value[step * j, values[i, j]]
-            out[i] = total
-    return np.asarray(out)
-
-
-def encode(
-    X,                                  # IN   (n, D) integers from 0, or NaN
-    const int32_t[::1] group,           # IN   (D,) which code a feature is part of, ascending
-    const int32_t[::1] stride,          # IN   (D,) what one more of its value adds to the code
-    const int32_t[::1] missing,         # IN   (D,) what stands for NaN in place of a value
-    uint8_t[:, ::1] codes,              # OUT  (n, G)
-):
-    """Write the codes of groups of features: sum_j value_j * stride_j."""
-    for begin, part in _parts(X):
-        if part.dtype == np.float32:
-            _encode[float](part, group, stride, missing, codes[begin:])
-        else:
-            _encode[double](part, group, stride, missing, codes[begin:])
-
-
-cdef void _encode(
-    const real[:, ::1] X,
-    const int32_t[::1] group,
-    const int32_t[::1] stride,
-    const int32_t[::1] missing,
-    uint8_t[:, ::1] codes,
-) noexcept:
-    cdef Py_ssize_t i, j, g, n_groups = codes.shape[1]
-    cdef int32_t digit
-    cdef real x
-    with nogil:
-        for i in range(X.shape[0]):
-            for g in range(n_groups):
-                codes[i, g] = 0
-            for j in range(X.shape[1]):
-                x = X[i, j]
-                digit = missing[j] if x != x else <int32_t> x
-                codes[i, group[j]] += <uint8_t> (digit * stride[j])
+include "data.pxi"

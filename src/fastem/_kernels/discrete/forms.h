@@ -93,11 +93,16 @@ static void FN(add)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, const
 {
     ptrdiff_t width = job->width;
     if (job->form == DISCRETE_BITS) { /* which sum the responsibilities, too */
-        ptrdiff_t panel = FN(bits_panel)(width);
-        for (ptrdiff_t row = 0; row < n; row += 32)
-#define CALL(vecs) FN(add_bits)(vecs, job, at, begin + row, r + row * width, space->room, sums)
-            PANELS(panel, CALL)
+        ptrdiff_t panel = FN(bits_panel)(width), whole = job->n_columns + 1;
+        ptrdiff_t step = SUMS_BYTES / (8 * width) > 64 ? SUMS_BYTES / (8 * width) : 64;
+        for (ptrdiff_t c = 0; c < whole; c += step) {
+            ptrdiff_t end = c + step < whole ? c + step : whole;
+            for (ptrdiff_t row = 0; row < n; row += 32)
+#define CALL(vecs)                                                                                \
+    FN(add_bits)(vecs, job, at, begin + row, r + row * width, c, end, space->room, sums)
+                PANELS(panel, CALL)
 #undef CALL
+        }
         return;
     }
     if (job->form == DISCRETE_CODES) {
