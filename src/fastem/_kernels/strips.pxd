@@ -20,7 +20,7 @@ cdef extern from "shared/pass.h":
         Py_ssize_t n_parts, tables_bytes
 
     enum:
-        MOST_STRIPS, STRIP_BYTES
+        MOST_STRIPS, LEAST_STRIPS, STRIP_BYTES
 
     int fastem_run(fastem_pass *, double *) noexcept nogil
     int worth "fastem_worth"(int n_threads, double nanoseconds) noexcept nogil

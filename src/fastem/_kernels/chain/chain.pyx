@@ -26,12 +26,12 @@ from fastem._kernels.omp cimport (
     fastem_buffers, fastem_flush_subnormals, fastem_free_buffers, fastem_interrupted,
     fastem_restore_subnormals, omp_get_thread_num, omp_get_wtime, raise_pending,
 )
+from fastem._kernels.strips cimport worth
 
 
 cdef enum: MOST_STRIPS = 64
 
 cdef Py_ssize_t MOST_ROWS = 512, STRIP_ROWS = 2048, STRIP_BYTES = 4 << 20
-cdef double LEAST_WORK = 3e6            # multiply-adds, a millisecond: see topics.pyx
 cdef double POSITIVE = 1e-100
 
 
@@ -214,9 +214,8 @@ cdef _run(Job job, double[::1] scores, double[:, ::1] posteriors, int64_t[::1] s
     if summed:
         n_strips = min(n_strips, STRIP_BYTES // (8 * size))
     n_strips = max(1, min(n_strips, job.n_sequences))
-    if 1.0 * n_rows * width * (width + 32) < LEAST_WORK:
-        n_threads = 1
     n_threads = max(1, min(n_threads, n_strips))
+    n_threads = worth(n_threads, 0.07 * n_rows * width * (width + 32))
     for strip in range(n_strips + 1):
         while job.begin[s] < n_rows * strip // n_strips:
             s += 1

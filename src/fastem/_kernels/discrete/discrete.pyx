@@ -13,27 +13,8 @@ import numpy as np
 
 from fastem._kernels import runtime
 
-from fastem._kernels.strips cimport fastem_pass, fastem_step, run
-
-
-cdef extern from "shared/pass.h":
-    enum:
-        LEAST_STRIPS
-
-
-cdef extern from "shared/emission.h":
-    const char *FASTEM_EMISSION
-
-    ctypedef struct fastem_emission:
-        const void *job
-        Py_ssize_t n_states, n_rows, most_rows, column, scratch_bytes, sums_size
-        const double *(*log_prob)(const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
-        void (*add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
-                    double *) noexcept nogil
-        const int32_t *codes
-        const double *table
-        const double *bias
-        Py_ssize_t n_codes, table_width
+from fastem._kernels.emission cimport FASTEM_EMISSION, fastem_emission
+from fastem._kernels.strips cimport LEAST_STRIPS, fastem_pass, fastem_step, run
 
 
 cdef extern from "discrete/job.h":
