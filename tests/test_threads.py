@@ -232,7 +232,7 @@ finally:
     thread.join()
 print("done")
 """
-ESTIMATORS = [name for name in fastem.__all__ if hasattr(getattr(fastem, name), "fit")]
+ESTIMATORS = [n for n in fastem.__all__ if n[0].isupper() and hasattr(getattr(fastem, n), "fit")]
 forks = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="no fork on this system")
 
 
