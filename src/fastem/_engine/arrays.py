@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import validate_data
 
-__all__ = ["copy", "empty", "is_plain", "native", "validate", "zeros"]
+__all__ = ["copy", "empty", "is_plain", "is_ready", "native", "validate", "zeros"]
 
 _LINE = 64  # bytes
 
@@ -34,7 +34,7 @@ def validate(estimator, X, **settings):
     """
     dtype = settings.get("dtype")
     if settings.get("reset", True):
-        if _is_ready(X, dtype) and len(X) >= settings.get("ensure_min_samples", 1):
+        if is_ready(X, dtype) and len(X) >= settings.get("ensure_min_samples", 1):
             vars(estimator).pop("feature_names_in_", None)
             estimator.n_features_in_ = X.shape[1]
             return X.copy() if settings.get("copy") else X
@@ -50,12 +50,12 @@ def is_plain(estimator, X, dtype):
     A plain C-contiguous array of one of the dtypes, without names to be compared.
     """
     known = vars(estimator)
-    if "feature_names_in_" in known or not _is_ready(X, dtype):
+    if "feature_names_in_" in known or not is_ready(X, dtype):
         return False
     return X.shape[1] == known.get("n_features_in_")
 
 
-def _is_ready(X, dtype):
+def is_ready(X, dtype):
     """Return whether X is a plain C-contiguous array of one of the dtypes, of finite rows."""
     if type(X) is not np.ndarray or X.ndim != 2 or X.shape[0] == 0 or X.shape[1] == 0:
         return False

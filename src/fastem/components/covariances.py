@@ -338,7 +338,8 @@ class _Variances(Kind):
     def clip(self, covariances, least, most):
         np.maximum(covariances, least, out=covariances)
         if most < np.inf:
-            np.minimum(covariances, least * most if np.all(least) else most, out=covariances)
+            largest = least * most if np.ndim(least) or least else most
+            np.minimum(covariances, largest, out=covariances)
 
     def draw(self, mean, covariance, count, random_state):
         noise = random_state.standard_normal(size=(count, len(mean)))

@@ -44,7 +44,8 @@ class GaussianPrior(NamedTuple):
             gap += self.scale
         log_det, distance = 0.0, 0.0
         if np.count_nonzero(gap):
-            distance = kind.distance(np.broadcast_to(gap, chol.shape), chol)
+            same = np.shape(gap) == chol.shape
+            distance = kind.distance(gap if same else np.broadcast_to(gap, chol.shape), chol)
         if np.count_nonzero(self.count):
             log_det = np.sum(self.count * (-2 * kind.log_determinants(chol, d)))
         return float(-0.5 * (log_det + distance))

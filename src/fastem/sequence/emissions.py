@@ -229,13 +229,14 @@ def ratio_of(scatter, divisor):
 
     A state that has only its prior's scatter has no largest density: it is as wide as may be.
     """
-    shaped = np.reshape(divisor, np.shape(divisor) + (1,) * (scatter.ndim - np.ndim(divisor)))
-    nothing = ~(shaped > 1e-290)
-    if not nothing.any():
+    divisor = np.asarray(divisor)
+    shaped = divisor.reshape(divisor.shape + (1,) * (scatter.ndim - divisor.ndim))
+    if np.minimum.reduce(divisor, axis=None) > 1e-290:
         return scatter / shaped
+    nothing = ~(shaped > 1e-290)
     everyone = np.where(nothing, 0, scatter).sum(axis=0)
     everyone = everyone / np.maximum(np.where(nothing, 0, shaped).sum(), 1e-290)
-    inner = tuple(range(np.ndim(divisor), scatter.ndim))
+    inner = tuple(range(divisor.ndim, scatter.ndim))
     alone = scatter.any(axis=inner, keepdims=True)
     everyone = np.where(alone, scatter / 1e-100, everyone)
     return np.where(nothing, everyone, scatter / np.where(nothing, 1, shaped))

@@ -7,6 +7,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from fastem._compat import num_samples
+from fastem._engine.arrays import is_ready
 
 __all__ = [
     "as_numbers",
@@ -76,20 +77,12 @@ def _validated(estimator, X, reset, settings):
     known = getattr(estimator, "n_features_in_", None)
     unnamed = type(X) is np.ndarray and not hasattr(estimator, "feature_names_in_")
     if unnamed and (reset or known is None or (X.ndim == 2 and X.shape[1] == known)):
-        if not _needs_no_look(X, settings["dtype"]):
+        if not is_ready(X, settings["dtype"]):
             X = check_array(X, input_name="X", estimator=estimator, **settings)
         if reset:
             estimator.n_features_in_ = X.shape[1]
         return X
     return validate_data(estimator, X, reset=reset, **settings)
-
-
-def _needs_no_look(X, dtypes):
-    """Return whether check_array would return an array as it is; to ask it takes far longer."""
-    if X.ndim != 2 or not X.size or X.dtype not in dtypes:
-        return False
-    with np.errstate(over="ignore", invalid="ignore"):
-        return X.dtype.kind in "iu" or bool(np.isfinite(np.add.reduce(X, axis=None)))
 
 
 def _is_list_of_sequences(X):
