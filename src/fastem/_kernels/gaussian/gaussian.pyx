@@ -5,7 +5,7 @@ moments are summed, and what becomes of them, in gaussian/moments.h.
 """
 
 from cpython.buffer cimport (
-    PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport fabs
@@ -14,7 +14,6 @@ from libc.string cimport memset
 
 import numpy as np
 
-from fastem._engine import arrays
 from fastem._kernels import runtime
 
 from fastem._kernels.emission cimport FASTEM_EMISSION, fastem_emission
@@ -180,12 +179,17 @@ cdef class Job:
     cdef const void *tables(self) except NULL:
         """Return the tables that a pass would make, as long as the job lives."""
         cdef Py_ssize_t k
-        cdef unsigned char[::1] memory = arrays.zeros(
-            (self.ops.tables_bytes(&self.c),), np.uint8)
-        for k in range(self.c.n_components):
-            self.ops.prepare(&self.c, k, &memory[0])
+        cdef Py_buffer view
+        cdef char *begin
+        memory = np.zeros(self.ops.tables_bytes(&self.c) + 64, np.uint8)
         self.held.append(memory)
-        return &memory[0]
+        PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
+        begin = <char *> view.buf
+        PyBuffer_Release(&view)
+        begin += 63 - (<uintptr_t> begin + 63) % 64  # at a line of the cache
+        for k in range(self.c.n_components):
+            self.ops.prepare(&self.c, k, begin)
+        return begin
 
 
 def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
