@@ -40,6 +40,10 @@ CASES = {
         GaussianMixture(3, init_params="random_from_data", n_init=3, random_state=1),
         IRIS,
     ),
+    "gaussian with NaN": (
+        GaussianMixture(3, init_params="random_from_data", random_state=0),
+        np.where(np.random.default_rng(0).random(IRIS.shape) < 0.1, np.nan, IRIS),
+    ),
     "bayesian": (BayesianGaussianMixture(4, random_state=0, max_iter=300), IRIS),
     "bayesian tied": (
         BayesianGaussianMixture(4, covariance_type="tied", random_state=0, max_iter=300),
@@ -377,3 +381,28 @@ def test_a_model_of_ones_own_is_fitted_to_blocks():
 
     result = em.fit(Mean(), blocks_of(IRIS), np.zeros(4), tol=1e-9)
     np.testing.assert_allclose(result.params, IRIS.mean(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [GaussianMixture(3, init_params="random", random_state=0), KMeans(6, random_state=0)],
+    ids=["mixture", "k-means"],
+)
+def test_a_fit_to_blocks_goes_on_from_a_checkpoint_with_the_same_bits(estimator, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(state):
+        if state.iteration == 3:
+            raise Stop
+
+    blocks, seen = blocks_of(IRIS), []
+    often = em.Checkpoint(tmp_path / "fit", iterations=1)
+    whole = clone(estimator).fit(blocks)
+    with pytest.raises(Stop), em.watch(stop):
+        clone(estimator).fit(blocks, checkpoint=often)
+    with em.watch(lambda state: seen.append(state.iteration)):
+        resumed = clone(estimator).fit(blocks, checkpoint=often)
+    assert seen[0] == 3
+    for name, value in numbers(whole).items():
+        np.testing.assert_array_equal(getattr(resumed, name), value)

@@ -243,6 +243,25 @@ def test_k_means_parallel_on_workers(client):
     np.testing.assert_array_equal(there.cluster_centers_, here.cluster_centers_)
 
 
+def test_a_fit_on_workers_goes_on_from_a_checkpoint(client, tmp_path):
+    """K-means keeps no labels there, so that its checkpoint is whole."""
+    X = da.from_array(IRIS, chunks=(30, 4))
+    kmeans = KMeans(5, random_state=0)
+    whole = clone(kmeans).fit(X)
+
+    def stop(state):
+        if state.iteration == 3:
+            raise InterruptedError
+
+    often, seen = em.Checkpoint(tmp_path / "fit", iterations=1), []
+    with pytest.raises(InterruptedError), em.watch(stop):
+        clone(kmeans).fit(X, checkpoint=often)
+    with em.watch(lambda state: seen.append(state.iteration)):
+        resumed = clone(kmeans).fit(X, checkpoint=often)
+    assert seen[0] == 3
+    np.testing.assert_array_equal(resumed.cluster_centers_, whole.cluster_centers_)
+
+
 def test_bad_data_on_workers_are_told_as_here(client):
     spoilt = IRIS.copy()
     spoilt[77, 1] = np.nan

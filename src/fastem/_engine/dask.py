@@ -121,7 +121,10 @@ class DaskExecutor:
         if not has_state:
             return self.get(self.add(done))
         total = self.get(self.add([self._submit(_first, pair) for pair in done]))
-        states = {shard.number: pair for shard, pair in zip(shards, done, strict=True)}
+        kept = total.__dict__.pop("kept")  # of some rows: else there is nothing to go back to
+        states = {
+            shard.number: pair if kept else None for shard, pair in zip(shards, done, strict=True)
+        }
         return Statistics(**vars(total), row_states=states)
 
     # ---- what sources ask ------------------------------------------------------------------
@@ -310,9 +313,10 @@ def _sum_group(e_step, params, group, before, expected):
         )
     if not getattr(e_step, "has_state", False):
         return total
-    new = total.row_states
+    new = dict(total.row_states)
     del total.row_states
-    return total, dict(new)
+    total.kept = sum(state is not None for state in new.values())
+    return total, new
 
 
 def with_threads(e_step, n_threads):
