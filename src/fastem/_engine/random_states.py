@@ -31,6 +31,6 @@ def lent_random_state(random_state: Any) -> Iterator[np.random.RandomState]:
         lent = _idle.pop()
     except IndexError:
         lent = np.random.RandomState()
-    lent.seed(random_state)
+    lent.seed(int(random_state))
     yield lent
     _idle.append(lent)  # not after an exception, which may still refer to it

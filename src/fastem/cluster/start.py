@@ -48,7 +48,7 @@ def labels_like_scikit_learn(X, n_clusters, sample_weight, random_state, n_jobs)
     """
     n_threads = useful_threads(n_jobs, X.shape, n_clusters)
     if X.dtype == np.float64:
-        X = np.require(X, requirements="CA")
+        X = np.require(X, requirements=["C", "A"])
         block = KMeansBlock(X, sample_weight, n_threads)
     if X.dtype != np.float64 or not 1 / _MOST < block.scale < _MOST:
         kmeans = KMeans(n_clusters, n_init=1, random_state=random_state)

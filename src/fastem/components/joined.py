@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -32,7 +34,8 @@ class Joined:
         self.group, self.stride = np.array(group, np.int32), np.array(stride, np.int32)
         self.radix, self.sizes = radix, np.array(sizes)
         self.first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-        self.terms = self.constant = None
+        self.terms: Any = None
+        self.constant: Any = None
         self.same = False  # whether codes are terms
 
     @classmethod
@@ -66,7 +69,7 @@ class Joined:
         self.terms = _csr([(row, *part) for part in parts], shape)
         own = np.arange(shape[0])
         same = shape[0] == shape[1] == self.terms.nnz and np.array_equal(self.terms.indices, own)
-        self.same = same and np.all(self.terms.data == 1) and not self.constant.any()
+        self.same = bool(same and np.all(self.terms.data == 1) and not self.constant.any())
         return self
 
     def table(self, weights):

@@ -84,8 +84,8 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
     def _first_responsibilities(self, block, random_state):
         """Return the responsibilities that a restart begins with, as `init_params` says."""
 
-        def clusters(*arguments):
-            return labels_like_scikit_learn(*arguments, self.n_jobs)
+        def clusters(X, n_clusters, sample_weight, random_state):
+            return labels_like_scikit_learn(X, n_clusters, sample_weight, random_state, self.n_jobs)
 
         return initial_responsibilities(
             self.init_params, self.n_components, block, random_state, clusters
