@@ -129,9 +129,9 @@ class Lists(NamedTuple):
     n_rows: int
     codes: Any = None  # what the index are codes of; None: of terms
 
-    def table(self, family, values):
+    def table(self, family, values, n_threads=1):
         """Return (n_rows, width) and (K,)."""
-        table, bias = family.weights(values)
+        table, bias = family.weights(values, n_threads)
         return (table if self.codes is None else self.codes.table(table)), bias
 
     def terms(self, family, sums, resp):
@@ -164,9 +164,9 @@ class Codes(NamedTuple):
         """Number of rows of the table."""
         return int(self.first[-1])
 
-    def table(self, family, values):
+    def table(self, family, values, n_threads=1):
         """Return (n_rows, width) and (K,)."""
-        table, bias = family.weights(values)
+        table, bias = family.weights(values, n_threads)
         return self.joined.table(table), bias
 
     def terms(self, family, sums, resp):
@@ -209,9 +209,9 @@ class Bits(NamedTuple):
         columns = None if reading else kernel.turned(both, n_columns)
         return cls(both, columns, n_columns, failures)
 
-    def table(self, family, values):
+    def table(self, family, values, n_threads=1):
         """Return the kernel's table and (K,)."""
-        weights, bias = family.weights(values)
+        weights, bias = family.weights(values, n_threads)
         success, failure = weights[: len(self.failures)], weights[len(self.failures) :]
         if self.n_rows > len(success):
             apart = self.failures >= 0
@@ -252,9 +252,13 @@ class Counts(NamedTuple):
         """Number of columns."""
         return self.values.shape[1]
 
-    def table(self, family, values):
+    def table(self, family, values, n_threads=1):
         """Return (n_rows, width) and (K,)."""
-        table, bias = family.weights(values) if self.written_out else family.linear(values)
+        table, bias = (
+            family.weights(values, n_threads)
+            if self.written_out
+            else family.linear(values, n_threads)
+        )
         return np.maximum(table, kernel.NEVER), bias
 
     def terms(self, family, sums, resp):
@@ -287,12 +291,12 @@ class CodedBlock(NamedTuple):
             offset = gammaln(totals + 1) + (0 if offset is None else offset)
         return cls(family, X.shape[0], data, offset, sample_weight, total)
 
-    def job(self, params):
+    def job(self, params, n_threads=1):
         """Return the kernel's job for these parameters."""
         data, only = self.data, None
         if isinstance(data, Counts) and not data.written_out:
             only = self.family.only(params.values)
-        table, bias = data.table(self.family, params.values)
+        table, bias = data.table(self.family, params.values, n_threads)
         bias = bias + log_of(params.weights)
         return kernel.Job(data, self.n_samples, len(bias), self.offset, table, bias, only)
 

@@ -162,9 +162,12 @@ class Binomial:
             return None
         return np.stack([feature, component, self.n_trials[feature]], axis=1).astype(np.float64)
 
-    def linear(self, values):
+    def linear(self, values, n_threads=1):
         """Return the change of the log-probability by each success, and that of none at all."""
-        success, failure = kernel.log_table(values), kernel.log_table(values, failures=True)
+        success, failure = (
+            kernel.log_table(values, n_threads=n_threads),
+            kernel.log_table(values, failures=True, n_threads=n_threads),
+        )
         failure[np.isneginf(failure)] = 0  # see only()
         return success - failure, self.n_trials @ failure[:, : len(values)]
 
@@ -175,12 +178,12 @@ class Binomial:
         failures[failures < _LEFT * trials] = 0  # a rounding error, where all succeeded
         return np.vstack([sums, failures])
 
-    def weights(self, values):
+    def weights(self, values, n_threads=1):
         """Return the log-probability of one of each term, and of none at all."""
         k, d = values.shape
         table = np.empty((2 * d, kernel.width(k)))
-        kernel.log_table(values, table=table[:d])
-        kernel.log_table(values, failures=True, table=table[d:])
+        kernel.log_table(values, table=table[:d], n_threads=n_threads)
+        kernel.log_table(values, failures=True, table=table[d:], n_threads=n_threads)
         return table, np.zeros(k)
 
     def estimate(self, terms, resp):
@@ -239,19 +242,19 @@ class Poisson:
     def only(self, values):
         """Return None: no component allows one value alone, but 0."""
 
-    def linear(self, values):
+    def linear(self, values, n_threads=1):
         """Return the change of the log-probability by each event, and that of none at all."""
-        return kernel.log_table(values), -values.sum(axis=1)
+        return kernel.log_table(values, n_threads=n_threads), -values.sum(axis=1)
 
     def terms_of_sums(self, sums, resp):
         """Return terms from sums of counts."""
         return np.vstack([sums, np.zeros_like(sums)])
 
-    def weights(self, values):
+    def weights(self, values, n_threads=1):
         """Return the log-probability of one of each term, and of none at all."""
         # The constant has exp(-rate) of every feature; the term of a missing count cancels it.
         table = np.zeros((self.n_terms, kernel.width(len(values))))
-        table[: self.n_features] = kernel.log_table(values)
+        table[: self.n_features] = kernel.log_table(values, n_threads=n_threads)
         table[self.n_features :, : len(values)] = values.T
         return table, -values.sum(axis=1)
 
@@ -315,9 +318,9 @@ class Multinomial:
         """Return terms from sums of counts."""
         return sums.copy()
 
-    def weights(self, values):
+    def weights(self, values, n_threads=1):
         """Return the log-probability of one of each term, and of none at all."""
-        return kernel.log_table(values), np.zeros(len(values))
+        return kernel.log_table(values, n_threads=n_threads), np.zeros(len(values))
 
     linear = weights
 
@@ -386,12 +389,12 @@ class Categorical:
     def counts(self, X, largest):
         """Return None: categories are no numbers."""
 
-    def weights(self, values):
+    def weights(self, values, n_threads=1):
         """Return the log-probability of one of each term, and of none at all."""
         own = values.reshape(len(values), -1)
         if len(own.T) > self.n_terms:
             own = own[:, self.there.reshape(-1)]
-        return kernel.log_table(own), np.zeros(len(values))
+        return kernel.log_table(own, n_threads=n_threads), np.zeros(len(values))
 
     def estimate(self, terms, resp):
         """Return the probabilities with the largest posterior density."""
@@ -451,7 +454,9 @@ class DiscreteEM:
 
     def e_step(self, params: DiscreteParams, block: CodedBlock) -> Statistics:
         """Return the bound, the components' total responsibilities and their summed terms."""
-        bound, resp, sums = kernel.sums(block.job(params), block.sample_weight, self.n_threads)
+        bound, resp, sums = kernel.sums(
+            block.job(params, self.n_threads), block.sample_weight, self.n_threads
+        )
         terms = block.term_sums(sums, resp)
         return Statistics(bound=bound, weight=block.total_weight, resp=resp, terms=terms)
 

@@ -128,7 +128,7 @@ def width(Py_ssize_t n_components):
 # ---- tables ----------------------------------------------------------------------------------
 
 
-def log_table(values, bint failures=False, table=None):
+def log_table(values, bint failures=False, table=None, int n_threads=1):
     """Return the logarithms of values (K, T), or those of 1 - values, as (T, width).
 
     Equivalent to ``np.log(values).T`` or ``np.log1p(-values).T`` with columns of zeros; values are
@@ -137,12 +137,18 @@ def log_table(values, bint failures=False, table=None):
     cdef const double[:, ::1] rows = np.ascontiguousarray(values)
     cdef Py_ssize_t k = rows.shape[0], n = rows.shape[1]
     cdef const discrete_ops *ops = choose(k)
+    cdef Py_ssize_t wide = _up(k, ops.lanes), part
     cdef double[:, ::1] out
     if table is None:
-        table = np.empty((n, _up(k, ops.lanes)))
-    if n:
-        out = table
-        ops.log_table(&rows[0, 0], k, n, out.shape[1], 0, n, failures, &out[0, 0])
+        table = np.empty((n, wide))
+    if n == 0:
+        return table
+    out = table
+    if k * n < MOST_SERIAL:
+        n_threads = 1
+    for part in prange((n + 511) // 512, nogil=True, num_threads=n_threads, schedule="static"):
+        ops.log_table(&rows[0, 0], k, n, wide, 512 * part, min(512 * (part + 1), n), failures,
+                      &out[0, 0])
     return table
 
 
