@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 # Command-line name -> module beside this file; _harness says what a module needs.
-FAMILIES = {name: name for name in ("gmm", "bayesian", "kmeans", "mixtures", "plsa", "lda", "hmm")}
+FAMILIES = {
+    name: name for name in ("whole", "gmm", "bayesian", "kmeans", "mixtures", "plsa", "lda", "hmm")
+}
 FAMILIES["gaussian-lda"] = "gaussian_lda"
 
 # These pin OpenBLAS to the kernels and block sizes of an older processor. Left set, they would slow

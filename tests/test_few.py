@@ -7,7 +7,7 @@ from sklearn import datasets
 
 from fastem import GaussianMixture, KMeans, em
 from fastem._engine.random_states import lent_random_state
-from fastem.cluster import kmeans as kmeans_module
+from fastem.cluster import few
 
 RNG = np.random.default_rng(0)
 DATA = {
@@ -67,7 +67,7 @@ def test_clusters_that_empty_go_to_the_driver():
 
 def test_an_interrupt_leaves_the_best_start_so_far(monkeypatch):
     """As it does in a long fit."""
-    fit_few, fits = kmeans_module.fit_few, []
+    fit_few, fits = few.fit_few, []
 
     def interrupt(*arguments):
         fits.append(1)
@@ -75,7 +75,7 @@ def test_an_interrupt_leaves_the_best_start_so_far(monkeypatch):
             raise KeyboardInterrupt
         return fit_few(*arguments)
 
-    monkeypatch.setattr(kmeans_module, "fit_few", interrupt)
+    monkeypatch.setattr(few, "fit_few", interrupt)
     model = KMeans(3, init="random", n_init=9, random_state=0)
     with pytest.raises(KeyboardInterrupt):
         model.fit(DATA["iris"])

@@ -29,6 +29,7 @@ else:
     from sklearn.base import _fit_context as fit_context
 from sklearn.cluster._k_means_lloyd import lloyd_iter_chunked_dense as lloyd_iteration
 from sklearn.cluster._kmeans import _kmeans_plusplus as pick_by_kmeans_plusplus
+from sklearn.metrics.pairwise import _euclidean_distances as checked_distances
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -44,6 +45,7 @@ __all__ = [
     "InvalidParameterError",
     "StrOptions",
     "check_any_sample_weight",
+    "checked_distances",
     "fit_context",
     "get_feature_names",
     "has_callbacks",

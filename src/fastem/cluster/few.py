@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import scipy.sparse as sp
 
 from fastem import em
@@ -10,7 +12,7 @@ from fastem._kernels import runtime
 from fastem.cluster.bounds import error_of
 from fastem.cluster.lloyd import Assignment, KMeansParams
 
-__all__ = ["fit_few", "is_few"]
+__all__ = ["fit_few", "fit_restarts", "is_few"]
 
 
 def is_few(block, n_clusters):
@@ -48,3 +50,17 @@ def fit_few(model, block, params, state, max_iter) -> em.Result | None:
     state = Assignment(state.labels, n_changed, 0.0, 0.0, 0.0, None, n_open)
     bound = lower_bounds[-1] if lower_bounds else 0.0
     return em.Result(params, bound, lower_bounds, len(lower_bounds), converged, [state])
+
+
+def fit_restarts(model, block, start, n_init, max_iter, watcher):
+    """Run restarts from ``start(init)``, and tell the watcher of each at its end."""
+    for init in range(n_init):
+        params = start(init)
+        result = fit_few(model, block, params, model.first_state(params, block), max_iter)
+        if result is None:
+            result = em.run(
+                model, [block], params, schedule="batch", tol=0.0, max_iter=max_iter,
+                evaluate_every=1, n_init=1, lower_bound=-math.inf, callbacks=(), verbose=0,
+                verbose_interval=1,
+            )  # fmt: skip
+        watcher.on_init_end(init, result)

@@ -16,12 +16,11 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
 
 from fastem import em
 from fastem._base import EMEstimator, check_fitted_array, unchanged_on_error
-from fastem._compat import Interval, StrOptions, fit_context, has_callbacks
+from fastem._compat import Interval, StrOptions, checked_distances, fit_context, has_callbacks
 from fastem._data.sources import by_blocks, in_blocks, scores, source_of
 from fastem._engine.random_states import lent_random_state
 from fastem._engine.sparse import validate_sparse
@@ -30,7 +29,7 @@ from fastem._onnx import ToOnnx, kmeans_nodes
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.cluster.by_blocks import fit_source
 from fastem.cluster.data import centered, check_weights, mean_variance, refuse_overflow
-from fastem.cluster.few import fit_few, is_few
+from fastem.cluster.few import fit_restarts, is_few
 from fastem.cluster.lloyd import (
     KMeansBlock,
     KMeansEM,
@@ -38,6 +37,7 @@ from fastem.cluster.lloyd import (
     inertia_of,
     labels_of,
     scale_of,
+    shift_of,
     useful_threads,
 )
 from fastem.cluster.plusplus import Rows, draw_rows, scikit_learn_s_rows
@@ -340,17 +340,7 @@ class KMeans(
         """Fit few samples that nobody watches: the same, to the last bit, in less time."""
         self.__dict__.pop("_stream", None)
         try:
-            for init in range(self._n_init):
-                params = start(init)
-                state = model.first_state(params, block)
-                result = fit_few(model, block, params, state, self.max_iter)
-                if result is None:
-                    result = em.run(
-                        model, [block], params, schedule="batch", tol=0.0, max_iter=self.max_iter,
-                        evaluate_every=1, n_init=1, lower_bound=-np.inf, callbacks=(), verbose=0,
-                        verbose_interval=1,
-                    )  # fmt: skip
-                restarts.on_init_end(init, result)
+            fit_restarts(model, block, start, self._n_init, self.max_iter, restarts)
         except KeyboardInterrupt as interrupt:
             if restarts.best is not None:
                 self._set_fitted(self._result_attributes(restarts.best))
@@ -482,7 +472,7 @@ class KMeans(
             order="C",
             accept_large_sparse=False,
         )
-        self._once(f"checked {X.shape[1]}", lambda: self._check_fitted_centers(X.shape[1]))
+        self._once(("checked", X.shape[1]), lambda: self._check_fitted_centers(X.shape[1]))
         refuse_overflow("X", X)
         return X, np.asarray(self.cluster_centers_)
 
@@ -505,7 +495,9 @@ class KMeans(
             Numbers of the clusters.
         """
         X, centers = self._validated(X)
-        return labels_of(X, centers, self.n_jobs)
+        kind = "sparse shift" if sp.issparse(X) else "shift"
+        shift = self._once(kind, lambda: shift_of(X, centers))
+        return labels_of(X, centers, self.n_jobs, shift)
 
     @by_blocks
     def transform(self, X: MatrixLike) -> np.ndarray:
@@ -523,13 +515,13 @@ class KMeans(
         """
         X, centers = self._validated(X)
         if not sp.issparse(X) and X.shape[0] * centers.size < _FEW_DIFFERENCES:
-            # scikit-learn's checks of its arguments would take ten times as long.
+            # scikit-learn's way takes longer.
             gaps = X[:, None].astype(np.float64) - centers
             return np.sqrt(np.einsum("nkd,nkd->nk", gaps, gaps)).astype(X.dtype, copy=False)
         scale = X.dtype.type(scale_of(X, centers))
         if scale == 1:
-            return euclidean_distances(X, centers)
-        return euclidean_distances(X * scale, centers * scale) / scale
+            return checked_distances(X, centers)
+        return checked_distances(X * scale, centers * scale) / scale
 
     def score(
         self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None

@@ -20,6 +20,7 @@ __all__ = [
     "inertia_of",
     "labels_of",
     "scale_of",
+    "shift_of",
     "useful_threads",
 ]
 
@@ -309,14 +310,18 @@ def scale_of(X, centers):
     return 2.0 ** -np.frexp(largest)[1]
 
 
-def labels_of(X, centers, n_threads):
+def labels_of(X, centers, n_threads, shift=None):
     """Return the nearest center of each sample, (n,) int32."""
-    # about the centers' mean, so that data far from zero lose no digits
-    center = np.zeros(X.shape[1]) if sp.issparse(X) else centers.mean(axis=0, dtype=np.float64)
+    shift = shift_of(X, centers) if shift is None else shift
     labels = np.full(X.shape[0], -1, dtype=np.int32)
-    job = kernel.Job(X, centers, center, scale_of(X, centers))
+    job = kernel.Job(X, centers, shift, scale_of(X, centers))
     kernel.assign(job, labels, useful_threads(n_threads, X.shape, len(centers)))
     return labels
+
+
+def shift_of(X, centers):
+    """Return an origin about which data far from zero lose no digits: the centers' mean, or 0."""
+    return np.zeros(X.shape[1]) if sp.issparse(X) else centers.mean(axis=0, dtype=np.float64)
 
 
 def inertia_of(X, centers, labels, sample_weight, n_threads, out=None):

@@ -188,7 +188,7 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
         if params.dtype == np.float64:  # X may come from fit
             X = X.astype(np.float64, copy=False)
         scaling = self._once(
-            f"scaling {X.dtype}", lambda: gaussian.Scaling.of_params(params, kind, X.dtype)
+            ("scaling", X.dtype), lambda: gaussian.Scaling.of_params(params, kind, X.dtype)
         )
         return gaussian.rows(X, params, kind, output, self._n_threads(X), scaling)
 
