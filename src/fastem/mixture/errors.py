@@ -49,7 +49,7 @@ class WithErrors:
         ----------
         X : array-like of shape (n_samples, n_features)
             The samples of the fit, which must have gone near the maximum: a small `tol`, a small
-            `reg_covar`.
+            `reg_covar`. NaN is a value that is missing at random.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights: counts of samples.
 
@@ -63,7 +63,7 @@ class WithErrors:
         ------
         ValueError
             If the observed information is not positive definite: the parameters are at no proper
-            maximum, or some cannot be told apart. If some were held `fixed`, or X has NaN.
+            maximum, or some cannot be told apart. If some were held `fixed`.
 
         Warns
         -----
@@ -81,7 +81,7 @@ class WithErrors:
         [[0.1]] 0.1
         """
         self._check_is_fitted("means_")  # type: ignore[attr-defined]
-        X = validate(self, X, reset=False, dtype=np.float64)
+        X = validate(self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan")
         weight = check_sample_weight(sample_weight, X)
         if self.fixed:  # type: ignore[attr-defined]
             raise ValueError(
