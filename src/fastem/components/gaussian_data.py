@@ -222,7 +222,7 @@ def observed_moments(X, sample_weight):
 def _column_sums(X, sample_weight, center, power):
     """Return the weights of the values that are not NaN, and of (value - center) ** power, (D,)."""
     weight, sums = np.zeros(X.shape[1]), np.zeros(X.shape[1])
-    for part in parts(*X.shape):
+    for part in parts(len(X), 8 * X.shape[1]):
         known = ~np.isnan(X[part])
         powers = np.where(known, X[part] - center, 0) ** power
         if sample_weight is not None:

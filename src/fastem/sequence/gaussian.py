@@ -39,7 +39,9 @@ _NUMBER = [Interval(Real, 0, None, closed="left"), "array-like"]
 
 def check_reals(X):
     """Raise ValueError where squares overflow."""
-    if np.isnan(X).any():
+    with np.errstate(over="ignore", invalid="ignore"):
+        missing = np.isnan(np.add.reduce(X, axis=None))  # without an array of flags
+    if missing:
         X = np.where(np.isnan(X), 0, X)
     check_squares(X, "X")
 
