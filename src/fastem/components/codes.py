@@ -44,7 +44,8 @@ class Contents(NamedTuple):
         if binary:
             bits = _packed(X, n_threads)
             if bits is not None:
-                return cls._of_bits(*bits, X.shape[1], sample_weight)
+                ones, known = bits
+                return cls._of_bits(ones, known, X.shape[1], sample_weight)
         if not sp.issparse(X):
             return cls(*kernel.inspect(_real(X), sample_weight, n_threads))
         n, d = X.shape
@@ -121,13 +122,17 @@ def _packed(X, n_threads=1):
 class Lists(NamedTuple):
     """Each sample's terms: their numbers and values; or one code for each sample."""
 
-    form = "lists"
-
     begin: np.ndarray | None  # (n + 1,) int64; None: all samples have as many entries
-    index: np.ndarray  # int32 rows of the table, end to end; without `begin` (n, entries)
+    # int32 rows of the table, end to end; without `begin` (n, entries)
+    index: np.ndarray  # type: ignore[assignment]
     value: np.ndarray | None  # float64, or None for ones
     n_rows: int
     codes: Any = None  # what the index are codes of; None: of terms
+
+    @property
+    def form(self):
+        """What the kernel calls it."""
+        return "lists"
 
     def table(self, family, values, n_threads=1):
         """Return (n_rows, width) and (K,)."""
@@ -153,11 +158,14 @@ class Lists(NamedTuple):
 class Codes(NamedTuple):
     """A byte for each group of features: what its values are together."""
 
-    form = "codes"
-
     codes: np.ndarray  # (n, G) uint8
     first: np.ndarray  # (G + 1,) int32 rows of the table where groups begin
     joined: Joined
+
+    @property
+    def form(self):
+        """What the kernel calls it."""
+        return "codes"
 
     @property
     def n_rows(self):
@@ -185,12 +193,15 @@ class Bits(NamedTuple):
     clear bit of either then says nothing.
     """
 
-    form = "bits"
-
     bits: np.ndarray  # (n, W) uint32
     columns: np.ndarray | None  # (C, n / 32 + 1) uint32; None: for reading alone
     n_rows: int  # number of columns C
     failures: np.ndarray  # (D,) the column of a feature's failures, or -1
+
+    @property
+    def form(self):
+        """What the kernel calls it."""
+        return "bits"
 
     @classmethod
     def of(cls, ones, known, missing, reading=False):
@@ -242,10 +253,13 @@ class Bits(NamedTuple):
 class Counts(NamedTuple):
     """All values of all samples, none of which is missing; or all terms of them."""
 
-    form = "counts"
-
     values: np.ndarray  # (n, D) uint8 or float64
     written_out: bool  # whether they are terms
+
+    @property
+    def form(self):
+        """What the kernel calls it."""
+        return "counts"
 
     @property
     def n_rows(self):
@@ -344,7 +358,8 @@ def _stored(family, X, n_components, contents, reading):
     if family.binary:
         bits = contents.bits or _packed(X)
         if bits is not None:
-            return Bits.of(*bits, contents.missing, reading), None
+            ones, known = bits
+            return Bits.of(ones, known, contents.missing, reading), None
     joined = None if sparse else Joined.of(contents, n_components)
     if joined is not None and len(joined.sizes) == 1:
         index = joined.of_rows(X).astype(np.int32)
@@ -355,6 +370,6 @@ def _stored(family, X, n_components, contents, reading):
         if counts is not None:
             return counts
     if joined is None:
-        entries, offset = listed(family, X)
-        return Lists(*entries, family.n_terms), offset
+        (begin, index, value), offset = listed(family, X)
+        return Lists(begin, index, value, family.n_terms), offset
     return Codes(joined.of_rows(X), joined.first, joined.with_terms(family)), None

@@ -363,7 +363,7 @@ class Categorical:
         if missing.any():  # shares of the categories among the others stand in
             share = np.bincount(column, weights=value, minlength=self.n_terms)
             total = np.add.reduceat(share, self.first[:-1])
-            share /= np.repeat(np.where(total > 0, total, 1), self.n_categories)
+            share = share / np.repeat(np.where(total > 0, total, 1), self.n_categories)
             lost, feature = np.nonzero(missing)
             wide = self.n_categories[feature]
             within = np.arange(wide.sum()) - np.repeat(np.cumsum(wide) - wide, wide)
