@@ -209,6 +209,15 @@ def test_a_path_alone_is_enough_and_weights_count(tmp_path):
         fresh(mixture).fit(X, checkpoint=path)
 
 
+def test_a_small_k_means_is_written_too(tmp_path):
+    kmeans = KMeans(3, random_state=0)
+    expected = fitted(fresh(kmeans).fit(X))
+    again = fresh(kmeans).fit(X, checkpoint=tmp_path / "fit")
+    assert os.listdir(tmp_path) == ["fit"]
+    assert "_keeper" not in vars(again)
+    assert fitted(again) == expected
+
+
 def test_blocks_go_on_with_the_same_bits(tmp_path):
     mixture = GaussianMixture(3, random_state=0, tol=0, max_iter=6, n_init=2)
     blocks = Blocks.from_arrays(X, batch_rows=70)

@@ -205,6 +205,8 @@ def test_a_fitted_mixture_goes_on_and_fit_begins_anew():
     again = mixture.fit(X[:3000]).means_
     assert_array_equal(again, means)
     assert "_stream" not in vars(mixture)
+    kmeans = KMeans(2, random_state=0).partial_fit(X[:300]).fit(X[:100])
+    assert "_stream" not in vars(kmeans)
 
 
 def test_a_weight_of_2_is_a_row_twice():

@@ -277,6 +277,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         Parameters, and a look at the data, tell whether it is of the same fit.
         """
         self.__dict__.pop("_keeper", None)
+        self.__dict__.pop("_stream", None)  # a fit begins anew
         if checkpoint is None:
             return
         if getattr(self, "random_state", 0) is None:
@@ -310,7 +311,6 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         sample_weight=None,
     ) -> em.Result:
         """Run the driver and set the fitted attributes; on Ctrl-C, those of the best so far."""
-        self.__dict__.pop("_stream", None)  # a fit begins anew
         callbacks = list(callbacks)
         bridge = None
         if has_callbacks(self) or hasattr(self, "_parent_callback_ctx"):
