@@ -15,6 +15,7 @@ cdef extern from "topics/gamma_stream.h":
         int64_t ready
     void mt_seek(gamma_stream *, int) noexcept nogil
     int mt_pos(const gamma_stream *) noexcept nogil
+    int gamma_filled(gamma_rows *, int64_t end) noexcept nogil
 
 
 cdef class GammaStream:
