@@ -16,7 +16,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
 from fastem import em
 from fastem._base import EMEstimator, check_fitted_array, unchanged_on_error
@@ -30,6 +30,7 @@ from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.cluster.by_blocks import fit_source
 from fastem.cluster.data import centered, check_weights, mean_variance, refuse_overflow
 from fastem.cluster.few import fit_restarts, is_few
+from fastem.cluster.first_centers import FirstCenters
 from fastem.cluster.lloyd import (
     KMeansBlock,
     KMeansEM,
@@ -40,17 +41,16 @@ from fastem.cluster.lloyd import (
     shift_of,
     useful_threads,
 )
-from fastem.cluster.plusplus import Rows, draw_rows, scikit_learn_s_rows
 from fastem.cluster.streaming import StreamingKMeans
 from fastem.cluster.watch import Printer, Restarts
 
 __all__ = ["KMeans"]
 
-_MANY = 32  # clusters, for whose start a float32 copy of the samples saves time
 _FEW_DIFFERENCES = 20_000  # of a row and a center, feature by feature: taken one by one
 
 
 class KMeans(
+    FirstCenters,
     StreamingKMeans,
     ToOnnx,
     ClassNamePrefixFeaturesOutMixin,
@@ -324,13 +324,6 @@ class KMeans(
         self._n_features_out = self.n_clusters
         return restarts.attributes
 
-    def _rows_to_draw(self, X, sample_weight, block):
-        """Return what k-means++ draws from; None for sparse X."""
-        if sp.issparse(X):
-            return None
-        keep = self.n_clusters >= _MANY
-        return Rows(X, sample_weight, block.length, self.n_jobs, keep=keep)
-
     def _is_watched(self):
         """Return whether anybody is to be told of each iteration, or a file."""
         watched = em.is_watched() or has_callbacks(self) or "_keeper" in vars(self)
@@ -349,69 +342,6 @@ class KMeans(
 
     def _attributes(self, params) -> dict[str, Any]:
         return self._restarts.read(params)
-
-    def _check_n_init(self):
-        """Return the number of starts."""
-        if not (isinstance(self.init, str) or callable(self.init)):
-            if self.n_init not in ("auto", 1):
-                warnings.warn(
-                    "Explicit initial center position passed: performing only one init in "
-                    f"{type(self).__name__} instead of n_init={self.n_init}.",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
-            return 1
-        if self.n_init != "auto":
-            return self.n_init
-        return 10 if callable(self.init) or self.init == "random" else 1
-
-    def _check_init(self, X):
-        """Return `init`; an array is validated."""
-        if self.algorithm == "elkan" and self.n_clusters == 1:
-            warnings.warn(
-                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-        if isinstance(self.init, str) or callable(self.init):
-            return self.init
-        init = check_array(self.init, dtype=X.dtype, copy=True, order="C", input_name="init")
-        self._check_centers(X, init)
-        return init
-
-    def _check_centers(self, X, centers):
-        if centers.shape[0] != self.n_clusters:
-            raise ValueError(
-                f"The shape of the initial centers {centers.shape} does not match the number of "
-                f"clusters {self.n_clusters}."
-            )
-        if centers.shape[1] != X.shape[1]:
-            raise ValueError(
-                f"The shape of the initial centers {centers.shape} does not match the number of "
-                f"features of the data {X.shape[1]}."
-            )
-        refuse_overflow("init", centers)
-
-    def _first_centers(self, X, init, mean, sample_weight, random_state, n_clusters, rows):
-        """Return the first centers, with scikit-learn's random numbers."""
-        if isinstance(init, np.ndarray):
-            return init - mean
-        if callable(init):
-            centers = init(X, n_clusters, random_state=random_state)
-            centers = check_array(centers, dtype=X.dtype, copy=False, order="C")
-            self._check_centers(X, centers)
-            return centers
-        if init == "k-means++" and rows is not None:
-            return X[draw_rows(rows, n_clusters, random_state)]
-        weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
-        weight = weight.astype(X.dtype)
-        if init == "k-means++":
-            drawn = scikit_learn_s_rows(X, weight, n_clusters, random_state)
-        else:
-            chance = weight / weight.sum()
-            drawn = random_state.choice(X.shape[0], n_clusters, replace=False, p=chance)
-        rows = X[drawn]
-        return rows.toarray() if sp.issparse(rows) else rows
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit_predict(
@@ -557,22 +487,6 @@ class KMeans(
     def _onnx_nodes(self, X, dtype, names, opset):
         centers = check_fitted_array(self, "cluster_centers_", (None, None))
         return kmeans_nodes(centers.astype(np.float64), X, dtype, names, opset)
-
-    # ---- what scikit-learn's own tests reach for -------------------------------------------
-
-    def _init_centroids(
-        self,
-        X,
-        x_squared_norms,
-        init,
-        random_state,
-        sample_weight,
-        init_size=None,
-        n_centroids=None,
-    ):
-        """Return first centers."""
-        n_clusters = self.n_clusters if n_centroids is None else n_centroids
-        return self._first_centers(X, init, 0.0, sample_weight, random_state, n_clusters, None)
 
 
 def _score_of(estimator, X, sample_weight):
