@@ -1,7 +1,8 @@
-"""The C headers of the kernels: each includes what it uses."""
+"""The kernels: each header includes what it uses, and each source is translated."""
 
 import re
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -40,4 +41,15 @@ def test_header_includes_what_it_uses(header, tmp_path):
         pytest.skip(f"no compiler {compiler}")
     if "unrecognized" in process.stderr or "unsupported option" in process.stderr:
         pytest.skip(f"{compiler} has no OpenMP")
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.parametrize("kernel", sorted(SOURCE.rglob("*.pyx")), ids=lambda path: path.stem)
+def test_kernel_is_translated_from_nothing(kernel, tmp_path):
+    """A build after an earlier one passes over sources whose declarations alone have changed."""
+    pytest.importorskip("Cython")
+    command = [sys.executable, "-m", "cython", "-3", "-I", str(SOURCE)]
+    process = subprocess.run(
+        [*command, "-o", str(tmp_path / "kernel.c"), str(kernel)], capture_output=True, text=True
+    )
     assert process.returncode == 0, process.stderr
