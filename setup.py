@@ -56,12 +56,12 @@ class BuildKernels(build_ext):
         self.parallel = self.parallel or os.cpu_count()
 
     def run(self):
-        """Compile all anew if the last build had other options, which no file's date tells."""
+        """Compile everything if the last build had other options: no file's date shows that."""
         wanted = "".join(f"{name}={os.environ.get(name, '')}\n" for name in OPTIONS)
         stamp = Path(self.build_temp, "options.txt")
         if not stamp.exists() or stamp.read_text() != wanted:
             self.force = True
-            stamp.unlink(missing_ok=True)  # lest half a build pass for a whole one
+            stamp.unlink(missing_ok=True)  # half a build must not pass for a whole one
         super().run()
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(wanted)

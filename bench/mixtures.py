@@ -50,7 +50,7 @@ class Case:
     n_features: int
     n_components: int
     scale: int = 2
-    goal: float = 3  # how many times faster than two matrix products an iteration shall be
+    goal: float = 3  # how many times faster than two matrix products an iteration should be
 
     @property
     def title(self):

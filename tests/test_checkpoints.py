@@ -110,7 +110,7 @@ def test_every_model_goes_on_with_the_same_bits(case, schedule, tmp_path):
             fit(file, [killing(n)])
         left = []
         assert bits(fit(file, [lambda state, left=left: left.append(state.init)])) == expected
-        assert len(left) <= len(iterations) - n + 1  # it went on, and did not begin anew
+        assert len(left) <= len(iterations) - n + 1  # it went on, and did not start again
         assert bits(fit(file, [killing(1)])) == expected  # it only reads the end
 
 

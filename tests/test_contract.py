@@ -130,7 +130,7 @@ def test_weights_scale_the_sums(case):
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.equivariant], ids=str)
 def test_shift_and_scale_move_the_sums_along(case):
-    """Data x scale + shift have the responsibilities of x, and moments moved likewise."""
+    """Data x scale + shift have the responsibilities of x, and moments moved in the same way."""
     X = case.data()
     params, scale = case.start(X), case.scales()
     shift = np.linspace(-20, 30, X.shape[1])

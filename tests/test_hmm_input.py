@@ -106,7 +106,7 @@ def test_one_feature_where_two_were_fitted():
     model = GaussianHMM(2, random_state=0).fit(X)
     with pytest.raises(ValueError, match="X has 1 features, but GaussianHMM is expecting 2"):
         model.predict(X[:, :1])
-    model.fit(X[:, :1])  # another fit begins anew
+    model.fit(X[:, :1])  # another fit starts from the beginning
     assert model.means_.shape == (2, 1)
     model.set_params(init_params="st")
     with pytest.raises(ValueError, match="X has 2 features, but means_ has 1"):

@@ -277,7 +277,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         Parameters, and a look at the data, tell whether it is of the same fit.
         """
         self.__dict__.pop("_keeper", None)
-        self.__dict__.pop("_stream", None)  # a fit begins anew
+        self.__dict__.pop("_stream", None)  # a fit starts from the beginning
         if checkpoint is None:
             return
         if getattr(self, "random_state", 0) is None:

@@ -1,7 +1,7 @@
 """Every name of scikit-learn's that is not public and that fastem uses, in one place.
 
 They are what its own estimators are written with, and have been stable since 1.6; what moves is
-mended here.
+repaired here.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def patch() -> None:
     was taken.
 
     Calling it again changes nothing. The patch holds for all threads of this process and for those
-    that it forks; a process that starts afresh (spawn, forkserver, joblib's loky) is patched
+    that it forks; a newly started process (spawn, forkserver, joblib's loky) is patched
     only if the program runs under ``fastem run``.
 
     See Also

@@ -203,9 +203,9 @@ def fit(
     checkpoint : Checkpoint or path, default=None
         Where the fit is written to as it goes; a fit that finds itself there goes on, and ends with
         the same bits: see :class:`Checkpoint`. `start`, if it is a function, is called again for
-        the restarts that are over, lest its random numbers differ; functions among the callbacks
-        keep nothing of what they saw. Parameters and rows' states must be numbers, arrays, named
-        tuples, dataclasses, lists or dicts of these.
+        the finished restarts, so that its random numbers stay the same; functions among the
+        callbacks keep nothing of what they saw. Parameters and rows' states must be numbers,
+        arrays, named tuples, dataclasses, lists or dicts of these.
 
     Returns
     -------

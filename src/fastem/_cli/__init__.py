@@ -11,8 +11,8 @@ it, so that ``--help`` and a mistyped option answer at once.
 ``run`` alone takes words that are not ours to parse (`split_program`), and runs what is not ours
 to guard: its parser sets ``guarded=False``, so that warnings, Ctrl-C and errors stay the program's.
 
-Problems that the user can mend are raised as `CommandError`: the dispatcher prints them as one line
-and exits with status 2.
+Problems that the user can correct are raised as `CommandError`: the dispatcher prints them as one
+line and exits with status 2.
 """
 
 #: Subcommands in the order of the help text: modules of this package.
@@ -20,7 +20,7 @@ COMMANDS = ("demo", "cluster", "predict", "topics", "run")
 
 
 class CommandError(Exception):
-    """A problem that the user can mend; its message is one line that says what, where and how."""
+    """A problem that the user can correct; its message is a line that says what, where and how."""
 
 
 def one_line(error):

@@ -172,7 +172,7 @@ class _Prepared:
 def _changed(now, before):
     return (
         f"{now} in this pass, but {before} in the first one: the function that Blocks was given "
-        "must begin the same blocks anew each time"
+        "must start the same blocks again each time"
     )
 
 

@@ -20,7 +20,7 @@ from fastem._engine.statistics import Moments, Statistics
 __all__ = ["Squarem"]
 
 _NOT_SUMS = frozenset({"bound", "weight"})
-_CHANCES = 3  # passes until the bound must have risen: EM steps mend what went too far,
+_CHANCES = 3  # passes until the bound must have risen: EM steps correct what went too far,
 _MOST_BELOW = 1000.0  # but not what is further below than so many times the last pass's gain
 # Lengths that are tried until the M-step takes one, which costs no E-step; 1 is the plain EM step.
 _SHORTER, _TRIALS, _LEAST, _LONGEST = 0.75, 14, 1.01, 1e6

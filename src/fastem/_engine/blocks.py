@@ -21,7 +21,7 @@ _LEAST_ROWS = 1024
 
 
 class Blocks:
-    """Data in blocks of rows, which are read anew in every pass: they need not fit into memory.
+    """Data in blocks of rows, which are read again in every pass: they need not fit into memory.
 
     The estimators take it in place of X. A thread reads the next block while the last one is
     worked on, and no more than these are in memory, beside a sample of the rows for the start.

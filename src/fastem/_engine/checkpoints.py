@@ -156,7 +156,7 @@ class Keeper:
         if problems:
             raise ValueError(
                 f"checkpoint: {problems[0]}. Nothing was changed; give another path, or delete it "
-                "to begin anew"
+                "to start from the beginning"
             )
         return None, None
 
@@ -169,7 +169,7 @@ class Keeper:
             raise ValueError(
                 f"checkpoint: {self.found} is of a fit with another start: random_state, the data "
                 "or the function that makes first parameters are not the same. Nothing was "
-                "changed; give another path, or delete it to begin anew"
+                "changed; give another path, or delete it to start from the beginning"
             )
         with open(self.found, "rb") as file:
             file.seek(self.header["begin"])

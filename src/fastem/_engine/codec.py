@@ -83,7 +83,7 @@ class Encoder:
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.arrays: list[np.ndarray] = []
-        self._seen: dict[int, tuple[Any, int]] = {}  # the object too, lest its id be another's
+        self._seen: dict[int, tuple[Any, int]] = {}  # the object too, so that no other gets its id
 
     def encode(self, value: Any) -> Any:
         """Return a value as JSON, which may refer to nodes."""

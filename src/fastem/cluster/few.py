@@ -25,7 +25,7 @@ def is_few(block, n_clusters):
 def fit_few(model, block, params, state, max_iter) -> em.Result | None:
     """Return what the driver would, to the last bit, from some parameters on.
 
-    None where a cluster has lost all of its samples: that is the driver's to mend.
+    None where a cluster has lost all of its samples: the driver repairs that.
 
     Parameters
     ----------

@@ -214,7 +214,7 @@ class KMeans(
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or Blocks
             The samples, float32 or float64; other types are converted to float64. Dense data are
             copied into C order, sparse ones into CSR, if they are not in it.
-            :class:`fastem.Blocks` are read anew in each pass; there are no `labels_` then.
+            :class:`fastem.Blocks` are read again in each pass; there are no `labels_` then.
         y : Ignored
             Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None

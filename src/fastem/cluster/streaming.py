@@ -120,7 +120,7 @@ class StreamingKMeans(Streaming):
         """Return the sums of each cluster's samples about its center, and the model's dtype."""
         centers = np.asarray(self.cluster_centers_)
         n_threads = useful_threads(self.n_jobs, X.shape, len(centers))
-        # About the mean of the centers, lest data far from zero lose digits.
+        # About the mean of the centers, so that data far from zero lose no digits.
         shift = np.zeros(X.shape[1]) if sp.issparse(X) else centers.mean(axis=0, dtype=np.float64)
         if not sp.issparse(X):
             X = (X - shift).astype(X.dtype)

@@ -88,7 +88,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         ----------
         X : array-like of shape (n_samples, n_features), or Blocks
             The samples, float32 or float64; other types are converted to float64. Sparse, or with
-            NaN for what is missing, where the class says so. :class:`fastem.Blocks` are read anew
+            NaN for what is missing, where the class says so. :class:`fastem.Blocks` are read again
             in each pass, and the start is made on a sample of 100,000 rows.
         y : Ignored
             Present for API consistency.

@@ -79,8 +79,9 @@ class Reading:
         Returns
         -------
         entropy : float
-            - sum of r log r over all samples and components, r being the responsibilities; natural
-            logarithm. 0 where components do not overlap, n_samples log n_components at most.
+            Minus the sum of r log r over all samples and components, where r are the
+            responsibilities; natural logarithm. 0 where components do not overlap,
+            n_samples log n_components at most.
         """
         parts = scores(self, type(self).entropy, X, sample_weight)
         if parts is not None:

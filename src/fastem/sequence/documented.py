@@ -14,7 +14,7 @@ _CHAIN_PRIORS = """\
         Parameters of the Dirichlet prior of `startprob_`: pseudo-counts plus 1, so that 1 is
         maximum likelihood.
     transmat_prior : float or array-like of shape (n_components, n_components), default=1.0
-        Parameters of the Dirichlet priors of the rows of `transmat_`, likewise.
+        Parameters of the Dirichlet priors of the rows of `transmat_`, with the same meaning.
 """
 _COURSE = """\
     algorithm : {'viterbi', 'map'}, default='viterbi'

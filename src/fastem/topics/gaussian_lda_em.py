@@ -249,7 +249,7 @@ class GaussianLDAEM:
         )
 
     def topics(self, moments: Moments, alpha) -> GaussianTopics:
-        """Return topics of given moments; one without vectors starts again amid the others."""
+        """Return topics of given moments; one without vectors restarts between the others."""
         weight, total = moments.weight[:, None], moments.weight.sum()
         with np.errstate(divide="ignore", invalid="ignore"):
             variances = moments.scatter / weight

@@ -16,8 +16,8 @@ from fastem.topics.variational import VariationalLDA, set_columns, topic_scale
 __all__ = ["DocumentGammas", "IncrementalLDAEM"]
 
 # A document's gamma starts again at its first visits, or it would stay in the optimum of topics
-# that were hardly any; then it goes on from its last, and a few updates suffice. More at first fit
-# long documents to such topics too closely; with fewer, short ones end lower.
+# that were hardly any; then it goes on from its last, and a few updates are enough. More at first
+# fit long documents to such topics too closely; with fewer, short ones end lower.
 _COLD_VISITS, _COLD_SWEEPS, _WARM_SWEEPS = 4, 14, 5
 
 

@@ -58,7 +58,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         hardly change: before, it would keep them alike. That may take more than ten.
     topic_word_prior : float, 'auto' or array-like, default=None
         Eta, of a topic's words; None: 1 / n_components, or for 'stochastic' 0.05. 'auto': one
-        number, learned likewise. An array, of shape (n_features,) or (n_components, n_features),
+        number, learned too. An array, of shape (n_features,) or (n_components, n_features),
         guides the topics: a word with a prior of 10 in one topic and 0.01 in the others will mostly
         be there; all its values are above 0. 0: topics are point estimates, normalised counts, as
         in Blei, Ng & Jordan (2003, equation 9); the ELBO then has no part of the topics. 'cvb0' and
@@ -254,7 +254,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or Blocks
             Non-negative counts of words (columns) in documents (rows). :class:`fastem.Blocks` are
-            read anew in each pass; 'online' then shuffles within each block, and 'incremental'
+            read again in each pass; 'online' then shuffles within each block, and 'incremental'
             takes blocks for batches and keeps every document's gamma.
         y : Ignored
             Present for API consistency.

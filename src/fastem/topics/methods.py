@@ -90,7 +90,7 @@ def _cvb0(estimator, X, sample_weight):
     if isinstance(alpha, str):
         raise ValueError(
             f"doc_topic_prior={alpha!r} is not for learning_method='cvb0', whose expected counts "
-            "lead it astray: give numbers, or take learning_method='stochastic'"
+            "mislead it: give numbers, or take learning_method='stochastic'"
         )
     eta = _number_prior(estimator)
     order = estimator.random_state_.permutation(X.shape[0])

@@ -238,7 +238,7 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or Blocks
             Non-negative counts of words (columns) in documents (rows); they need not be integers.
-            :class:`fastem.Blocks` are read anew in each pass; the documents' topics are kept.
+            :class:`fastem.Blocks` are read again in each pass; the documents' topics are kept.
         y : Ignored
             Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -42,7 +42,7 @@ typedef struct {
     double *beta;     /* (W,) of the row that comes next in the backward pass */
     double least;     /* the smallest a_t that a scale was made of */
     double most;      /* the largest beta_t(k); of one run alone */
-    double mass;      /* sum of the posteriors, likewise */
+    double mass;      /* sum of the posteriors; of one run alone */
     int64_t exponent; /* sum of the logarithms of 1 / s_t, base 2 */
 } chain_run;
 

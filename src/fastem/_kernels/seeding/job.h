@@ -48,7 +48,7 @@ typedef struct {
     fastem_step begin;
     /* Finds the rows for which each trial would be the nearest center, and its gain. */
     fastem_step measure;
-    /* Makes the chosen trial a center; sums anew where it changes something. */
+    /* Makes the chosen trial a center; sums again where it changes something. */
     fastem_step take;
     /* Writes the closest distances as they would be with the chosen trial. */
     fastem_step preview;
