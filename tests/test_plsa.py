@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from fastem import PLSA, em
 from fastem._engine.passes import Incremental
 from fastem.topics.documents import Documents, Topics, padded
-from fastem.topics.plsa_em import PLSAEM
+from fastem.topics.plsa_em import PLSAEM, batch_size_of
 
 try:
     from reference import plsa as oracle
@@ -257,9 +257,9 @@ def test_batches_have_enough_to_do():
     """Three batches, unless these had too little to do, or too many documents."""
     for n_components, shape, expected in [(2, (60, 40), 60), (100, (3000, 40), 1000)]:
         counts = sp.csr_array(np.ones(shape))
-        assert PLSA(n_components)._batch_size(counts) == expected
-    assert PLSA(100)._batch_size(sp.csr_array(np.ones((50_000, 2)))) == 10_000
-    assert PLSA(2, batch_size=7)._batch_size(sp.csr_array(np.ones((50, 2)))) == 7
+        assert batch_size_of(counts, n_components, None) == expected
+    assert batch_size_of(sp.csr_array(np.ones((50_000, 2))), 100, None) == 10_000
+    assert batch_size_of(sp.csr_array(np.ones((50, 2))), 2, 7) == 7
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

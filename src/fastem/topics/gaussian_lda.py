@@ -29,6 +29,7 @@ from fastem.topics.by_blocks import counted_block, first_of_sample, stacked_bloc
 from fastem.topics.dirichlet import check_doc_topic_prior
 from fastem.topics.documents import TopicModel, check_tokens
 from fastem.topics.gaussian_lda_em import GaussianLDAEM, GaussianTopics, VectorDocuments
+from fastem.topics.vectors import check_lengths, check_rows_of_vectors, check_vectors
 
 __all__ = ["GaussianLDA"]
 
@@ -276,12 +277,12 @@ class GaussianLDA(TopicModel, EMEstimator):
                 "lengths must come with the blocks, as (X, lengths) or (X, lengths, sample_weight)"
             )
         counted = self.vectors is not None
-        vectors = self._vectors() if counted else None
+        vectors = check_vectors(self.vectors) if counted else None
         extra, least = (word_weights, None) if counted else (None, 1000)
         found = survey(source, extra, self.random_state, least)
         self._set_fitted(found.attributes())
         if counted:
-            self._check_rows_of_vectors(vectors, found.n_features)
+            check_rows_of_vectors(vectors, found.n_features)
             vectors = GaussianBlock.of(vectors, None, "vectors")
         prior = check_doc_topic_prior(self.doc_topic_prior, self.n_components)
         alpha = np.broadcast_to(prior, self.n_components)
@@ -407,38 +408,16 @@ class GaussianLDA(TopicModel, EMEstimator):
             X = validate(
                 self, X, reset=reset, dtype=[np.float64, np.float32], accept_large_sparse=False
             )
-            return X, _check_lengths(lengths, len(X)), None
+            return X, check_lengths(lengths, len(X)), None
         if lengths is not None:
             raise ValueError(
                 "lengths must be None with `vectors`: then each row of X is a document, its counts "
                 "of words"
             )
-        vectors = self._vectors()
+        vectors = check_vectors(self.vectors)
         X = self._validated(X, reset=reset, dtype=vectors.dtype)
-        self._check_rows_of_vectors(vectors, X.shape[1])
+        check_rows_of_vectors(vectors, X.shape[1])
         return X, None, GaussianBlock.of(vectors, None, "vectors")
-
-    def _vectors(self):
-        """Return the words' vectors, validated."""
-        vectors = check_array(
-            self.vectors, dtype=[np.float64, np.float32], input_name="vectors",
-            ensure_all_finite=False,
-        )  # fmt: skip
-        without = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if len(without):
-            raise ValueError(
-                f"vectors must be finite, got NaN or infinity in {len(without)} rows, the first of "
-                f"them row {without[0]}: leave words without a vector out of X and vectors"
-            )
-        return vectors
-
-    @staticmethod
-    def _check_rows_of_vectors(vectors, n_words):
-        if len(vectors) != n_words:
-            raise ValueError(
-                f"vectors must have a row for each of the {n_words} columns of X, got "
-                f"{len(vectors)} rows"
-            )
 
     # ---- documents -------------------------------------------------------------------------
 
@@ -513,22 +492,3 @@ class GaussianLDA(TopicModel, EMEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = tags.input_tags.positive_only = self.vectors is not None
         return tags
-
-
-def _check_lengths(lengths, n_vectors):
-    """Return the documents' numbers of vectors, int64."""
-    if lengths is None:
-        return np.array([n_vectors])
-    given = check_array(lengths, ensure_2d=False, dtype=None, input_name="lengths")
-    if given.ndim != 1 or given.dtype.kind not in "iu" or given.min() < 0:
-        raise ValueError(
-            "lengths must be a list of integers >= 0, the number of vectors of each document, got "
-            f"shape {given.shape}, dtype {given.dtype} and smallest value {given.min()}"
-        )
-    given = given.astype(np.int64)
-    if given.sum() != n_vectors:
-        raise ValueError(
-            f"lengths must sum to the number of vectors, the {n_vectors} rows of X, got a sum of "
-            f"{given.sum()}"
-        )
-    return given

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from functools import partial
 from numbers import Integral, Real
@@ -11,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
@@ -28,7 +27,7 @@ from fastem.topics.documents import (
     log_likelihood,
     padded,
 )
-from fastem.topics.plsa_em import PLSAEM, random_topics
+from fastem.topics.plsa_em import PLSAEM, batch_size_of, given_topics, random_topics
 from fastem.topics.plsa_streaming import StreamingPLSA
 from fastem.topics.tempering import Annealing, hold_out
 
@@ -40,7 +39,6 @@ __all__ = ["PLSA"]
 # more carefully. 3 to 5 and 1.5 to 2.5 were alike on four corpora. Momentum, of the documents
 # alone, keeps from oscillating what relaxation makes oscillate; of the sums it gained nothing.
 _RELAX, _MOMENTUM = 4.0, 2.0
-_BATCHES, _LEAST_BATCH, _MOST_DOCS = 3, 1e6, 10_000  # see batch_size
 
 
 class PLSA(StreamingPLSA, TopicModel, EMEstimator):
@@ -361,7 +359,11 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
         sample_weight = check_sample_weight(sample_weight, X)
         if sample_weight is not None:
             check_total(X, sample_weight)
-        given = None if isinstance(self.init, str) else self._check_init(X)
+        given = (
+            None
+            if isinstance(self.init, str)
+            else given_topics(self.init, self.n_components, X.shape)
+        )
         if self.n_components > X.shape[1]:
             warnings.warn(
                 f"n_components={self.n_components} is more than the {X.shape[1]} words of X: "
@@ -373,7 +375,9 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
         if self.beta == "held-out":
             counts, held = hold_out(X, self.validation_fraction, random_state)
         incremental = self.algorithm == "incremental"
-        batch_size = self._batch_size(counts) if incremental else None
+        batch_size = (
+            batch_size_of(counts, self.n_components, self.batch_size) if incremental else None
+        )
         first_doc_topic, first_topic_word = given or (None, None)
         blocks, rows = Documents.blocks(counts, sample_weight, batch_size, first_doc_topic)
 
@@ -386,51 +390,18 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
             unseen = [Documents(held[some]) for some in rows]
             annealing = Annealing(model, partial(model.score, unseen=unseen))
         result = self._fit_em(
-            model,
-            blocks,
-            start,
-            schedule=self.algorithm,
-            evaluate_every=self.evaluate_every,
-            n_init=self.n_init,
-            callbacks=() if annealing is None else (annealing,),
-            X=X,
-            sample_weight=sample_weight,
-        )
+            model, blocks, start, schedule=self.algorithm, evaluate_every=self.evaluate_every,
+            n_init=self.n_init, callbacks=() if annealing is None else (annealing,),
+            X=X, sample_weight=sample_weight,
+        )  # fmt: skip
         if annealing is not None and annealing.best_params is not None:
             self._set_fitted(self._attributes(annealing.best_params))
             self.validation_scores_ = annealing.scores
         return X, result
 
-    def _batch_size(self, X):
-        """Return the number of documents in a batch of the incremental algorithm."""
-        if self.batch_size is not None:
-            return self.batch_size
-        # With less work than that a batch's fixed costs show: kept sums, threads that meet.
-        n_batches = min(_BATCHES, X.nnz * self.n_components / _LEAST_BATCH)
-        return max(1, min(_MOST_DOCS, math.ceil(X.shape[0] / max(1, n_batches))))
-
     def _attributes(self, params) -> dict[str, Any]:
         components = np.ascontiguousarray(params.probabilities().T)
         return {"components_": components, "beta_": params.beta}
-
-    def _check_init(self, X):
-        """Return the given (doc_topic, topic_word), normalised."""
-        if len(self.init) != 2:
-            raise ValueError(
-                f"init must be 'random' or (doc_topic, topic_word), got {len(self.init)} elements"
-            )
-        k = self.n_components
-        shapes = {"doc_topic": (X.shape[0], k), "topic_word": (k, X.shape[1])}
-        arrays = []
-        for (name, shape), array in zip(shapes.items(), self.init, strict=True):
-            array = check_array(array, dtype=np.float64, input_name=f"init {name}")
-            if array.shape != shape:
-                raise ValueError(f"{name} of init must have shape {shape}, got {array.shape}")
-            totals = array.sum(axis=1, keepdims=True)
-            if np.any(array < 0) or np.any(totals == 0):
-                raise ValueError(f"{name} of init must be non-negative, with no row of zeros")
-            arrays.append(array / totals)
-        return arrays
 
     # ---- reading ---------------------------------------------------------------------------
 

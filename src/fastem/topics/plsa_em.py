@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils import check_array
 
 from fastem._engine import arrays
 from fastem._engine.statistics import Statistics
 from fastem._kernels import topics as kernel
 from fastem.topics.documents import Documents, Topics, log_likelihood, padded
 
-__all__ = ["PLSAEM", "DocumentTopics", "random_start", "random_topics"]
+__all__ = [
+    "PLSAEM",
+    "DocumentTopics",
+    "batch_size_of",
+    "given_topics",
+    "random_start",
+    "random_topics",
+]
+
+_BATCHES, _LEAST_BATCH, _MOST_DOCS = 3, 1e6, 10_000  # see batch_size_of
 
 
 class DocumentTopics(NamedTuple):
@@ -169,3 +180,33 @@ def random_topics(n_words, n_topics, random_state):
     """Return p(w|z), (K, V), random."""
     topic_word = random_state.uniform(0.5, 1.5, size=(n_topics, n_words))
     return topic_word / topic_word.sum(axis=1, keepdims=True)
+
+
+def batch_size_of(X, n_topics, batch_size):
+    """Return the number of documents in a batch of the incremental algorithm."""
+    if batch_size is not None:
+        return batch_size
+    # With less work than that a batch's fixed costs show: kept sums, threads that meet.
+    n_batches = min(_BATCHES, X.nnz * n_topics / _LEAST_BATCH)
+    return max(1, min(_MOST_DOCS, math.ceil(X.shape[0] / max(1, n_batches))))
+
+
+def given_topics(init, n_topics, shape):
+    """Return the given (doc_topic, topic_word), normalised, or None; `shape` is the counts'."""
+    if isinstance(init, str):
+        return None
+    if len(init) != 2:
+        raise ValueError(
+            f"init must be 'random' or (doc_topic, topic_word), got {len(init)} elements"
+        )
+    shapes = {"doc_topic": (shape[0], n_topics), "topic_word": (n_topics, shape[1])}
+    arrays = []
+    for (name, wanted), array in zip(shapes.items(), init, strict=True):
+        array = check_array(array, dtype=np.float64, input_name=f"init {name}")
+        if array.shape != wanted:
+            raise ValueError(f"{name} of init must have shape {wanted}, got {array.shape}")
+        totals = array.sum(axis=1, keepdims=True)
+        if np.any(array < 0) or np.any(totals == 0):
+            raise ValueError(f"{name} of init must be non-negative, with no row of zeros")
+        arrays.append(array / totals)
+    return arrays
