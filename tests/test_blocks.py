@@ -321,6 +321,15 @@ def test_weights_apart_from_the_blocks_are_refused():
         Blocks.from_arrays(IRIS, batch_rows=0)
 
 
+@pytest.mark.parametrize("method", ["partial_fit", "standard_errors", "summary", "merge", "impute"])
+def test_methods_that_take_arrays_say_so(method):
+    mixture = GaussianMixture(2, random_state=0).fit(IRIS)
+    with pytest.raises(TypeError, match="X is Blocks, and this method takes an array"):
+        getattr(mixture, method)(blocks_of(IRIS))
+    with pytest.raises(TypeError, match="X is Blocks, and this method takes an array"):
+        KMeans(2).partial_fit(blocks_of(IRIS))
+
+
 def test_an_error_of_the_reader_comes_out_as_it_is():
     def fails():
         yield IRIS

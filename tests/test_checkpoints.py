@@ -332,7 +332,13 @@ def test_another_version_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"iterations": 0}, "iterations must be at least 1"), ({"seconds": -1}, "seconds must be")],
+    [
+        ({"iterations": 0}, "iterations must be an integer and at least 1"),
+        ({"iterations": 1.5}, "iterations must be an integer.*got 1.5"),
+        ({"iterations": "3"}, "iterations must be an integer.*got '3'"),
+        ({"seconds": -1}, "seconds must be"),
+        ({"seconds": None}, "seconds must be a number.*got None"),
+    ],
 )
 def test_bad_settings_are_refused(settings, words, tmp_path):
     with pytest.raises(ValueError, match=words):
@@ -344,8 +350,9 @@ def test_bad_paths_are_refused_before_any_work(tmp_path):
         MIXTURE().fit(X, checkpoint=tmp_path / "nowhere" / "fit")
     with pytest.raises(ValueError, match="must be a file"):
         MIXTURE().fit(X, checkpoint=tmp_path)
-    with pytest.raises(TypeError):
-        MIXTURE().fit(X, checkpoint=3)
+    for path in (3, b"fit", ["fit"]):
+        with pytest.raises(TypeError, match=r"a path or em\.Checkpoint, got"):
+            MIXTURE().fit(X, checkpoint=path)
     with pytest.raises(ValueError, match="random_state must be an integer"):
         GaussianMixture(3).fit(X, checkpoint=tmp_path / "fit")
 

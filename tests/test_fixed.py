@@ -111,6 +111,8 @@ def test_missing_values_and_priors_of_given_numbers():
     ("parameters", "message"),
     [
         ({"fixed": ("mean",)}, "fixed must name some of 'weights', 'means', 'covariances'"),
+        ({"fixed": [["means"]]}, "fixed must name some of .* got \\['means'\\]"),
+        ({"fixed": {"means": [[True], [True, False]]}, "means_init": MEANS}, "must be booleans"),
         ({"fixed": ("means",)}, "fixed has 'means', but means_init is None"),
         ({"fixed": {"covariances": True}}, "but precisions_init is None"),
         ({"fixed": {"means": [True]}, "means_init": MEANS}, r"booleans of shape \(2,\)"),

@@ -189,6 +189,8 @@ def test_constant_features_have_a_scale():
         ({"scale": [[1.0, 2.0], [2.0, 1.0]]}, "prior.scale must be positive definite"),
         ({"scale": np.ones(3)}, "prior.scale must be a number or of shape"),
         ({"n_expected": 0}, "prior.n_expected must be an integer of at least 1"),
+        ({"n_expected": True}, "prior.n_expected must be an integer of at least 1, got True"),
+        ({"mean_precision": True}, "prior.mean_precision must be a number at least 0, got True"),
         ({"weight_concentration": 0.5}, "prior.weight_concentration must be at least 1"),
         ({"weight_concentration": [1.0] * 3}, r"a number or of shape \(2,\)"),
     ],

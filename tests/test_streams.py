@@ -343,3 +343,42 @@ def test_sequences_are_gathered_and_weighted():
     assert_allclose(weighted.means_, repeated.means_, rtol=1e-9)
     with pytest.raises(ValueError, match="features"):
         weighted.partial_fit(data[:50, :1])
+
+
+SHAPED = {
+    "mixture": (GaussianMixture(2, random_state=0), "n_components"),
+    "discrete": (PoissonMixture(2, random_state=0), "n_components"),
+    "k-means": (KMeans(2, random_state=0), "n_clusters"),
+    "topics": (PLSA(2, random_state=0), "n_components"),
+    "hmm": (PoissonHMM(2, random_state=0), "n_components"),
+}
+
+
+@pytest.mark.parametrize("begin", ["fit", "some rows", "a step"])
+@pytest.mark.parametrize("name", SHAPED)
+def test_the_number_of_components_stays(name, begin):
+    model, parameter = SHAPED[name]
+    model, counts = clone(model), np.random.RandomState(0).poisson(3, size=(600, 3))
+    if begin == "fit":
+        model.fit(counts)
+    else:
+        model.partial_fit(counts[: 50 if begin == "some rows" else 400])
+    model.set_params(**{parameter: 3})
+    before = pickle.dumps(model)
+    with pytest.raises(ValueError, match=f"{parameter} must stay 2.*got 3: set it back"):
+        model.partial_fit(counts)
+    assert pickle.dumps(model) == before
+    model.set_params(**{parameter: 2}).partial_fit(counts)
+
+
+def test_covariances_stay_of_their_kind():
+    mixture = GaussianMixture(2, random_state=0).partial_fit(X[:500])
+    with pytest.raises(ValueError, match=r"covariance_type must stay 'full'.*got 'diag'"):
+        mixture.set_params(covariance_type="diag").partial_fit(X[:500])
+
+
+def test_a_mixture_made_of_another_goes_on():
+    marginal = GaussianMixture(K, random_state=0).fit(X[:2000]).marginal([0, 1])
+    means = marginal.means_.copy()
+    marginal.partial_fit(X[:K, :2])
+    assert_array_equal(marginal.means_, means)

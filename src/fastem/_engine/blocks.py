@@ -65,6 +65,12 @@ class Blocks:
     def __repr__(self) -> str:
         return f"Blocks({self.factory!r})"
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        """Refuse to be an array: methods that do not read blocks say so."""
+        raise TypeError(
+            "X is Blocks, and this method takes an array: call it with each block that it yields"
+        )
+
     def __iter__(self) -> Iterator[Any]:
         """Begin a pass over the blocks."""
         return iter(self.factory())

@@ -13,6 +13,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -73,12 +74,17 @@ class Checkpoint:
         iterations: int | None = None,
         seconds: float = 60.0,
     ) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"checkpoint must be a path or em.Checkpoint, got {path!r}")
+        self.path = os.path.abspath(os.fsdecode(path))
         self.iterations, self.seconds = iterations, seconds
-        if iterations is not None and not iterations >= 1:
-            raise ValueError(f"iterations must be at least 1, or None, got {iterations!r}")
-        if not seconds >= 0:
-            raise ValueError(f"seconds must be at least 0, got {seconds!r}")
+        whole = isinstance(iterations, Integral) and not isinstance(iterations, bool)
+        if iterations is not None and not (whole and iterations >= 1):
+            raise ValueError(
+                f"iterations must be an integer and at least 1, or None, got {iterations!r}"
+            )
+        if not (isinstance(seconds, Real) and seconds >= 0):
+            raise ValueError(f"seconds must be a number and at least 0, got {seconds!r}")
         folder = os.path.dirname(self.path)
         if not os.path.isdir(folder):
             raise ValueError(f"checkpoint: there is no folder {folder}: make it first")

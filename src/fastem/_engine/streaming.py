@@ -24,11 +24,13 @@ __all__ = ["ROWS_OF_A_START", "SORTED", "Stream", "Streaming", "pieces"]
 ROWS_OF_A_START = 100
 _ROWS_OF_A_STEP, _LEAST_STEP = 150, 1000  # at most so many rows a component, but not fewer in all
 _APART, _TIMES_APART = 0.3, 3  # shares of components that differ by so much, so often in a row
+_SHAPES = ("n_components", "n_clusters", "covariance_type")  # parameters that a stream keeps
 
 
 class Streaming:
     """What the estimators that can be fitted to a stream share: the parameters of the step."""
 
+    get_params: Any
     learning_decay: float
     learning_offset: float
     converged_: bool
@@ -40,6 +42,30 @@ class Streaming:
         "learning_decay": [Interval(Real, 0.5, 1, closed="right")],
         "learning_offset": [Interval(Real, 1, None, closed="left")],
     }
+    #: An attribute that tells whether there is something to go on from.
+    _goes_on_from: ClassVar[str] = "converged_"
+    #: One whose first axis is the components.
+    _sized: ClassVar[str] = "weights_"
+
+    def _open_stream(self) -> Stream:
+        """Return the stream where the last call left it, or one that begins.
+
+        Raises
+        ------
+        ValueError
+            If parameters that give the sums their shapes are not those of the stream.
+        """
+        kept, given = vars(self).get("_stream"), self.get_params(deep=False)
+        shapes = {name: given[name] for name in _SHAPES if name in given}
+        stream = Stream(kept, self.learning_decay, self.learning_offset, shapes)
+        if kept is None:
+            stream.resumes = hasattr(self, self._goes_on_from)
+            if stream.resumes:
+                found = len(getattr(self, self._sized))
+                name = next(name for name in _SHAPES if name in given)
+                if found != given[name]:
+                    raise ValueError(_changed(name, found, given[name]))
+        return stream
 
 
 class Stream:
@@ -51,10 +77,18 @@ class Stream:
         What :meth:`keep` returned; None: nothing was seen yet.
     decay, offset : float
         The step is (offset + number of steps) ** -decay.
+    shapes : dict
+        Parameters that give the sums their shapes, which must stay.
     """
 
-    def __init__(self, kept: dict[str, Any] | None, decay: float, offset: float) -> None:
+    def __init__(
+        self, kept: dict[str, Any] | None, decay: float, offset: float, shapes: dict[str, Any]
+    ) -> None:
         kept = kept or {}
+        self.shapes = kept.get("shapes", shapes)
+        for name, value in shapes.items():
+            if self.shapes[name] != value:
+                raise ValueError(_changed(name, self.shapes[name], value))
         self.decay, self.offset = float(decay), float(offset)
         self.n_steps: int = kept.get("n_steps", 0)
         self.weight: float = kept.get("weight", 0.0)
@@ -66,9 +100,15 @@ class Stream:
         sums = kept.get("sums")
         self.mean: Any = None if sums is None else _as_statistics(sums)
 
+    @property
+    def begins(self) -> bool:
+        """Whether nothing was seen yet."""
+        return not (self.resumes or self.rows or self.mean is not None)
+
     def keep(self) -> dict[str, Any]:
         """Return what the next call goes on from."""
         return {
+            "shapes": self.shapes,
             "n_steps": self.n_steps,
             "weight": self.weight,
             "rows": self.rows,
@@ -149,6 +189,13 @@ def pieces(X: Any, sample_weight: Any, n_components: int) -> Iterator[tuple[Any,
         weight = None if sample_weight is None else sample_weight[begin:end]
         if weight is None or weight.any():
             yield X[begin:end], weight
+
+
+def _changed(name, before, now):
+    return (
+        f"{name} must stay {before!r}, as it was when the stream began, got {now!r}: set it back, "
+        "or begin a stream with a clone of the estimator"
+    )
 
 
 def _as_plain(statistics):

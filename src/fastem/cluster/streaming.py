@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from fastem._base import unchanged_on_error
 from fastem._compat import fit_context
 from fastem._engine.statistics import Statistics
-from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream, Streaming, pieces
+from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Streaming, pieces
 from fastem._engine.threads import effective_n_jobs, single_threaded_blas
 from fastem._typing import MatrixLike
 from fastem.cluster.data import check_weights, refuse_overflow
@@ -28,6 +28,7 @@ class StreamingKMeans(Streaming):
     cluster_centers_: np.ndarray
     labels_: np.ndarray
     inertia_: float
+    _goes_on_from = _sized = "cluster_centers_"
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -73,11 +74,8 @@ class StreamingKMeans(Streaming):
         """Take the steps of one call; return whether the stream looks sorted."""
         with unchanged_on_error(self), single_threaded_blas():
             effective_n_jobs(self.n_jobs)  # complains before any work
-            kept = vars(self).get("_stream")
-            stream = Stream(kept, self.learning_decay, self.learning_offset)
-            if kept is None:
-                stream.resumes = hasattr(self, "cluster_centers_")
-            X = self._read_block(X, reset=kept is None and not stream.resumes)
+            stream = self._open_stream()
+            X = self._read_block(X, reset=stream.begins)
             sample_weight = check_weights(sample_weight, X)
             if sample_weight is not None and not (sample_weight >= 0).all():
                 raise ValueError("sample_weight must not be negative in partial_fit")

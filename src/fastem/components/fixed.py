@@ -69,15 +69,19 @@ def read_fixed(fixed, kind, k, given):
     ValueError
         If a name is unknown, a mask has another shape, or a fixed parameter has no value.
     """
+    for name in fixed:
+        if not (isinstance(name, str) and name in _GIVEN_AS):
+            known = ", ".join(map(repr, _GIVEN_AS))
+            raise ValueError(f"fixed must name some of {known}, got {name!r}")
     masks: dict[str, Any] = (
         dict(fixed) if isinstance(fixed, Mapping) else dict.fromkeys(fixed, True)
     )
     values = dict(zip(_GIVEN_AS, given, strict=True))
     for name, mask in masks.items():
-        if name not in _GIVEN_AS:
-            known = ", ".join(map(repr, _GIVEN_AS))
-            raise ValueError(f"fixed must name some of {known}, got {name!r}")
-        array = np.asarray(mask)
+        try:
+            array = np.asarray(mask)
+        except ValueError:  # rows of several lengths
+            array = np.empty(0)
         if array.dtype != bool or array.shape not in ((), (k,)):
             raise ValueError(f"fixed[{name!r}] must be booleans of shape ({k},), got {mask!r}")
         if values[name] is None:

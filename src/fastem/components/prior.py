@@ -168,8 +168,9 @@ def resolve(prior, kind, k, block):
         "degrees_of_freedom", d + 2 if freedom is None else freedom, least, above=True
     )
     n_expected = k if prior.n_expected is None else prior.n_expected
-    if not isinstance(n_expected, Integral) or n_expected < 1:
-        raise ValueError(f"prior.n_expected must be an integer of at least 1, got {n_expected}")
+    whole = isinstance(n_expected, Integral) and not isinstance(n_expected, bool)
+    if not whole or n_expected < 1:
+        raise ValueError(f"prior.n_expected must be an integer of at least 1, got {n_expected!r}")
     counts = prior._pseudo_counts(k)
     mean, scale = prior._mean(d), prior._scale(own, d)
     if mean is None or scale is None:
@@ -187,7 +188,8 @@ def resolve(prior, kind, k, block):
 
 def _number(name, value, least, above=False):
     """Return a number in [least, 1e100], or above `least`."""
-    good = isinstance(value, Real) and (value > least if above else value >= least)
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    good = number and (value > least if above else value >= least)
     if not good or not value <= _MOST:
         sign = "greater than" if above else "at least"
         raise ValueError(f"prior.{name} must be a number {sign} {least}, got {value!r}")

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from fastem import em
 from fastem._base import check_sample_weight, unchanged_on_error
 from fastem._compat import fit_context
-from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream, Streaming, pieces
+from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Streaming, pieces
 from fastem._engine.threads import effective_n_jobs, single_threaded_blas
 from fastem._typing import MatrixLike
 
@@ -31,6 +31,8 @@ _START_ITERATIONS = 100  # of EM on the first rows, at most
 
 class StreamingMixture(Streaming):
     """A mixture that can be fitted to a stream; a part of those that are."""
+
+    _goes_on_from = "weights_"  # also of mixtures that were made of others
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -79,11 +81,8 @@ class StreamingMixture(Streaming):
             effective_n_jobs(self.n_jobs)  # complains before any work
             if getattr(self, "prior", None) is not None:
                 raise ValueError("partial_fit takes no prior: set prior=None, or take fit")
-            kept = vars(self).get("_stream")
-            stream = Stream(kept, self.learning_decay, self.learning_offset)
-            if kept is None:
-                stream.resumes = hasattr(self, "converged_")
-            X = self._read_block(X, reset=kept is None and not stream.resumes)
+            stream = self._open_stream()
+            X = self._read_block(X, reset=stream.begins)
             sample_weight = check_sample_weight(sample_weight, X)
             looks_sorted = False
             if stream.mean is None:

@@ -15,9 +15,9 @@ _MOST_ROWS = 30  # features one below the other
 
 def summary(mixture: Any, X: Any, sample_weight: Any, errors: Any = None) -> Summary:
     """Return the summary of a fitted mixture at samples."""
+    facts = [("Samples", np.shape(X)[0])]
     score, total = mixture._score(X, sample_weight)
     labels = np.bincount(mixture.predict(X), sample_weight, minlength=len(mixture.weights_))
-    facts = [("Samples", np.shape(X)[0])]
     if sample_weight is not None:
         facts.append(("Total weight", float(total)))
     facts += [("Features", mixture.n_features_in_), ("Components", len(mixture.weights_))]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastem._base import unchanged_on_error
 from fastem._compat import fit_context
-from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream, Streaming
+from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Streaming
 from fastem._typing import MatrixLike
 from fastem.sequence.chain import ChainParams, Sequences
 from fastem.sequence.decoding import quiet
@@ -22,6 +22,8 @@ __all__ = ["StreamingHMM"]
 
 class StreamingHMM(Streaming):
     """A hidden Markov model that can be fitted to a stream; a part of those that are."""
+
+    _sized = "startprob_"
 
     @fit_context(prefer_skip_nested_validation=True)
     @quiet
@@ -74,14 +76,10 @@ class StreamingHMM(Streaming):
         with unchanged_on_error(self):
             n_threads = self._n_threads(X)  # complains before any work
             self._check_letters()
-            kept = vars(self).get("_stream")
-            stream = Stream(kept, self.learning_decay, self.learning_offset)
-            if kept is None:
-                stream.resumes = hasattr(self, "converged_")
-            fresh = kept is None and not stream.resumes
-            X, begin = read_sequences(self, X, lengths, reset=fresh, dtype=self._dtype)
+            stream = self._open_stream()
+            X, begin = read_sequences(self, X, lengths, reset=stream.begins, dtype=self._dtype)
             weight = read_sequence_weight(sample_weight, begin)
-            self._check_rows(X, fresh)
+            self._check_rows(X, stream.begins)
             looks_sorted = False
             if stream.mean is None:
                 self._begin_stream(stream, X, begin, weight, n_threads)

@@ -14,7 +14,7 @@ from fastem import em
 from fastem._base import check_sample_weight, unchanged_on_error
 from fastem._compat import fit_context
 from fastem._engine.statistics import Statistics
-from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Stream, Streaming, pieces
+from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Streaming, pieces
 from fastem._engine.threads import effective_n_jobs, single_threaded_blas
 from fastem._typing import MatrixLike
 from fastem.topics.documents import Documents, Topics, TopicSums, check_total, padded
@@ -27,6 +27,8 @@ _START_ITERATIONS = 30  # of EM on the first documents
 
 class StreamingPLSA(Streaming):
     """PLSA that can be fitted to a stream; a part of the estimator."""
+
+    _goes_on_from = _sized = "components_"
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -76,12 +78,8 @@ class StreamingPLSA(Streaming):
                     "partial_fit needs a number as beta, and init='random': what was held out, or "
                     "was given for all documents, has no place in a stream"
                 )
-            kept = vars(self).get("_stream")
-            stream = Stream(kept, self.learning_decay, self.learning_offset)
-            if kept is None:
-                stream.resumes = hasattr(self, "components_")
-            first = kept is None and not stream.resumes
-            X = self._validated(X, "partial_fit", reset=first)
+            stream = self._open_stream()
+            X = self._validated(X, "partial_fit", reset=stream.begins)
             sample_weight = check_sample_weight(sample_weight, X)
             if sample_weight is not None:
                 check_total(X, sample_weight)
