@@ -262,7 +262,8 @@ cdef Py_ssize_t _lay(const chain_job *c, double *memory, chain_work *work,
         else:
             work.pairs = work.spare + 96
             work.joint = work.pairs + width * width
-    return (3 * block + (2 + CHAIN_ABREAST) * width + 2 * width * width + round_up(columns, 8) + rows + 288)
+    return (3 * block + (2 + CHAIN_ABREAST) * width + 2 * width * width + round_up(columns, 8)
+            + rows + 288)
 
 
 cdef void _strip(

@@ -1,7 +1,7 @@
 """E-step of Gaussian mixtures: responsibilities and moments, one pass over the samples.
 
-What happens to a chunk of rows is in gaussian/leaf.h, compiled for several instruction sets; how the
-moments are summed, and what becomes of them, in gaussian/moments.h.
+What happens to a chunk of rows is in gaussian/leaf.h, compiled for several instruction sets; how
+the moments are summed, and what becomes of them, in gaussian/moments.h.
 """
 
 from cpython.buffer cimport (
@@ -18,7 +18,8 @@ from fastem._kernels import runtime
 
 from fastem._kernels.emission cimport FASTEM_EMISSION, fastem_emission
 from fastem._kernels.strips cimport (
-    MOST_STRIPS, STRIP_BYTES, fastem_pass, fastem_prepare, fastem_step, fastem_strip, run, strips_of, up,
+    MOST_STRIPS, STRIP_BYTES, fastem_pass, fastem_prepare, fastem_step, fastem_strip, run,
+    strips_of, up,
 )
 
 

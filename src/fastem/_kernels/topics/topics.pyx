@@ -16,7 +16,7 @@ from fastem._kernels import runtime
 
 from fastem._kernels.gamma_stream cimport GammaStream, gamma_rows
 from fastem._kernels.omp cimport (
-    fastem_buffers, fastem_free_buffers, omp_get_thread_num, omp_get_wtime,
+    fastem_buffers, fastem_free_buffers, omp_get_thread_num,
 )
 from fastem._kernels.strips cimport fastem_pass, fastem_step, fastem_strip, run, worth
 
