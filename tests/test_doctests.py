@@ -58,6 +58,8 @@ def test_page(page):
     "module", [fastem, fastem.em, fastem.plot, fastem.select], ids=lambda module: module.__name__
 )
 def test_api_reference_is_complete(module):
-    """Every public name has its page."""
+    """Every public name has its page; those of a module are listed in full: `fastem.em.fit`."""
     listed = {line.strip() for line in (DOCS / "api.md").read_text(encoding="utf-8").splitlines()}
-    assert set(module.__all__) - listed <= {"__version__", "em", "plot", "select"}
+    prefix = "" if module is fastem else f"{module.__name__}."
+    missing = {name for name in module.__all__ if prefix + name not in listed}
+    assert missing <= {"__version__", "em", "plot", "select"}
