@@ -1,4 +1,4 @@
-"""Data on the workers of a Dask cluster: the same bits whoever computes, and whoever dies."""
+"""Data on the workers of a Dask cluster: the same bits whichever worker computes or dies."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a fit tells whoever watches it, and what it returns."""
+"""What a fit tells its callbacks, and what it returns."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def labels_like_scikit_learn(X, n_clusters, sample_weight, random_state, n_jobs)
     rows.release()
     if block.mean_square > _FAR * variance * X.shape[1]:
         block, mean = KMeansBlock(X - mean, sample_weight, n_threads), np.zeros(X.shape[1])
-    # A center's sum rounds once a row; how scikit-learn's rounds is not known, but for its size.
+    # A center's sum rounds once a row; how scikit-learn's rounds is not known, except for its size.
     slack = 4 * math.sqrt(X.shape[0])
     model = KMeansEM(_TOL * variance, X.dtype, n_threads, slack=slack)
     labels = _certain_labels(model, block, mean, drawn)

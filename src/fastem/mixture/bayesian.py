@@ -123,7 +123,7 @@ class BayesianGaussianMixture(GaussianBase):
     n_iter_ : int
         Number of its iterations.
     lower_bound_ : float
-        Its last bound on the log-evidence, but for terms that no parameter changes.
+        Its last bound on the log-evidence, except for terms that no parameter changes.
     lower_bounds_ : list of float
         Its bound after each iteration.
     n_features_in_ : int

@@ -2,7 +2,7 @@
 
 The posterior of the weights is a Dirichlet distribution, or the sticks of a Dirichlet process; that
 of a component's mean and precision is normal-Wishart. Its expected log-density is that of a
-Gaussian component but for a constant, so the E-step is the same. Conventions are scikit-learn's.
+Gaussian component except for a constant, so the E-step is the same. Conventions are scikit-learn's.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class BayesianEM:
         return BayesianParams(concentration, precision, means, freedom, covariances, upper)
 
     def lower_bound(self, statistics: Statistics, params: BayesianParams) -> float:
-        """Return the bound on the evidence but for constants, of parameters that the M-step made.
+        """Return the bound on the evidence, without constants, of parameters from the M-step.
 
         That is the entropy of the responsibilities, and the logarithms of what the densities of the
         posterior are divided by; all else of Bishop 10.70 cancels, or does not change.

@@ -131,7 +131,7 @@ class WithErrors(Summarized):
         return self._summary(X, lengths, () if errors is None else self._parameter_rows(errors))
 
     def _parameter_rows(self, errors):
-        """Return the rows of the table of parameters, but for the start."""
+        """Return the rows of the table of parameters, except for the start."""
         values = self._fitted_values()
         n = len(self.startprob_)
         found = [

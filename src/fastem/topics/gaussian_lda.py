@@ -59,7 +59,7 @@ class GaussianLDA(TopicModel, EMEstimator):
     those of the vectors, weighted by q. The means and variances are point estimates, so the bound
     is that of variational EM; Das, Zaheer & Dyer (2015, *Gaussian LDA for topic models with word
     embeddings*) give them a prior. Documents go on from the :math:`\zeta` of the last pass: the
-    bound never falls but for what `reg_covar` adds. One thread or many give the same bits.
+    bound never falls except for what `reg_covar` adds. One thread or many give the same bits.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         in Blei, Ng & Jordan (2003, equation 9); the ELBO then has no part of the topics. 'cvb0' and
         'stochastic' take one number above 0.
     learning_method : {'batch', 'online', 'incremental', 'cvb0', 'stochastic'}, default='batch'
-        'batch': an M-step after all documents; the ELBO does not fall, but for documents that find
+        'batch': an M-step after all documents; the ELBO falls only where documents find
         another optimum. 'online': a step towards the M-step of every `batch_size` documents.
         'incremental': an M-step after every `batch_size` documents, whose sums replace those of
         their last visit (Neal & Hinton 1998; Hughes & Sudderth 2013), and which after some visits

@@ -202,7 +202,7 @@ class LDAReading(TopicModel):
         What :attr:`lower_bounds_` has for each pass, in float64 whatever the dtype of the fit, and
         with documents that are updated to the end, from equal topics: a figure of the topics alone,
         by which fits may be compared (Blei et al. 2003, equation 15; Hoffman et al. 2010,
-        equation 3). Batch passes raise it, but for documents that find another optimum.
+        equation 3). Batch passes raise it, except for documents that find another optimum.
 
         Parameters
         ----------
