@@ -127,3 +127,26 @@ def test_what_is_wrong_is_named(parameters, message):
     with pytest.raises(ValueError, match=message):
         mixture.fit(X)
     assert not hasattr(mixture, "means_")
+
+
+@pytest.mark.parametrize(
+    ("fixed", "kind", "n_free"),
+    [
+        ((), "full", 1 + 4 + 6),
+        (("means",), "full", 1 + 6),
+        ({"means": [True, False]}, "full", 1 + 2 + 6),
+        ({"weights": [True, False]}, "full", 4 + 6),
+        ({"covariances": [True, False]}, "full", 1 + 4 + 3),
+        (("covariances",), "tied", 1 + 4),
+        (("weights", "means", "covariances"), "diag", 0),
+    ],
+)
+def test_what_is_fixed_is_no_free_parameter(fixed, kind, n_free):
+    precisions = {"full": np.array([np.eye(2)] * 2), "tied": np.eye(2), "diag": np.ones((2, 2))}
+    mixture = GaussianMixture(
+        2, covariance_type=kind, fixed=fixed, weights_init=[0.5, 0.5], means_init=MEANS,
+        precisions_init=precisions[kind], random_state=0,
+    ).fit(X)  # fmt: skip
+    assert mixture.n_parameters == n_free
+    gap = mixture.bic(X) - mixture.aic(X)
+    assert_allclose(gap, n_free * (np.log(len(X)) - 2), atol=1e-8)

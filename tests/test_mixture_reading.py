@@ -205,6 +205,9 @@ def test_features_by_name():
         (lambda m: m.merge(IRIS, 4), ValueError, "from 1 to 3"),
         (lambda m: m.reorder("means"), ValueError, "'weight' or"),
         (lambda m: m.reorder([0, 1, 1]), ValueError, "each number from 0 to 2 once"),
+        (lambda m: m.reorder([True, False, True]), ValueError, "each number from 0 to 2 once"),
+        (lambda m: m.reorder([2.0, 1.0, 0.0]), ValueError, "each number from 0 to 2 once"),
+        (lambda m: m.reorder(None), ValueError, "each number from 0 to 2 once, got None"),
     ],
 )
 def test_what_cannot_be_read_is_said(call, error, match):

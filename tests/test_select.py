@@ -463,3 +463,8 @@ def test_the_picture_has_a_curve_for_each_type():
     assert len(gap.ax_.containers) == 1  # error bars
     with pytest.raises(TypeError, match="what a function of fastem"):
         SelectionDisplay.from_selection(KMeans())
+
+
+def test_covariance_type_that_is_none_is_named():
+    with pytest.raises(TypeError, match="covariance_type must be a type's name, or several"):
+        select.mixture(np.eye(3), [1], None)

@@ -382,3 +382,21 @@ def test_a_mixture_made_of_another_goes_on():
     means = marginal.means_.copy()
     marginal.partial_fit(X[:K, :2])
     assert_array_equal(marginal.means_, means)
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    [GaussianMixture(2), GaussianMixture(2, covariance_type="tied"), PoissonMixture(2)],
+    ids=["full", "tied", "poisson"],
+)
+def test_components_of_a_stream_may_be_reordered(mixture):
+    rates = np.array([[1, 9], [1, 9], [6, 2]])
+    counts = np.random.RandomState(0).poisson(np.tile(rates, (500, 1)))
+    plain = clone(mixture).set_params(random_state=0).partial_fit(counts[:600])
+    turned = pickle.loads(pickle.dumps(plain))
+    for begin in (600, 900, 1200):
+        turned.reorder([1, 0]).partial_fit(counts[begin : begin + 300])
+        plain.partial_fit(counts[begin : begin + 300])
+    assert_array_equal(turned.weights_, plain.weights_[::-1])  # three turns
+    assert_array_equal(turned.predict(counts), 1 - plain.predict(counts))
+    assert_array_equal(turned.reorder([1, 0]).score_samples(counts), plain.score_samples(counts))

@@ -95,6 +95,7 @@ class Stream:
         self.rows: list[Any] = list(kept.get("rows", []))  # until there are enough for a start
         self.row_weights: list[Any] = list(kept.get("row_weights", []))
         self.apart: int = kept.get("apart", 0)
+        self.order: Any = kept.get("order")  # of the components outside; None: that of the sums
         self.resumes: bool = kept.get("resumes", False)  # from an earlier fit's parameters
         self.bounds: list[float] = list(kept.get("bounds", []))
         sums = kept.get("sums")
@@ -114,6 +115,7 @@ class Stream:
             "rows": self.rows,
             "row_weights": self.row_weights,
             "apart": self.apart,
+            "order": self.order,
             "resumes": self.resumes,
             "bounds": self.bounds,
             "sums": None if self.mean is None else _as_plain(self.mean),

@@ -10,7 +10,7 @@ import numpy as np
 from fastem._engine.statistics import Moments
 from fastem.components.covariances import KINDS
 
-__all__ = ["Fixed", "read_fixed"]
+__all__ = ["Fixed", "n_free", "read_fixed"]
 
 _GIVEN_AS = {"weights": "weights_init", "means": "means_init", "covariances": "precisions_init"}
 
@@ -73,9 +73,7 @@ def read_fixed(fixed, kind, k, given):
         if not (isinstance(name, str) and name in _GIVEN_AS):
             known = ", ".join(map(repr, _GIVEN_AS))
             raise ValueError(f"fixed must name some of {known}, got {name!r}")
-    masks: dict[str, Any] = (
-        dict(fixed) if isinstance(fixed, Mapping) else dict.fromkeys(fixed, True)
-    )
+    masks = _masks(fixed)
     values = dict(zip(_GIVEN_AS, given, strict=True))
     for name, mask in masks.items():
         try:
@@ -95,3 +93,17 @@ def read_fixed(fixed, kind, k, given):
     precisions = values["covariances"]
     factors = None if precisions is None else KINDS[kind].factors(precisions)
     return Fixed(weights, means, covariances, values["weights"], values["means"], factors)
+
+
+def n_free(fixed, kind, k, d):
+    """Return the number of parameters of K components that a fit is free to choose."""
+    own, masks = KINDS[kind], _masks(fixed)
+    free = {
+        name: k - np.count_nonzero(np.broadcast_to(masks.get(name, False), k)) for name in _GIVEN_AS
+    }
+    shapes = own.n_parameters(free["covariances"], d) if free["covariances"] else 0
+    return shapes + free["means"] * d + max(free["weights"] - 1, 0)
+
+
+def _masks(fixed) -> dict[str, Any]:
+    return dict(fixed) if isinstance(fixed, Mapping) else dict.fromkeys(fixed, True)

@@ -15,7 +15,7 @@ from fastem._typing import MatrixLike, RandomStateLike
 from fastem.components import gaussian
 from fastem.components.checks import check_start, check_weights
 from fastem.components.covariances import KINDS
-from fastem.components.fixed import read_fixed
+from fastem.components.fixed import n_free, read_fixed
 from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_data import block_of
 from fastem.components.gaussian_map import GaussianMAP
@@ -327,7 +327,7 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
     def _n_parameters(self):
         """Return the number of free parameters."""
         k, d = self.means_.shape
-        return KINDS[self.covariance_type].n_parameters(k, d) + k * d + k - 1
+        return n_free(self.fixed, self.covariance_type, k, d)
 
     def _initialize(self, X, resp):
         """Set the parameters that responsibilities give."""

@@ -195,13 +195,22 @@ class Reading:
             numbers = np.argsort(-weights, kind="stable")
         else:
             numbers = np.asarray(order)
-            if not np.array_equal(np.sort(numbers), np.arange(k)):
+            whole = numbers.dtype.kind in "iu" and numbers.shape == (k,)
+            if not whole or not np.array_equal(np.sort(numbers), np.arange(k)):
                 raise ValueError(
                     f"order must have each number from 0 to {k - 1} once, got {order!r}"
                 )
+        self._permute(numbers)
+        stream = vars(self).get("_stream")
+        if stream and stream["sums"] is not None:  # whose sums stay as they are
+            before = np.arange(k) if stream["order"] is None else stream["order"]
+            self._stream = stream | {"order": before[numbers]}
+        return self
+
+    def _permute(self, numbers):
+        """Put the components into another order."""
         for name in self._of_each_component():
             setattr(self, name, np.asarray(getattr(self, name))[numbers])
-        return self
 
     def _validated(self, X) -> Any:
         raise NotImplementedError

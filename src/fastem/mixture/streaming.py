@@ -6,6 +6,7 @@ import math
 import warnings
 from typing import Any, Self
 
+import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_random_state
 
@@ -84,6 +85,8 @@ class StreamingMixture(Streaming):
             stream = self._open_stream()
             X = self._read_block(X, reset=stream.begins)
             sample_weight = check_sample_weight(sample_weight, X)
+            if stream.order is not None:
+                self._permute(np.argsort(stream.order))
             looks_sorted = False
             if stream.mean is None:
                 params, left = self._begin_stream(stream, X, sample_weight)
@@ -101,6 +104,8 @@ class StreamingMixture(Streaming):
                 self.converged_, self.n_iter_ = False, stream.n_steps
                 self.lower_bounds_ = list(stream.bounds)
                 self.lower_bound_ = stream.bounds[-1] if stream.bounds else float(stream.mean.bound)
+            if stream.order is not None:
+                self._permute(stream.order)
             self._stream = stream.keep()
         return looks_sorted
 

@@ -108,6 +108,8 @@ def check_choice(name, value, allowed):
 
 def kinds_of(name, kinds):
     """Return types by name as a list without duplicates."""
+    if not isinstance(kinds, Iterable):
+        raise TypeError(f"{name} must be a type's name, or several, got {kinds!r}")
     given = [kinds] if isinstance(kinds, str) else list(kinds)
     if not given:
         raise ValueError(f"{name} must have one type at least, got none")
