@@ -400,3 +400,17 @@ def test_components_of_a_stream_may_be_reordered(mixture):
     assert_array_equal(turned.weights_, plain.weights_[::-1])  # three turns
     assert_array_equal(turned.predict(counts), 1 - plain.predict(counts))
     assert_array_equal(turned.reorder([1, 0]).score_samples(counts), plain.score_samples(counts))
+
+
+@pytest.mark.parametrize("dtypes", [("f4", "f4", "f4"), ("f4", "f8", "f4"), ("f8", "f4", "f8")])
+@pytest.mark.parametrize("begin", ["fit", "partial_fit"])
+def test_topics_of_single_precision_are_those_of_double(dtypes, begin):
+    counts = np.random.RandomState(0).poisson(2, size=(400, 7))
+    plain, mixed = PLSA(3, random_state=0), PLSA(3, random_state=0)
+    getattr(plain, begin)(counts.astype("f8"))
+    getattr(mixed, begin)(counts.astype(dtypes[0]))
+    for dtype in dtypes:  # a kernel that took one for the other wrote past its arrays
+        plain.partial_fit(counts.astype("f8"))
+        mixed.partial_fit(counts.astype(dtype))
+    assert mixed.components_.dtype == dtypes[-1]
+    assert_allclose(mixed.components_, plain.components_, atol=1e-4)

@@ -91,14 +91,14 @@ class StreamingPLSA(Streaming):
             if stream.mean is None:
                 topics, left = self._begin_stream(stream, model, X, sample_weight)
             else:
-                topics = _topics_of(model, stream)
+                topics = _topics_of(model, stream, X.dtype)
             if left:
                 for rows, weight in pieces(X, sample_weight, self.n_components):
                     if not rows.nnz:
                         continue
                     statistics = self._sums(model, topics, Documents(rows, weight))
                     looks_sorted |= stream.step(statistics, stream.mean.totals, statistics.totals)
-                    topics = _topics_of(model, stream)
+                    topics = _topics_of(model, stream, X.dtype)
             if topics is not None:
                 self._set_fitted(self._attributes(topics))
                 self.converged_, self.n_iter_ = False, stream.n_steps
@@ -111,7 +111,7 @@ class StreamingPLSA(Streaming):
         """Return the counts of words in topics that documents have, with topics of their own."""
         doc_topic = model.fold_in(topics, documents, self.max_doc_update_iter, float(self.doc_tol))
         found, _ = model.e_step(topics, documents, DocumentTopics(doc_topic))
-        counts = found.word_topic.dense().astype(np.float64)
+        counts = found.word_topic.dense()[:, : model.n_topics].astype(np.float64)
         return Statistics(
             bound=found.bound, weight=found.weight, counts=counts, totals=found.totals
         )
@@ -141,13 +141,14 @@ class StreamingPLSA(Streaming):
         if n < wanted:  # more documents are to come: this start is for those who read in between
             return topics, False
         stream.begin(self._sums(model, topics, Documents(rows, weight)))
-        return _topics_of(model, stream), X.shape[0] > wanted
+        return _topics_of(model, stream, X.dtype), X.shape[0] > wanted
 
 
-def _topics_of(model, stream):
-    """Return the topics that the mean counts give."""
+def _topics_of(model, stream, dtype):
+    """Return the topics that the mean counts give, as the kernel takes them beside documents."""
     total = stream.total()
-    sums = TopicSums(total.counts, None, len(total.counts))
+    counts = padded(total.counts, model.n_topics, dtype)  # a row's width depends on the dtype
+    sums = TopicSums(counts, None, len(counts))
     return model.m_step(
         Statistics(bound=0.0, weight=total.weight, word_topic=sums, totals=total.totals)
     )
