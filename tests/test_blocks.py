@@ -330,6 +330,20 @@ def test_methods_that_take_arrays_say_so(method):
         KMeans(2).partial_fit(blocks_of(IRIS))
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: GaussianMixture(1).fit(Blocks(lambda: 3)), "must return an iterator.*got 3"),
+        (lambda: GaussianMixture(1).fit(Blocks(lambda: iter([None]))), "block 0: "),
+        (lambda: Blocks.from_arrays(IRIS, batch_rows=1.5), "batch_rows must be an integer.*1.5"),
+        (lambda: Blocks.from_arrays(IRIS, batch_rows="9"), "batch_rows must be an integer.*'9'"),
+    ],
+)
+def test_what_is_no_block_is_named(make, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        make()
+
+
 def test_an_error_of_the_reader_comes_out_as_it_is():
     def fails():
         yield IRIS

@@ -334,3 +334,9 @@ def test_who_takes_nan():
         for method in (patched.predict, patched.score_samples, patched.predict_proba):
             with pytest.raises(ValueError, match="contains NaN"):
                 method(X)
+
+
+def test_a_value_without_weight_tells_nothing():
+    X = np.array([[1.0, 1.0], [2.0, 2.0], [1.0, np.nan], [3.0, np.nan]])
+    with pytest.raises(ValueError, match="feature 1 of X has no value but NaN, or of"):
+        GaussianMixture(1).fit(X, sample_weight=[0, 0, 1, 1])

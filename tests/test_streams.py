@@ -228,6 +228,27 @@ def test_what_is_missing_is_left_out_of_a_step():
     assert streamed.score(UNSEEN) > whole.score(UNSEEN) - 0.1
 
 
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_a_feature_may_lack_in_a_later_call(kind):
+    mixture = GaussianMixture(K, covariance_type=kind, random_state=0).partial_fit(X[:2000])
+    holes = X[2000:2400].copy()
+    holes[:, 1] = np.nan
+    mixture.partial_fit(holes).partial_fit(holes[:1])
+    before = mixture.means_.copy()
+    mixture.partial_fit(np.full((1, 4), np.nan))  # tells nothing
+    assert_array_equal(mixture.means_, before)
+    assert np.isfinite(mixture.covariances_).all()
+    with pytest.raises(ValueError, match="feature 1 of X has no value"):
+        mixture.fit(holes)
+
+
+def test_a_fit_forgets_the_stream():
+    codes = np.random.RandomState(0).randint(3, size=(300, 3))
+    mixture = CategoricalMixture(2, random_state=0).partial_fit(codes)
+    again = clone(mixture).fit(codes + 3)
+    assert_array_equal(mixture.fit(codes + 3).weights_, again.weights_)
+
+
 def test_a_sorted_stream_is_said_once():
     order = np.argsort(LABEL[:20_000], kind="stable")
     for estimator in (GaussianMixture(K, random_state=0), KMeans(K, random_state=0)):

@@ -328,6 +328,8 @@ def at_row(X):
         values = X.data if sp.issparse(X) else np.asarray(X, dtype=np.float64)
     except (TypeError, ValueError):
         return ""
+    if values.ndim == 0:
+        return ""
     bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
     if len(bad) == 0:
         return ""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from numbers import Integral
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import Any
@@ -73,7 +74,12 @@ class Blocks:
 
     def __iter__(self) -> Iterator[Any]:
         """Begin a pass over the blocks."""
-        return iter(self.factory())
+        blocks = self.factory()
+        if not isinstance(blocks, Iterable):
+            raise TypeError(
+                f"the function given to Blocks must return an iterator over blocks, got {blocks!r}"
+            )
+        return iter(blocks)
 
     @classmethod
     def from_arrays(
@@ -265,7 +271,11 @@ def _two_dimensional(array, name="arrays"):
 
 
 def _check_rows(batch_rows):
-    if batch_rows is not None and batch_rows < 1:
+    if batch_rows is None:
+        return
+    if not isinstance(batch_rows, Integral) or isinstance(batch_rows, bool):
+        raise TypeError(f"batch_rows must be an integer, or None, got {batch_rows!r}")
+    if batch_rows < 1:
         raise ValueError(f"batch_rows must be at least 1, got {batch_rows!r}")
 
 

@@ -203,8 +203,9 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
         if self.prior is None:  # else weights are counts beside the prior's
             sample_weight = _near_one(sample_weight)
         block = gaussian.GaussianBlock.of(X, sample_weight)
-        if block.missing:
-            self._check_features(block.X)
+        streams = vars(self).get("_stream", {}).get("sums") is not None
+        if block.missing and not streams:  # else the rest of it was seen before
+            self._check_features(block)
         model = self._model(block, given)
         shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
         gaussian.keep_freed_memory(shape)
@@ -230,13 +231,16 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
         prior, pseudo_counts = resolve(prior, kind, self.n_components, block)
         return GaussianMAP(kind, prior, pseudo_counts, dtype, n_threads, fixed)
 
-    def _check_features(self, X):
+    def _check_features(self, block):
         """Raise ValueError if nothing is known of a feature."""
-        nothing = np.isnan(X).all(axis=0)
+        there = block.sample_weight[:, None] > 0
+        nothing = (np.isnan(block.X) | ~there).all(axis=0)
         if nothing.any():
             feature = int(nothing.argmax())
             name = getattr(self, "feature_names_in_", [feature] * (feature + 1))[feature]
-            raise ValueError(f"feature {name} of X has no value but NaN: leave it out")
+            raise ValueError(
+                f"feature {name} of X has no value but NaN, or of sample_weight 0: leave it out"
+            )
 
     def _start(self, model, block, given, random_state):
         """Return the first parameters; those in `given` take the place of estimated ones."""

@@ -97,6 +97,8 @@ class StreamingMixture(Streaming):
                     model, block = self._problem(rows, weight)[:2]
                     statistics = model.e_step(params, block)
                     before, now = (self._composition(s) for s in (stream.mean, statistics))
+                    if not now.any():  # rows of which nothing is known
+                        continue
                     looks_sorted |= stream.step(statistics, before, now)
                     params = model.m_step(stream.total())
             if params is not None:
