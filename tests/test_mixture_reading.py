@@ -207,6 +207,7 @@ def test_features_by_name():
         (lambda m: m.reorder([0, 1, 1]), ValueError, "each number from 0 to 2 once"),
         (lambda m: m.reorder([True, False, True]), ValueError, "each number from 0 to 2 once"),
         (lambda m: m.reorder([2.0, 1.0, 0.0]), ValueError, "each number from 0 to 2 once"),
+        (lambda m: m.merge(IRIS, True), ValueError, "n_clusters must be an integer.*got True"),
         (lambda m: m.reorder(None), ValueError, "each number from 0 to 2 once, got None"),
     ],
 )

@@ -146,7 +146,6 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         """Fit; return the validated X."""
         with unchanged_on_error(self):
             useful_n_jobs(self.n_jobs, 0)  # complains before any work
-            self.__dict__.pop("_stream", None)  # a fit begins anew
             self._open_checkpoint(checkpoint, X, sample_weight=sample_weight)
             resume = self.warm_start and hasattr(self, "converged_")
             source = source_of(self, X, sample_weight)

@@ -160,7 +160,8 @@ class Reading:
         X = self._validated(X)
         weight = check_sample_weight(sample_weight, X)
         k = len(self.weights_)
-        if not isinstance(n_clusters, int | np.integer) or not 1 <= n_clusters <= k:
+        whole = isinstance(n_clusters, int | np.integer) and not isinstance(n_clusters, bool)
+        if not whole or not 1 <= n_clusters <= k:
             raise ValueError(f"n_clusters must be an integer from 1 to {k}, got {n_clusters!r}")
         columns = np.empty((k, X.shape[0]))
         for some, responsibilities in self._parts(X):
