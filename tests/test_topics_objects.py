@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from fastem import _kernels, em
 from fastem._kernels import discrete, gaussian, kmeans, tokens, topics
 from fastem._kernels import gamma_stream as streams
+from fastem.components.codes import Lists
 from fastem.topics.cvb0 import CVB0EM, ShuffledDocuments
 from fastem.topics.documents import Documents, Topics, padded
 from fastem.topics.gammas import advance, gamma_stream, stream_of
@@ -178,7 +179,11 @@ def jobs():
     yield tokens.Chunks(*pattern, np.array([0, 2]))
     yield streams.GammaStream(np.random.RandomState(0).get_state(legacy=False), 100.0, 0.01)
     yield kmeans.Job(x, x, x[0], 1.0)
-    yield discrete.Job(None, np.zeros(3, np.int32), None, None, 3, x[:1], x[0])
+    yield discrete.Job(Lists(None, np.zeros((3, 1), np.int32), None, 1), 3, 2)
+    prior = padded(np.ones((1, 2)), 2, np.float64)
+    yield topics.Job(topics.Counts(*pattern, np.ones(2)), 2, prior, prior[0])
+    chunks = tokens.Chunks(*pattern, np.array([0, 2]))
+    yield tokens.Job(chunks, np.ones(2), prior[0], 0.1, prior, np.ones(2))
 
 
 def classes():

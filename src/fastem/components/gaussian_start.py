@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.cluster import kmeans_plusplus
 
 from fastem._base import squarable
 from fastem._engine.statistics import Moments
@@ -67,6 +66,9 @@ def initial_responsibilities(method, n_components, block, random_state, clusters
         chance = None if sample_weight is None else sample_weight / sample_weight.sum()
         indices = random_state.choice(len(X), size=n_components, replace=False, p=chance)
     else:
+        # Here, for LDA may be asked for while scikit-learn imports its clusters.
+        from sklearn.cluster import kmeans_plusplus
+
         _, indices = kmeans_plusplus(
             X, n_components, sample_weight=sample_weight, random_state=random_state
         )

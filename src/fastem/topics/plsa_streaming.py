@@ -78,6 +78,8 @@ class StreamingPLSA(Streaming):
                     "partial_fit needs a number as beta, and init='random': what was held out, or "
                     "was given for all documents, has no place in a stream"
                 )
+            if hasattr(self, "components_"):
+                self._check_fitted()
             stream = self._open_stream()
             X = self._validated(X, "partial_fit", reset=stream.begins)
             sample_weight = check_sample_weight(sample_weight, X)
