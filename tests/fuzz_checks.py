@@ -227,6 +227,10 @@ class Case:
                 arguments["lengths"] = pick(
                     rng, [good, good, [n], [n + 1], [-1, n + 1], "a", [], n]
                 )
+            elif parameter.name in ("features", "given"):
+                arguments[parameter.name] = pick(rng, [[0], [0], [1], [0, 1], [99], [], "a", 0])
+            elif parameter.name == "values":
+                arguments["values"] = pick(rng, [[0.0], [1.5], [0.0, 1.0], ["a"], [np.nan], 1.0])
             elif parameter.name == "n_samples" and chance(rng, 0.7):
                 arguments["n_samples"] = pick(rng, [1, 5, 100, 0, -1, 2.5, "a", None, np.nan, True])
             elif parameter.name in ("n", "n_trials", "measure") and chance(rng, 0.4):

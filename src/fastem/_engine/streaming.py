@@ -47,6 +47,10 @@ class Streaming:
     #: One whose first axis is the components.
     _sized: ClassVar[str] = "weights_"
 
+    def __sklearn_is_fitted__(self) -> bool:
+        # Rows that wait for a start leave n_features_in_ and nothing else.
+        return hasattr(self, self._sized)
+
     def _open_stream(self) -> Stream:
         """Return the stream where the last call left it, or one that begins.
 

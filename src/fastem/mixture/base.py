@@ -355,6 +355,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
 
     def _fitted_weights(self):
         """Return weights_, checked."""
+        check_is_fitted(self)
         weights = check_fitted_array(self, "weights_", (None,), nonnegative=True, at_most=1.0)
         # A start from single samples counts only these, as in scikit-learn, until an M-step.
         begun = getattr(self, "n_iter_", 1) > 0

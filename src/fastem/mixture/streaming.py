@@ -83,6 +83,8 @@ class StreamingMixture(Streaming):
             if getattr(self, "prior", None) is not None:
                 raise ValueError("partial_fit takes no prior: set prior=None, or take fit")
             stream = self._open_stream()
+            if not stream.begins and hasattr(self, self._sized):
+                self._params()  # which may have been set since, and is checked
             X = self._read_block(X, reset=stream.begins)
             sample_weight = check_sample_weight(sample_weight, X)
             if stream.order is not None:

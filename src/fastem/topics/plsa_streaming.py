@@ -105,7 +105,11 @@ class StreamingPLSA(Streaming):
                 self._set_fitted(self._attributes(topics))
                 self.converged_, self.n_iter_ = False, stream.n_steps
                 self.lower_bounds_ = list(stream.bounds)
-                self.lower_bound_ = stream.bounds[-1] if stream.bounds else math.nan
+                if stream.bounds:
+                    self.lower_bound_ = stream.bounds[-1]
+                else:  # the start alone, before any step
+                    found = self._sums(model, topics, Documents(X, sample_weight))
+                    self.lower_bound_ = float(found.bound / found.weight)
             self._stream = stream.keep()
         return looks_sorted
 
