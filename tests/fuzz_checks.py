@@ -275,10 +275,10 @@ class Case:
     def check_result(self, name, result):
         may_be_minus_infinity = name.startswith("score") or name in ("elbo", "coherence")
         if isinstance(result, BaseEstimator) or (
-            self.damaged and name in ("aic", "bic", "perplexity")
+            self.damaged and name in ("aic", "bic", "icl", "perplexity")
         ):
             return
-        if name in ("aic", "bic", "perplexity"):
+        if name in ("aic", "bic", "icl", "perplexity"):
             result = np.asarray(-np.asarray(result, dtype=float))
             may_be_minus_infinity = not self.reals
         if name in MAY_BE_NAN and np.isnan(result).any():
@@ -320,7 +320,8 @@ class Case:
         settings = self.estimator.get_params(deep=False)
         schedule = settings.get("algorithm", settings.get("learning_method", "batch"))
         return (
-            schedule in ("batch", "lloyd", "elkan")
+            schedule in ("batch", "em", "squarem", "lloyd", "elkan")
+            and "_stream" not in vars(self.estimator)
             and settings.get("beta", 1.0) == 1.0
             and settings.get("reg_covar", 0.0) == 0.0
         )

@@ -294,7 +294,7 @@ def test_fitted_attributes_are_equal():
 def test_tags_are_equal():
     """scikit-learn's own machinery sees the same kind of estimator."""
     ours, theirs = GaussianMixture().__sklearn_tags__(), Peer().__sklearn_tags__()
-    theirs.array_api_support = False
+    theirs.array_api_support, theirs.input_tags.allow_nan = False, True  # values may be missing
     assert ours == theirs
 
 
@@ -319,7 +319,6 @@ BAD_INPUT = [
     (IRIS + 1j, {}),
     ([*IRIS.astype(str).tolist(), list("abcd")], {}),
     (np.array([[object()] * 4] * 9), {}),
-    (np.where(IRIS > 1, IRIS, None), {}),
     ([[1.0, 2.0], [3.0]], {}),
     (IRIS, {"n_components": 0}),
     (IRIS, {"n_components": -1}),

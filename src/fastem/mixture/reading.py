@@ -120,6 +120,7 @@ class Reading:
 
     def _parts(self, X):
         """Yield slices of validated samples and their responsibilities, of limited memory."""
+        self._params()  # type: ignore[attr-defined]  # says so if an attribute was altered
         size = max(1, _PART // len(self.weights_))
         for begin in range(0, X.shape[0], size):
             some = slice(begin, min(begin + size, X.shape[0]))
@@ -189,6 +190,7 @@ class Reading:
             Unless `order` has every component once.
         """
         weights = self._fitted_weights()  # type: ignore[attr-defined]
+        self._params()  # type: ignore[attr-defined]  # says so if another was altered
         k = len(weights)
         if isinstance(order, str):
             if order != "weight":
@@ -210,7 +212,15 @@ class Reading:
 
     def _permute(self, numbers):
         """Put the components into another order."""
-        for name in self._of_each_component():
+        names = self._of_each_component()
+        for name in names:
+            shape = np.shape(getattr(self, name))
+            if shape[:1] != (len(numbers),):
+                raise ValueError(
+                    f"{name} of this fitted {type(self).__name__} must have a row for each of the "
+                    f"{len(numbers)} components, got shape {shape}: fit again, or set the attribute"
+                )
+        for name in names:
             setattr(self, name, np.asarray(getattr(self, name))[numbers])
 
     def _validated(self, X) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
+from fastem._base import check_sample_weight
 from fastem._summary import Summary, covariance_estimates, ending, fits, interval_rows, summary_of
 
 __all__ = ["feature_names", "summary"]
@@ -15,9 +17,14 @@ _MOST_ROWS = 30  # features one below the other
 
 def summary(mixture: Any, X: Any, sample_weight: Any, errors: Any = None) -> Summary:
     """Return the summary of a fitted mixture at samples."""
-    facts = [("Samples", np.shape(X)[0])]
+    check_is_fitted(mixture)
+    mixture._params()  # says so if an attribute was altered
     score, total = mixture._score(X, sample_weight)
-    labels = np.bincount(mixture.predict(X), sample_weight, minlength=len(mixture.weights_))
+    facts = [("Samples", np.shape(X)[0])]
+    found = mixture.predict(X)
+    if sample_weight is not None:
+        sample_weight = check_sample_weight(sample_weight, np.empty((len(found), 1)))
+    labels = np.bincount(found, sample_weight, minlength=len(mixture.weights_))
     if sample_weight is not None:
         facts.append(("Total weight", float(total)))
     facts += [("Features", mixture.n_features_in_), ("Components", len(mixture.weights_))]

@@ -78,6 +78,7 @@ class WithErrors(Summarized):
         array([[0.08],
                [0.09]])
         """
+        self._check_letters()  # type: ignore[attr-defined]
         missing = [letter for letter in "mc" if letter not in self.params]
         if missing:
             raise ValueError(

@@ -13,6 +13,13 @@ __all__ = ["summary"]
 _ROOM = 52  # characters for the words of a topic
 
 
+def _bound(estimator):
+    """Return the bound as a fact, where there was a fit and not a stream alone."""
+    if not hasattr(estimator, "lower_bound_"):
+        return []
+    return [("Bound per token", float(estimator.lower_bound_))]
+
+
 def summary(estimator: Any, X: Any, feature_names: Any, n_words: int) -> Summary:
     """Return the summary of fitted topics at counts."""
     words = estimator.top_words(feature_names, n_words)
@@ -28,7 +35,7 @@ def summary(estimator: Any, X: Any, feature_names: Any, n_words: int) -> Summary
         ("Tokens", int(total) if total == int(total) else total),
         ("Topics", len(words)),
         ("Converged", ending(estimator)),
-        ("Bound per token", float(estimator.lower_bound_)),
+        *_bound(estimator),
         ("Mean coherence (NPMI)", float(np.nanmean(coherence))),
     ]
     if hasattr(estimator, "perplexity"):
