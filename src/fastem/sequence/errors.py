@@ -78,8 +78,7 @@ class WithErrors(Summarized):
         array([[0.08],
                [0.09]])
         """
-        self._check_letters()  # type: ignore[attr-defined]
-        missing = [letter for letter in "mc" if letter not in self.params]
+        missing = [letter for letter in "mc" if letter not in str(self.params)]
         if missing:
             raise ValueError(
                 f"params={self.params!r} does not fit {missing[0]!r}: standard errors need means "
