@@ -91,13 +91,11 @@ class FirstCenters:
         if init == "k-means++":
             drawn = scikit_learn_s_rows(X, weight, n_clusters, random_state)
         else:
-            if (weight < 0).any():
-                raise ValueError(
-                    "probabilities are not non-negative: init='random' draws with sample_weight, "
-                    "which has values below 0; take another init"
-                )
             chance = weight / weight.sum()
-            drawn = random_state.choice(X.shape[0], n_clusters, replace=False, p=chance)
+            try:
+                drawn = random_state.choice(X.shape[0], n_clusters, replace=False, p=chance)
+            except ValueError as error:  # of weights, in the words of scikit-learn's KMeans
+                raise ValueError(str(error)) from error
         rows = X[drawn]
         return rows.toarray() if sp.issparse(rows) else rows
 

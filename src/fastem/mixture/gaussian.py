@@ -331,7 +331,7 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
     def _n_parameters(self):
         """Return the number of free parameters."""
         k, d = self.means_.shape
-        return n_free(self.fixed, self.covariance_type, k, d)
+        return int(n_free(self.fixed, self.covariance_type, k, d))
 
     def _initialize(self, X, resp):
         """Set the parameters that responsibilities give."""
