@@ -223,14 +223,17 @@ class Reading:
         for name in names:
             setattr(self, name, np.asarray(getattr(self, name))[numbers])
 
+    @abstractmethod
     def _validated(self, X) -> Any:
-        raise NotImplementedError
+        """Return samples as the mixture reads them."""
 
+    @abstractmethod
     def _rows(self, X, output) -> np.ndarray:
-        raise NotImplementedError
+        """Return what the E-step tells of each row."""
 
+    @abstractmethod
     def _of_each_component(self) -> tuple[str, ...]:
-        raise NotImplementedError
+        """Return the names of the attributes with a row for each component."""
 
 
 def _merged(columns, weight, n_clusters):
