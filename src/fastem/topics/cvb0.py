@@ -10,6 +10,7 @@ from fastem._engine import arrays
 from fastem._engine.statistics import Statistics
 from fastem._kernels import tokens as kernel
 from fastem.topics.documents import Topics, padded
+from fastem.topics.vocabulary import n_words_of
 
 __all__ = ["CVB0EM", "ShuffledDocuments", "WordTopics", "check_number_prior"]
 
@@ -131,16 +132,21 @@ class CVB0EM:
     brief : bool
         Whether q is kept as bfloat16, of float32 documents. Passes wait for memory, and half of it
         will do where q is to be drawn from and not to converge.
+    vocabulary : Vocabulary or None
+        Which words the documents' columns are, if they are not all.
     """
 
     CHUNK = 64
     bound_may_fall = True  # it is an approximation of one
     overwrites = True  # q is by far the largest of all arrays
 
-    def __init__(self, doc_topic_prior, topic_word_prior, n_threads, growth=1.3, brief=False):
+    def __init__(
+        self, doc_topic_prior, topic_word_prior, n_threads, growth=1.3, brief=False,
+        vocabulary=None,
+    ):  # fmt: skip
         self.doc_topic_prior, self.n_topics = np.asarray(doc_topic_prior), len(doc_topic_prior)
         self.topic_word_prior, self.n_threads = float(topic_word_prior), n_threads
-        self.growth, self.brief = growth, brief
+        self.growth, self.brief, self.vocabulary = growth, brief, vocabulary
 
     def first_state(self, topics: Topics, block: ShuffledDocuments) -> WordTopics:
         """Return the state before any document takes part."""
@@ -156,7 +162,10 @@ class CVB0EM:
         prior = padded(self.doc_topic_prior[None], self.n_topics, before.dtype)[0]
         q, doc_topic = state.to_change(spare)
         sums, totals = arrays.copy(before), self._totals(before)
-        job = kernel.Job(block.chunks, block.X.data, prior, self.topic_word_prior, sums, totals)
+        job = kernel.Job(
+            block.chunks, block.X.data, prior, self.topic_word_prior, sums, totals,
+            n_words_of(self.vocabulary, sums),
+        )  # fmt: skip
         for first, last in ((0, joined), (joined, after)):
             kernel.cvb0_pass(
                 job, first, last, q, doc_topic, log_likelihood, self.n_threads,
@@ -181,8 +190,9 @@ class CVB0EM:
     def m_step(self, statistics: Statistics) -> Topics:
         """Return the expected counts as topics."""
         sums = statistics.word_topic
-        totals = self._totals(sums) + self.topic_word_prior * len(sums)
-        return Topics(sums, totals, self.topic_word_prior)
+        n_words = n_words_of(self.vocabulary, sums)
+        totals = self._totals(sums) + self.topic_word_prior * n_words
+        return Topics(sums, totals, self.topic_word_prior, vocabulary=self.vocabulary)
 
     def _totals(self, sums):
         return kernel.column_sums(sums, self.n_topics, self.n_threads)

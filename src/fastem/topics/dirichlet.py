@@ -129,12 +129,25 @@ def topics_bound(topics, prior, n_threads):
         part = kernel.dirichlet_terms(topics.sums[rows], added, eta[rows], n_topics, n_threads)
         terms += part[0]
         totals += part[1]
+    if topics.vocabulary is not None:  # then both priors are numbers
+        part = _terms_of_others(topics, prior, n_threads)
+        terms, totals, n_words = terms + part[0], totals + part[1], topics.n_words
     if np.ndim(prior) == 0:
         sums, logs = n_words * prior, n_words * gammaln(prior)
     else:
         sums, logs = np.sum(prior, axis=-1), gammaln(prior).sum(axis=-1)
     value = terms - (sums - totals) * psi(totals) - gammaln(totals) + gammaln(sums) - logs
     return float(value.sum())
+
+
+def _terms_of_others(topics, prior, n_threads):
+    """Return what dirichlet_terms() does, of the words that have no row."""
+    others, n_topics = topics.vocabulary.others, len(topics.totals)
+    copies = topics.vocabulary.n_others if others is None else 1
+    rows = np.zeros((1, n_topics)) if others is None else np.ascontiguousarray(others)
+    added, eta = np.full(rows.shape, topics.prior), np.full(rows.shape, prior)
+    terms, totals = kernel.dirichlet_terms(rows, added, eta, n_topics, n_threads)
+    return copies * terms, copies * totals
 
 
 # ---- learning --------------------------------------------------------------------------------
@@ -199,15 +212,17 @@ def information(sums, n_topics):
     return float(max(0.0, value / total + np.log(total)))
 
 
-def polya_growth(eta, sums, n_topics, less=0.0):
+def polya_growth(eta, sums, n_topics, less=0.0, n_words=None):
     """Return by what factor eta grows in a step towards the largest evidence of topics.
 
     Topics with Dirichlet(eta) on V words have the expected counts max(sums - less, 0), where sums
-    has shape (V, width). With the best lambda, eta + counts, the bound is the logarithm of a
-    Dirichlet-multinomial; its fixed point (Minka 2000, equation 55) never lowers that.
+    has a row for each word, or for those of `n_words` that have counts. With the best lambda, eta +
+    counts, the bound is the logarithm of a Dirichlet-multinomial; its fixed point (Minka 2000,
+    equation 55) never lowers that.
     """
-    n_words, rises, totals = len(sums), 0.0, np.zeros(n_topics)
-    for begin in range(0, n_words, _ROWS):
+    rises, totals = 0.0, np.zeros(n_topics)
+    n_words = len(sums) if n_words is None else n_words
+    for begin in range(0, len(sums), _ROWS):
         counts = np.maximum(sums[begin : begin + _ROWS, :n_topics].astype(np.float64) - less, 0)
         rises += float((psi(counts + eta) - psi(eta)).sum())
         totals += counts.sum(axis=0)

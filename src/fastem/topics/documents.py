@@ -19,6 +19,7 @@ from fastem._kernels import topics as kernel
 from fastem._summary import Summary
 from fastem._typing import MatrixLike
 from fastem.topics.summary import summary
+from fastem.topics.vocabulary import Vocabulary, n_words_of
 
 __all__ = [
     "Documents",
@@ -109,6 +110,7 @@ class Topics(NamedTuple):
     prior: Any  # pseudo-count of a word in a topic: a number, or (V, width) of the sums' dtype
     beta: float = 1.0  # inverse temperature of the E-step that gave them
     progress: Any = None  # what LDA's next M-step goes on from
+    vocabulary: Vocabulary | None = None  # the words of the rows; None: all V
 
     @property
     def scale(self):
@@ -122,6 +124,20 @@ class Topics(NamedTuple):
         """The priors that LDA learned with these topics, or None."""
         return None if self.progress is None else self.progress.priors
 
+    @property
+    def n_words(self):
+        """V, with the words that have no row."""
+        return n_words_of(self.vocabulary, self.sums)
+
+    def whole(self):
+        """Return the same topics with a row for every word; a new array if some have none."""
+        if self.vocabulary is None:
+            return self
+        others = self.vocabulary.others
+        others = np.zeros(1, self.sums.dtype) if others is None else others
+        sums = self.vocabulary.by_topic(self.sums[:, : len(self.totals)], others)
+        return self._replace(sums=padded(sums.T, len(self.totals), sums.dtype), vocabulary=None)
+
     def counts(self):
         """Return sums + prior, (V, width); a new array."""
         return self.sums + np.asarray(self.prior, self.sums.dtype)
@@ -129,6 +145,8 @@ class Topics(NamedTuple):
     def components(self):
         """Return sums + prior, by topic, (K, V)."""
         n_words, k, whole = len(self.sums), len(self.totals), np.ndim(self.prior) == 0
+        if self.vocabulary is not None:
+            return self.vocabulary.by_topic(self.counts()[:, :k], self._counts_of_others())
         components = np.empty((k, n_words), self.sums.dtype)
         for begin in range(0, n_words, _ROWS):  # no second array of their size
             rows = slice(begin, begin + _ROWS)
@@ -138,9 +156,30 @@ class Topics(NamedTuple):
 
     def probabilities(self):
         """Return p(w|z), (V, K); a topic without any word has equal ones."""
-        k = len(self.totals)
-        word_topic = self.counts()[:, :k] * self.scale[:k]
-        word_topic[:, self.totals == 0] = 1 / len(self.sums)
+        return self._normalised(self.counts()[:, : len(self.totals)])
+
+    def probabilities_of_others(self):
+        """Return p(w|z) of words without a row, (V - W, K), or (K,) where it is the same of all."""
+        return self._normalised(self._counts_of_others())
+
+    def topic_word(self):
+        """Return p(w|z) of all words, (K, V)."""
+        rows = self.probabilities()
+        if self.vocabulary is None:
+            return np.ascontiguousarray(rows.T)
+        return self.vocabulary.by_topic(rows, self.probabilities_of_others())
+
+    def _counts_of_others(self):
+        """Return sums + prior of words without a row, (V - W, K), or (K,) if none has counts."""
+        sums, dtype = self.vocabulary.others, self.sums.dtype
+        if sums is None:
+            return np.full(len(self.totals), self.prior, dtype)
+        return sums + dtype.type(self.prior)
+
+    def _normalised(self, counts):
+        """Return counts (..., K) as probabilities."""
+        word_topic = counts * self.scale[: len(self.totals)]
+        word_topic[..., self.totals == 0] = 1 / self.n_words
         return word_topic
 
 

@@ -364,7 +364,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             components = check_components_init(self.components_init, k, n_features)
         self.components_ = components.astype(dtype, copy=False)
 
-    def _first_topics(self, dtype, random=True):
+    def _first_topics(self, dtype, random=True, vocabulary=None):
         """Return components_ as the parameters that a fit goes on from.
 
         The documents' first gammas are random, unless nothing is to be.
@@ -375,9 +375,9 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         model = self._model()
         priors = model.priors if model.learn_doc_topic or model.learn_topic_word else None
         progress = Progress(priors, self.n_batch_iter_, stream=stream)
-        return self._topics(dtype)._replace(progress=progress)
+        return self._topics(dtype, vocabulary)._replace(progress=progress)
 
-    def _model(self, cls=LDAEM, n_samples=1):
+    def _model(self, cls=LDAEM, n_samples=1, vocabulary=None):
         return cls(
             np.broadcast_to(self.doc_topic_prior_, len(self.components_)),
             self.topic_word_prior_,
@@ -389,6 +389,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             n_samples=n_samples,
             learn_doc_topic=isinstance(self.doc_topic_prior, str),
             learn_topic_word=isinstance(self.topic_word_prior, str),
+            vocabulary=vocabulary,
         )
 
     def _attributes(self, params) -> dict[str, Any]:

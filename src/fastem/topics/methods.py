@@ -19,6 +19,7 @@ from fastem.topics.stochastic import (
     WholeDocuments,
     check_whole_counts,
 )
+from fastem.topics.vocabulary import occurring
 
 __all__ = ["METHODS", "Method", "in_batches"]
 
@@ -49,8 +50,12 @@ def in_batches(X, sample_weight, batch_size):
 
 
 def _batch(estimator, X, sample_weight):
+    vocabulary = None
+    if np.ndim(estimator.topic_word_prior_) == 0:  # words of an array may have different ones
+        X, vocabulary = occurring(X)
     blocks, _ = Documents.blocks(X, sample_weight)
-    return estimator._model(), blocks, _once(estimator._first_topics(X.dtype))
+    start = estimator._first_topics(X.dtype, vocabulary=vocabulary)
+    return estimator._model(vocabulary=vocabulary), blocks, _once(start)
 
 
 def _online(estimator, X, sample_weight):
@@ -94,10 +99,11 @@ def _cvb0(estimator, X, sample_weight):
         )
     eta = _number_prior(estimator)
     order = estimator.random_state_.permutation(X.shape[0])
+    X, vocabulary = occurring(X)
     documents = ShuffledDocuments(X, sample_weight, order, CVB0EM.CHUNK)
     prior = np.broadcast_to(estimator.doc_topic_prior_, len(estimator.components_))
-    model = CVB0EM(prior, eta, effective_n_jobs(estimator.n_jobs))
-    return model, [documents], _once(estimator._topics(X.dtype))
+    model = CVB0EM(prior, eta, effective_n_jobs(estimator.n_jobs), vocabulary=vocabulary)
+    return model, [documents], _once(estimator._topics(X.dtype, vocabulary))
 
 
 def _stochastic(estimator, X, sample_weight):
@@ -105,15 +111,16 @@ def _stochastic(estimator, X, sample_weight):
     eta = _number_prior(estimator, TOPIC_WORD_PRIOR)
     check_whole_counts(X, sample_weight)
     order, n_topics = rng.permutation(X.shape[0]), len(estimator.components_)
+    X, vocabulary = occurring(X)
     documents = WholeDocuments(X, order, StochasticEM.CHUNK)
     learned = alpha is None or isinstance(alpha, str)
     model = StochasticEM(
         None if learned else np.broadcast_to(estimator.doc_topic_prior_, n_topics), eta,
         n_topics=n_topics, n_threads=effective_n_jobs(estimator.n_jobs),
         seed=int(rng.randint(2**31 - 1)), longest=int(documents.lengths.max(initial=0)),
-        dtype=X.dtype,
+        dtype=X.dtype, vocabulary=vocabulary,
     )  # fmt: skip
-    return model, [documents], _once(estimator._topics(X.dtype))
+    return model, [documents], _once(estimator._topics(X.dtype, vocabulary))
 
 
 def _number_prior(estimator, default=None):

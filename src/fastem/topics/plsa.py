@@ -27,9 +27,10 @@ from fastem.topics.documents import (
     log_likelihood,
     padded,
 )
-from fastem.topics.plsa_em import PLSAEM, batch_size_of, given_topics, random_topics
+from fastem.topics.plsa_em import PLSAEM, batch_size_of, given_topics, starts
 from fastem.topics.plsa_streaming import StreamingPLSA
 from fastem.topics.tempering import Annealing, hold_out
+from fastem.topics.vocabulary import occurring, of_occurring
 
 __all__ = ["PLSA"]
 
@@ -326,14 +327,14 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
         return self._fit_em(
             self._model(n_threads, float(self.beta)),
             source.prepared(DocumentBlock()),
-            lambda init: self._first_topics(found.n_features, found.dtype, random_state),
+            starts(found.n_features, self.n_components, found.dtype, random_state),
             schedule=self.algorithm,
             evaluate_every=self.evaluate_every,
             n_init=self.n_init,
             executor=source.executor,
         )
 
-    def _model(self, n_threads, beta):
+    def _model(self, n_threads, beta, vocabulary=None):
         return PLSAEM(
             self.n_components,
             self.doc_topic_prior,
@@ -342,14 +343,8 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
             beta=beta,
             relax=_RELAX,
             momentum=_MOMENTUM,
+            vocabulary=vocabulary,
         )
-
-    def _first_topics(self, n_words, dtype, random_state, topic_word=None):
-        """Return the first parameters, of given or random topics."""
-        if topic_word is None:
-            topic_word = random_topics(n_words, self.n_components, random_state)
-        sums = padded(topic_word.T, self.n_components, dtype)
-        return Topics(sums, np.ones(self.n_components), 0.0)
 
     def _fit_array(self, X, sample_weight, n_threads):
         """Fit to documents in memory; return the validated counts and the result."""
@@ -371,9 +366,9 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
                 stacklevel=4,
             )
         random_state = check_random_state(self.random_state)
-        counts, held = X, None
+        (counts, vocabulary), held = occurring(X), None
         if self.beta == "held-out":
-            counts, held = hold_out(X, self.validation_fraction, random_state)
+            counts, held = hold_out(counts, self.validation_fraction, random_state)
         incremental = self.algorithm == "incremental"
         batch_size = (
             batch_size_of(counts, self.n_components, self.batch_size) if incremental else None
@@ -381,10 +376,11 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
         first_doc_topic, first_topic_word = given or (None, None)
         blocks, rows = Documents.blocks(counts, sample_weight, batch_size, first_doc_topic)
 
-        def start(init):
-            return self._first_topics(X.shape[1], X.dtype, random_state, first_topic_word)
-
-        model = self._model(n_threads, 1.0 if held is not None else float(self.beta))
+        start = starts(
+            X.shape[1], self.n_components, X.dtype, random_state, first_topic_word, vocabulary
+        )
+        beta = 1.0 if held is not None else float(self.beta)
+        model = self._model(n_threads, beta, vocabulary)
         annealing = None
         if held is not None:
             unseen = [Documents(held[some]) for some in rows]
@@ -400,8 +396,7 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
         return X, result
 
     def _attributes(self, params) -> dict[str, Any]:
-        components = np.ascontiguousarray(params.probabilities().T)
-        return {"components_": components, "beta_": params.beta}
+        return {"components_": params.topic_word(), "beta_": params.beta}
 
     # ---- reading ---------------------------------------------------------------------------
 
@@ -423,8 +418,9 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
     def _fold_in(self, X):
         """Return padded p(z|d) and the log-likelihood of validated documents, topics fixed."""
         k, dtype = len(self.components_), X.dtype
+        X, topic_word = of_occurring(X, self.components_)
         documents = Documents(X)
-        topics = Topics(padded(self.components_.T, k, dtype), np.ones(k), 0.0)
+        topics = Topics(padded(topic_word.T, k, dtype), np.ones(k), 0.0)
         model = PLSAEM(k, self.doc_topic_prior, 0.0, effective_n_jobs(self.n_jobs), self.beta_)
         doc_topic = model.fold_in(topics, documents, self.max_doc_update_iter, float(self.doc_tol))
         return doc_topic, log_likelihood(topics, documents, doc_topic, model.n_threads)
@@ -443,7 +439,7 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
         doc_topic : ndarray of shape (n_samples, n_components)
             p(z|d); rows sum to 1. A document without words has equal probabilities.
         """
-        self._check_fitted()
+        self._once("checked", self._check_fitted)
         X = self._validated(X, "transform", reset=False)
         return self._fold_in(X)[0][:, : len(self.components_)].copy()
 

@@ -12,6 +12,7 @@ from fastem._engine import arrays
 from fastem._engine.statistics import Statistics
 from fastem._kernels import topics as kernel
 from fastem.topics.documents import Documents, Topics, log_likelihood, padded
+from fastem.topics.vocabulary import n_words_of
 
 __all__ = [
     "PLSAEM",
@@ -20,6 +21,7 @@ __all__ = [
     "given_topics",
     "random_start",
     "random_topics",
+    "starts",
 ]
 
 _BATCHES, _LEAST_BATCH, _MOST_DOCS = 3, 1e6, 10_000  # see batch_size_of
@@ -48,14 +50,18 @@ class PLSAEM:
         Over-relaxation in :meth:`replace`: what rises rises by 1 + relax times as much.
     momentum : float, default=0.0
         There, too: what documents' topics rose since the last visit is added so often.
+    vocabulary : Vocabulary or None
+        Which words the documents' columns are, if they are not all.
     """
 
     def __init__(
-        self, n_topics, doc_prior, word_prior, n_threads, beta=1.0, relax=0.0, momentum=0.0
-    ):
+        self, n_topics, doc_prior, word_prior, n_threads, beta=1.0, relax=0.0, momentum=0.0,
+        vocabulary=None,
+    ):  # fmt: skip
         self.n_topics, self.n_threads = n_topics, n_threads
         self.doc_prior, self.word_prior = float(doc_prior), float(word_prior)
         self.beta, self.relax, self.momentum = beta, relax, momentum
+        self.vocabulary = vocabulary
 
     #: Of float32 counts by rounding, and where beta is not 1.
     bound_may_fall = True
@@ -144,16 +150,19 @@ class PLSAEM:
     def m_step(self, statistics: Statistics) -> Topics:
         """Return p(w|z) (Hofmann 2001, equation 4), with the prior's pseudo-counts."""
         sums = statistics.word_topic.dense()
-        totals = statistics.totals + self.word_prior * len(sums)
-        return Topics(sums, totals, self.word_prior, self.beta)
+        totals = statistics.totals + self.word_prior * n_words_of(self.vocabulary, sums)
+        return Topics(sums, totals, self.word_prior, self.beta, vocabulary=self.vocabulary)
 
     def log_prior(self, topics) -> float:
         """Return the log-density of the topics under their Dirichlet, up to a constant."""
-        return (
-            0.0
-            if self.word_prior == 0
-            else self._log_prior_of(topics.probabilities(), self.word_prior)
-        )
+        if self.word_prior == 0:
+            return 0.0
+        value = self._log_prior_of(topics.probabilities(), self.word_prior)
+        if topics.vocabulary is not None:
+            others = np.atleast_2d(topics.probabilities_of_others())
+            copies = topics.vocabulary.n_others / len(others)
+            value += copies * self._log_prior_of(others, self.word_prior)
+        return value
 
     def _log_prior_of(self, rows, prior) -> float:
         if prior == 0:
@@ -174,6 +183,25 @@ def random_start(shape, n_topics, random_state):
     """
     topic_word = random_topics(shape[1], n_topics, random_state)
     return np.full((shape[0], n_topics), 1 / n_topics), topic_word
+
+
+def starts(n_words, n_topics, dtype, random_state, topic_word=None, vocabulary=None):
+    """Return a function of the restart that gives the first parameters.
+
+    They are random unless p(w|z), (K, V), is given, and have rows for the words of a vocabulary.
+    """
+
+    def start(init):
+        first = topic_word
+        if first is None:
+            first = random_topics(n_words, n_topics, random_state)
+        if vocabulary is None:
+            return Topics(padded(first.T, n_topics, dtype), np.ones(n_topics), 0.0)
+        rows, others = vocabulary.rows_of(first)
+        words = vocabulary._replace(others=others.astype(dtype))
+        return Topics(padded(rows, n_topics, dtype), np.ones(n_topics), 0.0, vocabulary=words)
+
+    return start
 
 
 def random_topics(n_words, n_topics, random_state):

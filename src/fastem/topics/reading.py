@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 from scipy.special import psi
 
 from fastem._base import check_fitted_array, check_sample_weight
@@ -22,6 +21,7 @@ from fastem.topics.documents import (
     padded,
 )
 from fastem.topics.variational import expected_topics
+from fastem.topics.vocabulary import of_occurring
 
 __all__ = ["LDAReading"]
 
@@ -32,10 +32,13 @@ _ROWS = 2048  # tokens that are read at a time
 class LDAReading(TopicModel):
     """Inference with topics held fixed; a subclass fits them and has ``_model``."""
 
-    def _topics(self, dtype):
-        """Return components_ as parameters."""
-        totals = self.components_.sum(axis=1, dtype=np.float64)
-        return Topics(padded(self.components_.T, len(self.components_), dtype), totals, 0.0)
+    def _topics(self, dtype, vocabulary=None):
+        """Return components_ as parameters, with rows for the words of a vocabulary."""
+        totals, rows = self.components_.sum(axis=1, dtype=np.float64), self.components_.T
+        if vocabulary is not None:
+            rows, others = vocabulary.rows_of(self.components_)
+            vocabulary = vocabulary._replace(others=others.astype(dtype))
+        return Topics(padded(rows, len(totals), dtype), totals, 0.0, vocabulary=vocabulary)
 
     def _check_fitted(self):
         super()._check_fitted()
@@ -63,15 +66,11 @@ class LDAReading(TopicModel):
 
     def _occurring(self, X):
         """Return documents and topics of the words that occur: both as they are, if most do."""
-        words = np.unique(X.indices) if X.nnz else np.zeros(1, np.int32)
-        if 4 * len(words) > X.shape[1]:
+        some, topic_word = of_occurring(X, self.components_)
+        if some is X:
             return X, self._topics(X.dtype)
-        # All words are read for these, which takes longer than the words of one document.
         totals = self._once("totals", lambda: self.components_.sum(axis=1, dtype=np.float64))
-        columns = np.searchsorted(words, X.indices).astype(np.int32)
-        X = sp.csr_array((X.data, columns, X.indptr), shape=(X.shape[0], len(words)))
-        some = self.components_[:, words].T
-        return X, Topics(padded(some, len(self.components_), X.dtype), totals, 0.0)
+        return some, Topics(padded(topic_word.T, len(topic_word), X.dtype), totals, 0.0)
 
     def _documents(self, X, sample_weight=None, model=None, topics=None):
         """Return (model, topics, documents, what is found of them) of validated documents.

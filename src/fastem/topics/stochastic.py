@@ -13,6 +13,7 @@ from fastem._engine.statistics import Statistics
 from fastem._kernels import tokens as kernel
 from fastem.topics.cvb0 import CVB0EM, ShuffledDocuments
 from fastem.topics.documents import Topics, padded
+from fastem.topics.vocabulary import Vocabulary, n_words_of
 
 __all__ = [
     "SampledTopics",
@@ -107,6 +108,7 @@ class SampledTopics(NamedTuple):
     prior: float  # pseudo-count of a word in a topic
     dtype: Any  # of what is read off
     learns: bool
+    vocabulary: Vocabulary | None = None  # the words of the rows; None: all V
 
     @property
     def sums(self):
@@ -117,12 +119,16 @@ class SampledTopics(NamedTuple):
     def totals(self):
         """Their sums over words with the prior, (K,)."""
         sums = self.count_totals if self.average is None else self.average.sum(0, dtype=np.float64)
-        return sums[: len(self.doc_topic_prior)] + self.prior * len(self.counts)
+        n_words = n_words_of(self.vocabulary, self.counts)
+        return sums[: len(self.doc_topic_prior)] + self.prior * n_words
+
+    def whole(self):
+        """Return these as topics with a row for every word."""
+        return Topics(self.sums, self.totals, self.prior, vocabulary=self.vocabulary).whole()
 
     def components(self):
         """Return sums + prior, by topic, (K, V)."""
-        sums = self.sums[:, : len(self.doc_topic_prior)].T
-        return np.ascontiguousarray(sums + sums.dtype.type(self.prior))
+        return Topics(self.sums, self.totals, self.prior, vocabulary=self.vocabulary).components()
 
     @property
     def learned(self):
@@ -164,6 +170,8 @@ class StochasticEM:
         The largest number of words of a document.
     dtype : dtype
         Of what is read off the topics; the draws do not depend on it.
+    vocabulary : Vocabulary or None
+        Which words the documents' columns are, if they are not all.
     """
 
     CHUNK = 256
@@ -171,14 +179,16 @@ class StochasticEM:
     overwrites = True
 
     def __init__(
-        self, doc_topic_prior, topic_word_prior, *, n_topics, n_threads, seed, longest, dtype
-    ):
+        self, doc_topic_prior, topic_word_prior, *, n_topics, n_threads, seed, longest, dtype,
+        vocabulary=None,
+    ):  # fmt: skip
         self.learns = doc_topic_prior is None
         if self.learns:
             doc_topic_prior = np.full(n_topics, min(_PRIOR_SUM / n_topics, _LARGEST_PRIOR))
         self.doc_topic_prior = np.asarray(doc_topic_prior)
         self.topic_word_prior, self.n_topics = float(topic_word_prior), n_topics
         self.n_threads, self.seed, self.dtype = n_threads, seed, dtype
+        self.vocabulary = vocabulary
         self.longest = min(longest, _LONGEST // n_topics)
         self._room = Room()
 
@@ -195,7 +205,9 @@ class StochasticEM:
         annealed = ShuffledDocuments(some, None, slice(None), _ANNEALED_CHUNK)
         first = padded(topics.sums[:, : self.n_topics], self.n_topics, np.float32)
         alpha, eta, passes = self.doc_topic_prior, self.topic_word_prior, _ANNEALING_PASSES
-        model = CVB0EM(alpha, eta, self.n_threads, _ANNEALING_GROWTH, brief=True)
+        model = CVB0EM(
+            alpha, eta, self.n_threads, _ANNEALING_GROWTH, brief=True, vocabulary=self.vocabulary
+        )
         q = em.fit(
             model, [annealed], topics._replace(sums=first), tol=0, max_iter=passes,
             evaluate_every=passes, callbacks=(_Settled(),),
@@ -218,7 +230,13 @@ class StochasticEM:
         seed = kernel.random_key(self.seed, -block.number) if block.number else self.seed
         with self._room.lend((len(topic), 1), np.int32) as next_topic:
             job = kernel.Job(
-                block.chunks, block.count, prior, self.topic_word_prior, counts, totals
+                block.chunks,
+                block.count,
+                prior,
+                self.topic_word_prior,
+                counts,
+                totals,
+                n_words_of(self.vocabulary, counts),
             )
             kernel.draw_pass(
                 job, *chunks, topic, next_topic.reshape(-1), self.n_threads,
@@ -271,7 +289,16 @@ class StochasticEM:
         if not isinstance(topics, SampledTopics):  # the first ones
             prior = KEPT_PRIOR * self.topic_word_prior
             topics = SampledTopics(
-                counts, totals, self.doc_topic_prior, None, 0.0, 0, prior, self.dtype, self.learns
+                counts,
+                totals,
+                self.doc_topic_prior,
+                None,
+                0.0,
+                0,
+                prior,
+                self.dtype,
+                self.learns,
+                self.vocabulary,
             )
         alpha, average, averaged = topics.doc_topic_prior, topics.average, topics.averaged
         if "doc_topic" in vars(statistics):

@@ -21,6 +21,7 @@ from fastem.topics.dirichlet import (
 )
 from fastem.topics.documents import Documents, Topics, TopicSums, padded
 from fastem.topics.gammas import Drawn, first_gammas, own_stream
+from fastem.topics.vocabulary import n_words_of
 
 __all__ = [
     "LDAEM",
@@ -66,7 +67,8 @@ def expected_components(topics, components, n_threads, point_topics):
     if point_topics:
         return components * topics.scale[: len(components), None]
     expected = np.empty_like(components)
-    scale, small = topic_scale(topics)
+    # Of topics next to nothing all words are read, but such topics are rare.
+    scale, small = topic_scale(topics.whole() if min(topics.totals) < _LEAST_TOTAL else topics)
     kernel.exp_digamma(components, 0.0, expected, n_threads)
     set_columns(expected.T, small)
     expected *= scale[: len(components), None]
@@ -158,12 +160,14 @@ class VariationalLDA:
     learn_doc_topic, learn_topic_word : bool
         Whether these priors, a number for each topic and one number, are learned from the first
         ones on; the parameters then carry them.
+    vocabulary : Vocabulary or None
+        Which words the documents' columns are, if they are not all; then eta is one number.
     """
 
     def __init__(
         self, doc_topic_prior, topic_word_prior, n_threads, *, max_sweeps, tol,
         learning_offset=10.0, learning_decay=0.7, n_samples=1,
-        learn_doc_topic=False, learn_topic_word=False,
+        learn_doc_topic=False, learn_topic_word=False, vocabulary=None,
     ):  # fmt: skip
         self.priors = Priors(np.asarray(doc_topic_prior, np.float64), topic_word_prior)
         self.n_topics = len(doc_topic_prior)
@@ -171,6 +175,7 @@ class VariationalLDA:
         self.learning_offset, self.learning_decay = learning_offset, learning_decay
         self.n_samples = n_samples
         self.learn_doc_topic, self.learn_topic_word = learn_doc_topic, learn_topic_word
+        self.vocabulary = vocabulary
         self._expected, self._guide = Kept(), Kept()
         self._room = Room()
 
@@ -312,7 +317,8 @@ class VariationalLDA:
         """Return priors with an eta of larger evidence of the expected counts, sums - less."""
         if not self.learn_topic_word:
             return priors
-        growth = polya_growth(priors.topic_word, sums, self.n_topics, less)
+        n_words = n_words_of(self.vocabulary, sums)
+        growth = polya_growth(priors.topic_word, sums, self.n_topics, less, n_words)
         return priors._replace(topic_word=priors.topic_word * growth**rho)
 
     @property
@@ -324,7 +330,8 @@ class VariationalLDA:
         eta = (progress.priors or self.priors).topic_word
         totals = np.maximum(totals, 0)  # rounding of replaced sums
         if np.ndim(eta) == 0:
-            return Topics(sums, totals + eta * len(sums), float(eta), progress=progress)
+            totals = totals + eta * n_words_of(self.vocabulary, sums)
+            return Topics(sums, totals, float(eta), progress=progress, vocabulary=self.vocabulary)
         eta = self.priors.topic_word  # an array is not learned
         guide = self._guide.take(eta)  # (V, width)
         if guide is None:

@@ -169,7 +169,7 @@ cdef class Job:
     cdef Chunks chunks
     cdef object count, doc_topic_prior
     cdef readonly object word_topic, totals
-    cdef double word_prior
+    cdef double word_prior, word_prior_sum
 
     def __cinit__(
         self,
@@ -179,9 +179,11 @@ cdef class Job:
         double word_prior,
         word_topic,                     # INOUT  (V, width) real; of draws int32
         totals,                         # INOUT  its sums: (K,) float64; of draws (width,) int64
+        n_words=None,                   # V, if some words occur in no document and have no row
     ):
         self.chunks, self.count, self.doc_topic_prior = chunks, count, doc_topic_prior
         self.word_prior, self.word_topic, self.totals = word_prior, word_topic, totals
+        self.word_prior_sum = word_prior * (len(word_topic) if n_words is None else n_words)
 
 
 def cvb0_pass(
@@ -213,7 +215,6 @@ def cvb0_pass(
     cdef const real[::1] count = given.count, doc_topic_prior = given.doc_topic_prior
     cdef real[:, ::1] word_topic = given.word_topic
     cdef double[::1] totals = given.totals
-    cdef double word_prior = given.word_prior
     cdef Py_ssize_t width = doc_topic.shape[1]
     cdef const tokens_ops *ops = choose(width, real is double)
     cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(width)
@@ -245,7 +246,7 @@ def cvb0_pass(
     job.doc_begin, job.word, job.count = &chunks._doc_begin[0], &chunks._word[0], &count[0]
     job.doc_weight = NULL if doc_weight is None else &doc_weight[0]
     job.doc_topic_prior = &doc_topic_prior[0]
-    job.word_prior, job.word_prior_sum = word_prior, word_prior * word_topic.shape[0]
+    job.word_prior, job.word_prior_sum = given.word_prior, given.word_prior_sum
     job.doc_topic, job.word_topic = &doc_topic[0, 0], &word_topic[0, 0]
     job.log_likelihood = NULL if log_likelihood is None else &log_likelihood[0]
     job.change, job.position = &_change[0, 0], &chunks.position[0]
@@ -311,7 +312,6 @@ def draw_pass(
     cdef const float[::1] doc_topic_prior = given.doc_topic_prior
     cdef int32_t[:, ::1] word_topic = given.word_topic
     cdef int64_t[::1] totals = given.totals
-    cdef double word_prior = given.word_prior
     cdef const tokens_ops *ops = choose(word_topic.shape[1], False)
     cdef Py_ssize_t scratch_bytes = ops.scratch_bytes(word_topic.shape[1])
     cdef double clock = omp_get_wtime()
@@ -326,7 +326,7 @@ def draw_pass(
     job.n_topics, job.width = n_topics, word_topic.shape[1]
     job.doc_begin, job.word, job.count = &chunks._doc_begin[0], &chunks._word[0], &count[0]
     job.token_begin, job.doc_topic_prior = &token_begin[0], &doc_topic_prior[0]
-    job.word_prior, job.word_prior_sum = word_prior, word_prior * word_topic.shape[0]
+    job.word_prior, job.word_prior_sum = given.word_prior, given.word_prior_sum
     job.prior_sum, job.key = np.sum(doc_topic_prior, dtype=np.float64), key
     job.topic, job.next = &topic[0], &next_topic[0]
     job.word_topic, job.totals = &word_topic[0, 0], &totals[0]
