@@ -166,5 +166,7 @@ def test_a_checkpoint_goes_on_with_the_same_bits(name, tmp_path):
     killed = FITS[name](random_state=0)
     with pytest.raises(KeyboardInterrupt), em.watch(stop):
         killed.fit(X, checkpoint=em.Checkpoint(tmp_path / "fit", iterations=1))
-    again = FITS[name](random_state=0).fit(X, checkpoint=em.Checkpoint(tmp_path / "fit", iterations=1))
+    again = FITS[name](random_state=0).fit(
+        X, checkpoint=em.Checkpoint(tmp_path / "fit", iterations=1)
+    )
     assert_array_equal(again.components_, once.components_)
