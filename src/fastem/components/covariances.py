@@ -57,8 +57,6 @@ class Kind:
     - ``estimate(moments, weights, means, guard, reg_covar, n_threads)``: the same for the largest
       likelihood. Scatters are about `means` and divided by `weights`; where a variance is none,
       `guard()`, (K,), is the share of the squared mean that takes its place;
-    - ``unpack(weight, share, second, params, scaling, dtype)``: means and scatters of the kernel's
-      sums, None where it makes no scatter; `share` is the first moment by the weight;
     - ``draw(mean, covariance, count, random_state)``: samples, with scikit-learn's random numbers;
     - ``check_definite(given)``: a ValueError in scikit-learn's words unless all are positive.
     """
@@ -99,10 +97,6 @@ class Kind:
         """Return arrays as those of the kind `inner`: (K, D, D) or (K, D)."""
         return array
 
-    def for_kernel(self, factors, d):
-        """Return factors as the kernel takes them."""
-        return factors
-
     def per_feature(self, array):
         """Return a (K, D) array of sums summed as the diagonal of a scatter is."""
         return array
@@ -116,7 +110,12 @@ class Kind:
         return means * factors.reshape(len(factors), -1)
 
     def take_step(self, scatter, step, share):
-        """Return scatter + share step step^T, or what `solve` is to make of it; (K, D) and (K,)."""
+        """Return scatter + share step step^T, or what `solve` is to make of it; (K, D) and (K,).
+
+        A step of None is 0.
+        """
+        if step is None:
+            return scatter, None, None
         total = scatter.copy()
         add_scatter_of(total, step, share, self.name)
         return total, None, None
@@ -126,7 +125,8 @@ class Kind:
         if failed < 0:
             return
         which = "The shared covariance" if self.shared else f"The covariance of component {failed}"
-        covariance = np.triu(covariances[failed]) if self.dense else covariances[failed]
+        covariance = self.of_component(covariances, failed)
+        covariance = np.triu(covariance) if self.dense else covariance
         if not np.all(np.isfinite(covariance)):
             problem = "not finite: the values of X are too large to be squared."
         elif self.dense:
@@ -164,11 +164,8 @@ class _Matrices(Kind):
         return upper
 
     def roots(self, covariances):
-        stack = np.ascontiguousarray(covariances.reshape(-1, *covariances.shape[-2:]))
-        ones = np.ones(len(stack))
-        nowhere = np.zeros(stack.shape[:2])
-        upper, failed = kernel.precisions_cholesky(stack, nowhere, 0 * ones, ones, 0.0, 1)
-        return upper.reshape(covariances.shape), failed
+        ones = np.ones(math.prod(covariances.shape[:-2]))
+        return kernel.precisions_cholesky(covariances, None, None, ones, 0.0, 1)
 
     def precisions(self, factors):
         return factors @ np.swapaxes(factors, -1, -2)
@@ -186,7 +183,8 @@ class _Matrices(Kind):
 
     def estimate(self, moments, weights, means, guard, reg_covar, n_threads):
         divisor = self.total(weights)
-        sums = self.take_step(moments.scatter, moments.mean - means, moments.weight)
+        step = None if means is moments.mean else moments.mean - means
+        sums = self.take_step(moments.scatter, step, moments.weight)
         upper, failed = self._factored(sums, divisor, reg_covar, n_threads)
         if failed >= 0 and reg_covar == 0 and (self.shared or means.shape[1] == 1):
             again = self._with_guard(sums, moments, guard() * weights)
@@ -195,7 +193,7 @@ class _Matrices(Kind):
 
     def _checked(self, upper, failed):
         self.check(failed, upper)
-        return None, upper[0] if self.shared else upper
+        return None, upper
 
     def clip(self, covariances, least, most):
         d = covariances.shape[-1]
@@ -240,9 +238,6 @@ class _Full(_Matrices):
         # One feature: the sums are about means that the guard has moved.
         return sums[0], moments.mean * share[:, None], sums[2]
 
-    def unpack(self, weight, share, second, params, scaling, dtype):
-        return scaling.back(share + scaling.means(params, dtype)), second
-
     def whitened(self, means, factors):
         return None
 
@@ -266,16 +261,11 @@ class _Tied(_Matrices):
         return np.eye(len(scale))
 
     def _factored(self, sums, divisor, reg_covar, n_threads):
-        nowhere, divisor = np.zeros((1, len(sums[0]))), np.reshape(divisor, 1)
-        return kernel.precisions_cholesky(
-            sums[0][None], nowhere, np.zeros(1), divisor, reg_covar, n_threads
-        )
+        divisor = np.reshape(divisor, 1)
+        return kernel.precisions_cholesky(sums[0], None, None, divisor, reg_covar, n_threads)
 
     def _with_guard(self, sums, moments, share):
         return sums[0] + (share[:, None] * moments.mean).T @ moments.mean, *sums[1:]
-
-    def unpack(self, weight, share, second, params, scaling, dtype):
-        return np.where(weight[:, None] > 0, scaling.back(share), params.means), None
 
     def whitened(self, means, factors):
         return means @ factors
@@ -299,10 +289,7 @@ class _Variances(Kind):
         return np.sqrt(precisions, dtype=np.float64)
 
     def roots(self, covariances):
-        good = np.isfinite(covariances) & (covariances > _SMALLEST)
-        if not good.all():
-            return None, int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
-        return 1 / np.sqrt(covariances), -1
+        return kernel.roots(covariances)
 
     def checked_roots(self, covariances):
         """Return the factors, or say which component has none."""
@@ -324,12 +311,16 @@ class _Variances(Kind):
         return variances, self.checked_roots(variances)
 
     def estimate(self, moments, weights, means, guard, reg_covar, n_threads):
-        variances = moments.scatter_about(means)
-        variances /= self._aligned(weights * self.width(means.shape[1]))
-        variances += reg_covar
+        there = means is moments.mean
+        scatter = moments.scatter if there else moments.scatter_about(means)
+        variances = scatter / self._aligned(weights * self.width(means.shape[1]))
+        if reg_covar:
+            variances += reg_covar
+        factors, failed = self.roots(variances)
+        if failed < 0:
+            return variances, factors
         none = variances <= _SMALLEST
-        if none.any():
-            variances = np.where(none, self._mean(guard()[:, None] * moments.mean**2), variances)
+        variances = np.where(none, self._mean(guard()[:, None] * moments.mean**2), variances)
         return variances, self.checked_roots(variances)
 
     def matrices(self, covariances, k, d):
@@ -374,15 +365,6 @@ class _Diag(_Variances):
     def _mean(self, squares):
         return squares
 
-    def unpack(self, weight, share, second, params, scaling, dtype):
-        # y = x factor - offset, both rounded: the kernel's unit is y, and its center y = 0.
-        factor = params.precisions_cholesky / scaling.scale
-        offset = (scaling.means(params, dtype) * factor).astype(dtype)
-        factor = factor.astype(dtype).astype(np.float64)
-        scatter = second - weight[:, None] * share**2
-        scatter /= (factor * scaling.scale) ** 2
-        return scaling.back((share + offset) / factor), np.maximum(scatter, 0)  # -1e-17 by rounding
-
     def of_matrices(self, covariances):
         own = covariances.diagonal(axis1=1, axis2=2)
         return own.copy() if np.all(covariances == own[:, None] * np.eye(own.shape[1])) else None
@@ -399,9 +381,6 @@ class _Spherical(_Variances):
 
     def each(self, array, k, d):
         return np.broadcast_to(array[:, None], (k, d))
-
-    def for_kernel(self, factors, d):
-        return np.repeat(factors[:, None], d, axis=1)
 
     def diagonal(self, array):
         return array[:, None]
@@ -426,13 +405,6 @@ class _Spherical(_Variances):
 
     def _mean(self, squares):
         return squares.mean(axis=1)
-
-    def unpack(self, weight, share, second, params, scaling, dtype):
-        mean = np.where(weight[:, None] > 0, scaling.back(share), params.means)
-        about = scaling.back(scaling.means(params, dtype))
-        scatter = 2 * second / params.precisions_cholesky**2
-        scatter -= weight * ((mean - about) ** 2).sum(axis=1)
-        return mean, np.maximum(scatter, 0)  # rounding may leave -1e-17
 
     def of_matrices(self, covariances):
         own = KINDS["diag"].of_matrices(covariances)

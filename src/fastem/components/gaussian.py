@@ -115,15 +115,16 @@ class GaussianEM:
 
     def m_step(self, statistics: Statistics) -> GaussianParams:
         """Return the parameters with the largest expected log-likelihood (Bishop 9.24-9.26)."""
-        params = self.estimate(statistics.moments)
-        weights = self.normalised(params.weights)
+        moments = statistics.moments
+        counts = self.component_weights(moments)
+        weights = self.normalised(counts)
         if self.fixed is not None:
             weights = self.fixed.weights_of(weights)
-        return params._replace(weights=weights)
+        return GaussianParams(weights, *self._shapes(moments, counts), self.dtype)
 
     def normalised(self, weights):
         """Return the components' shares of all weight."""
-        return weights / weights.sum()
+        return weights / np.add.reduce(weights)
 
     def component_weights(self, moments: Moments):
         """Return the components' weights, not normalised, with scikit-learn's guard against 0.
@@ -139,20 +140,25 @@ class GaussianEM:
         does not move the others, because even that may be many standard deviations where the
         data lie far from 0 or the component is narrow.
         """
+        if np.minimum.reduce(moments.weight) > _SOME_WEIGHT:
+            return moments.mean
         share = moments.weight / self.component_weights(moments)
         return np.where(moments.weight > _SOME_WEIGHT, 1, share)[:, None] * moments.mean
 
     def estimate(self, moments: Moments) -> GaussianParams:
         """Return the parameters that moments give, the weights not normalised."""
-        weights, means = self.component_weights(moments), self.means(moments)
+        weights = self.component_weights(moments)
+        return GaussianParams(weights, *self._shapes(moments, weights), self.dtype)
+
+    def _shapes(self, moments, weights):
+        """Return the means, the covariances or None, and the factors of the precisions."""
+        means = self.means(moments)
         if self.fixed is None:
-            covariances, chol = self.covariances(moments, weights, means)
-        else:
-            means = self.fixed.means_of(means)
-            covariances, chol = self.fixed.covariances_of(
-                self.covariances, moments, weights, means, self.kind
-            )
-        return GaussianParams(weights, means, covariances, chol, self.dtype)
+            return means, *self.covariances(moments, weights, means)
+        means = self.fixed.means_of(means)
+        return means, *self.fixed.covariances_of(
+            self.covariances, moments, weights, means, self.kind
+        )
 
     def covariances(self, moments: Moments, weights, means):
         """Return the covariances about given means, or None, and the factors of the precisions."""
@@ -253,15 +259,11 @@ class GaussianEM:
     def _pass(self, params, block, given) -> tuple[float, Moments, float]:
         """Return the bound, the moments, and how many digits they may lack: see kernel.moments."""
         job = block.scaling.job(block.X, params, self.kind, likelihood=given is None)
-        bound, weight, first, second, lost = kernel.moments(
+        bound, weight, mean, scatter, lost = kernel.moments(
             job, block.sample_weight, given, self.n_threads
         )
-        share = first * (1 / np.where(weight > 0, weight, 1)[:, None])
-        mean, scatter = KINDS[self.kind].unpack(
-            weight, share, second, params, block.scaling, block.X.dtype
-        )
-        if scatter is None and lost == 0:
-            mean, scatter = self._tied_scatter(params, block, given, weight, mean, share)
+        if self.kind == "tied" and lost == 0:
+            mean, scatter = self._tied_scatter(params, block, given, weight, mean, scatter)
         return bound, Moments(weight, mean, scatter, self.kind), lost
 
     def _tied_scatter(self, params, block, given, weight, mean, centered):
@@ -314,7 +316,7 @@ def second_moment(block, center, given, n_threads):
     # A single component without precision: every responsibility is exactly 1.
     one = GaussianParams(np.ones(1), center, None, np.zeros((1, d, d)), block.X.dtype)
     job = block.scaling.job(block.X, one, "full", likelihood=False)
-    second, lost = kernel.moments(job, block.sample_weight, given, n_threads, about_mean=False)[3:]
+    second, lost = kernel.second_moments(job, block.sample_weight, given, n_threads)
     if not np.isnan(lost):
         return second[0]
     if block.X.dtype == np.float64:

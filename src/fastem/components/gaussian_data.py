@@ -27,7 +27,6 @@ __all__ = [
     "observed_moments",
     "overflow",
     "parts",
-    "rounded",
     "sorted_by_pattern",
 ]
 
@@ -82,14 +81,6 @@ class Scaling(NamedTuple):
         exponent = np.clip(np.frexp(std)[1], -limit, limit)
         return cls(shift, np.where(std > 0, np.ldexp(1.0, -exponent), 1.0))
 
-    def means(self, params, dtype):
-        """Return the means in these coordinates, as the kernel has them."""
-        return rounded((params.means - self.shift) * self.scale, dtype)
-
-    def back(self, points):
-        """Return points of these coordinates in the data's own."""
-        return self.shift + points / self.scale
-
     def job(self, X, params, kind, likelihood=True, make=kernel.Job):
         """Return the kernel's job for these parameters, with or without their log-norms."""
         d = X.shape[1]
@@ -98,9 +89,10 @@ class Scaling(NamedTuple):
                 f"n_features of X is {d}, but means_ has {params.means.shape[1]}: fit again, "
                 "or set the attribute"
             )
-        chol = KINDS[kind].for_kernel(params.precisions_cholesky, d)
-        log_norm = log_norms(params, kind) if likelihood else 0 * params.weights
-        return make(X, kind, self.shift, self.scale, self.means(params, X.dtype), chol, log_norm)
+        return make(
+            X, kind, self.shift, self.scale, params.means, params.precisions_cholesky,
+            params.weights, params.log_weights, likelihood,
+        )  # fmt: skip
 
     def suits(self, params, kind, dtype):
         """Return whether the dtype is precise enough for all but the digits that data lack."""
@@ -198,11 +190,6 @@ def overflow(X, sample_weight, name="X"):
 
 def _largest(X):
     return max(float(X.max()), -float(X.min()))
-
-
-def rounded(array, dtype):
-    """Return float64 numbers, rounded to another dtype."""
-    return array if dtype == np.float64 else array.astype(dtype).astype(np.float64)
 
 
 def parts(n, width) -> Iterator[slice]:

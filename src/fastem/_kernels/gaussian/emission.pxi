@@ -61,7 +61,7 @@ cdef class Emission:
     def unpack(self, double[::1] sums):
         """Return weight, first and second of :func:`moments`, about the means of the job."""
         cdef Py_ssize_t d = self.density.c.n_features, n = self.density.c.n_components
-        weight, first, second = _unpacked(self.density, sums, 1, False)
+        weight, first, second = _unpacked(self.density, &sums[0], 1)
         if self.further:
             begin = self.density.ops.sums_size(&self.density.c)
             table = np.asarray(sums)[begin : begin + n * self.further].reshape(n, -1)

@@ -5,10 +5,10 @@ the moments are summed, and what becomes of them, in gaussian/moments.h.
 """
 
 from cpython.buffer cimport (
-    PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.pycapsule cimport PyCapsule_New
-from libc.math cimport fabs
+from libc.math cimport fabs, isfinite, sqrt
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
@@ -77,6 +77,12 @@ cdef extern from "gaussian/moments.h":
         void (*emission_add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
                              double *) noexcept nogil
 
+    ctypedef struct gaussian_given:
+        const double *means
+        const double *weights
+        const double *log_weights
+        int single
+
     ctypedef struct gaussian_unpacking:
         const gaussian_job *job
         const double *sums
@@ -104,6 +110,10 @@ cdef extern from "gaussian/moments.h":
     Py_ssize_t gaussian_second(const gaussian_job *) noexcept nogil
     Py_ssize_t gaussian_bound(const gaussian_job *) noexcept nogil
     double gaussian_lost(const gaussian_job *, const double *) noexcept nogil
+    void gaussian_describe(const gaussian_job *, const gaussian_given *, double *,
+                           double *) noexcept nogil
+    void gaussian_read(const gaussian_job *, const gaussian_given *, const double *, Py_ssize_t,
+                       double *, double *, double *) noexcept nogil
     void gaussian_unpack(const void *, Py_ssize_t, Py_ssize_t, const fastem_strip *) noexcept nogil
     void gaussian_factor(const void *, Py_ssize_t, Py_ssize_t, const fastem_strip *) noexcept nogil
     void gaussian_covariance(const void *, Py_ssize_t, Py_ssize_t,
@@ -112,22 +122,49 @@ cdef extern from "gaussian/moments.h":
 
 KINDS = ("full", "tied", "diag", "spherical")
 
+cdef double SMALLEST = 1e-300  # the inverse of a smaller variance may overflow
+
 
 def instruction_set():
     """Return the name of the instruction set in use: base, v3 or v4."""
     return fastem_gaussian_ops(runtime.level(), 1).name.decode()
 
 
-def work(Py_ssize_t n_samples, Py_ssize_t n_features, Py_ssize_t n_components, str kind):
+cpdef double work(Py_ssize_t n_samples, Py_ssize_t n_features, Py_ssize_t n_components, str kind):
     """Return how many nanoseconds a pass takes on one thread, about."""
     flops = n_features * n_features if kind == "full" else 4 * n_features
     return n_samples * n_components * (flops + 32) / 25.0
+
+
+cdef double *_begin(array) except? NULL:
+    """Return where an array begins, of doubles one after the other; it must be kept alive."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)  # quicker than to ask NumPy for an address
+    begin = <double *> view.buf
+    PyBuffer_Release(&view)
+    return begin
+
+
+cdef _plain(array):
+    """Return an array of doubles, one after the other: the same one if it is such an array."""
+    cdef Py_buffer view
+    cdef bint plain
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDES | PyBUF_FORMAT)
+    plain = view.format[0] == b"d" and view.format[1] == 0
+    cdef Py_ssize_t step = 8, axis = view.ndim
+    while plain and axis > 0:
+        axis -= 1
+        plain = view.strides[axis] == step
+        step *= view.shape[axis]
+    PyBuffer_Release(&view)
+    return array if plain else np.ascontiguousarray(array, dtype=np.float64)
 
 
 cdef class Job:
     """A gaussian_job, with the arrays that it points to kept alive."""
 
     cdef gaussian_job c
+    cdef gaussian_given given
     cdef const gaussian_ops *ops
     cdef object scale, chol
     cdef list held
@@ -139,39 +176,43 @@ cdef class Job:
         str kind,               # IN  one of KINDS
         shift,                  # IN  (D,)
         scale,                  # IN  (D,)
-        means,                  # IN  (K, D), in the coordinates (x - shift) * scale
-        precisions_chol,        # IN  (K, D, D), (D, D), (K, D) or (K, D) by kind; upper; unscaled
-        log_norm,               # IN  (K,)
+        means,                  # IN  (K, D)
+        precisions_chol,        # IN  (K, D, D), (D, D), (K, D) or (K,) by kind; upper
+        weights,                # IN  (K,)
+        log_weights,            # IN  (K,) or None: the logarithms of the weights
+        bint likelihood,        # IN  whether densities count
     ):
-        """Hold a job; arrays must have been validated."""
+        """Hold a job; arrays must have been validated. Parameters are in the data's units."""
         memset(&self.c, 0, sizeof(gaussian_job))
         self.held, self.scale, self.chol = [X], scale, precisions_chol
-        self.ops = fastem_gaussian_ops(runtime.level(), X.dtype == np.float64)
         cdef Py_buffer view
-        PyObject_GetBuffer(X, &view, PyBUF_STRIDES)  # quicker than to ask NumPy for an address
+        PyObject_GetBuffer(X, &view, PyBUF_STRIDES)
         self.c.x = <const char *> view.buf
         self.c.x_row, self.c.x_column = view.strides[0], view.strides[1]
         self.c.n_samples, self.c.n_features = view.shape[0], view.shape[1]
+        self.given.single = view.itemsize == 4
         PyBuffer_Release(&view)
-        self.c.n_components = means.shape[0]
+        self.ops = fastem_gaussian_ops(runtime.level(), not self.given.single)
+        cdef Py_ssize_t k = len(means), d = self.c.n_features
+        self.c.n_components = k
         self.c.kind, self.c.most_small = KINDS.index(kind), self.ops.most_small
-        self.c.shift = self.doubles(shift)
-        self.c.scale = self.doubles(scale)
-        self.c.means = self.doubles(means)
+        if self.c.kind == SPHERICAL:
+            precisions_chol = np.repeat(precisions_chol, d).reshape(k, d)
+        self.c.shift, self.c.scale = self.doubles(shift), self.doubles(scale)
         self.c.precisions_chol = self.doubles(precisions_chol)
-        self.c.log_norm = self.doubles(log_norm)
+        self.given.means, self.given.weights = self.doubles(means), self.doubles(weights)
+        if log_weights is not None:
+            self.given.log_weights = self.doubles(log_weights)
+        cdef double *made = self.doubles(np.zeros(k * (d + 1)))
+        self.c.means, self.c.log_norm = made, made + k * d
+        gaussian_describe(&self.c, &self.given, made, made + k * d if likelihood else NULL)
         self.c.negligible = -708.0
         self.c.dense = self.dense
 
-    cdef const double *doubles(self, array) except? NULL:
-        cdef Py_buffer view
-        cdef const double *begin
-        array = np.ascontiguousarray(array, dtype=np.float64)
+    cdef double *doubles(self, array) except? NULL:
+        array = _plain(array)
         self.held.append(array)
-        PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-        begin = <const double *> view.buf
-        PyBuffer_Release(&view)
-        return begin
+        return _begin(array)
 
     cdef void *output(self, array):
         self.held.append(array)
@@ -180,25 +221,22 @@ cdef class Job:
     cdef const void *tables(self) except NULL:
         """Return the tables that a pass would make, as long as the job lives."""
         cdef Py_ssize_t k
-        cdef Py_buffer view
-        cdef char *begin
         memory = np.zeros(self.ops.tables_bytes(&self.c) + 64, np.uint8)
         self.held.append(memory)
-        PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
-        begin = <char *> view.buf
-        PyBuffer_Release(&view)
+        cdef char *begin = <char *> _begin(memory)
         begin += 63 - (<uintptr_t> begin + 63) % 64  # at a line of the cache
         for k in range(self.c.n_components):
             self.ops.prepare(&self.c, k, begin)
         return begin
 
 
-def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
+def moments(Job job, sample_weight, given, int n_threads):
     """Sum the moments of every component: the E-step.
 
     Equivalent to, with r the responsibilities times the sample weights and z = x - mean[k]::
 
-        weight[k] = sum(r[:, k]);  first[k] = r[:, k] @ z;  second[k] = (r[:, k] * z.T) @ z
+        weight[k] = sum(r[:, k]);  mean[k] = r[:, k] @ x / weight[k]
+        scatter[k] = (r[:, k] * z.T) @ z
 
     Parameters
     ----------
@@ -207,26 +245,54 @@ def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
     given : ndarray of shape (n, K) or None
         Responsibilities to use in place of those that the parameters give.
     n_threads : int
-    about_mean : bool
-        full: second moments about the components' new means, in the data's units; not about the
-        means of the job, in its coordinates.
 
     Returns
     -------
     bound : float
         Sum of sample_weight * log-density.
     weight : ndarray of shape (K,)
-    first : ndarray of shape (K, D)
-        About the means; for spherical and tied about 0 in the job's coordinates.
-    second : ndarray
-        full: (K, D, D); diag: (K, D) in units of 1 / precisions_chol^2; spherical: (K,) half the
-        squared distances in the same units; tied: None.
+    mean : ndarray of shape (K, D)
+        That of the job where a component has no weight.
+    scatter : ndarray
+        full: (K, D, D); diag: (K, D); spherical: (K,) its trace; tied: none, but (K, D), the means
+        from the job's shift on, in its coordinates.
     lost : float
         How many times the scatter about a component's new mean goes into what taking it about the
         job's mean adds: so many digits are lost. The largest of all, for tied 0; nan where a sum
         is not finite.
     """
-    cdef double[::1] sums
+    cdef gaussian_job *c = &job.c
+    cdef Py_ssize_t n = c.n_components, d = c.n_features, size = gaussian_component(c), k
+    memory = _sums(job, sample_weight, given, n_threads)
+    weight, mean = np.empty(n), np.empty((n, d))
+    cdef double *sums = _begin(memory)
+    cdef double *weights = _begin(weight)
+    cdef double *means = _begin(mean)
+    cdef double *second = NULL
+    if c.kind == FULL:
+        scatter = _full(job, sums, n_threads, True)
+    else:
+        scatter = np.empty(n) if c.kind == SPHERICAL else np.empty((n, d))
+        second = _begin(scatter)
+    for k in range(n):
+        gaussian_read(c, &job.given, sums + k * size, k, weights + k, means + k * d, second)
+        if c.kind != FULL:
+            second += 1 if c.kind == SPHERICAL else d
+    return sums[gaussian_bound(c)], weight, mean, scatter, gaussian_lost(c, sums)
+
+
+def second_moments(Job job, sample_weight, given, int n_threads):
+    """Return sums of r z z^T about the job's means, in its coordinates, and `lost` of moments().
+
+    Of full covariances; arguments as in :func:`moments`.
+    """
+    memory = _sums(job, sample_weight, given, n_threads)
+    cdef double *sums = _begin(memory)
+    return _full(job, sums, n_threads, False), gaussian_lost(&job.c, sums)
+
+
+cdef _sums(Job job, sample_weight, given, int n_threads):
+    """Return the sums of a pass that makes responsibilities, or takes them."""
     if sample_weight is not None:
         job.c.sample_weight = job.doubles(sample_weight)
     if given is not None:
@@ -234,37 +300,36 @@ def moments(Job job, sample_weight, given, int n_threads, bint about_mean=True):
     else:
         # What lies e^-40 below a row's best component is lost in its sum's last bit.
         job.c.prune, job.c.negligible = 1, -40.0
-    sums = _run(job, n_threads, job.ops.sums_size(&job.c))
-    weight, first, second = _unpacked(job, sums, n_threads, about_mean)
-    return sums[gaussian_bound(&job.c)], weight, first, second, gaussian_lost(&job.c, &sums[0])
+    return _run(job, n_threads, job.ops.sums_size(&job.c))
 
 
-cdef _unpacked(Job job, double[::1] sums, int n_threads, bint about_mean):
-    """Return weight, first and second of moments(); no views, for the sums are large."""
+cdef _full(Job job, const double *sums, int n_threads, bint about_mean):
+    """Return second moments (K, D, D): about the new means, in the data's units, or as they are."""
+    cdef Py_ssize_t k = job.c.n_components, d = job.c.n_features
+    cdef gaussian_unpacking to_do
+    second = np.empty((k, d, d))
+    to_do.job, to_do.sums, to_do.second = &job.c, sums, _begin(second)
+    to_do.unit = job.doubles(1 / job.scale) if about_mean else NULL
+    _run_components(gaussian_unpack, &to_do, k, 0, n_threads, d * d)
+    return second
+
+
+cdef _unpacked(Job job, const double *sums, int n_threads):
+    """Return weights, first and second moments about the job's means as they are."""
     cdef gaussian_job *c = &job.c
     cdef Py_ssize_t k = c.n_components, d = c.n_features, begin = gaussian_second(c)
-    cdef double[:, :, ::1] full
-    cdef gaussian_unpacking to_do
-    table = np.asarray(sums)[: k * gaussian_component(c)].reshape(k, -1)
-    second = None
-    if c.kind == FULL:
-        second = full = np.empty((k, d, d))
-        to_do.job, to_do.sums, to_do.second = c, &sums[0], &full[0, 0, 0]
-        to_do.unit = job.doubles(1 / job.scale) if about_mean else NULL
-        _run_components(gaussian_unpack, &to_do, k, 0, n_threads, d * d)
-    elif c.kind == DIAG:
-        second = table[:, begin : begin + d].copy()
-    elif c.kind == SPHERICAL:
-        second = table[:, begin].copy()
+    cdef const double[:, ::1] view = <const double[:k, :gaussian_component(c)]> sums
+    table = np.array(view)
+    second = _full(job, sums, n_threads, False) if c.kind == FULL else table[:, begin : begin + d]
     return table[:, 0].copy(), table[:, 1 : 1 + d].copy(), second
 
 
 def precisions_cholesky(
-    const double[:, :, ::1] scatter,  # IN  (K, D, D) about the moments' means
-    const double[:, ::1] step,      # IN  (K, D) from the covariances' means to those
-    const double[::1] weight,       # IN  (K,)
-    const double[::1] divisor,      # IN  (K,)
-    double reg_covar,               # IN  added to the diagonal
+    scatter,                # IN  (K, D, D) about the moments' means, or (D, D)
+    step,                   # IN  (K, D) from the covariances' means to those, or None for zeros
+    weight,                 # IN  (K,), or None
+    divisor,                # IN  (K,)
+    double reg_covar,       # IN  added to the diagonal
     int n_threads,
 ):
     """Return U, upper triangular with U U^T = inverse(covariance), (K, D, D), and a failure.
@@ -272,15 +337,33 @@ def precisions_cholesky(
     The covariance is (scatter + weight * step step^T) / divisor + reg_covar * I. A failure is the
     first k without U, which has the covariance's upper triangle in its place, or -1.
     """
-    array, failures = np.empty_like(scatter), np.zeros(scatter.shape[0], dtype=np.uint8)
-    cdef double[:, :, ::1] upper = array
-    cdef unsigned char[::1] failed = failures
     cdef gaussian_factors to_do
-    to_do.scatter, to_do.step = &scatter[0, 0, 0], &step[0, 0]
-    to_do.weight, to_do.divisor, to_do.reg_covar = &weight[0], &divisor[0], reg_covar
-    to_do.upper, to_do.failed = &upper[0, 0, 0], &failed[0]
-    _run_factors(gaussian_factor, &to_do, scatter.shape[0], scatter.shape[1], n_threads)
-    return array, int(np.argmax(failures)) if failures.any() else -1
+    cdef Py_ssize_t k = len(divisor), d = scatter.shape[1], i
+    scatter, divisor = _plain(scatter), _plain(divisor)
+    upper, failures = np.empty(scatter.shape), bytearray(k)
+    cdef unsigned char *failed = failures
+    to_do.scatter, to_do.divisor = _begin(scatter), _begin(divisor)
+    to_do.step = to_do.weight = NULL
+    if step is not None:
+        step, weight = _plain(step), _plain(weight)
+        to_do.step, to_do.weight = _begin(step), _begin(weight)
+    to_do.reg_covar, to_do.upper, to_do.failed = reg_covar, _begin(upper), failed
+    _run_factors(gaussian_factor, &to_do, k, d, n_threads)
+    return upper, failures.find(1)
+
+
+def roots(variances):
+    """Return 1 / sqrt(variances), and the first row with one that has no such number, or -1."""
+    given, shape = _plain(variances), variances.shape
+    cdef Py_ssize_t n = given.size, width = n // max(1, shape[0]), i, failed = -1
+    out = np.empty(shape)
+    cdef double *from_ = _begin(given)
+    cdef double *to = _begin(out)
+    for i in range(n):
+        if not (from_[i] > SMALLEST and isfinite(from_[i])):
+            return None, i // width
+        to[i] = 1 / sqrt(from_[i])
+    return out, failed
 
 
 def covariances(const double[:, :, ::1] precisions_cholesky, int n_threads):
@@ -329,11 +412,11 @@ cdef _run(Job job, int n_threads, Py_ssize_t n_sums):
     cdef gaussian_job *c = &job.c
     cdef const gaussian_ops *ops = job.ops
     # A block may have no rows: then there is one chunk, of none.
-    cdef Py_ssize_t n = max(1, c.n_samples), rows = ops.chunk_rows(c)
+    cdef Py_ssize_t n = max(1, c.n_samples), rows = ops.chunk_rows(c), asked = c.rows
     cdef Py_ssize_t n_chunks = up(n, rows) // rows, n_strips = STRIP_BYTES // (8 * max(1, n_sums))
-    cdef double[::1] sums = np.empty(max(1, n_sums))
     cdef int64_t[::1] added
     cdef fastem_pass one
+    sums = np.empty(max(1, n_sums))
     memset(job.dense, 0, sizeof(job.dense))
     memset(&one, 0, sizeof(one))
     if n_sums and c.kind == FULL and not gaussian_is_small(c) and n_strips < GAUSSIAN_TURNS:
@@ -350,14 +433,17 @@ cdef _run(Job job, int n_threads, Py_ssize_t n_sums):
         added = np.zeros(up(n, rows) // rows + 1, dtype=np.int64)
         added[0] = c.n_components + 1  # before the first chunk there is nothing to wait for
         c.added = &added[0]
+    c.rows = rows  # no more scratch than these need
     one.job, one.step, one.n_rows, one.chunk = c, ops.chunk, c.n_samples, rows
     one.n_sums, one.scratch_bytes = n_sums, ops.scratch_bytes(c)
     one.n_threads = n_threads
     one.work = work(c.n_samples, c.n_features, c.n_components, KINDS[c.kind])
     one.prepare, one.n_parts, one.tables_bytes = ops.prepare, c.n_components, ops.tables_bytes(c)
-    run(&one, &sums[0])
-    c.added = NULL
-    return np.asarray(sums)
+    try:
+        run(&one, _begin(sums))
+    finally:
+        c.added, c.rows = NULL, asked
+    return sums
 
 
 cdef _run_components(fastem_step step, const void *job, Py_ssize_t n_components,

@@ -32,7 +32,6 @@ def incomplete_moments(IncompleteJob job, sample_weight, centers, int n_threads)
     """
     cdef Py_ssize_t n = job.c.n_components, d = job.c.n_features
     cdef Py_ssize_t size = job.ops.sums_size(&job.c)
-    cdef double[::1] sums
     job.c.prune, job.c.negligible = 1, -40.0
     if sample_weight is not None:
         job.c.sample_weight = job.doubles(sample_weight)
@@ -41,9 +40,9 @@ def incomplete_moments(IncompleteJob job, sample_weight, centers, int n_threads)
         padded[:, :d] = centers
         job.c.centers = job.doubles(padded)
     sums = _run(job, n_threads, size)
-    weight, first, second = _unpacked(job, sums, n_threads, False)
+    weight, first, second = _unpacked(job, _begin(sums), n_threads)
     if job.c.kind == FULL:
-        further = np.asarray(sums)[size - up(n * d * d, 16) :][: n * d * d]
+        further = sums[size - up(n * d * d, 16) :][: n * d * d]
         lower = np.tril(further.reshape(n, d, d))
         second += lower + np.tril(lower, -1).swapaxes(1, 2)
-    return sums[gaussian_bound(&job.c)], weight, first, second
+    return float(sums[gaussian_bound(&job.c)]), weight, first, second

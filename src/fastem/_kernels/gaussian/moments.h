@@ -7,6 +7,45 @@
 
 #include "gaussian/job.h"
 
+/* ---- parameters -------------------------------------------------------------------------- */
+
+/* The parameters as they are given, in the data's units. */
+typedef struct {
+    const double *means;       /* (K, D) */
+    const double *weights;     /* (K,) */
+    const double *log_weights; /* (K,), or NULL: the logarithms of the weights */
+    int single;                /* whether the data are float */
+} gaussian_given;
+
+/* Writes the job's means and, unless `log_norm` is NULL, what its log_norm is. */
+static inline void gaussian_describe(const gaussian_job *job, const gaussian_given *given,
+                                     double *means, double *log_norm)
+{
+    ptrdiff_t d = job->n_features;
+    ptrdiff_t step = job->kind <= GAUSSIAN_TIED ? d + 1 : 1; /* to the next on the diagonal */
+    for (ptrdiff_t k = 0; k < job->n_components; k++) {
+        const double *own = job->precisions_chol;
+        double log_det = 0, log_weight = -INFINITY;
+        for (ptrdiff_t i = 0; i < d; i++) {
+            double mean = (given->means[k * d + i] - job->shift[i]) * job->scale[i];
+            means[k * d + i] = given->single ? (float)mean : mean;
+        }
+        if (log_norm == NULL)
+            continue;
+        if (job->kind != GAUSSIAN_TIED)
+            own += k * (job->kind == GAUSSIAN_FULL ? d * d : d);
+        for (ptrdiff_t i = 0; i < d; i++)
+            log_det += log(own[i * step]);
+        if (given->log_weights)
+            log_weight = given->log_weights[k];
+        else if (given->weights[k] > 0)
+            log_weight = log(given->weights[k]);
+        log_norm[k] = log_weight + log_det - d / 2.0 * 1.8378770664093454836; /* log 2 pi */
+    }
+}
+
+/* ---- sums -------------------------------------------------------------------------------- */
+
 static inline ptrdiff_t gaussian_up(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
 
 /* Numbers in the 4 x 4 blocks of a lower triangle, D4 = D rounded up to 4. */
@@ -75,6 +114,46 @@ static inline void gaussian_mirror(const gaussian_job *job, const double *sums, 
             second[j * d + i] = second[i * d + j];
 }
 
+/* Reads off the sums of component k its weight and mean, in the data's units, and, except for
+ * full covariances, `second`: diag (D,) the scatter about the new mean; spherical (1,) its trace;
+ * tied (D,) the new mean from the shift, in the job's coordinates. */
+static inline void gaussian_read(const gaussian_job *job, const gaussian_given *given,
+                                 const double *sums, ptrdiff_t k, double *weight, double *mean,
+                                 double *second)
+{
+    ptrdiff_t d = job->n_features;
+    const double *first = sums + 1, *own = sums + gaussian_second(job);
+    const double *before = job->means + k * d, *chol = job->precisions_chol + k * d;
+    double inverse = sums[0] > 0 ? 1 / sums[0] : 1, moved = 0;
+    *weight = sums[0];
+    for (ptrdiff_t i = 0; i < d; i++) {
+        double share = first[i] * inverse, shift = job->shift[i], scale = job->scale[i];
+        if (job->kind == GAUSSIAN_FULL)
+            mean[i] = shift + (share + before[i]) / scale;
+        else if (job->kind == GAUSSIAN_DIAG) {
+            /* y = x factor - offset, both rounded: the kernel's unit is y, and its center y = 0. */
+            double factor = chol[i] / scale, offset = before[i] * factor, unit, scatter;
+            factor = given->single ? (float)factor : factor;
+            offset = given->single ? (float)offset : offset;
+            unit = factor * scale;
+            scatter = (own[i] - sums[0] * (share * share)) / (unit * unit);
+            second[i] = scatter < 0 ? 0 : scatter; /* -1e-17 by rounding */
+            mean[i] = shift + (share + offset) / factor / scale;
+        } else {
+            double step;
+            mean[i] = sums[0] > 0 ? shift + share / scale : given->means[k * d + i];
+            step = mean[i] - (shift + before[i] / scale);
+            moved += step * step;
+            if (job->kind == GAUSSIAN_TIED)
+                second[i] = share;
+        }
+    }
+    if (job->kind == GAUSSIAN_SPHERICAL) {
+        double scatter = 2 * own[0] / (chol[0] * chol[0]) - sums[0] * moved;
+        *second = scatter < 0 ? 0 : scatter;
+    }
+}
+
 typedef struct {
     const gaussian_job *job;
     const double *sums; /* of all components */
@@ -107,9 +186,10 @@ typedef struct {
     const gaussian_ops *ops;
     ptrdiff_t n_features;
     /* covariance = (scatter + weight * step step^T) / divisor + reg_covar * I */
-    const double *scatter;          /* (K, D, D) */
-    const double *step;             /* (K, D) */
-    const double *weight, *divisor; /* (K,) */
+    const double *scatter; /* (K, D, D) */
+    const double *step;    /* (K, D), or NULL for zeros */
+    const double *weight;  /* (K,), or NULL */
+    const double *divisor; /* (K,) */
     double reg_covar;
     double *upper;         /* (K, D, D) U, upper, with U U^T = the inverse; without U the covariance */
     unsigned char *failed; /* (K,) whether there is no U */
@@ -123,12 +203,16 @@ static inline void gaussian_factor(const void *given, ptrdiff_t begin, ptrdiff_t
     const gaussian_factors *job = given;
     ptrdiff_t d = job->n_features;
     for (ptrdiff_t k = begin; k < begin + n; k++) {
-        const double *scatter = job->scatter + k * d * d, *step = job->step + k * d;
+        const double *scatter = job->scatter + k * d * d, *step = job->step;
         double *own = job->upper + k * d * d;
         for (ptrdiff_t i = 0; i < d; i++) {
-            double factor = job->weight[k] * step[i];
+            double factor = step ? job->weight[k] * step[k * d + i] : 0;
             for (ptrdiff_t j = i; j < d; j++)
-                own[i * d + j] = (scatter[i * d + j] + factor * step[j]) / job->divisor[k];
+                own[i * d + j] = scatter[i * d + j];
+            for (ptrdiff_t j = i; step && j < d; j++)
+                own[i * d + j] += factor * step[k * d + j];
+            for (ptrdiff_t j = i; j < d; j++)
+                own[i * d + j] /= job->divisor[k];
             own[i * d + i] += job->reg_covar;
         }
         job->failed[k] = !job->ops->factor(own, d, strip->scratch);
