@@ -249,7 +249,6 @@ def spoilt(row, value):
     [
         (GaussianMixture(2, random_state=0), np.inf),
         (MultinomialMixture(2, random_state=0), np.nan),
-        (KMeans(2, random_state=0), np.nan),
         (KMeans(2, random_state=0), np.inf),
     ],
 )

@@ -33,6 +33,8 @@ __all__ = [
     "EMEstimator",
     "check_fitted_array",
     "check_sample_weight",
+    "known_features",
+    "refuse_unknown_features",
     "squarable",
     "unchanged_on_error",
 ]
@@ -57,6 +59,24 @@ def check_sample_weight(sample_weight, X):
     if not 1e-200 < total < 1e200:  # times data and squares it must stay a normal number
         raise ValueError(f"sample_weight must sum to between 1e-200 and 1e200, got {total:.6g}")
     return None if np.all(sample_weight == 1) else native(sample_weight)
+
+
+def known_features(X, sample_weight):
+    """Return of which features something is known but NaN, (D,) bool."""
+    known = ~np.isnan(X)
+    if sample_weight is not None:
+        known &= sample_weight[:, None] > 0
+    return known.any(axis=0)
+
+
+def refuse_unknown_features(estimator, known):
+    """Raise ValueError if there is a feature of which nothing is known, by its name."""
+    if not known.all():
+        feature = int(np.argmin(known))
+        name = getattr(estimator, "feature_names_in_", range(len(known)))[feature]
+        raise ValueError(
+            f"feature {name} of X has no value but NaN, or of sample_weight 0: leave it out"
+        )
 
 
 def check_fitted_array(

@@ -77,7 +77,14 @@ TABLE = (
         "BayesianGaussianMixture",
         numpy_floats=("lower_bound_", "lower_bounds_", "degrees_of_freedom_"),
     ),
-    Entry("sklearn.cluster", "KMeans", "KMeans", only_ours=_BOUNDS, numpy_floats=("_tol",)),
+    Entry(
+        "sklearn.cluster",
+        "KMeans",
+        "KMeans",
+        settings={"_allow_nan": False},
+        only_ours=_BOUNDS,
+        numpy_floats=("_tol",),
+    ),
     Entry(
         "sklearn.decomposition",
         "LatentDirichletAllocation",

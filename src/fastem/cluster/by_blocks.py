@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
 from fastem import em
+from fastem._base import refuse_unknown_features
 from fastem._data.sources import sample_weight_of, survey
 from fastem._engine.statistics import Moments, Statistics
 from fastem.cluster.data import refuse_overflow
@@ -16,12 +17,12 @@ from fastem.cluster.lloyd import (
     KMeansBlock,
     KMeansEM,
     KMeansParams,
-    inertia_of,
-    labels_of,
     useful_threads,
 )
+from fastem.cluster.missing import IncompleteBlock, IncompleteKMeansEM
 from fastem.cluster.parallel_start import draw_centers
 from fastem.cluster.watch import Printer
+from fastem.components.gaussian_data import observed_moments
 
 __all__ = ["fit_source"]
 
@@ -31,12 +32,17 @@ class Centering(NamedTuple):
 
     mean: np.ndarray  # (D,) of X's dtype; zeros for sparse X
     n_threads: int
+    missing: bool  # whether values are, in any block
 
     def __call__(self, X, sample_weight):
         """Return the block for the driver."""
         sample_weight = sample_weight_of(sample_weight)
         refuse_overflow("X", X, sample_weight)
-        return KMeansBlock(self.of(X), sample_weight, self.n_threads)
+        return self.block(self.of(X), sample_weight)
+
+    def block(self, X, sample_weight):
+        """Return the block of samples about the mean."""
+        return (IncompleteBlock if self.missing else KMeansBlock)(X, sample_weight, self.n_threads)
 
     def of(self, X):
         """Return the samples about the mean."""
@@ -44,27 +50,28 @@ class Centering(NamedTuple):
 
 
 def moments_of(X, sample_weight):
-    """Return the features' moments without weights, as `tol` wants them: a sum over blocks."""
-    refuse_overflow("X", X, sample_weight_of(sample_weight))
-    n = X.shape[0]
+    """Return each feature's moments without weights, as `tol` wants them: a sum over blocks."""
+    missing = refuse_overflow("X", X, sample_weight_of(sample_weight))
+    n, d = X.shape
     if sp.issparse(X):
-        mean = np.asarray(X.mean(axis=0, dtype=np.float64)).reshape(1, -1)
-        stored = np.bincount(X.indices, minlength=X.shape[1])
-        gaps = X.data - mean[0, X.indices]
-        scatter = np.bincount(X.indices, gaps * gaps, X.shape[1]) + (n - stored) * mean[0] ** 2
-        return Moments(np.full(1, float(n)), mean, scatter[None], "diag")
-    mean = X.mean(axis=0, dtype=np.float64)
-    gaps = X - mean
-    return Moments(
-        np.full(1, float(n)), mean[None], np.einsum("ij,ij->j", gaps, gaps)[None], "diag"
-    )
+        count, mean = np.full(d, float(n)), np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
+        stored = np.bincount(X.indices, minlength=d)
+        gaps = X.data - mean[X.indices]
+        scatter = np.bincount(X.indices, gaps * gaps, d) + (n - stored) * mean**2
+    elif missing:
+        count, mean, scatter = observed_moments(X, None)
+    else:
+        count, mean = np.full(d, float(n)), X.mean(axis=0, dtype=np.float64)
+        gaps = X - mean
+        scatter = np.einsum("ij,ij->j", gaps, gaps)
+    return Moments(count, mean[:, None], scatter[:, None], "diag")
 
 
 def reading(block, centers, n_threads):
     """Return what is read off the last centers: the inertia, and how much is in each cluster."""
-    labels = labels_of(block.X, centers, n_threads)
+    labels = block.labels(centers, n_threads)
     return Statistics(
-        bound=-inertia_of(block.X, centers, labels, block.sample_weight, n_threads),
+        bound=-block.inertia(centers, labels, n_threads),
         weight=float(block.X.shape[0]),
         sizes=np.bincount(labels, minlength=len(centers)),
     )
@@ -72,14 +79,16 @@ def reading(block, centers, n_threads):
 
 def first_centers(estimator, init, make, n_starts, sample):
     """Return the first centers of each start; this runs where the sample of rows is."""
-    X, weight = make.of(sample.rows), sample.weight_or_none()
+    weight = sample.weight_or_none()
+    block = make.block(make.of(sample.rows), weight)
+    X = block.drawn_from
     random_state = check_random_state(estimator.random_state)
     if isinstance(init, str) and init == "k-means||":
         chance = sample.weight / sample.weight.sum()
         first = X[random_state.choice(X.shape[0], n_starts, p=chance)]
         first = first.toarray() if sp.issparse(X) else first
         return [row[None] for row in first]
-    rows = estimator._rows_to_draw(X, weight, KMeansBlock(X, weight, make.n_threads))
+    rows = estimator._rows_to_draw(X, weight, block)
     k = estimator.n_clusters
     return [
         estimator._first_centers(X, init, make.mean, weight, random_state, k, rows)
@@ -133,13 +142,17 @@ def fit_source(estimator, source) -> int:
     n_starts = estimator._n_init = estimator._check_n_init()
     init = estimator._check_init(np.empty((1, found.n_features), found.dtype))
     sparse, moments = source.layout.sparse, found.extra
-    mean = np.zeros(found.n_features) if sparse else moments.mean[0]
+    mean = np.zeros(found.n_features) if sparse else moments.mean[:, 0]
+    missing = bool(np.any(moments.weight < found.n_rows))
+    refuse_unknown_features(estimator, moments.weight > 0)
     make = Centering(
         mean.astype(found.dtype),
         useful_threads(estimator.n_jobs, (found.n_rows // len(source), found.n_features), k),
+        missing,
     )
-    variance = float((moments.scatter[0] / moments.weight[0]).mean())
-    model = KMeansEM(estimator.tol * variance, found.dtype, make.n_threads, keeps_labels=False)
+    tol = estimator.tol * float((moments.scatter[:, 0] / moments.weight).mean())
+    kind = IncompleteKMeansEM if missing else KMeansEM
+    model = kind(tol, found.dtype, make.n_threads, keeps_labels=False)
     starts = source.call(first_centers, estimator, init, make, n_starts, source.sample)
     source.sample = None  # which takes memory
     blocks = source.prepared(make)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from fastem._compat import check_any_sample_weight
+from fastem.components.gaussian_data import observed_moments
 
-__all__ = ["centered", "check_weights", "mean_variance", "refuse_overflow"]
+__all__ = ["centered", "check_weights", "refuse_overflow"]
 
 _MOST_SQUARES = float(np.finfo(np.float64).max) / 64  # that can still be summed in some ways
 
@@ -27,15 +27,24 @@ def check_weights(sample_weight, X):
 
 
 def refuse_overflow(name, X, sample_weight=None):
-    """Raise ValueError if sums of weighted squared distances would not be finite."""
+    """Raise ValueError if sums of weighted squared distances would not be finite.
+
+    Returns
+    -------
+    missing : bool
+        Whether there are NaN, which stand for missing values.
+    """
     values = X.data if sp.issparse(X) else X.reshape(-1)
     if values.size == 0:
-        return
+        return False
     heaviest = 1.0 if sample_weight is None else max(1.0, float(abs(sample_weight).max()))
     with np.errstate(over="ignore"):
         squares = float(np.vdot(values, values))  # one fast pass, in float32 if X is
     if squares < _MOST_SQUARES / heaviest:
-        return
+        return False
+    if np.isnan(squares):
+        refuse_overflow(name, np.nan_to_num(X), sample_weight)
+        return True
     largest = max(-float(values.min()), float(values.max()))
     # Lengths are below the root of D times this, and distances are of X's dtype.
     most = float(np.finfo(X.dtype).max) / 4 / np.sqrt(X.shape[1])
@@ -45,17 +54,24 @@ def refuse_overflow(name, X, sample_weight=None):
             + (f" and sample_weight up to {heaviest:.6g}" if heaviest > 1 else "")
             + ", of which squared distances are not finite: divide them by a constant"
         )
+    return False
 
 
 class centered:
-    """Subtracts its mean from a dense X within the block, which is given the mean."""
+    """Subtracts its mean from a dense X within the block, which is given the mean.
 
-    def __init__(self, X, copied):
-        self.X, self.copied = X, copied
+    With `missing`, that of the values that are no NaN.
+    """
+
+    def __init__(self, X, copied, missing=False):
+        self.X, self.copied, self.missing = X, copied, missing
 
     def __enter__(self):
         self.mean = np.zeros(self.X.shape[1], self.X.dtype)
-        if not sp.issparse(self.X):
+        if self.missing:
+            self.mean = observed_moments(self.X, None)[1].astype(self.X.dtype)
+            self.X -= self.mean
+        elif not sp.issparse(self.X):
             with np.errstate(over="ignore", invalid="ignore"):
                 self.mean = self.X.mean(axis=0)
             if not np.isfinite(self.mean).all():  # sums that float32 cannot hold
@@ -66,10 +82,3 @@ class centered:
     def __exit__(self, *_):
         if not (self.copied or sp.issparse(self.X)):
             self.X += self.mean
-
-
-def mean_variance(X, block):
-    """Return the mean of the features' variances."""
-    if sp.issparse(X):
-        return float(mean_variance_axis(X, axis=0)[1].mean())
-    return block.mean_square / X.shape[1]

@@ -17,7 +17,9 @@ __all__ = ["fit_few", "fit_restarts", "is_few"]
 
 def is_few(block, n_clusters):
     """Return whether an E-step on these samples is not worth a second thread, nor bounds."""
-    if sp.issparse(block.X) or (block.sample_weight is not None and block.sample_weight.min() < 0):
+    if sp.issparse(block.X) or block.incomplete:
+        return False
+    if block.sample_weight is not None and block.sample_weight.min() < 0:
         return False
     return kernel.work(*block.X.shape, n_clusters) < runtime.LEAST_WORK
 

@@ -19,37 +19,40 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from fastem import em
-from fastem._base import EMEstimator, check_fitted_array, unchanged_on_error
-from fastem._compat import Interval, StrOptions, checked_distances, fit_context, has_callbacks
-from fastem._data.sources import by_blocks, in_blocks, scores, source_of
+from fastem._base import (
+    EMEstimator,
+    check_fitted_array,
+    known_features,
+    refuse_unknown_features,
+    unchanged_on_error,
+)
+from fastem._compat import Interval, StrOptions, fit_context, has_callbacks
+from fastem._data.sources import in_blocks, source_of
 from fastem._engine.random_states import lent_random_state
 from fastem._engine.sparse import validate_sparse
-from fastem._engine.threads import effective_n_jobs, useful_n_jobs
+from fastem._engine.threads import useful_n_jobs
 from fastem._onnx import ToOnnx, kmeans_nodes
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.cluster.by_blocks import fit_source
-from fastem.cluster.data import centered, check_weights, mean_variance, refuse_overflow
+from fastem.cluster.data import centered, check_weights, refuse_overflow
 from fastem.cluster.few import fit_restarts, is_few
 from fastem.cluster.first_centers import FirstCenters
 from fastem.cluster.lloyd import (
     KMeansBlock,
     KMeansEM,
     KMeansParams,
-    inertia_of,
-    labels_of,
-    scale_of,
-    shift_of,
     useful_threads,
 )
+from fastem.cluster.missing import IncompleteBlock, IncompleteKMeansEM
+from fastem.cluster.reading import KMeansReading
 from fastem.cluster.streaming import StreamingKMeans
 from fastem.cluster.watch import Printer, Restarts
 
 __all__ = ["KMeans"]
 
-_FEW_DIFFERENCES = 20_000  # of a row and a center, feature by feature: taken one by one
-
 
 class KMeans(
+    KMeansReading,
     FirstCenters,
     StreamingKMeans,
     ToOnnx,
@@ -65,7 +68,9 @@ class KMeans(
     1982): EM for a mixture of equal spheres whose variance goes to 0 (Bishop 2006, *Pattern
     Recognition and Machine Learning*, equations 9.2-9.4). Parameters, attributes and results are
     those of :class:`sklearn.cluster.KMeans`, from the same start for the same `random_state`;
-    `n_jobs` is an addition.
+    `n_jobs` is an addition, and so are missing values, NaN in X: distances and means are then those
+    of the values that are there (Chi, Chi & Baraniuk 2016, *k-POD: a method for k-means clustering
+    of missing data*).
 
     Parameters
     ----------
@@ -148,6 +153,7 @@ class KMeans(
     cluster_centers_: np.ndarray
     labels_: np.ndarray
     inertia_: float
+    _allow_nan: ClassVar[bool] = True  # NaN is what is missing; else it is refused
 
     _parameter_constraints: ClassVar[dict] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
@@ -194,6 +200,7 @@ class KMeans(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self._allow_nan
         return tags
 
     # ---- fitting ---------------------------------------------------------------------------
@@ -213,7 +220,8 @@ class KMeans(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or Blocks
             The samples, float32 or float64; other types are converted to float64. Dense data are
-            copied into C order, sparse ones into CSR, if they are not in it.
+            copied into C order, sparse ones into CSR, if they are not in it. NaN in dense data is
+            a value that is missing.
             :class:`fastem.Blocks` are read again in each pass; there are no `labels_` then.
         y : Ignored
             Present for API consistency.
@@ -232,7 +240,7 @@ class KMeans(
         Raises
         ------
         ValueError
-            If an argument is invalid.
+            If an argument is invalid, or a feature has no value but NaN.
 
         Warns
         -----
@@ -264,7 +272,12 @@ class KMeans(
             order="C",
             copy=copy,
             accept_large_sparse=False,
+            ensure_all_finite=self._finite(X),
         )
+
+    def _finite(self, X):
+        """Return what scikit-learn's validation is to ask of X."""
+        return "allow-nan" if self._allow_nan and not sp.issparse(X) else True
 
     def _fit_array(self, X, sample_weight):
         """Fit to data in memory; return how many clusters have a sample."""
@@ -272,7 +285,9 @@ class KMeans(
         if X.shape[0] < self.n_clusters:
             raise ValueError(f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}.")
         sample_weight = check_weights(sample_weight, X)
-        refuse_overflow("X", X, sample_weight)
+        missing = refuse_overflow("X", X, sample_weight)
+        if missing:
+            refuse_unknown_features(self, known_features(X, sample_weight))
         if isinstance(self.init, str) and self.init == "k-means||":
             raise ValueError("init='k-means||' is for blocks: take 'k-means++' for data in memory")
         self._n_init = self._check_n_init()  # scikit-learn's tests read it
@@ -280,16 +295,20 @@ class KMeans(
         random_state = self.random_state
         if callable(init):  # which may keep it
             random_state = check_random_state(random_state)
-        with centered(X, self.copy_x) as mean, lent_random_state(random_state) as random_state:
-            best = self._fit(X, mean, sample_weight, init, random_state)
+        with (
+            centered(X, self.copy_x, missing) as mean,
+            lent_random_state(random_state) as random_state,
+        ):
+            best = self._fit(X, mean, sample_weight, init, random_state, missing)
         return len(np.unique(best["labels_"]))
 
-    def _fit(self, X, mean, sample_weight, init, random_state):
+    def _fit(self, X, mean, sample_weight, init, random_state, missing):
         """Fit centered data; return the fitted attributes of the best start."""
         n_threads = useful_threads(self.n_jobs, X.shape, self.n_clusters)
-        block = KMeansBlock(X, sample_weight, n_threads)
-        self._tol = self.tol * mean_variance(X, block)
-        model = KMeansEM(self._tol, X.dtype, n_threads)
+        block = (IncompleteBlock if missing else KMeansBlock)(X, sample_weight, n_threads)
+        self._tol = self.tol * block.mean_variance()
+        model = (IncompleteKMeansEM if missing else KMeansEM)(self._tol, X.dtype, n_threads)
+        X, sample_weight = block.drawn_from, block.sample_weight
         restarts = Restarts(self, block, model, mean)
         rows, n_init = self._rows_to_draw(X, sample_weight, block), self._n_init
 
@@ -387,107 +406,8 @@ class KMeans(
         """
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
-    # ---- reading ---------------------------------------------------------------------------
-
-    def _validated(self, X):
-        """Return X and the centers, validated."""
-        self._check_is_fitted("cluster_centers_")
-        # As NumPy promotes: float32 only where both the centers and X are.
-        narrow = np.asarray(self.cluster_centers_).dtype == np.float32
-        X = validate_sparse(
-            self,
-            X,
-            reset=False,
-            dtype=[np.float64, np.float32] if narrow else np.float64,
-            order="C",
-            accept_large_sparse=False,
-        )
-        self._once(("checked", X.shape[1]), lambda: self._check_fitted_centers(X.shape[1]))
-        refuse_overflow("X", X)
-        return X, np.asarray(self.cluster_centers_)
-
-    def _check_fitted_centers(self, n_features):
-        centers = check_fitted_array(self, "cluster_centers_", (None, n_features))
-        refuse_overflow("cluster_centers_", centers)
-
-    @by_blocks
-    def predict(self, X: MatrixLike) -> np.ndarray:
-        """Return the nearest center of each sample.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The samples.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,), int32
-            Numbers of the clusters.
-        """
-        X, centers = self._validated(X)
-        kind = "sparse shift" if sp.issparse(X) else "shift"
-        shift = self._once(kind, lambda: shift_of(X, centers))
-        return labels_of(X, centers, self.n_jobs, shift)
-
-    @by_blocks
-    def transform(self, X: MatrixLike) -> np.ndarray:
-        """Return the distance of each sample to each center.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The samples.
-
-        Returns
-        -------
-        distances : ndarray of shape (n_samples, n_clusters)
-            Euclidean distances.
-        """
-        X, centers = self._validated(X)
-        if not sp.issparse(X) and X.shape[0] * centers.size < _FEW_DIFFERENCES:
-            # scikit-learn's way takes longer.
-            gaps = X[:, None].astype(np.float64) - centers
-            return np.sqrt(np.einsum("nkd,nkd->nk", gaps, gaps)).astype(X.dtype, copy=False)
-        scale = X.dtype.type(scale_of(X, centers))
-        if scale == 1:
-            return checked_distances(X, centers)
-        return checked_distances(X * scale, centers * scale) / scale
-
-    def score(
-        self, X: MatrixLike, y: Any = None, sample_weight: npt.ArrayLike | None = None
-    ) -> float:
-        """Return minus the inertia of some samples.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The samples.
-        y : Ignored
-            Present for API consistency.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights.
-
-        Returns
-        -------
-        score : float
-            Minus the sum of the squared distances to the nearest centers, times the weights.
-        """
-        parts = scores(self, _score_of, X, sample_weight)
-        if parts is not None:
-            return sum(parts)
-        X, centers = self._validated(X)
-        sample_weight = check_weights(sample_weight, X)
-        refuse_overflow("X", X, sample_weight)
-        n_threads = effective_n_jobs(self.n_jobs)
-        labels = labels_of(X, centers, n_threads)
-        return -inertia_of(X, centers, labels, sample_weight, n_threads)
-
     _onnx_scores = "scores", "cluster_centers_"  # skl2onnx's name of distances
 
     def _onnx_nodes(self, X, dtype, names, opset):
         centers = check_fitted_array(self, "cluster_centers_", (None, None))
         return kmeans_nodes(centers.astype(np.float64), X, dtype, names, opset)
-
-
-def _score_of(estimator, X, sample_weight):
-    return estimator.score(X, None, sample_weight)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from fastem._engine.statistics import Statistics
 from fastem._engine.threads import useful_n_jobs
@@ -22,6 +23,7 @@ __all__ = [
     "scale_of",
     "shift_of",
     "useful_threads",
+    "without_empty",
 ]
 
 _SETTLED = 0.01  # of the labels change at most: from then on bounds pay,
@@ -104,6 +106,38 @@ class KMeansBlock:
         )
         self.scale = 2.0 ** -np.frexp(self.length)[1] if np.isfinite(self.length) else 1.0
 
+    #: Whether values are missing: see :class:`fastem.cluster.missing.IncompleteBlock`.
+    incomplete = False
+
+    @property
+    def drawn_from(self):
+        """What first centers are drawn from, (n, D)."""
+        return self.X
+
+    def labels(self, centers, n_threads):
+        """Return the nearest center of each sample, (n,) int32."""
+        return labels_of(self.X, centers, n_threads)
+
+    def inertia(self, centers, labels, n_threads):
+        """Return the sum of the samples' weighted squared distances to their centers."""
+        return inertia_of(self.X, centers, labels, self.sample_weight, n_threads)
+
+    def distances(self, centers, labels, n_threads):
+        """Return the squared distance of each sample to its center, (n,)."""
+        distances = np.empty(self.X.shape[0])
+        kernel.distances(self.job(centers), labels, n_threads, distances)
+        return distances
+
+    def inertia_of_sums(self, rows, weights, centers):
+        """Return the inertia that sums have: sum w |x|^2 - 2 c . rows + W |c|^2."""
+        return kernel.inertia(self.squares, rows, weights, centers)
+
+    def mean_variance(self):
+        """Return the mean of the features' variances; dense samples are about their mean."""
+        if sp.issparse(self.X):
+            return float(mean_variance_axis(self.X, axis=0)[1].mean())
+        return self.mean_square / self.X.shape[1]
+
     def spread(self, mean, n_threads):
         """Return the mean of the features' variances, and the largest distance from the mean."""
         n, d = self.X.shape
@@ -121,8 +155,7 @@ class KMeansBlock:
         """Return the samples farthest from the centers of their labels."""
         if n_rows == 0:
             return Farthest.none(self.X.shape[1])
-        distances = np.empty(self.X.shape[0])
-        kernel.distances(self.job(centers), labels, n_threads, distances)
+        distances = self.distances(centers, labels, n_threads)
         far = _largest(distances, n_rows)
         rows = self.X[far].toarray() if sp.issparse(self.X) else self.X[far]
         weight = np.ones(len(far)) if self.sample_weight is None else self.sample_weight[far]
@@ -266,16 +299,7 @@ class KMeansEM:
 
     def m_step(self, statistics: Statistics) -> KMeansParams:
         """Return the clusters' means; the farthest samples take the place of empty clusters."""
-        rows, weights = statistics.rows, statistics.weights
-        empty, farthest = np.flatnonzero(weights == 0), statistics.farthest
-        if len(empty) and farthest.distances.max(initial=0) > 0:
-            rows, weights = rows.copy(), weights.copy()
-            for k, i in zip(empty, _largest(farthest.distances, len(empty)), strict=False):
-                row, weight, old = farthest.rows[i], farthest.weights[i], farthest.labels[i]
-                rows[old] -= weight * row
-                rows[k] = weight * row
-                weights[old] -= weight
-                weights[k] = weight
+        rows, weights, _ = without_empty(statistics)
         some = weights[:, None] > 0
         centers = np.divide(rows, weights[:, None], out=rows.copy(), where=some)
         # A cluster that stays empty lies with the largest, as in scikit-learn.
@@ -287,6 +311,29 @@ class KMeansEM:
         if after.n_changed == 0:
             return True
         return shift(before, after) <= self.tol
+
+
+def without_empty(statistics):
+    """Return the sums and weights of clusters once the farthest samples are in empty ones.
+
+    Returns
+    -------
+    rows, weights : ndarray
+    moved : list of (int, int)
+        Pairs of a cluster that was empty and the one that its sample comes from.
+    """
+    rows, weights, moved = statistics.rows, statistics.weights, []
+    empty, farthest = np.flatnonzero(weights == 0), statistics.farthest
+    if len(empty) and farthest.distances.max(initial=0) > 0:
+        rows, weights = rows.copy(), weights.copy()
+        for k, i in zip(empty, _largest(farthest.distances, len(empty)), strict=False):
+            row, weight, old = farthest.rows[i], farthest.weights[i], farthest.labels[i]
+            rows[old] -= weight * row
+            rows[k] = weight * row
+            weights[old] -= weight
+            weights[k] = weight
+            moved.append((int(k), int(old)))
+    return rows, weights, moved
 
 
 def shift(before, after):
@@ -334,8 +381,8 @@ def inertia_of(X, centers, labels, sample_weight, n_threads, out=None):
 
 
 def _inertia(block, state, centers):
-    """Return the inertia, from the sums: sum w |x - c|^2 = sum w |x|^2 - 2 c . rows + W |c|^2."""
-    inertia = kernel.inertia(block.squares, state.rows, state.weights, centers)
+    """Return the inertia, from the sums."""
+    inertia = block.inertia_of_sums(state.rows, state.weights, centers)
     lowest = 0.0 if block.sample_weight is None else min(0.0, block.sample_weight.min())
     return inertia if lowest < 0 else max(0.0, inertia)
 

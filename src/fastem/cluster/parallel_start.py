@@ -11,7 +11,6 @@ import scipy.sparse as sp
 
 from fastem._data.survey import Sample
 from fastem._engine.statistics import Statistics
-from fastem.cluster.lloyd import inertia_of, labels_of
 
 __all__ = ["ROUNDS", "draw_centers"]
 
@@ -50,10 +49,8 @@ def _far_rows(number, block, centers, seed, size, n_threads):
     Those of the smallest keys -log(u) / weight are draws without replacement (Efraimidis & Spirakis
     2006), and those of several blocks together are those of the blocks' smallest keys.
     """
-    X = block.X
-    labels = labels_of(X, centers, n_threads)
-    squared = np.empty(X.shape[0])
-    inertia_of(X, centers, labels, None, n_threads, out=squared)
+    X = block.drawn_from
+    squared = block.distances(centers, block.labels(centers, n_threads), n_threads)
     weight = squared if block.sample_weight is None else squared * block.sample_weight
     u = np.random.default_rng([seed, number]).random(X.shape[0])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -67,6 +64,6 @@ def _far_rows(number, block, centers, seed, size, n_threads):
 
 def _weights(block, centers, n_threads):
     """Return the weight of the rows that are nearest to each center."""
-    labels = labels_of(block.X, centers, n_threads)
+    labels = block.labels(centers, n_threads)
     weights = np.bincount(labels, block.sample_weight, len(centers)).astype(np.float64)
     return Statistics(bound=0.0, weight=1.0, weights=weights)

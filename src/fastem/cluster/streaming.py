@@ -18,6 +18,7 @@ from fastem._engine.threads import effective_n_jobs, single_threaded_blas
 from fastem._typing import MatrixLike
 from fastem.cluster.data import check_weights, refuse_overflow
 from fastem.cluster.lloyd import Assignment, KMeansBlock, KMeansEM, KMeansParams, useful_threads
+from fastem.cluster.missing import IncompleteBlock
 
 __all__ = ["StreamingKMeans"]
 
@@ -79,12 +80,14 @@ class StreamingKMeans(Streaming):
             sample_weight = check_weights(sample_weight, X)
             if sample_weight is not None and not (sample_weight >= 0).all():
                 raise ValueError("sample_weight must not be negative in partial_fit")
-            refuse_overflow("X", X, sample_weight)
-            looks_sorted, left = False, True
-            if stream.mean is None:
-                left = self._begin_stream(stream, X, sample_weight)
+            rows, weight = X, sample_weight
+            if refuse_overflow("X", X, sample_weight):
+                rows, weight = _told_of(X, sample_weight)
+            looks_sorted, left = False, rows.shape[0] > 0
+            if left and stream.mean is None:
+                left = self._begin_stream(stream, rows, weight)
             if left:
-                looks_sorted = self._steps(stream, X, sample_weight)
+                looks_sorted = self._steps(stream, rows, weight)
             self._stream = stream.keep()
             if hasattr(self, "cluster_centers_"):
                 self._finish_step(stream, X, sample_weight)
@@ -111,34 +114,48 @@ class StreamingKMeans(Streaming):
             self._fit_array(rows.copy(), weight)
         if n < wanted:  # more samples are to come: this start is for those who read in between
             return False
-        stream.begin(self._sums(rows, weight)[0])
+        stream.begin(self._sums(rows, weight))
         return X.shape[0] > wanted
 
     def _sums(self: Any, X, sample_weight):
-        """Return the sums of each cluster's samples about its center, and the model's dtype."""
+        """Return the sums of each cluster's values, their weights, and those of its samples."""
         centers = np.asarray(self.cluster_centers_)
         n_threads = useful_threads(self.n_jobs, X.shape, len(centers))
         # About the mean of the centers, so that data far from zero lose no digits.
         shift = np.zeros(X.shape[1]) if sp.issparse(X) else centers.mean(axis=0, dtype=np.float64)
         if not sp.issparse(X):
             X = (X - shift).astype(X.dtype)
-        block = KMeansBlock(X, sample_weight, n_threads)
+        missing = not sp.issparse(X) and bool(np.isnan(X).any())
+        block = (IncompleteBlock if missing else KMeansBlock)(X, sample_weight, n_threads)
         params = KMeansParams((centers - shift).astype(X.dtype), X.shape[0])
         model = KMeansEM(0.0, X.dtype, n_threads, bounded=False)
         found, _ = model.e_step(params, block, Assignment.none_yet(block))
         weights = np.asarray(found.weights, dtype=np.float64)
-        rows = found.rows + weights[:, None] * shift
-        return Statistics(bound=found.bound, weight=found.weight, rows=rows, weights=weights), X
+        rows, counts = found.rows, np.broadcast_to(weights[:, None], centers.shape)
+        if missing:
+            rows, counts = np.hsplit(rows, 2)
+        return Statistics(
+            bound=found.bound,
+            weight=found.weight,
+            rows=rows + counts * shift,
+            weights=weights,
+            counts=counts,
+        )
 
     def _steps(self: Any, stream, X, sample_weight):
         """Take the steps; return whether the stream looks sorted."""
         looks_sorted = False
         for rows, weight in pieces(X, sample_weight, self.n_clusters):
-            statistics = self._sums(rows, weight)[0]
+            statistics = self._sums(rows, weight)
             looks_sorted |= stream.step(statistics, stream.mean.weights, statistics.weights)
             old, mean = np.asarray(self.cluster_centers_), stream.mean
-            there = mean.weights[:, None] > 1e-12 * mean.weights.sum()
-            centers = np.divide(mean.rows, mean.weights[:, None], out=old.astype(np.float64),
-                                where=there)  # fmt: skip
+            there = mean.counts > 1e-12 * mean.weights.sum()
+            centers = np.divide(mean.rows, mean.counts, out=old.astype(np.float64), where=there)
             self.cluster_centers_ = centers.astype(old.dtype)
         return looks_sorted
+
+
+def _told_of(X, sample_weight):
+    """Return the samples that have a value, and their weights."""
+    some = ~np.isnan(X).all(axis=1)
+    return X[some], None if sample_weight is None else sample_weight[some]

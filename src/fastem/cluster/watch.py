@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastem import em
-from fastem.cluster.lloyd import inertia_of, labels_of, shift
+from fastem.cluster.lloyd import shift
 
 __all__ = ["Printer", "Restarts"]
 
@@ -48,13 +48,12 @@ class Restarts(em.Callback):
 
     def _read(self, params, labels=None):
         """Return them; the labels are searched for unless they are known."""
-        X, n_threads, centers = self.block.X, self.model.n_threads, params.centers
-        labels = labels_of(X, centers, n_threads) if labels is None else labels
-        inertia = inertia_of(X, centers, labels, self.block.sample_weight, n_threads)
+        block, n_threads, centers = self.block, self.model.n_threads, params.centers
+        labels = block.labels(centers, n_threads) if labels is None else labels
         return {
             "cluster_centers_": centers + self.mean,
             "labels_": labels,
-            "inertia_": inertia,
+            "inertia_": block.inertia(centers, labels, n_threads),
         }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_random_state
 
+from fastem._base import known_features, refuse_unknown_features
 from fastem._compat import StrOptions
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.components import gaussian
@@ -205,7 +206,7 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
         block = gaussian.GaussianBlock.of(X, sample_weight)
         streams = vars(self).get("_stream", {}).get("sums") is not None
         if block.missing and not streams:  # else the rest of it was seen before
-            self._check_features(block)
+            refuse_unknown_features(self, known_features(block.X, block.sample_weight))
         model = self._model(block, given)
         shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
         gaussian.keep_freed_memory(shape)
@@ -230,17 +231,6 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
         prior = self.prior if isinstance(self.prior, ConjugatePrior) else ConjugatePrior()
         prior, pseudo_counts = resolve(prior, kind, self.n_components, block)
         return GaussianMAP(kind, prior, pseudo_counts, dtype, n_threads, fixed)
-
-    def _check_features(self, block):
-        """Raise ValueError if nothing is known of a feature."""
-        there = block.sample_weight[:, None] > 0
-        nothing = (np.isnan(block.X) | ~there).all(axis=0)
-        if nothing.any():
-            feature = int(nothing.argmax())
-            name = getattr(self, "feature_names_in_", [feature] * (feature + 1))[feature]
-            raise ValueError(
-                f"feature {name} of X has no value but NaN, or of sample_weight 0: leave it out"
-            )
 
     def _start(self, model, block, given, random_state):
         """Return the first parameters; those in `given` take the place of estimated ones."""

@@ -17,6 +17,7 @@ typedef struct {
     ptrdiff_t n_samples, n_features, n_clusters;
     const double *shift; /* (D,) */
     double scale;        /* a power of 2 */
+    int by_product;      /* nearest is the center of the largest product x . c, whatever its length */
     /* the parameters, and where each sample was and is */
     const double *centers; /* (K, D) */
     int32_t *labels;       /* (n,) the nearest centers; before, the labels so far, -1 for none */

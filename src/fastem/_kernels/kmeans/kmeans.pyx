@@ -25,6 +25,7 @@ cdef extern from "kmeans/job.h":
         Py_ssize_t n_samples, n_features, n_clusters
         const double *shift
         double scale
+        int by_product
         const double *centers
         int32_t *labels
         int moves
@@ -72,6 +73,7 @@ cdef class Job:
         shift,                  # IN  (D,) zeros for CSR
         double scale,           # IN  a power of 2
         sample_weight=None,     # IN  (n,)
+        bint by_product=False,  # IN  of `assign`, on dense X: largest products, not distances
     ):
         """Hold a job; arrays must have been validated."""
         memset(&self.c, 0, sizeof(kmeans_job))
@@ -87,7 +89,7 @@ cdef class Job:
             self.c.x = <const char *> self.address(X)
             self.c.x_row = X.strides[0]
         self.c.shift = self.doubles(shift)
-        self.c.scale = scale
+        self.c.scale, self.c.by_product = scale, by_product
         self.single = X.dtype == np.float32
         self.centers = np.ascontiguousarray(centers, dtype=np.float64)
         self.c.centers = self.doubles(self.centers)

@@ -83,7 +83,8 @@ static ptrdiff_t FN(tables_bytes)(const kmeans_job *job)
     return FN(lay_tables)(job, NULL, &t);
 }
 
-/* One center's coefficients, `step` apart; returns |c|^2. */
+/* One center's coefficients, `step` apart; returns what their products with a row are added to: |c|^2,
+ * or nothing. */
 static double FN(pack_center)(const kmeans_job *job, ptrdiff_t k, REAL *coef, ptrdiff_t step)
 {
     const double *center = job->centers + k * job->n_features;
@@ -93,7 +94,7 @@ static double FN(pack_center)(const kmeans_job *job, ptrdiff_t k, REAL *coef, pt
         coef[i * step] = (REAL)(-2 * c);
         norm += c * c;
     }
-    return norm;
+    return job->by_product ? 0 : norm;
 }
 
 static void FN(prepare)(const void *given, ptrdiff_t part, void *memory)
