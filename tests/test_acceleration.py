@@ -47,7 +47,7 @@ class Counting:
 def problem(estimator, X, weight=None):
     """Return a model, a block and a start, as the estimator has them."""
     model, block, start = estimator._problem(estimator._read(X), weight)
-    return model, block, start()
+    return model, block, start(np.random.RandomState(estimator.random_state))
 
 
 def both(estimator, X, weight=None, **settings):

@@ -142,7 +142,9 @@ def test_a_step_is_the_one_of_cappe_and_moulines():
     mixture.partial_fit(X[:200])  # gathers 100 rows a component, and begins
     assert mixture.n_iter_ == 0
     model, block, start = mixture._problem(X[:200], None)
-    params = em.fit(model, [block], start(), max_iter=20, tol=mixture.tol).params
+    params = em.fit(
+        model, [block], start(np.random.RandomState(0)), max_iter=20, tol=mixture.tol
+    ).params
     mean, seen = model.e_step(params, block) * (1 / 200), 200
     params = model.m_step(mean * 200)
     for t in range(3):

@@ -20,6 +20,7 @@ from fastem._compat import (
     InvalidParameterError,
     check_any_sample_weight,
     has_callbacks,
+    make_constraint,
     visual_block,
 )
 from fastem._engine.arrays import native
@@ -244,6 +245,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     lower_bound_: float
     lower_bounds_: list[float]
     _param_names: ClassVar[list[str]]
+    _constraints: ClassVar[dict[str, list[Any]]]
     n_features_in_: int
     feature_names_in_: np.ndarray
 
@@ -265,7 +267,22 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
         for name, value in vars(self).items():
             if isinstance(value, (bool, np.bool_)):
                 _refuse_flag(self, name, value)
-        super()._validate_params()
+        known = self._made_constraints()
+        for name in self._get_param_names():
+            value = getattr(self, name)
+            if name in known and not any(made.is_satisfied_by(value) for made in known[name]):
+                super()._validate_params()  # which says so in scikit-learn's words
+
+    @classmethod
+    def _made_constraints(cls):
+        """Return what scikit-learn makes of the table of constraints: in each fit, anew."""
+        if "_constraints" not in vars(cls):
+            cls._constraints = {
+                name: [make_constraint(constraint) for constraint in constraints]
+                for name, constraints in cls._parameter_constraints.items()
+                if constraints != "no_validation"
+            }
+        return cls._constraints
 
     def __setattr__(self, name: str, value: Any) -> None:
         _KNOWN.pop(self, None)

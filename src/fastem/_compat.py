@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
     StrOptions,
+    make_constraint,
     validate_parameter_constraints,
 )
 from sklearn.utils.validation import _check_sample_weight as check_any_sample_weight
@@ -50,6 +51,7 @@ __all__ = [
     "get_feature_names",
     "has_callbacks",
     "lloyd_iteration",
+    "make_constraint",
     "num_samples",
     "pick_by_kmeans_plusplus",
     "validate_parameter_constraints",

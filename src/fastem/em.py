@@ -373,12 +373,14 @@ def _iterate(
             lower_bounds.append(bound)
             change = ending.see(bound, iteration)
         converged = ending.converged(before, params) and not one_pass.leapt
-        states = [one_pass.states[number] for number in sorted(one_pass.states)]
+        states = [one_pass.states[n] for n in sorted(one_pass.states)] if one_pass.states else []
         result = Result(params, ending.lower_bound, lower_bounds, iteration, converged, states)
         yield result
-        state = State(init, iteration, params, ending.lower_bound, change, states)
-        # Every watcher sees the iteration, also when an earlier one asks to stop.
-        stops = [watcher.on_iteration_end(state) for watcher in watchers]
+        stops: list[bool | None] = []
+        if watchers:
+            state = State(init, iteration, params, ending.lower_bound, change, states)
+            # Every watcher sees the iteration, also when an earlier one asks to stop.
+            stops = [watcher.on_iteration_end(state) for watcher in watchers]
         if converged or any(stops):
             return
         course.iterated(init, one_pass, result)

@@ -40,10 +40,16 @@ def tree_sum(statistics: Iterable[Any]) -> Any:
     190
     """
     levels: list[_Group] = []
-    for one in statistics:
-        _put(levels, 0, one)
-    if not levels:
+    rest = iter(statistics)
+    first = next(rest, None)
+    if first is None:
         raise ValueError("no statistics to add: give at least one block of data")
+    for one in rest:
+        if not levels:
+            _put(levels, 0, first)
+        _put(levels, 0, one)
+    if not levels:  # there is one block, as mostly
+        return first
     # The groups that are not full: from the lowest level up.
     carried = None
     for group in levels:

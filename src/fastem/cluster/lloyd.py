@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,11 +101,10 @@ class KMeansBlock:
         nowhere, first = np.zeros((1, X.shape[1])), np.zeros(n, np.int32)
         job = kernel.Job(X, nowhere, nowhere[0], 1.0, sample_weight)
         self.squares = kernel.distances(job, first, n_threads, squares)
-        self.mean_square, self.length = (
-            float(squares.sum() / max(1, n)),
-            float(np.sqrt(squares.max(initial=0.0))),
-        )
-        self.scale = 2.0 ** -np.frexp(self.length)[1] if np.isfinite(self.length) else 1.0
+        self.mean_square = float(np.add.reduce(squares) / max(1, n))
+        self.length = math.sqrt(np.maximum.reduce(squares, initial=0.0))
+        exponent = math.frexp(self.length)[1] if math.isfinite(self.length) else 0
+        self.scale = 2.0**-exponent
 
     #: Whether values are missing: see :class:`fastem.cluster.missing.IncompleteBlock`.
     incomplete = False
@@ -144,7 +144,7 @@ class KMeansBlock:
         squares, first = np.empty(n), np.zeros(n, np.int32)
         job = kernel.Job(self.X, mean[np.newaxis], np.zeros(d), 1.0)
         total = kernel.distances(job, first, n_threads, squares)
-        return total / n / d, float(np.sqrt(squares.max()))
+        return total / n / d, math.sqrt(np.maximum.reduce(squares))
 
     def job(self, centers):
         """Return the kernel's job for some centers."""

@@ -46,7 +46,7 @@ class Rows:
         self.X, self.sample_weight, self.shift = X, sample_weight, shift
         ones = np.ones(X.shape[0], X.dtype)
         self.weight = ones if sample_weight is None else sample_weight.astype(X.dtype)
-        self.scale = 2.0 ** -np.frexp(length)[1] if 0 < length < math.inf else 1.0
+        self.scale = 2.0 ** -math.frexp(length)[1] if 0 < length < math.inf else 1.0
         self.square = (self.scale * length) ** 2
         self.n_jobs, self.keep, self._seeding = n_jobs, keep, None
         n, d = X.shape
@@ -91,7 +91,7 @@ def draw_rows(rows, n_clusters, random_state):
     first = random_state.choice(len(chance), p=chance)
     if n_clusters == 1:
         return np.array([first])
-    n_trials = 2 + int(np.log(n_clusters))
+    n_trials = 2 + int(math.log(n_clusters))
     uniform = random_state.uniform(size=(n_clusters - 1, n_trials))
     picked = _picks(rows, first, uniform)
     if picked is not None:

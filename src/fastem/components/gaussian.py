@@ -181,7 +181,7 @@ class GaussianEM:
         """Return the moments that given (n, K) responsibilities have, about their own means."""
         k, scaling = responsibilities.shape[1], block.scaling
         unit = KINDS[self.kind].unit(k, scaling.scale)
-        nowhere = np.tile(scaling.shift, (k, 1))
+        nowhere = np.repeat(scaling.shift[np.newaxis], k, axis=0)
         params = GaussianParams(np.ones(k), nowhere, None, unit, self.dtype)
         # First the means, then the scatter about them.
         mean = self._pass(params, block, responsibilities)[1].mean
@@ -337,7 +337,7 @@ def useful_threads(n_jobs, n_samples, n_features, n_components, kind):
 def rows(X, params, kind, output, n_threads, scaling=None):
     """Return 'labels', 'log_prob' or 'responsibilities' of each sample."""
     shape = (len(X), len(params.means)) if output == "responsibilities" else (len(X),)
-    X = np.require(X, requirements="A")
+    X = X if X.flags.aligned else np.require(X, requirements="A")
     outputs = {}
     if output != "log_prob":
         outputs[output] = np.empty(shape, dtype=np.int64 if output == "labels" else X.dtype)

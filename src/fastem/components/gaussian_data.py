@@ -60,7 +60,10 @@ class Scaling(NamedTuple):
         for first in range(0, d, columns):
             some = slice(first, first + columns)
             part = rows[:, some].astype(np.float64)
-            mean[some], std[some] = part.mean(axis=0), part.std(axis=0)
+            mean[some] = np.add.reduce(part, axis=0) / len(rows)
+            part -= mean[some]
+            part *= part
+            std[some] = np.sqrt(np.add.reduce(part, axis=0) / len(rows))
         return cls._of(mean, std, X.dtype)
 
     @classmethod
@@ -75,10 +78,12 @@ class Scaling(NamedTuple):
 
     @classmethod
     def _of(cls, mean, std, dtype):
-        shift = np.where(np.abs(mean) > 4 * std, mean, 0.0).astype(dtype).astype(np.float64)
+        shift = np.where(np.abs(mean) > 4 * std, mean, 0.0)
+        if dtype == np.float32:
+            shift = shift.astype(np.float32).astype(np.float64)
         # Half of the range of exponents, so that the squares of scaled numbers exist as well.
         limit = 50 if dtype == np.float32 else 250
-        exponent = np.clip(np.frexp(std)[1], -limit, limit)
+        exponent = np.minimum(np.maximum(np.frexp(std)[1], -limit), limit)
         return cls(shift, np.where(std > 0, np.ldexp(1.0, -exponent), 1.0))
 
     def job(self, X, params, kind, likelihood=True, make=kernel.Job):
@@ -126,7 +131,7 @@ class GaussianBlock(NamedTuple):
 
         NaN is what is missing.
         """
-        X = np.require(X, requirements="A")
+        X = X if X.flags.aligned else np.require(X, requirements="A")
         missing = check_squares(X, name)
         scaling = Scaling.of_data(filled(X) if missing else X)
         return cls.scaled(X, sample_weight, scaling, missing)
@@ -231,7 +236,7 @@ def check_squares(X, name):
     with np.errstate(over="ignore", invalid="ignore"):
         if X.flags.c_contiguous or X.flags.f_contiguous:
             flat = X.ravel(order="K")
-            finite = np.isfinite(np.einsum("i,i->", flat, flat))
+            finite = math.isfinite(np.einsum("i,i->", flat, flat))
         else:
             finite = all(np.isfinite(np.einsum("nd,nd->", X[p], X[p])) for p in parts(*X.shape))
     if finite:

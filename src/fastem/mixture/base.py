@@ -22,6 +22,7 @@ from fastem._base import (
 )
 from fastem._compat import fit_context
 from fastem._data.sources import by_blocks, in_blocks, scores, source_of, survey
+from fastem._engine.random_states import lent_random_state
 from fastem._engine.threads import useful_n_jobs
 from fastem._typing import CheckpointLike, MatrixLike, SamplerLike
 from fastem.mixture.by_blocks import begin
@@ -57,8 +58,8 @@ class Mixture(Reading, DensityMixin, EMEstimator):
 
     - ``_read(X)``: X for `fit`, validated;
     - ``_validated(X)``: X for a fitted mixture, validated;
-    - ``_problem(X, sample_weight)``: the model, a block for it, and a function that returns the
-      first parameters of a restart;
+    - ``_problem(X, sample_weight)``: the model, a block for it, and a function of a random state
+      that returns the first parameters of a restart;
     - ``_read_block(X)``: one block of X for `fit`, validated, which may have a single row;
     - ``_maker(block, found)``: what makes a block for that model of X and its weights, where it is
       fitted to blocks of which a sample made `block` and the first pass found `found`;
@@ -157,16 +158,17 @@ class Mixture(Reading, DensityMixin, EMEstimator):
                 n = X.shape[0] if sample_weight is None else np.count_nonzero(sample_weight)
                 self._check_n_components(n, sample_weight is not None)
                 model, block, start = self._problem(X, sample_weight)
-                result = self._fit_em(
-                    model,
-                    [block],
-                    lambda init: self._params() if resume else start(),
-                    n_init=1 if resume else self.n_init,
-                    lower_bound=self.lower_bound_ if resume else -np.inf,
-                    X=X,
-                    y=y,
-                    sample_weight=sample_weight,
-                )
+                with lent_random_state(self.random_state) as random_state:
+                    result = self._fit_em(
+                        model,
+                        [block],
+                        lambda init: self._params() if resume else start(random_state),
+                        n_init=1 if resume else self.n_init,
+                        lower_bound=self.lower_bound_ if resume else -np.inf,
+                        X=X,
+                        y=y,
+                        sample_weight=sample_weight,
+                    )
         if not result.converged and self.max_iter > 0:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, "
@@ -385,7 +387,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
 
     @abstractmethod
     def _problem(self, X, sample_weight) -> tuple[Any, Any, Any]:
-        """Return the model, the block and a function that returns first parameters."""
+        """Return the model, the block and a function of a random state: first parameters."""
 
     @staticmethod
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 
 from fastem._base import check_fitted_array
 from fastem._compat import Interval, StrOptions
@@ -224,9 +224,8 @@ class BayesianGaussianMixture(GaussianBase):
         model = self._model(block, given, moments)
         shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
         gaussian.keep_freed_memory(shape)
-        random_state = check_random_state(self.random_state)
         block = model.components.prepared(block)
-        return model, block, lambda: self._start(model, block, random_state)
+        return model, block, lambda random_state: self._start(model, block, random_state)
 
     def _model(self, block, given, of_all=None):
         """Return the model, and set the priors, which are of the data where `given` has None."""

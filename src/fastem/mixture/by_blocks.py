@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
+from sklearn.utils import check_random_state
+
 __all__ = ["Begun", "begin"]
 
 
@@ -30,7 +32,8 @@ def begin(estimator, found, n_starts, sample) -> Begun:
     """
     door = copy.copy(estimator)
     model, block, start = door._problem_of(sample.rows, sample.weight_or_none(), found)
-    starts = [start() for _ in range(n_starts)]
+    random_state = check_random_state(door.random_state)
+    starts = [start(random_state) for _ in range(n_starts)]
     before = vars(estimator)
     learned = {
         name: value

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils import assert_all_finite
 
 from fastem._base import check_fitted_array
 from fastem._compat import Interval, StrOptions
@@ -239,9 +239,8 @@ class DiscreteMixture(StreamingMixture, Criteria):
             X.dtype,
             contents.highest.max(),
         )
-        random_state = check_random_state(self.random_state)
 
-        def start():
+        def start(random_state):
             if weights is not None and values is not None:
                 return DiscreteParams(weights, values, X.dtype)
             drawn = start_of(self.init_params, model, block, X, k, random_state)

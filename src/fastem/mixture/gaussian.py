@@ -210,9 +210,8 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
         model = self._model(block, given)
         shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
         gaussian.keep_freed_memory(shape)
-        random_state = check_random_state(self.random_state)
         block = model.prepared(block)
-        return model, block, lambda: self._start(model, block, given, random_state)
+        return model, block, lambda random_state: self._start(model, block, given, random_state)
 
     @staticmethod
     def _composition(statistics):

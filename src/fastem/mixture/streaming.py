@@ -126,8 +126,9 @@ class StreamingMixture(Streaming):
             params = self._params()
         else:
             self._check_n_components(rows.shape[0], False)
+            random_state = check_random_state(self.random_state)
             params = em.run(
-                model, [block], lambda _: start(),
+                model, [block], lambda _: start(random_state),
                 schedule="batch", tol=self.tol, max_iter=min(self.max_iter, _START_ITERATIONS),
                 evaluate_every=1, n_init=self.n_init, lower_bound=-math.inf, callbacks=(),
                 verbose=0, verbose_interval=1,

@@ -15,7 +15,7 @@ def pack(X, int n_threads=1):
     cdef uint32_t[:, ::1] ones = np.empty((n, words), dtype=np.uint32)
     cdef uint32_t[:, ::1] known = np.empty((n, words), dtype=np.uint32)
     X = np.require(X, requirements=["C", "A"])
-    cdef const char *x = <const char *> _address(X)
+    cdef const char *x = <const char *> address_of(X)
     cdef Py_ssize_t row = X.strides[0] if n > 1 else 0
     if n * d < MOST_SERIAL:
         n_threads = 1
@@ -78,7 +78,7 @@ def inspect(X, sample_weight, int n_threads=1):
     cdef int is_float = X.dtype == np.float32
     cdef const double *weight = NULL
     X = np.require(X, requirements=["C", "A"])
-    cdef const char *x = <const char *> _address(X)
+    cdef const char *x = <const char *> address_of(X)
     cdef Py_ssize_t row = X.strides[0] if n > 1 else 0
     if n * d < MOST_SERIAL:
         n_threads = 1
@@ -87,7 +87,7 @@ def inspect(X, sample_weight, int n_threads=1):
     cdef double[:, :, ::1] r = reals
     cdef uint8_t[:, :, ::1] f = flags
     if sample_weight is not None:
-        weight = <const double *> _address(sample_weight)
+        weight = <const double *> address_of(sample_weight)
     for t in prange(n_threads, nogil=True, num_threads=n_threads, schedule="static", chunksize=1):
         _inspect_rows(ops, x, row, is_float, n * t // n_threads, n * (t + 1) // n_threads, d, step,
                       weight, &r[t, 0, 0], &f[t, 0, 0])

@@ -6,13 +6,14 @@ shared/pass.h.
 
 from cpython.pycapsule cimport PyCapsule_New
 from cython.parallel cimport prange
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
 import numpy as np
 
 from fastem._kernels import runtime
 
+from fastem._kernels.address cimport address_of
 from fastem._kernels.emission cimport FASTEM_EMISSION, fastem_emission
 from fastem._kernels.strips cimport LEAST_STRIPS, fastem_pass, fastem_step, run
 
@@ -114,10 +115,6 @@ cdef const discrete_ops *choose(Py_ssize_t n_components) noexcept:
 cdef Py_ssize_t _up(Py_ssize_t n, Py_ssize_t to) noexcept:
     """Return the smallest multiple of `to` that is at least n."""
     return (n + to - 1) // to * to
-
-
-cdef void *_address(array) except? NULL:
-    return <void *> <uintptr_t> array.__array_interface__["data"][0]
 
 
 def width(Py_ssize_t n_components):
@@ -246,7 +243,7 @@ cdef class Job:
 
     cdef void *address(self, array) except? NULL:
         self.held.append(array)
-        return _address(array)
+        return address_of(array)
 
     cdef read(self, total):
         """Return resp (K,) and sums (n_rows, K) of a pass."""

@@ -4,9 +4,7 @@ What happens to a chunk of rows is in gaussian/leaf.h, compiled for several inst
 the moments are summed, and what becomes of them, in gaussian/moments.h.
 """
 
-from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport fabs, isfinite, sqrt
 from libc.stdint cimport int64_t, uintptr_t
@@ -16,6 +14,7 @@ import numpy as np
 
 from fastem._kernels import runtime
 
+from fastem._kernels.address cimport address_of
 from fastem._kernels.emission cimport FASTEM_EMISSION, fastem_emission
 from fastem._kernels.strips cimport (
     MOST_STRIPS, STRIP_BYTES, fastem_pass, fastem_prepare, fastem_step, fastem_strip, run,
@@ -136,15 +135,6 @@ cpdef double work(Py_ssize_t n_samples, Py_ssize_t n_features, Py_ssize_t n_comp
     return n_samples * n_components * (flops + 32) / 25.0
 
 
-cdef double *_begin(array) except? NULL:
-    """Return where an array begins, of doubles one after the other; it must be kept alive."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)  # quicker than to ask NumPy for an address
-    begin = <double *> view.buf
-    PyBuffer_Release(&view)
-    return begin
-
-
 cdef _plain(array):
     """Return an array of doubles, one after the other: the same one if it is such an array."""
     cdef Py_buffer view
@@ -212,18 +202,18 @@ cdef class Job:
     cdef double *doubles(self, array) except? NULL:
         array = _plain(array)
         self.held.append(array)
-        return _begin(array)
+        return <double *> address_of(array)
 
     cdef void *output(self, array):
         self.held.append(array)
-        return <void *> <uintptr_t> array.__array_interface__["data"][0]
+        return address_of(array)
 
     cdef const void *tables(self) except NULL:
         """Return the tables that a pass would make, as long as the job lives."""
         cdef Py_ssize_t k
         memory = np.zeros(self.ops.tables_bytes(&self.c) + 64, np.uint8)
         self.held.append(memory)
-        cdef char *begin = <char *> _begin(memory)
+        cdef char *begin = <char *> address_of(memory)
         begin += 63 - (<uintptr_t> begin + 63) % 64  # at a line of the cache
         for k in range(self.c.n_components):
             self.ops.prepare(&self.c, k, begin)
@@ -265,15 +255,15 @@ def moments(Job job, sample_weight, given, int n_threads):
     cdef Py_ssize_t n = c.n_components, d = c.n_features, size = gaussian_component(c), k
     memory = _sums(job, sample_weight, given, n_threads)
     weight, mean = np.empty(n), np.empty((n, d))
-    cdef double *sums = _begin(memory)
-    cdef double *weights = _begin(weight)
-    cdef double *means = _begin(mean)
+    cdef double *sums = <double *> address_of(memory)
+    cdef double *weights = <double *> address_of(weight)
+    cdef double *means = <double *> address_of(mean)
     cdef double *second = NULL
     if c.kind == FULL:
         scatter = _full(job, sums, n_threads, True)
     else:
         scatter = np.empty(n) if c.kind == SPHERICAL else np.empty((n, d))
-        second = _begin(scatter)
+        second = <double *> address_of(scatter)
     for k in range(n):
         gaussian_read(c, &job.given, sums + k * size, k, weights + k, means + k * d, second)
         if c.kind != FULL:
@@ -287,7 +277,7 @@ def second_moments(Job job, sample_weight, given, int n_threads):
     Of full covariances; arguments as in :func:`moments`.
     """
     memory = _sums(job, sample_weight, given, n_threads)
-    cdef double *sums = _begin(memory)
+    cdef double *sums = <double *> address_of(memory)
     return _full(job, sums, n_threads, False), gaussian_lost(&job.c, sums)
 
 
@@ -308,7 +298,7 @@ cdef _full(Job job, const double *sums, int n_threads, bint about_mean):
     cdef Py_ssize_t k = job.c.n_components, d = job.c.n_features
     cdef gaussian_unpacking to_do
     second = np.empty((k, d, d))
-    to_do.job, to_do.sums, to_do.second = &job.c, sums, _begin(second)
+    to_do.job, to_do.sums, to_do.second = &job.c, sums, <double *> address_of(second)
     to_do.unit = job.doubles(1 / job.scale) if about_mean else NULL
     _run_components(gaussian_unpack, &to_do, k, 0, n_threads, d * d)
     return second
@@ -342,12 +332,12 @@ def precisions_cholesky(
     scatter, divisor = _plain(scatter), _plain(divisor)
     upper, failures = np.empty(scatter.shape), bytearray(k)
     cdef unsigned char *failed = failures
-    to_do.scatter, to_do.divisor = _begin(scatter), _begin(divisor)
+    to_do.scatter, to_do.divisor = <double *> address_of(scatter), <double *> address_of(divisor)
     to_do.step = to_do.weight = NULL
     if step is not None:
         step, weight = _plain(step), _plain(weight)
-        to_do.step, to_do.weight = _begin(step), _begin(weight)
-    to_do.reg_covar, to_do.upper, to_do.failed = reg_covar, _begin(upper), failed
+        to_do.step, to_do.weight = <double *> address_of(step), <double *> address_of(weight)
+    to_do.reg_covar, to_do.upper, to_do.failed = reg_covar, <double *> address_of(upper), failed
     _run_factors(gaussian_factor, &to_do, k, d, n_threads)
     return upper, failures.find(1)
 
@@ -357,8 +347,8 @@ def roots(variances):
     given, shape = _plain(variances), variances.shape
     cdef Py_ssize_t n = given.size, width = n // max(1, shape[0]), i, failed = -1
     out = np.empty(shape)
-    cdef double *from_ = _begin(given)
-    cdef double *to = _begin(out)
+    cdef double *from_ = <double *> address_of(given)
+    cdef double *to = <double *> address_of(out)
     for i in range(n):
         if not (from_[i] > SMALLEST and isfinite(from_[i])):
             return None, i // width
@@ -440,7 +430,7 @@ cdef _run(Job job, int n_threads, Py_ssize_t n_sums):
     one.work = work(c.n_samples, c.n_features, c.n_components, KINDS[c.kind])
     one.prepare, one.n_parts, one.tables_bytes = ops.prepare, c.n_components, ops.tables_bytes(c)
     try:
-        run(&one, _begin(sums))
+        run(&one, <double *> address_of(sums))
     finally:
         c.added, c.rows = NULL, asked
     return sums

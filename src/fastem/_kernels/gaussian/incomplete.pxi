@@ -40,7 +40,7 @@ def incomplete_moments(IncompleteJob job, sample_weight, centers, int n_threads)
         padded[:, :d] = centers
         job.c.centers = job.doubles(padded)
     sums = _run(job, n_threads, size)
-    weight, first, second = _unpacked(job, _begin(sums), n_threads)
+    weight, first, second = _unpacked(job, <double *> address_of(sums), n_threads)
     if job.c.kind == FULL:
         further = sums[size - up(n * d * d, 16) :][: n * d * d]
         lower = np.tril(further.reshape(n, d, d))

@@ -4,13 +4,14 @@ What happens to a chunk of rows is in kmeans/leaf.h, compiled for several instru
 """
 
 from libc.math cimport fabs, sqrt
-from libc.stdint cimport int32_t, uintptr_t
+from libc.stdint cimport int32_t
 from libc.string cimport memset
 
 import numpy as np
 
 from fastem._kernels import runtime
 
+from fastem._kernels.address cimport address_of
 from fastem._kernels.strips cimport fastem_pass, fastem_prepare, fastem_step, run
 
 
@@ -99,9 +100,9 @@ cdef class Job:
     cdef const double *doubles(self, array) except? NULL:
         return <const double *> self.address(np.ascontiguousarray(array, dtype=np.float64))
 
-    cdef void *address(self, array):
+    cdef void *address(self, array) except? NULL:
         self.held.append(array)
-        return <void *> <uintptr_t> array.__array_interface__["data"][0]
+        return address_of(array)
 
 
 def work(Py_ssize_t n_samples, Py_ssize_t n_features, Py_ssize_t n_clusters):

@@ -5,13 +5,14 @@ seeding/leaf.h, compiled for several instruction sets.
 """
 
 from libc.math cimport INFINITY
-from libc.stdint cimport uint32_t, uintptr_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
 import numpy as np
 
 from fastem._kernels import runtime
 
+from fastem._kernels.address cimport address_of
 from fastem._kernels.strips cimport fastem_pass, fastem_step, run
 
 
@@ -117,9 +118,9 @@ cdef class Seeding:
             )
             self.each(self.ops.pack, 1.0 * n * d)
 
-    cdef void *address(self, array):
+    cdef void *address(self, array) except? NULL:
         self.held.append(array)
-        return <void *> <uintptr_t> array.__array_interface__["data"][0]
+        return address_of(array)
 
     def begin(self, Py_ssize_t row):
         """Make a sample the first center; return the sum of weighted squared distances."""
@@ -193,7 +194,7 @@ cdef class Seeding:
     def preview(self, Py_ssize_t trial, out):
         """Write the closest distances as they would be with a trial, (n,) of the data's dtype."""
         self.c.chosen = trial
-        self.c.preview = <void *> <uintptr_t> out.__array_interface__["data"][0]
+        self.c.preview = address_of(out)
         self.each(self.ops.preview, 0.2 * self.c.n_samples)
 
     def take(self, Py_ssize_t trial):
