@@ -14,6 +14,7 @@ from case_mixtures import (
     DiscreteCase,
     GaussianCase,
     KMeansCase,
+    NoiseCase,
 )
 from case_sequences import ChainCase
 from case_topics import GaussianLDACase, LDACase, PLSACase
@@ -29,6 +30,7 @@ __all__ = [
     "GaussianLDACase",
     "KMeansCase",
     "LDACase",
+    "NoiseCase",
     "PLSACase",
 ]
 
@@ -47,11 +49,18 @@ LARGE = [
     GaussianCase(dtype, "full", 72, 64, 9500, 0.7)  # D, K, n, spread
     for dtype in (np.float64, np.float32)
 ]
+LARGE.append(NoiseCase(np.float64, "full", 72, 64, 9500, 0.7))
 
 CASES: list[Case] = [
     *(
         GaussianCase(dtype, kind, *size)
         for size in GAUSSIAN_SIZES
+        for kind in KINDS
+        for dtype in (np.float64, np.float32)
+    ),
+    *(
+        NoiseCase(dtype, kind, *size)
+        for size in [(2, 3, 1001, 2.0), (13, 4, 777, 1.0)]
         for kind in KINDS
         for dtype in (np.float64, np.float32)
     ),

@@ -48,20 +48,31 @@ def log_prob(X, weights, means, covariances, covariance_type):
     return result
 
 
-def e_step(X, params, covariance_type, sample_weight=None):
-    """Statistics of X under `params`: see the comments beside the returned fields."""
+def e_step(X, params, covariance_type, sample_weight=None, noise=None):
+    """Statistics of X under `params`: see the comments beside the returned fields.
+
+    `noise` is the log of a further component's weight by the volume that it fills: its density is
+    the same everywhere.
+    """
     if sample_weight is None:
         sample_weight = np.ones(len(X))
     gamma = log_prob(X, *params, covariance_type)
+    if noise is not None:
+        gamma = np.column_stack([gamma, np.full(len(X), noise)])
     largest = gamma.max(axis=1, keepdims=True)
     np.exp(gamma - largest, out=gamma)
     total = gamma.sum(axis=1, keepdims=True)
     log_likelihood = (largest + np.log(total))[:, 0]
     gamma *= sample_weight[:, np.newaxis] / total
+    of_noise = {}
+    if noise is not None:
+        of_noise["noise"] = gamma[:, -1].sum()  # sum_j of the noise's gamma
+        gamma = gamma[:, :-1]
 
     resp = gamma.sum(axis=0)
     mean = weighted_means(X, gamma, resp)
     return {
+        **of_noise,
         "bound": sample_weight @ log_likelihood,  # sum_j w_j log p(x_j)
         "weight": sample_weight.sum(),  # sum_j w_j
         "resp": resp,  # (K,) sum_j gamma_ji

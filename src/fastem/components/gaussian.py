@@ -21,10 +21,12 @@ from fastem.components.gaussian_data import (
     check_squares,
     covariances_of,
     evaluate,
+    n_columns,
     overflow,
     parts,
 )
 from fastem.components.gaussian_missing import incomplete_moments, incomplete_rows
+from fastem.components.noise import Noise
 
 __all__ = [
     "KINDS",
@@ -60,9 +62,10 @@ class GaussianParams(NamedTuple):
     precisions_cholesky: np.ndarray  # same shape
     dtype: np.dtype  # of the data
     log_weights: np.ndarray | None = None  # (K,) where they are not the logarithms of `weights`
+    noise: Noise | None = None  # whose weight and those of the components sum to 1
 
     @classmethod
-    def of(cls, weights, means, covariances, precisions_cholesky):
+    def of(cls, weights, means, covariances, precisions_cholesky, noise=None):
         """Return fitted attributes as parameters."""
         dtype = np.asarray(means).dtype
         weights, means, chol = (
@@ -70,7 +73,7 @@ class GaussianParams(NamedTuple):
         )
         if covariances is not None:
             covariances = np.asarray(covariances, dtype=np.float64)
-        return cls(weights, means, covariances, chol, dtype)
+        return cls(weights, means, covariances, chol, dtype, noise=noise)
 
     @classmethod
     def from_precisions(cls, weights, means, precisions, kind, dtype):
@@ -91,10 +94,12 @@ class GaussianEM:
     n_threads : int
     fixed : Fixed or None
         What the M-step leaves alone.
+    noise : Noise or None
+        A component more, of which the M-step finds the weight.
     """
 
-    def __init__(self, kind, reg_covar, dtype, n_threads, fixed=None):
-        self.kind, self.reg_covar, self.fixed = kind, reg_covar, fixed
+    def __init__(self, kind, reg_covar, dtype, n_threads, fixed=None, noise=None):
+        self.kind, self.reg_covar, self.fixed, self.noise = kind, reg_covar, fixed, noise
         self.dtype, self.n_threads = np.dtype(dtype), n_threads
 
     @property
@@ -104,27 +109,41 @@ class GaussianEM:
 
     def prepared(self, block: GaussianBlock) -> GaussianBlock:
         """Return the block with what is the same in every E-step on it: E-steps keep nothing."""
-        if block.missing or not KINDS[self.kind].shared:
+        if block.missing or not KINDS[self.kind].shared or self.noise is not None:
             return block
         return block._replace(scatter=self._scatter_of_all(block, None))
 
     def e_step(self, params: GaussianParams, block: GaussianBlock) -> Statistics:
         """Return the bound and the components' moments under their responsibilities."""
-        bound, moments = self.moments(params, block, None)
-        return Statistics(bound=bound, weight=block.total_weight, moments=moments)
+        bound, moments, noise = self._sums(self.with_noise(params), block, None)
+        further = {} if self.noise is None else {"noise": noise}
+        return Statistics(bound=bound, weight=block.total_weight, moments=moments, **further)
 
     def m_step(self, statistics: Statistics) -> GaussianParams:
         """Return the parameters with the largest expected log-likelihood (Bishop 9.24-9.26)."""
         moments = statistics.moments
-        counts = self.component_weights(moments)
-        weights = self.normalised(counts)
+        means, covariances, chol = self._shapes(moments, self.component_weights(moments))
+        counts = self.counts(moments)
+        if self.noise is not None:
+            weight = max(statistics.noise, 0.0)  # which may be a difference
+            total = counts.sum() + weight
+            noise = self.noise._replace(weight=float(weight / total))
+            weights = counts / total
+            return GaussianParams(weights, means, covariances, chol, self.dtype, noise=noise)
+        weights = counts / np.add.reduce(counts)
         if self.fixed is not None:
             weights = self.fixed.weights_of(weights)
-        return GaussianParams(weights, *self._shapes(moments, counts), self.dtype)
+        return GaussianParams(weights, means, covariances, chol, self.dtype)
 
-    def normalised(self, weights):
-        """Return the components' shares of all weight."""
-        return weights / np.add.reduce(weights)
+    def with_noise(self, params: GaussianParams) -> GaussianParams:
+        """Return parameters with the model's noise, unless they have one, or it has none."""
+        if self.noise is None or params.noise is not None:
+            return params
+        return params._replace(weights=params.weights * (1 - self.noise.weight), noise=self.noise)
+
+    def counts(self, moments: Moments):
+        """Return what the components' shares of all weight are proportional to."""
+        return self.component_weights(moments)
 
     def component_weights(self, moments: Moments):
         """Return the components' weights, not normalised, with scikit-learn's guard against 0.
@@ -148,7 +167,8 @@ class GaussianEM:
     def estimate(self, moments: Moments) -> GaussianParams:
         """Return the parameters that moments give, the weights not normalised."""
         weights = self.component_weights(moments)
-        return GaussianParams(weights, *self._shapes(moments, weights), self.dtype)
+        means, covariances, chol = self._shapes(moments, weights)
+        return GaussianParams(weights, means, covariances, chol, self.dtype)
 
     def _shapes(self, moments, weights):
         """Return the means, the covariances or None, and the factors of the precisions."""
@@ -193,18 +213,26 @@ class GaussianEM:
         `given` are (n, K) float64 responsibilities in place of those that the parameters give, or
         None.
         """
+        return self._sums(params, block, given)[:2]
+
+    def moments_in_float64(self, params, block, given):
+        """Return what moments() does, after converting float32 samples to float64."""
+        return self._sums_in_float64(params, block, given)[:2]
+
+    def _sums(self, params, block, given) -> tuple[float, Moments, float]:
+        """Return what moments() does, and the weight of the noise."""
         if block.missing:
             return incomplete_moments(params, self.kind, block, self.n_threads)
         if not block.scaling.suits(params, self.kind, block.X.dtype):
-            return self.moments_in_float64(params, block, given)
-        bound, found, lost = self._pass(params, block, given)
+            return self._sums_in_float64(params, block, given)
+        bound, found, lost, noise = self._pass(params, block, given)
         if not math.isfinite(bound) or math.isnan(lost):
             if block.X.dtype == np.float32:
-                return self.moments_in_float64(params, block, given)
+                return self._sums_in_float64(params, block, given)
             if math.isnan(lost):
                 raise overflow(block.X, block.sample_weight)
         if lost <= _MOST_LOST:
-            return bound, found
+            return bound, found, noise
         # A mean has moved so far that its old scatter is mostly the distance: sum again.
         center = params.means
         for _ in range(_MOST_PASSES):
@@ -212,17 +240,18 @@ class GaussianEM:
                 break
             center = found.mean
             found = self._moments_about(center, params, block, given)
-        return bound, found
+        return bound, found, noise
 
-    def moments_in_float64(self, params, block, given):
-        """Return what moments() does, after converting float32 samples to float64."""
-        bound, total = 0.0, None
+    def _sums_in_float64(self, params, block, given):
+        """Return what _sums() does, after converting float32 samples to float64."""
+        bound, total, noise = 0.0, None, 0.0
         for some in parts(len(block.X), block.X.shape[1]):
             part = block.rows(some.start, some.stop).as_float64()
             own = None if given is None else given[some]
-            part_bound, found = self.moments(params, part, own)
-            bound, total = bound + part_bound, found if total is None else total + found
-        return bound, total
+            part_bound, found, part_noise = self._sums(params, part, own)
+            bound, noise = bound + part_bound, noise + part_noise
+            total = found if total is None else total + found
+        return bound, total, noise
 
     def _moved_far(self, found, center, scaling):
         """Return whether moments about `center` lost digits that matter for the variances."""
@@ -248,23 +277,26 @@ class GaussianEM:
             part = block.rows(some.start, some.stop)
             own = None if given is None else given[some]
             if own is None:
-                own = np.empty((len(part.X), len(params.weights)), part.X.dtype)
+                own = np.empty((len(part.X), n_columns(params)), part.X.dtype)
                 evaluate(part.X, part.scaling, params, self.kind, self.n_threads,
                          responsibilities=own)  # fmt: skip
-                own = own.astype(np.float64, copy=False)
+                own = own[:, : len(params.weights)].astype(np.float64, copy=False)
             found = self._pass(about, part.as_float64(), own)[1]
             total = found if total is None else total + found
         return total
 
-    def _pass(self, params, block, given) -> tuple[float, Moments, float]:
-        """Return the bound, the moments, and how many digits they may lack: see kernel.moments."""
+    def _pass(self, params, block, given) -> tuple[float, Moments, float, float]:
+        """Return the bound, the moments, how many digits they may lack, and the noise's weight.
+
+        See kernel.moments.
+        """
         job = block.scaling.job(block.X, params, self.kind, likelihood=given is None)
-        bound, weight, mean, scatter, lost = kernel.moments(
+        bound, weight, mean, scatter, lost, noise = kernel.moments(
             job, block.sample_weight, given, self.n_threads
         )
         if self.kind == "tied" and lost == 0:
             mean, scatter = self._tied_scatter(params, block, given, weight, mean, scatter)
-        return bound, Moments(weight, mean, scatter, self.kind), lost
+        return bound, Moments(weight, mean, scatter, self.kind), lost, noise
 
     def _tied_scatter(self, params, block, given, weight, mean, centered):
         """Return the components' means and the scatter about them.
@@ -272,7 +304,10 @@ class GaussianEM:
         It is what remains of the whole scatter without that of the means. Where that is little,
         digits are lost, and the components' own scatters are summed instead.
         """
-        total = self._scatter_of_all(block, given)
+        no_noise = given
+        if given is None and params.noise is not None:
+            no_noise = _without_noise(params, self.kind, block, self.n_threads)
+        total = self._scatter_of_all(block, no_noise)
         scatter = total - (weight[:, None] * centered).T @ centered
         enough = 1e-3 if block.X.dtype == np.float32 else 1e-6
         if np.all(scatter.diagonal() >= enough * total.diagonal()):
@@ -287,8 +322,8 @@ class GaussianEM:
     def _scatter_of_all(self, block, given):
         """Return sum_n w_n z_n z_n^T of all samples, in the kernel's coordinates.
 
-        The responsibilities of a sample sum to 1, so this is the same in every iteration;
-        responsibilities that are given may sum to less.
+        The responsibilities of a sample sum to 1, so this is the same in every iteration; those
+        that are given may sum to less, as they do beside noise.
         """
         center = block.scaling.shift[None]
         if given is not None:
@@ -329,6 +364,12 @@ def second_moment(block, center, given, n_threads):
     return total
 
 
+def _without_noise(params, kind, block, n_threads):
+    """Return the components' responsibilities of each sample together, (n, 1)."""
+    log_prob = evaluate(block.X, block.scaling, params, kind, n_threads)
+    return -np.expm1(np.minimum(params.noise.log_density - log_prob, 0.0))[:, None]
+
+
 def useful_threads(n_jobs, n_samples, n_features, n_components, kind):
     """Return how many threads `n_jobs` means for an E-step."""
     return useful_n_jobs(n_jobs, kernel.work(n_samples, n_features, n_components, kind))
@@ -336,7 +377,7 @@ def useful_threads(n_jobs, n_samples, n_features, n_components, kind):
 
 def rows(X, params, kind, output, n_threads, scaling=None):
     """Return 'labels', 'log_prob' or 'responsibilities' of each sample."""
-    shape = (len(X), len(params.means)) if output == "responsibilities" else (len(X),)
+    shape = (len(X), n_columns(params)) if output == "responsibilities" else (len(X),)
     X = X if X.flags.aligned else np.require(X, requirements="A")
     outputs = {}
     if output != "log_prob":
@@ -344,7 +385,7 @@ def rows(X, params, kind, output, n_threads, scaling=None):
     scaling = scaling or Scaling.of_params(params, kind, X.dtype)
     log_prob = evaluate(X, scaling, params, kind, n_threads, **outputs)
     lost = ~np.isfinite(log_prob)
-    if lost.any():  # a sample with NaN is among them
+    if lost.any() or params.noise is not None:  # a sample with NaN may be among them
         outputs["log_prob"], some = log_prob, np.isnan(X).any(axis=1)
         for name in outputs if some.any() else ():
             outputs[name][some] = incomplete_rows(X[some], params, kind, name, n_threads, scaling)

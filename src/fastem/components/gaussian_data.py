@@ -24,6 +24,7 @@ __all__ = [
     "evaluate",
     "filled",
     "log_norms",
+    "n_columns",
     "observed_moments",
     "overflow",
     "parts",
@@ -70,6 +71,8 @@ class Scaling(NamedTuple):
     def of_params(cls, params, kind, dtype):
         """Return the scaling of data from a mixture; it does not depend on the data."""
         weights = params.weights[:, None]
+        if params.noise is not None:
+            weights = weights / weights.sum()
         variances = KINDS[kind].diagonal(covariances_of(params, kind))
         with np.errstate(over="ignore", invalid="ignore"):  # means may be anything finite
             mean = (weights * params.means).sum(axis=0)
@@ -94,10 +97,13 @@ class Scaling(NamedTuple):
                 f"n_features of X is {d}, but means_ has {params.means.shape[1]}: fit again, "
                 "or set the attribute"
             )
-        return make(
+        job = make(
             X, kind, self.shift, self.scale, params.means, params.precisions_cholesky,
             params.weights, params.log_weights, likelihood,
         )  # fmt: skip
+        if likelihood and params.noise is not None:
+            job.add_noise(params.noise.log_density, np.log(params.noise.sides))
+        return job
 
     def suits(self, params, kind, dtype):
         """Return whether the dtype is precise enough for all but the digits that data lack."""
@@ -159,6 +165,12 @@ class GaussianBlock(NamedTuple):
         total = float(end - begin) if weight is None else float(weight.sum())
         return GaussianBlock(self.X[begin:end], weight, total, self.scaling, None, self.missing)
 
+    def some(self, rows):
+        """Return the block of some rows, by their numbers."""
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        total = float(len(rows)) if weight is None else float(weight.sum())
+        return GaussianBlock(self.X[rows], weight, total, self.scaling, None, self.missing)
+
     def as_float64(self):
         """Return the block of the same samples in float64."""
         return self._replace(X=self.X.astype(np.float64), scatter=None)
@@ -182,6 +194,11 @@ def log_norms(params, kind):
             log_weights = np.log(params.weights)
     log_det = KINDS[kind].log_determinants(params.precisions_cholesky, d)
     return log_weights + log_det - d / 2 * math.log(2 * math.pi)
+
+
+def n_columns(params):
+    """Return how many responsibilities a sample has: the noise's is the last."""
+    return len(params.weights) + (params.noise is not None)
 
 
 def overflow(X, sample_weight, name="X"):
@@ -283,7 +300,7 @@ def evaluate(X, scaling, params, kind, n_threads, *, responsibilities=None, labe
     params : GaussianParams
     kind : str
     n_threads : int
-    responsibilities : ndarray of shape (n, K), dtype of X, C-contiguous
+    responsibilities : ndarray of shape (n, K), dtype of X, C-contiguous; with noise (n, K + 1)
     labels : ndarray of shape (n,), int64
 
     Returns
@@ -303,7 +320,7 @@ def evaluate(X, scaling, params, kind, n_threads, *, responsibilities=None, labe
     if X.dtype == np.float64 or not lost.any():
         return log_prob
     lost = np.flatnonzero(lost)
-    for some in parts(len(lost), X.shape[1] + (len(params.weights) if out else 0)):
+    for some in parts(len(lost), X.shape[1] + (n_columns(params) if out else 0)):
         wide = X[lost[some]].astype(np.float64)
         written = {
             "responsibilities": _wide_like(responsibilities, len(wide)),

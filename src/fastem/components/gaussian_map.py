@@ -26,16 +26,17 @@ class GaussianMAP(GaussianEM):
     n_threads : int
     fixed : Fixed or None
         What the M-step leaves alone.
+    noise : Noise or None
+        A component more, whose weight has no pseudo-count.
     """
 
-    def __init__(self, kind, prior, pseudo_counts, dtype, n_threads, fixed=None):
-        super().__init__(kind, 0.0, dtype, n_threads, fixed)
+    def __init__(self, kind, prior, pseudo_counts, dtype, n_threads, fixed=None, noise=None):
+        super().__init__(kind, 0.0, dtype, n_threads, fixed, noise)
         self.prior, self.pseudo_counts = prior, pseudo_counts
 
-    def normalised(self, weights):
-        """Return the mode of the components' shares of all weight."""
-        weights = weights + self.pseudo_counts
-        return weights / weights.sum()
+    def counts(self, moments: Moments):
+        """Return what the mode of the components' shares of all weight is proportional to."""
+        return self.component_weights(moments) + self.pseudo_counts
 
     def means(self, moments: Moments):
         """Return the mode of the components' means."""

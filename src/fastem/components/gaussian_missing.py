@@ -9,11 +9,12 @@ with a covariance of its own for each component; moments are pooled afterwards. 
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import ndtr
 
 from fastem._engine.statistics import Moments
 from fastem._kernels import gaussian as kernel
 from fastem.components.covariances import KINDS
-from fastem.components.gaussian_data import sorted_by_pattern
+from fastem.components.gaussian_data import n_columns, sorted_by_pattern
 
 __all__ = ["imputed", "incomplete_moments", "incomplete_rows", "moments_of_sums"]
 
@@ -40,25 +41,25 @@ def moments_of_sums(sums, params, kind, scaling, center):
 
 
 def incomplete_moments(params, kind, block, n_threads):
-    """Return the bound and the components' moments under their responsibilities."""
+    """Return the bound, the components' moments, and the weight of the noise."""
     scaling, centers = block.scaling, None
     for _ in range(_MOST_PASSES):
         job = _job(block.X, params, kind, scaling)
         scaled = None if centers is None else (centers - scaling.shift) * scaling.scale
-        bound, *sums = kernel.incomplete_moments(job, block.sample_weight, scaled, n_threads)
+        bound, *sums, noise = kernel.incomplete_moments(job, block.sample_weight, scaled, n_threads)
         about = params.means if centers is None else centers
         moments, lost = moments_of_sums(sums, params, kind, scaling, about)
         if not lost:
             break
         centers = moments.mean  # some mean has moved far: once more, about the new ones
-    return bound, moments
+    return bound, moments, noise
 
 
 def incomplete_rows(X, params, kind, output, n_threads, scaling):
     """Return 'labels', 'log_prob' or 'responsibilities' of samples, of what is there of them."""
     order = sorted_by_pattern(np.isnan(X))
     X = X[order].astype(np.float64, copy=False)
-    shape = (len(X), len(params.means)) if output == "responsibilities" else (len(X),)
+    shape = (len(X), n_columns(params)) if output == "responsibilities" else (len(X),)
     out, log_prob = np.empty(shape, np.int64 if output == "labels" else np.float64), None
     if output == "log_prob":
         log_prob = out
@@ -85,7 +86,7 @@ def imputed(X, params, kind, share, random_state=None):
     X : ndarray of shape (n, D)
     params : GaussianParams
     kind : str
-    share : ndarray of shape (n, K)
+    share : ndarray of shape (n, K), with noise (n, K + 1)
         Responsibilities.
     random_state : RandomState or None
         None: expected values.
@@ -98,22 +99,28 @@ def imputed(X, params, kind, share, random_state=None):
     precisions = KINDS[KINDS[kind].inner].precisions(each)
     if precisions.ndim == 2:
         precisions = precisions[:, :, None] * np.eye(precisions.shape[1])
+    means, noise = params.means, params.noise
+    if noise is not None:  # a component of the box's center and variances, by which none is moved
+        means = np.vstack([means, noise.center])
+        precisions = np.concatenate([precisions, [np.diag(12 / noise.sides**2)]])
     if random_state is not None:  # the component of each sample, and standard normal numbers
         chosen = share[rows].cumsum(axis=1) < random_state.uniform(size=(len(rows), 1))
         share = np.zeros_like(share)
         share[rows, np.minimum(chosen.sum(axis=1), share.shape[1] - 1)] = 1
-        noise = random_state.standard_normal(X.shape)
+        normal = random_state.standard_normal(X.shape)
     for run in np.split(rows, ends) if len(rows) else ():
         gone = lost[run[0]]
         seen, values = out[np.ix_(run, ~gone)], np.zeros((len(run), gone.sum()))
         for k in np.flatnonzero(share[run].any(axis=0)):
-            own, mean = share[run, k, None], params.means[k]
+            own, mean = share[run, k, None], means[k]
             block = precisions[k][np.ix_(gone, gone)]
             pull = (seen - mean[~gone]) @ precisions[k][np.ix_(~gone, gone)]
             expected = mean[gone] - np.linalg.solve(block, pull.T).T
-            if random_state is not None:  # L L^T = precision: L^-T noise has its inverse
-                root = np.linalg.cholesky(block)
-                expected += np.linalg.solve(root.T, noise[np.ix_(run, gone)].T).T
+            if random_state is not None and k < len(params.means):
+                root = np.linalg.cholesky(block)  # L L^T = precision: L^-T normal has its inverse
+                expected += np.linalg.solve(root.T, normal[np.ix_(run, gone)].T).T
+            elif random_state is not None:
+                expected += noise.sides[gone] * (ndtr(normal[np.ix_(run, gone)]) - 0.5)
             values += np.where(own > 0, own * expected, 0)
         out[np.ix_(run, gone)] = values
     return out

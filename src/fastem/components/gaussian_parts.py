@@ -15,6 +15,7 @@ from scipy.linalg import rq, solve_triangular
 
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianParams
+from fastem.components.noise import Noise
 
 __all__ = ["Split", "marginal", "split"]
 
@@ -26,28 +27,38 @@ class Split(NamedTuple):
     means: np.ndarray  # (K, b) of the others
     slopes: np.ndarray | None  # (K, a, b): what x - mean adds to them; None: nothing
     precisions_cholesky: np.ndarray  # of the others given these, shaped by the kind
+    noise: Noise | None  # of the others
 
-    def rest(self, x, weights):
-        """Return the parameters of the others where the given features are x, (a,)."""
-        means = self.means.copy()
+    def rest(self, x, shares):
+        """Return the parameters of the others where the given features are x, (a,).
+
+        `shares` are the weights, and that of the noise.
+        """
+        means, (*weights,) = self.means.copy(), shares
         if self.slopes is not None:
             means += np.einsum("ka,kab->kb", x - self.given.means, self.slopes)
-        return GaussianParams(weights, means, None, self.precisions_cholesky, self.given.dtype)
+        noise = self.noise
+        if noise is not None:
+            noise = noise._replace(weight=float(weights.pop()))
+        return GaussianParams(
+            np.array(weights), means, None, self.precisions_cholesky, self.given.dtype, noise=noise
+        )
 
 
 def split(params, kind, given, rest) -> Split:
     """Return components, split into some columns and the rest."""
     marginal_of_given = marginal(params, kind, given)
     means, chol = params.means[:, rest], params.precisions_cholesky
+    noise = None if params.noise is None else params.noise.some(rest)
     if not KINDS[kind].dense:
-        return Split(marginal_of_given, means, None, KINDS[kind].some(chol, rest))
+        return Split(marginal_of_given, means, None, KINDS[kind].some(chol, rest), noise)
     a, order = len(given), np.concatenate([given, rest])
     factors = _factors(chol, order)
     trailing = factors[:, a:, a:]
     # E[b | a] = mean_b - R_bb^-T R_ab^T (x_a - mean_a)
     slopes = np.array([-solve_triangular(f[a:, a:], f[:a, a:].T, trans="T").T for f in factors])
     slopes = np.broadcast_to(slopes, (len(means), *slopes.shape[1:]))  # those of 'tied' are shared
-    return Split(marginal_of_given, means, slopes, _shaped(trailing, kind))
+    return Split(marginal_of_given, means, slopes, _shaped(trailing, kind), noise)
 
 
 def marginal(params, kind, columns) -> GaussianParams:
@@ -62,7 +73,10 @@ def marginal(params, kind, columns) -> GaussianParams:
     if covariances is not None:
         covariances = KINDS[kind].some(covariances, columns)
     return params._replace(
-        means=params.means[:, columns], covariances=covariances, precisions_cholesky=chol
+        means=params.means[:, columns],
+        covariances=covariances,
+        precisions_cholesky=chol,
+        noise=None if params.noise is None else params.noise.some(columns),
     )
 
 

@@ -243,7 +243,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         Returns
         -------
         labels : ndarray of shape (n_samples,), int64
-            Component labels.
+            Component labels; -1 is noise, where a mixture has it.
         """
         return self._rows(self._validated(X), "labels")
 
@@ -259,7 +259,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         Returns
         -------
         responsibilities : ndarray of shape (n_samples, n_components)
-            Rows sum to 1.
+            Rows sum to 1. Of a mixture with noise the last of n_components + 1 columns is its own.
         """
         return self._rows(self._validated(X), "responsibilities")
 
@@ -333,7 +333,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         X : ndarray of shape (n_samples, n_features), float64
             The samples, sorted by component.
         y : ndarray of shape (n_samples,), int64
-            The components that they were drawn from.
+            The components that they were drawn from; -1 is noise, where a mixture has it.
         """
         return self._sample(n_samples, random_state)
 
@@ -350,10 +350,14 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         weights = self._fitted_weights()
         if weights.dtype != np.float64:
             weights = weights.astype(np.float64)
-            weights /= weights.sum()  # the rounded ones may sum to more than 1
+            whole = 1 - getattr(self, "noise_weight_", 0.0)
+            weights *= whole / weights.sum()  # the rounded ones may sum to more than 1
+        labels = np.arange(len(weights))
+        if hasattr(self, "noise_weight_"):
+            weights, labels = np.append(weights, 1 - weights.sum()), np.append(labels, -1)
         counts = rng.multinomial(n_samples, weights)
         X = self._draw(counts, rng, **settings)
-        return X.astype(np.float64, copy=False), np.repeat(np.arange(len(counts)), counts)
+        return X.astype(np.float64, copy=False), np.repeat(labels, counts)
 
     def _fitted_weights(self):
         """Return weights_, checked."""
@@ -361,9 +365,11 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         weights = check_fitted_array(self, "weights_", (None,), nonnegative=True, at_most=1.0)
         # A start from single samples counts only these, as in scikit-learn, until an M-step.
         begun = getattr(self, "n_iter_", 1) > 0
-        if begun and abs(weights.sum(dtype=np.float64) - 1) > 1e-3:
+        whole = 1 - getattr(self, "noise_weight_", 0.0)
+        if begun and abs(weights.sum(dtype=np.float64) - whole) > 1e-3:
             raise ValueError(
-                f"weights_ must sum to 1, got {weights.sum():.6g}: fit again, or set the attribute"
+                f"weights_ must sum to {whole:.6g}, got {weights.sum():.6g}: fit again, or set the "
+                "attribute"
             )
         return weights
 

@@ -23,7 +23,7 @@ __all__ = ["StandardErrors", "WithErrors"]
 class StandardErrors(NamedTuple):
     """Standard errors of a Gaussian mixture, shaped as the attributes that they belong to."""
 
-    weights: np.ndarray  # (n_components,)
+    weights: np.ndarray  # (n_components,), with noise one more, its own
     means: np.ndarray  # (n_components, n_features)
     covariances: np.ndarray  # of each entry
 
@@ -57,7 +57,7 @@ class WithErrors:
         -------
         errors : StandardErrors
             `weights`, `means` and `covariances`, shaped as the attributes; of weights at their
-            bound NaN.
+            bound NaN. With noise the last one of `weights` is that of `noise_weight_`.
 
         Raises
         ------
@@ -124,22 +124,29 @@ class WithErrors:
 
 def _standard_errors(params, kind, X, sample_weight, n_threads) -> StandardErrors:
     """Return the standard errors of fitted parameters at validated samples of float64."""
-    model = GaussianEM(kind, 0.0, X.dtype, n_threads)
+    k, noise = len(params.weights), params.noise
+    model = GaussianEM(kind, 0.0, X.dtype, n_threads, noise=noise)
     block = model.prepared(gaussian.GaussianBlock.of(X, sample_weight))
-    weights = Simplex(params.weights / params.weights.sum())
+    shares = params.weights if noise is None else np.append(params.weights, noise.weight)
+    weights = Simplex(shares / shares.sum())
     own = GaussianCoordinates(kind, params.means, params.precisions_cholesky)
 
     def score(x):
         means, factors = own.at(x[weights.n :])
         share = weights.at(x[: weights.n])
-        at = GaussianParams(share, means, None, factors, X.dtype)
-        moments = model.moments(at, block, None)[1]
+        at = GaussianParams(share[:k], means, None, factors, X.dtype)
+        if noise is not None:
+            at = at._replace(noise=noise._replace(weight=float(share[k])))
+        sums = model.e_step(at, block)
+        counts, moments = sums.moments.weight, sums.moments
+        if noise is not None:
+            counts = np.append(counts, sums.noise)
         return np.concatenate([
-            weights.score(share, moments.weight), own.score(x[weights.n :], means, moments)
+            weights.score(share, counts), own.score(x[weights.n :], means, moments)
         ])  # fmt: skip
 
     covariance = covariance_of(score, weights.n + own.n)
     of_weights = weights.errors(covariance[: weights.n, : weights.n])
-    if len(params.weights) == 1:
+    if len(shares) == 1:
         of_weights = np.zeros(1)
     return StandardErrors(of_weights, *own.errors(covariance[weights.n :, weights.n :]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from numbers import Real
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from fastem._base import known_features, refuse_unknown_features
-from fastem._compat import StrOptions
+from fastem._compat import Interval, StrOptions
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.components import gaussian
 from fastem.components.checks import check_start, check_weights
@@ -21,7 +22,8 @@ from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_data import block_of
 from fastem.components.gaussian_map import GaussianMAP
 from fastem.components.gaussian_missing import imputed
-from fastem.components.gaussian_start import check_precisions, moments_of
+from fastem.components.gaussian_start import beside_noise, check_precisions, moments_of
+from fastem.components.noise import noise_of
 from fastem.components.prior import ConjugatePrior, resolve
 from fastem.mixture.base import Criteria
 from fastem.mixture.errors import WithErrors
@@ -101,11 +103,17 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
         values are `weights_init`, `means_init` and `precisions_init`. A dict has for each a mask,
         booleans of shape (n_components,), True where a component's is fixed; covariances that
         components share are fixed for all or for none.
+    noise : bool or float, default=False
+        Whether there is noise beside the components: samples from anywhere, whose density is
+        `noise_weight_` by a volume (Banfield & Raftery 1993, *Model-based Gaussian and non-Gaussian
+        clustering*, Biometrics 49:803). True: the volume of the data, as mclust has it: of the
+        smaller one of two boxes that hold all samples, along the features or along the principal
+        axes (where values are missing, of the former). A number: the volume itself, in units of X.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_components,)
-        Weights of the components; they sum to 1.
+        Weights of the components; they sum to 1, with noise to 1 - `noise_weight_`.
     means_ : ndarray of shape (n_components, n_features)
         Means of the components.
     covariances_ : ndarray
@@ -116,6 +124,11 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
         Inverses of the covariances, same shape.
     precisions_cholesky_ : ndarray
         Upper triangular U with precision = U U^T; for 'diag' and 'spherical' the square roots.
+    noise_weight_ : float
+        With noise alone: its weight, the share of the samples that belong to no component.
+    noise_box_ : ndarray of shape (2, n_features)
+        With noise alone: the lowest and the highest corner of the box that it fills: the data's
+        box along the features, or one of its proportions that has the noise's volume.
     converged_ : bool
         Whether the best restart converged.
     n_iter_ : int
@@ -141,6 +154,10 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
     distribution of what is there; for float32 data everything but the densities themselves is
     computed in float64; no array of shape (n_samples, n_components) is made.
 
+    With `noise`, the label of what is noise is -1, as in scikit-learn's DBSCAN, and
+    responsibilities have a column more, the last. The noise's density goes on outside of its box,
+    so that a sample far from everything is noise; samples are drawn in the box.
+
     Examples
     --------
     >>> import numpy as np
@@ -159,6 +176,9 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
     precisions_init: npt.ArrayLike | None
     prior: Literal["conjugate"] | ConjugatePrior | None
     fixed: Sequence[str] | Mapping[str, npt.ArrayLike]
+    noise: bool | float
+    noise_weight_: float
+    noise_box_: np.ndarray
 
     _allow_nan = True
     _parameter_constraints: ClassVar[dict] = {
@@ -169,6 +189,7 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
         **StreamingMixture._step_constraints,
         "prior": [StrOptions({"conjugate"}), ConjugatePrior, None],
         "fixed": [list, tuple, dict],
+        "noise": ["boolean", Interval(Real, 0.0, None, closed="neither")],
     }
 
     def __init__(
@@ -194,6 +215,7 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
         learning_offset: float = 10.0,
         prior: Literal["conjugate"] | ConjugatePrior | None = None,
         fixed: Sequence[str] | Mapping[str, npt.ArrayLike] = (),
+        noise: bool | float = False,
     ) -> None:
         self._keep(locals())
 
@@ -225,23 +247,46 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
     def _model(self, block, given):
         kind, dtype, n_threads = self.covariance_type, block.X.dtype, self._n_threads(block.X)
         fixed = read_fixed(self.fixed, kind, self.n_components, given) if self.fixed else None
+        noise = self._noise(block, fixed) if self.noise else None
         if self.prior is None:
-            return GaussianEM(kind, self.reg_covar, dtype, n_threads, fixed)
+            return GaussianEM(kind, self.reg_covar, dtype, n_threads, fixed, noise)
         prior = self.prior if isinstance(self.prior, ConjugatePrior) else ConjugatePrior()
         prior, pseudo_counts = resolve(prior, kind, self.n_components, block)
-        return GaussianMAP(kind, prior, pseudo_counts, dtype, n_threads, fixed)
+        return GaussianMAP(kind, prior, pseudo_counts, dtype, n_threads, fixed, noise)
+
+    def _noise(self, block, fixed):
+        """Return the noise as a fit begins with it, or as a stream has it."""
+        if fixed is not None and fixed.weights is not None:
+            raise ValueError(
+                "fixed has 'weights', beside which noise would have none: leave it out, or set "
+                "noise=False"
+            )
+        if vars(self).get("_stream", {}).get("sums") is not None:
+            return self._densities().noise
+        volume = True if isinstance(self.noise, bool | np.bool_) else float(self.noise)
+        return noise_of(block.X, block.sample_weight, volume, 1 / (self.n_components + 1))
+
+    def _fit_source(self, source, resume):
+        if isinstance(self.noise, bool | np.bool_) and self.noise:
+            raise ValueError(
+                "noise=True is not known of data in blocks, for its volume is of all samples: give "
+                "noise the volume, a number"
+            )
+        return super()._fit_source(source, resume)
 
     def _start(self, model, block, given, random_state):
         """Return the first parameters; those in `given` take the place of estimated ones."""
         if all(part is not None for part in given):
-            weights, means, precisions = given
-            return GaussianParams.from_precisions(
-                weights, means, precisions, self.covariance_type, model.dtype
-            )
+            params = GaussianParams.from_precisions(*given, self.covariance_type, model.dtype)
+            return model.with_noise(params)
         block = block.filled() if block.missing else block
-        responsibilities = self._first_responsibilities(block, random_state)
+        make = partial(self._first_responsibilities, random_state=random_state)
+        if model.noise is None:
+            responsibilities = make(block)
+        else:
+            block, responsibilities = beside_noise(block, self.n_components, make)
         moments = moments_of(responsibilities, self.n_components, block, model)
-        return self._start_from(model, block, given, moments)
+        return model.with_noise(self._start_from(model, block, given, moments))
 
     def _start_from(self, model, block, given, moments):
         """Return the first parameters: those that the moments give, unless `given`."""
@@ -320,7 +365,7 @@ class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
     def _n_parameters(self):
         """Return the number of free parameters."""
         k, d = self.means_.shape
-        return int(n_free(self.fixed, self.covariance_type, k, d))
+        return int(n_free(self.fixed, self.covariance_type, k, d)) + hasattr(self, "noise_weight_")
 
     def _initialize(self, X, resp):
         """Set the parameters that responsibilities give."""
@@ -342,6 +387,7 @@ def mixture_of(estimator, params, names):
         covariance_type=estimator.covariance_type,
         random_state=estimator.random_state,
         n_jobs=estimator.n_jobs,
+        noise=params.noise is not None,
     )
     mixture.n_features_in_ = params.means.shape[1]
     if names is not None:

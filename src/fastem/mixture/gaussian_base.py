@@ -18,6 +18,7 @@ from fastem.components import gaussian
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianParams
 from fastem.components.gaussian_start import initial_responsibilities
+from fastem.components.noise import Noise
 from fastem.mixture.base import ALGORITHMS, Mixture
 from fastem.mixture.gaussian_reading import GaussianReading
 from fastem.mixture.summary import feature_names
@@ -107,6 +108,7 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
                 raise OverflowError
             return value.astype(dtype, copy=False)
 
+        noise = params.noise
         # One after the other: with float32 data, only U and one more array are ever float64.
         return {
             "weights_": cast(params.weights),
@@ -114,7 +116,14 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
             "covariances_": cast(gaussian.covariances_of(params, kind, n_threads)),
             "precisions_": cast(KINDS[kind].precisions(chol)),
             "precisions_cholesky_": cast(chol),
+            **({"noise_weight_": noise.weight, "noise_box_": cast(noise.box)} if noise else {}),
         }
+
+    def _set_fitted(self, attributes):
+        if "weights_" in attributes and self._has_noise:  # which the fit before had
+            for name in {"noise_weight_", "noise_box_"} - attributes.keys():
+                delattr(self, name)
+        super()._set_fitted(attributes)
 
     def _expected(self):
         return GaussianBase._densities(self)  # a posterior's expected parameters
@@ -139,15 +148,33 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
         """Return the fitted components and weights, checked once, as GaussianParams."""
         self._once("checked", self._check_attributes)
         covariances = getattr(self, "covariances_", None)  # missing if the user set the others
-        return GaussianParams.of(self.weights_, self.means_, covariances, self.precisions_cholesky_)
+        noise = None
+        if self._has_noise:
+            noise = Noise(float(self.noise_weight_), np.asarray(self.noise_box_, np.float64))
+        return GaussianParams.of(
+            self.weights_, self.means_, covariances, self.precisions_cholesky_, noise
+        )
+
+    @property
+    def _has_noise(self):
+        return "noise_weight_" in vars(self)
 
     def _check_attributes(self):
         """Raise ValueError if a fitted attribute is not what kernels and formulas may read."""
         kind = KINDS[self.covariance_type]
         n_features = getattr(self, "n_features_in_", None)  # None: attributes were set by hand
         k, d = check_fitted_array(self, "means_", (None, n_features)).shape
-        if not check_fitted_array(self, "weights_", (k,), nonnegative=True).any():
+        some = check_fitted_array(self, "weights_", (k,), nonnegative=True).any()
+        if not (some or self._has_noise):
             raise ValueError("weights_ must not all be 0: fit again, or set the attribute")
+        if self._has_noise:
+            check_fitted_array(self, "noise_weight_", (), nonnegative=True, at_most=1.0)
+            box = check_fitted_array(self, "noise_box_", (2, d))
+            if not np.all(box[0] < box[1]):
+                raise ValueError(
+                    "noise_box_ must have its lowest corner below its highest one: fit again, or "
+                    "set the attribute"
+                )
         parts = ["precisions_cholesky_"]
         if hasattr(self, "covariances_"):  # missing if the user set the others by hand
             parts.append("covariances_")
@@ -196,14 +223,18 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
         kind = KINDS[self.covariance_type]
         parts = [
             kind.draw(mean, kind.of_component(self.covariances_, k), int(count), random_state)
-            for k, (mean, count) in enumerate(zip(self.means_, counts, strict=True))
+            for k, (mean, count) in enumerate(zip(self.means_, counts, strict=False))
         ]
+        if self._has_noise:
+            parts.append(self._densities().noise.draw(counts[-1], random_state))
         return np.vstack(parts)
 
     _onnx_scores = "probabilities", "means_"
 
     def _onnx_nodes(self, X, dtype, names, opset):
         params = self._densities()
+        if params.noise is not None:
+            raise ValueError("a mixture with noise has no ONNX graph: fit it with noise=False")
         means, log_weights = params.means, params.log_weights
         chol = KINDS[self.covariance_type].each(params.precisions_cholesky, *means.shape)
         if log_weights is None:

@@ -14,7 +14,7 @@ from fastem._engine.threads import single_threaded_blas
 from fastem._typing import MatrixLike
 from fastem.components import gaussian
 from fastem.components.covariances import KINDS
-from fastem.components.gaussian_data import covariances_of, parts
+from fastem.components.gaussian_data import parts
 from fastem.components.gaussian_parts import marginal, split
 from fastem.mixture.features import Features, columns_of, others_of
 
@@ -198,21 +198,28 @@ def _known_values(X, known, names):
 
 def _variances(parts_of, kind):
     """Return the variance of each other feature in each component, (K, b)."""
-    rest = parts_of.rest(parts_of.given.means[0], parts_of.given.weights)
-    variances = KINDS[kind].diagonal(covariances_of(rest, kind))
-    return np.broadcast_to(variances, parts_of.means.shape)
+    chol = parts_of.precisions_cholesky
+    variances = KINDS[kind].diagonal(KINDS[kind].covariances(chol))
+    variances = np.broadcast_to(variances, parts_of.means.shape)
+    if parts_of.noise is not None:
+        variances = np.vstack([variances, parts_of.noise.sides**2 / 12])
+    return variances
 
 
 def _regression(X, parts_of, kind, variances, n_threads):
     """Return the mean of the other features and their standard deviations, (n, b) both."""
     share = gaussian.rows(X, parts_of.given, kind, "responsibilities", n_threads)
-    means = np.broadcast_to(parts_of.means[:, None], (len(variances), len(X), variances.shape[1]))
+    k, b = parts_of.means.shape
+    means = np.broadcast_to(parts_of.means[:, None], (k, len(X), b))
     if parts_of.slopes is not None:
         moved = [
             (X - mean) @ slopes
             for mean, slopes in zip(parts_of.given.means, parts_of.slopes, strict=True)
         ]
         means = means + np.array(moved)
+    if parts_of.noise is not None:  # whose mean the other features do not change
+        center = np.broadcast_to(parts_of.noise.center, (1, len(X), b))
+        means = np.concatenate([means, center])
     mean = np.einsum("nk,knb->nb", share, means)
     between = np.einsum("nk,knb->nb", share, (means - mean) ** 2)  # centred before squaring
     return mean, np.sqrt(share @ variances + between)

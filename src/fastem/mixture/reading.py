@@ -31,7 +31,8 @@ class Merging(NamedTuple):
     def membership(self) -> np.ndarray:
         """1 where a component belongs to a cluster, (n_components, n_clusters).
 
-        ``mixture.predict_proba(X) @ merging.membership`` are the clusters' probabilities.
+        ``mixture.predict_proba(X) @ merging.membership`` are the clusters' probabilities. (With
+        noise, whose column is the last, ``mixture.predict_proba(X)[:, :-1]``.)
         """
         return np.eye(int(self.clusters.max()) + 1)[self.clusters]
 
@@ -166,7 +167,7 @@ class Reading:
             raise ValueError(f"n_clusters must be an integer from 1 to {k}, got {n_clusters!r}")
         columns = np.empty((k, X.shape[0]))
         for some, responsibilities in self._parts(X):
-            columns[:, some] = responsibilities.T
+            columns[:, some] = responsibilities[:, :k].T  # noise is no component
         return _merged(columns, np.ones(X.shape[0]) if weight is None else weight, int(n_clusters))
 
     def reorder(self, order: str | npt.ArrayLike = "weight") -> Self:

@@ -82,6 +82,11 @@ class StreamingMixture(Streaming):
             effective_n_jobs(self.n_jobs)  # complains before any work
             if getattr(self, "prior", None) is not None:
                 raise ValueError("partial_fit takes no prior: set prior=None, or take fit")
+            noise = getattr(self, "noise", False)
+            if isinstance(noise, bool | np.bool_) and noise:
+                raise ValueError(
+                    "partial_fit takes noise of a known volume alone: give noise a number"
+                )
             stream = self._open_stream()
             if not stream.begins and hasattr(self, self._sized):
                 self._params()  # which may have been set since, and is checked

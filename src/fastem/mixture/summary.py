@@ -21,10 +21,10 @@ def summary(mixture: Any, X: Any, sample_weight: Any, errors: Any = None) -> Sum
     mixture._params()  # says so if an attribute was altered
     score, total = mixture._score(X, sample_weight)
     facts = [("Samples", np.shape(X)[0])]
-    found = mixture.predict(X)
+    found, noise = mixture.predict(X), getattr(mixture, "noise_weight_", None)
     if sample_weight is not None:
         sample_weight = check_sample_weight(sample_weight, np.empty((len(found), 1)))
-    labels = np.bincount(found, sample_weight, minlength=len(mixture.weights_))
+    sizes = np.bincount(found + 1, sample_weight, minlength=len(mixture.weights_) + 1)
     if sample_weight is not None:
         facts.append(("Total weight", float(total)))
     facts += [("Features", mixture.n_features_in_), ("Components", len(mixture.weights_))]
@@ -40,15 +40,16 @@ def summary(mixture: Any, X: Any, sample_weight: Any, errors: Any = None) -> Sum
         ]
     facts.append(("Entropy of labels", mixture.entropy(X, sample_weight)))
     heads, columns = mixture._described()
-    sizes = labels if sample_weight is not None else labels.astype(int)
+    sizes = sizes if sample_weight is not None else sizes.astype(int)
     rows = [
-        [k, float(mixture.weights_[k]), sizes[k], *column]
-        for k, column in enumerate(columns)
-    ]  # fmt: skip
+        [k, float(mixture.weights_[k]), sizes[k + 1], *column] for k, column in enumerate(columns)
+    ]
+    if noise is not None:
+        rows.append(["noise", noise, sizes[0], *[""] * len(heads)])
     tables, notes = [(["component", "weight", "size", *heads], rows)], []
     if not fits(*tables[0]):  # features across take too much room: one below the other
-        numbers = [str(k) for k in range(len(rows))]
-        turned = [[name, *(row[j] for row in columns)] for j, name in enumerate(heads)]
+        numbers = [str(k) for k in range(len(columns))]
+        turned = [[name, *(column[j] for column in columns)] for j, name in enumerate(heads)]
         tables = [(["component", "weight", "size"], [row[:3] for row in rows])]
         tables.append((["feature", *numbers], turned[:_MOST_ROWS]))
         if len(turned) > _MOST_ROWS:
@@ -66,6 +67,8 @@ def _estimates(mixture, errors):
         yield f"{k} weight", weight, errors.weights[k]
         for j, name in enumerate(names):
             yield f"{k} mean {name}", mixture.means_[k, j], errors.means[k, j]
+    if hasattr(mixture, "noise_weight_"):
+        yield "noise weight", mixture.noise_weight_, errors.weights[-1]
     kind = mixture.covariance_type
     yield from covariance_estimates(mixture.covariances_, errors.covariances, names, kind)
 

@@ -15,7 +15,7 @@ from fastem._compat import get_feature_names
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.components.covariances import KINDS
 from fastem.plot._mixture_parts import draw_grid, draw_histogram, first_two_axes
-from fastem.plot._style import INK, QUIET, axes_or_new, palette, tidy
+from fastem.plot._style import INK, QUIET, axes_or_new, matplotlib, palette, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ class MixtureDisplay:
     ----------
     X : ndarray of shape (n_samples, n_drawn)
         The samples to draw: one coordinate, two or more.
-    responsibilities : ndarray of shape (n_samples, n_components)
+    responsibilities : ndarray of shape (n_samples, n_components), with noise a column more
         Each component's posterior probability for each of them.
     means : ndarray of shape (n_components, n_drawn)
         Means of the components.
@@ -264,7 +264,10 @@ class MixtureDisplay:
         """Return the weights of the components."""
         if self.weights is not None:
             return np.asarray(self.weights)
-        return self.responsibilities.mean(axis=0)
+        return self.responsibilities.mean(axis=0)[: len(self.means)]
+
+    def _has_noise(self):
+        return self.responsibilities.shape[1] > len(self.means)
 
     def _draw_part(self, axes, columns, one, n_std, scatter_kw, ellipse_kw):
         """Draw one coordinate, or two, in a cell of the grid."""
@@ -280,6 +283,8 @@ class MixtureDisplay:
         """Draw the samples of two coordinates, the ellipses and the components' numbers."""
         size = np.clip(6000 / max(len(self.X), 1), 4, 26)
         style = {"s": size, "alpha": 0.75, "linewidths": 0, "zorder": 2} | scatter_kw
+        if self._has_noise():
+            colors = np.vstack([colors, matplotlib().colors.to_rgb(QUIET)])
         mixed = np.clip(self.responsibilities @ colors, 0, 1)
         self.points_ = axes.scatter(self.X[:, 0], self.X[:, 1], **{"color": mixed} | style)
         self.ellipses_ = self._draw_ellipses(n_std, colors, ellipse_kw)
@@ -300,7 +305,7 @@ class MixtureDisplay:
                     "linewidth": 1.6,
                 },
             )
-            for k, (mean, color) in enumerate(zip(self.means, colors, strict=True))
+            for k, (mean, color) in enumerate(zip(self.means, colors, strict=False))
             if numbers
         ]
         axes.set_xlabel(self.feature_names[0], parse_math=False)
@@ -313,7 +318,11 @@ class MixtureDisplay:
         """List the components beside the axes, with their weights."""
         from matplotlib.patches import Patch
 
-        names = [f"{k}  {share:.0%}" for k, share in enumerate(self._shares())]
+        shares = self._shares()
+        names = [f"{k}  {share:.0%}" for k, share in enumerate(shares)]
+        if self._has_noise():
+            names.append(f"noise  {1 - shares.sum():.0%}")
+            colors = np.vstack([colors, matplotlib().colors.to_rgb(QUIET)])
         patches = [Patch(color=c, label=name) for c, name in zip(colors, names, strict=True)]
         self.ax_.legend(
             handles=patches,

@@ -36,6 +36,9 @@ cdef extern from "gaussian/moments.h":
         const double *means
         const double *precisions_chol
         const double *log_norm
+        int has_noise
+        double noise
+        const double *log_sides
         int incomplete
         const double *precisions
         const double *centers
@@ -108,6 +111,7 @@ cdef extern from "gaussian/moments.h":
     Py_ssize_t gaussian_component(const gaussian_job *) noexcept nogil
     Py_ssize_t gaussian_second(const gaussian_job *) noexcept nogil
     Py_ssize_t gaussian_bound(const gaussian_job *) noexcept nogil
+    Py_ssize_t gaussian_noise(const gaussian_job *) noexcept nogil
     double gaussian_lost(const gaussian_job *, const double *) noexcept nogil
     void gaussian_describe(const gaussian_job *, const gaussian_given *, double *,
                            double *) noexcept nogil
@@ -199,6 +203,11 @@ cdef class Job:
         self.c.negligible = -708.0
         self.c.dense = self.dense
 
+    def add_noise(self, double log_density, log_sides):
+        """Add a component of one density everywhere, and the sides, (D,), of the box it fills."""
+        self.c.has_noise, self.c.noise = 1, log_density
+        self.c.log_sides = self.doubles(log_sides)
+
     cdef double *doubles(self, array) except? NULL:
         array = _plain(array)
         self.held.append(array)
@@ -250,6 +259,8 @@ def moments(Job job, sample_weight, given, int n_threads):
         How many times the scatter about a component's new mean goes into what taking it about the
         job's mean adds: so many digits are lost. The largest of all, for tied 0; nan where a sum
         is not finite.
+    noise : float
+        The weight of the noise; 0 without.
     """
     cdef gaussian_job *c = &job.c
     cdef Py_ssize_t n = c.n_components, d = c.n_features, size = gaussian_component(c), k
@@ -268,7 +279,8 @@ def moments(Job job, sample_weight, given, int n_threads):
         gaussian_read(c, &job.given, sums + k * size, k, weights + k, means + k * d, second)
         if c.kind != FULL:
             second += 1 if c.kind == SPHERICAL else d
-    return sums[gaussian_bound(c)], weight, mean, scatter, gaussian_lost(c, sums)
+    lost, noise = gaussian_lost(c, sums), sums[gaussian_noise(c)]
+    return sums[gaussian_bound(c)], weight, mean, scatter, lost, noise
 
 
 def second_moments(Job job, sample_weight, given, int n_threads):
@@ -373,9 +385,9 @@ def rows(Job job, log_prob, responsibilities, labels, int n_threads):
     job : Job
     log_prob : ndarray of shape (n,), dtype of X
         Log-density of each sample.
-    responsibilities : ndarray of shape (n, K), dtype of X, C-contiguous
+    responsibilities : ndarray of shape (n, K), dtype of X, C-contiguous; with noise (n, K + 1)
     labels : ndarray of shape (n,), int64
-        The component with the largest responsibility.
+        The component with the largest responsibility; -1: noise.
     n_threads : int
     """
     if log_prob is not None:

@@ -241,12 +241,13 @@ static void FN(incomplete_chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdi
     int full = job->kind == GAUSSIAN_FULL;
     scratch_t s;
     FN(runs) runs;
-    double bound;
     char *after = (char *)strip->scratch + FN(up)(FN(lay_scratch)(job, strip->scratch, &s), 64);
     s.sorted = 0;
     s.end = begin + n;
     FN(lay_runs)(job, after, &runs);
     FN(pack)(job, t, begin, NULL, n, padded, job->n_features, &s);
+    if (s.noise) /* before anything is completed */
+        FN(noise_log_prob)(job, &s, padded);
     if (full) {
         FN(find_runs)(job, &s, n, &runs);
         FN(incomplete_log_prob)(job, t, &s, padded, &runs);
@@ -261,8 +262,5 @@ static void FN(incomplete_chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdi
         FN(incomplete_sums)(job, t, &s, padded, &runs, strip->sums, turn);
     else
         FN(masked_sums)(job, &s, padded, strip->sums);
-    bound = FN(weighted_bound)(&s, padded);
-    fastem_await(turn, job->n_components);
-    strip->sums[gaussian_bound(job)] += bound;
-    fastem_added(turn, job->n_components);
+    FN(add_bound)(job, &s, padded, strip->sums, turn);
 }

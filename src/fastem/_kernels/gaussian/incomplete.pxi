@@ -29,6 +29,8 @@ def incomplete_moments(IncompleteJob job, sample_weight, centers, int n_threads)
     first : ndarray of shape (K, D)
     second : ndarray of shape (K, D, D), of diag (K, D)
         With first in the job's coordinates; of diag both in units of 1 / precisions_chol.
+    noise : float
+        The weight of the noise; 0 without.
     """
     cdef Py_ssize_t n = job.c.n_components, d = job.c.n_features
     cdef Py_ssize_t size = job.ops.sums_size(&job.c)
@@ -45,4 +47,5 @@ def incomplete_moments(IncompleteJob job, sample_weight, centers, int n_threads)
         further = sums[size - up(n * d * d, 16) :][: n * d * d]
         lower = np.tril(further.reshape(n, d, d))
         second += lower + np.tril(lower, -1).swapaxes(1, 2)
-    return float(sums[gaussian_bound(&job.c)]), weight, first, second
+    bound, noise = float(sums[gaussian_bound(&job.c)]), float(sums[gaussian_noise(&job.c)])
+    return bound, weight, first, second, noise

@@ -27,6 +27,10 @@ typedef struct {
     const double *means;         /* (K, D), scaled */
     const double *precisions_chol; /* full (K, D, D), tied (D, D): upper triangles; else (K, D) */
     const double *log_norm;      /* (K,): log weight + log det(precisions_chol) - D/2 log 2 pi */
+    /* Noise, a component more whose density is the same everywhere; not with `given`. */
+    int has_noise;
+    double noise;            /* log weight - sum of log_sides */
+    const double *log_sides; /* (D,) of the box that it fills, in the data's units */
     /* where rows may have missing values, in double and full or diag alone: see incomplete.h */
     int incomplete;
     const double *precisions; /* full: (K, D, D), scaled */
@@ -37,8 +41,8 @@ typedef struct {
     ptrdiff_t rows;              /* of a chunk; 0: as many as suit the cache */
     /* outputs by row, each may be NULL */
     void *log_prob;              /* (n,) of x's dtype: log-density of each sample */
-    void *responsibilities;      /* (n, K) of x's dtype */
-    int64_t *labels;             /* (n,) */
+    void *responsibilities;      /* (n, K) of x's dtype, with noise (n, K + 1): it is the last */
+    int64_t *labels;             /* (n,), -1: noise */
     /* the pass */
     int *dense;     /* chunks that are still to be evaluated without pruning: of each strip */
     int64_t *added; /* (chunks + 1,) components that the chunk before has added, where chunks take

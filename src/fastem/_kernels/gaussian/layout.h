@@ -35,6 +35,7 @@ typedef struct {
     REAL *top;      /* (cap,) the largest lp of each row */
     REAL *weight;   /* (cap,) */
     REAL *row;      /* (cap,) log-density */
+    REAL *noise;    /* (cap,) of the noise: first lp, then r */
     REAL *z;        /* (D4, TILE + pad) x - mean of some rows; (D4, PANEL) of a panel */
     REAL *rz;       /* (4, TILE + pad) 4 features of it times r */
     REAL *other;    /* (D4, cap) x in the coordinates of axis_log_prob: see there */
@@ -58,10 +59,10 @@ static ptrdiff_t FN(further_sums)(const gaussian_job *job)
     return job->incomplete && job->kind == GAUSSIAN_FULL ? FN(up)(size, 16) : 0;
 }
 
-/* All components, then the bound. Rounded up, so that strips do not share cache lines. */
+/* All components, the bound, the noise. Rounded up, so that strips do not share cache lines. */
 static ptrdiff_t FN(sums_size)(const gaussian_job *job)
 {
-    return FN(up)(gaussian_bound(job) + 1, 16) + FN(further_sums)(job);
+    return FN(up)(gaussian_noise(job) + 1, 16) + FN(further_sums)(job);
 }
 
 /* A chunk's x and lp should stay in the second-level cache, better in the first. */
@@ -97,6 +98,7 @@ static ptrdiff_t FN(lay_scratch)(const gaussian_job *job, char *memory, scratch_
     s->top = (REAL *)FN(take)(&p, column);
     s->weight = (REAL *)FN(take)(&p, column);
     s->row = (REAL *)FN(take)(&p, column);
+    s->noise = job->has_noise ? (REAL *)FN(take)(&p, column) : NULL;
     s->z = (REAL *)FN(take)(&p, d4 * TILE_COLUMN * sizeof(REAL));
     s->rz = (REAL *)FN(take)(&p, 4 * TILE_COLUMN * sizeof(REAL));
     s->other = job->kind == GAUSSIAN_TIED || job->kind == GAUSSIAN_SPHERICAL

@@ -34,7 +34,7 @@ ALWAYS_INLINE const char *FN(next_panel)(const gaussian_job *job, ptrdiff_t row,
 static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padded)
 {
     ptrdiff_t cap = s->cap, n_comp = job->n_components;
-    vec negligible = FN(fill)((REAL)job->negligible);
+    vec negligible = FN(fill)((REAL)job->negligible), nothing = FN(fill)((REAL)-INFINITY);
     for (ptrdiff_t row = 0; row < padded; row += PANEL) {
         const REAL *lp = s->lp + row;
         REAL *r = s->r + row;
@@ -43,7 +43,7 @@ static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padde
         const char *next = FN(next_panel)(job, s->end + row, &share);
         UNROLL
         for (int v = 0; v < PANEL_VECS; v++) {
-            base[v] = FN(fill)((REAL)-INFINITY);
+            base[v] = s->noise ? FN(load)(s->noise + row + v * VL) : nothing;
             sum[v] = FN(fill)(0);
         }
         for (ptrdiff_t k = 0; k < n_comp; k++)
@@ -54,6 +54,13 @@ static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padde
         UNROLL
         for (int v = 0; v < PANEL_VECS; v++)
             base[v] = FN(select)((ivec)(base[v] > (REAL)-INFINITY), base[v], FN(fill)(0));
+        if (s->noise)
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++) {
+                REAL *noise = s->noise + row + v * VL;
+                sum[v] = FN(exp)(FN(load)(noise) - base[v]);
+                FN(store)(noise, sum[v]);
+            }
         for (ptrdiff_t k = 0; k < n_comp; k++) {
             vec e[PANEL_VECS], largest = negligible;
             unsigned some;
@@ -85,6 +92,25 @@ static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padde
             UNROLL
             for (int v = 0; v < PANEL_VECS; v++)
                 FN(store)(r + k * cap + v * VL, FN(load)(r + k * cap + v * VL) * inverse[v]);
+        if (s->noise)
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++) {
+                REAL *noise = s->noise + row + v * VL;
+                FN(store)(noise, FN(load)(noise) * inverse[v]);
+            }
+    }
+}
+
+/* The noise's lp: what is missing of a row is integrated out, as in components. */
+static void FN(noise_log_prob)(const gaussian_job *job, const scratch_t *s, ptrdiff_t padded)
+{
+    for (ptrdiff_t row = 0; row < padded; row += VL) {
+        vec lp = FN(fill)((REAL)job->noise);
+        for (ptrdiff_t i = 0; job->incomplete && i < job->n_features; i++) {
+            vec x = FN(load)(s->x + i * s->cap + row);
+            lp += FN(select)((ivec)(x == x), FN(fill)(0), FN(fill)((REAL)job->log_sides[i]));
+        }
+        FN(store)(s->noise + row, lp);
     }
 }
 
@@ -103,18 +129,18 @@ static void FN(take_given)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n
 static void FN(write_rows)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n,
                            const scratch_t *s)
 {
-    ptrdiff_t n_comp = job->n_components, cap = s->cap;
+    ptrdiff_t n_comp = job->n_components, cap = s->cap, n_out = n_comp + job->has_noise;
     for (ptrdiff_t row = 0; row < n; row++) {
         ptrdiff_t out = begin + (s->sorted ? s->order[row] : row), best = 0;
+        REAL *shares = job->responsibilities ? (REAL *)job->responsibilities + out * n_out : NULL;
         if (job->log_prob)
             ((REAL *)job->log_prob)[out] = s->row[row];
-        if (job->responsibilities)
-            for (ptrdiff_t k = 0; k < n_comp; k++)
-                ((REAL *)job->responsibilities)[out * n_comp + k] = s->r[k * cap + row];
+        for (ptrdiff_t k = 0; shares && k < n_out; k++)
+            shares[k] = k < n_comp ? s->r[k * cap + row] : s->noise[row];
         if (job->labels) {
             for (ptrdiff_t k = 1; k < n_comp; k++)
                 best = s->lp[k * cap + row] > s->lp[best * cap + row] ? k : best;
-            job->labels[out] = best;
+            job->labels[out] = s->noise && s->noise[row] > s->r[best * cap + row] ? -1 : best;
         }
     }
 }
@@ -147,8 +173,11 @@ static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fas
         FN(log_prob)(job, t, &s, begin, n, padded);
     if (job->given)
         FN(take_given)(job, begin, n, padded, &s);
-    else
+    else {
+        if (s.noise)
+            FN(noise_log_prob)(job, &s, padded);
         FN(normalise)(job, &s, padded);
+    }
     if (job->log_prob || job->responsibilities || job->labels)
         FN(write_rows)(job, begin, n, &s);
     if (strip->sums)

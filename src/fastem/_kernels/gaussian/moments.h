@@ -84,6 +84,9 @@ static inline ptrdiff_t gaussian_bound(const gaussian_job *job)
     return gaussian_up(job->n_components, 4) * gaussian_component(job);
 }
 
+/* Where the weight of the noise stands. */
+static inline ptrdiff_t gaussian_noise(const gaussian_job *job) { return gaussian_bound(job) + 1; }
+
 /* Returns where (i, i) stands among a component's second moments. */
 static inline ptrdiff_t gaussian_diagonal(const gaussian_job *job, ptrdiff_t i)
 {

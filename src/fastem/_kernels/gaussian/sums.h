@@ -168,8 +168,9 @@ static void FN(mean_sums)(const gaussian_job *job, const tables_t *t, const scra
         }
 }
 
-/* Sum of weight * log-density over the chunk. */
-static double FN(weighted_bound)(const scratch_t *s, ptrdiff_t padded)
+/* Adds the chunk's weight * log-density, and the weight of its noise, to the sums. */
+static void FN(add_bound)(const gaussian_job *job, const scratch_t *s, ptrdiff_t padded, double *sums,
+                          const fastem_turn *turn)
 {
     double partial[8] = {0}, bound = 0; /* partial sums: no chain of dependent additions */
     for (ptrdiff_t row = 0; row < padded; row += 8)
@@ -180,13 +181,16 @@ static double FN(weighted_bound)(const scratch_t *s, ptrdiff_t padded)
         }
     for (int l = 0; l < 8; l++)
         bound += partial[l];
-    return bound;
+    fastem_await(turn, job->n_components);
+    sums[gaussian_bound(job)] += bound;
+    for (ptrdiff_t row = 0; s->noise && row < padded; row++)
+        sums[gaussian_noise(job)] += s->noise[row];
+    fastem_added(turn, job->n_components);
 }
 
 static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
                             ptrdiff_t padded, double *sums, const fastem_turn *turn)
 {
-    double bound;
     if (gaussian_is_small(job))
         FN(small_sums)(job->n_features, s->x, s->cap, padded, job->n_components, t->means, s->r, sums);
     else if (job->kind == GAUSSIAN_FULL)
@@ -195,8 +199,5 @@ static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const sc
         FN(diag_sums)(job, t, s, padded, sums);
     else
         FN(mean_sums)(job, t, s, padded, sums);
-    bound = FN(weighted_bound)(s, padded);
-    fastem_await(turn, job->n_components);
-    sums[gaussian_bound(job)] += bound;
-    fastem_added(turn, job->n_components);
+    FN(add_bound)(job, s, padded, sums, turn);
 }
