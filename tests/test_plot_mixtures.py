@@ -259,3 +259,36 @@ def test_words_are_the_second_argument_as_in_top_words():
     names = ["oven", "cello", "dough"]
     display = TopicsDisplay.from_estimator(plsa, names)
     assert display.words == plsa.top_words(names)
+
+
+# ---- uncertainty --------------------------------------------------------------------------------
+
+
+def test_uncertain_samples_are_large_and_lie_on_top():
+    X = np.random.default_rng(0).normal(size=(300, 2)) + np.repeat([[0.0], [2.5]], 150, axis=0)
+    mixture = GaussianMixture(2, random_state=0).fit(X)
+    points = MixtureDisplay.from_estimator(mixture, X, uncertainty=True).points_
+    doubt = np.sort(mixture.uncertainty(X))
+    sizes, alphas = points.get_sizes(), points.get_facecolors()[:, 3]
+    assert (np.diff(sizes) >= 0).all()
+    assert (np.diff(alphas) >= 0).all()
+    assert_allclose((sizes - sizes[0]) / np.ptp(sizes), (doubt - doubt[0]) / np.ptp(doubt))
+    assert_allclose(points.get_offsets()[-1], X[mixture.uncertainty(X).argmax()])
+
+
+def test_uncertainty_of_one_feature_is_a_curve():
+    X = np.random.default_rng(0).normal(size=(300, 1)) + np.repeat([[0.0], [3.0]], 150, axis=0)
+    mixture = GaussianMixture(2, random_state=0).fit(X)
+    display = MixtureDisplay.from_estimator(mixture, X, uncertainty=True)
+    (other,) = [axes for axes in display.figure_.axes if axes is not display.ax_]
+    (area,) = other.collections
+    at, doubt = area.get_paths()[0].vertices.T
+    some = doubt > 0
+    assert_allclose(mixture.uncertainty(at[some, None]), doubt[some], atol=1e-9)
+    assert doubt.max() == pytest.approx(0.5, abs=0.02)
+
+
+def test_k_means_has_no_uncertainty():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    with pytest.raises(ValueError, match="uncertainty must be False for k-means"):
+        MixtureDisplay.from_estimator(KMeans(2, random_state=0).fit(X), X, uncertainty=True)

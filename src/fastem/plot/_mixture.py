@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastem._compat import get_feature_names
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.components.covariances import KINDS
-from fastem.plot._mixture_parts import draw_grid, draw_histogram, first_two_axes
+from fastem.plot._mixture_parts import draw_grid, draw_histogram, first_two_axes, uncertain
 from fastem.plot._style import INK, QUIET, axes_or_new, matplotlib, palette, tidy
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class MixtureDisplay:
         scatter_kw: dict[str, Any] | None = None,
         ellipse_kw: dict[str, Any] | None = None,
         legend: bool | None = None,
+        uncertainty: bool = False,
     ) -> Self:
         """Draw a fitted mixture, or k-means, over samples.
 
@@ -154,6 +155,10 @@ class MixtureDisplay:
         legend : bool, default=None
             Whether to list the components with their weights beside the axes. None: in a figure of
             its own, of at most 20 components.
+        uncertainty : bool, default=False
+            Whether to show how uncertain the component of each sample is: the larger and darker,
+            the more; samples have the colour of their most probable component. Of one feature: a
+            curve.
 
         Returns
         -------
@@ -165,7 +170,8 @@ class MixtureDisplay:
         ImportError
             Without matplotlib.
         ValueError
-            If X does not have the features of the fit, or `features` are not some of them.
+            If X does not have the features of the fit, `features` are not some of them, or
+            `uncertainty` is asked of k-means, which has none.
         """
         check_mixture(estimator)
         check_is_fitted(estimator)
@@ -190,7 +196,12 @@ class MixtureDisplay:
             samples, responsibilities, *where, feature_names=names, weights=weights, title=title
         )
         return display.plot(
-            ax, n_std=n_std, scatter_kw=scatter_kw, ellipse_kw=ellipse_kw, legend=legend
+            ax,
+            n_std=n_std,
+            scatter_kw=scatter_kw,
+            ellipse_kw=ellipse_kw,
+            legend=legend,
+            uncertainty=uncertainty,
         )
 
     def plot(
@@ -201,6 +212,7 @@ class MixtureDisplay:
         scatter_kw: dict[str, Any] | None = None,
         ellipse_kw: dict[str, Any] | None = None,
         legend: bool | None = None,
+        uncertainty: bool = False,
     ) -> Self:
         """Draw.
 
@@ -217,33 +229,43 @@ class MixtureDisplay:
         legend : bool, default=None
             Whether to list the components with their weights beside the axes. None: in a figure of
             its own, of at most 20 components.
+        uncertainty : bool, default=False
+            Whether size and darkness of a sample are the uncertainty of its component.
 
         Returns
         -------
         display : MixtureDisplay
             Itself.
+
+        Raises
+        ------
+        ValueError
+            If `n_std` is not positive, or `uncertainty` is asked of k-means, which has none.
         """
         n_std = check_n_std(n_std)
+        if uncertainty and self.covariances is None:
+            raise ValueError("uncertainty must be False for k-means, whose labels are certain")
         drawn = self.X.shape[1]
         size = {1: (6.4, 3.6), 2: (6.4, 5.2)}.get(drawn, (2.1 * drawn + 1, 2.0 * drawn))
         self.ax_ = axes = axes_or_new(ax, size)
         self.figure_ = axes.figure
         colors = palette(len(self.means))
         if drawn == 1:
-            self.lines_ = draw_histogram(axes, self._part([0]), colors)
+            self.lines_ = draw_histogram(axes, self._part([0]), colors, uncertainty)
             axes.set_xlabel(self.feature_names[0], parse_math=False)
         elif drawn == 2:
-            self._draw_pair(axes, colors, n_std, scatter_kw or {}, ellipse_kw or {})
+            self._draw_pair(axes, colors, n_std, scatter_kw, ellipse_kw, uncertainty)
         else:
             self.axes_ = draw_grid(
                 axes, self.feature_names, lambda part, columns, one: self._draw_part(
-                    part, columns, one, n_std, scatter_kw, ellipse_kw
+                    part, columns, one, n_std, scatter_kw, ellipse_kw, uncertainty
                 )
             )  # fmt: skip
         if self.title:
             axes.set_title(self.title, fontsize=9, color=QUIET, loc="left")
         if legend or (legend is None and ax is None and len(self.means) <= _MOST_IN_LEGEND):
-            self._draw_legend(colors)
+            beside = 1.14 if uncertainty and drawn == 1 else 1.01  # past the second scale
+            self._draw_legend(colors, beside)
         return self
 
     def _part(self, columns):
@@ -269,7 +291,7 @@ class MixtureDisplay:
     def _has_noise(self):
         return self.responsibilities.shape[1] > len(self.means)
 
-    def _draw_part(self, axes, columns, one, n_std, scatter_kw, ellipse_kw):
+    def _draw_part(self, axes, columns, one, n_std, scatter_kw, ellipse_kw, uncertainty):
         """Draw one coordinate, or two, in a cell of the grid."""
         colors, part = palette(len(self.means)), self._part(columns)
         if one:
@@ -277,17 +299,21 @@ class MixtureDisplay:
         else:
             small = {"s": 6} | (scatter_kw or {})
             part.ax_ = axes
-            part._draw_pair(axes, colors, n_std[-1:], small, ellipse_kw or {}, numbers=False)
+            part._draw_pair(axes, colors, n_std[-1:], small, ellipse_kw, uncertainty, numbers=False)
 
-    def _draw_pair(self, axes, colors, n_std, scatter_kw, ellipse_kw, numbers=True):
+    def _draw_pair(self, axes, colors, n_std, scatter_kw, ellipse_kw, uncertainty, numbers=True):
         """Draw the samples of two coordinates, the ellipses and the components' numbers."""
         size = np.clip(6000 / max(len(self.X), 1), 4, 26)
-        style = {"s": size, "alpha": 0.75, "linewidths": 0, "zorder": 2} | scatter_kw
+        style = {"s": size, "alpha": 0.75, "linewidths": 0, "zorder": 2}
         if self._has_noise():
             colors = np.vstack([colors, matplotlib().colors.to_rgb(QUIET)])
-        mixed = np.clip(self.responsibilities @ colors, 0, 1)
-        self.points_ = axes.scatter(self.X[:, 0], self.X[:, 1], **{"color": mixed} | style)
-        self.ellipses_ = self._draw_ellipses(n_std, colors, ellipse_kw)
+        style["color"] = np.clip(self.responsibilities @ colors, 0, 1)
+        X = self.X
+        if uncertainty:
+            order, style["s"], style["color"] = uncertain(self.responsibilities, colors, size)
+            style["alpha"], X = None, X[order]
+        self.points_ = axes.scatter(X[:, 0], X[:, 1], **style | (scatter_kw or {}))
+        self.ellipses_ = self._draw_ellipses(n_std, colors, ellipse_kw or {})
         self.labels_ = [
             axes.text(
                 *mean,
@@ -314,7 +340,7 @@ class MixtureDisplay:
         axes.autoscale_view()
         tidy(axes)
 
-    def _draw_legend(self, colors):
+    def _draw_legend(self, colors, beside):
         """List the components beside the axes, with their weights."""
         from matplotlib.patches import Patch
 
@@ -327,7 +353,7 @@ class MixtureDisplay:
         self.ax_.legend(
             handles=patches,
             loc="upper left",
-            bbox_to_anchor=(1.01, 1),
+            bbox_to_anchor=(beside, 1),
             frameon=False,
             fontsize=8,
             handlelength=1,

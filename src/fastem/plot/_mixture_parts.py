@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastem.plot._style import INK, tidy
+from fastem.plot._style import INK, QUIET, tidy
 
-__all__ = ["draw_grid", "draw_histogram", "first_two_axes"]
+__all__ = ["draw_grid", "draw_histogram", "first_two_axes", "uncertain"]
 
 _BINS = 100
 _STEPS = 400  # points of a density
@@ -35,7 +35,23 @@ def first_two_axes(X, means, covariances):
     return (X - center) @ axes, (means - center) @ axes, covariances, names, title
 
 
-def draw_histogram(axes, display, colors):
+def uncertain(responsibilities, colors, size):
+    """Return an order, and in it sizes and colours (n, 4) that say how uncertain labels are.
+
+    The least certain come last, so that they lie on top.
+    """
+    n_components = responsibilities.shape[1]
+    doubt = 1 - responsibilities.max(axis=1)
+    doubt /= max(1 - 1 / n_components, np.finfo(float).tiny)  # 1: each component is as probable
+    order = np.argsort(doubt, kind="stable")
+    doubt, best = doubt[order], responsibilities[order].argmax(axis=1)
+    colours = np.empty((len(order), 4))
+    colours[:, :3] = colors[best] * (1 - 0.5 * doubt[:, None])
+    colours[:, 3] = 0.35 + 0.65 * np.sqrt(doubt)
+    return order, size * (0.5 + 3.5 * doubt), colours
+
+
+def draw_histogram(axes, display, colors, uncertainty=False):
     """Draw a histogram of one coordinate with the components' densities; return their lines."""
     x = display.X[:, 0]
     edges = np.histogram_bin_edges(x, "auto")
@@ -66,9 +82,23 @@ def draw_histogram(axes, display, colors):
         if len(means) > 1:
             total = densities.sum(axis=0)
             axes.plot(at, total, color=INK, linewidth=0.9, linestyle="--", zorder=1.5)
+            if uncertainty:
+                _draw_doubt(axes, at, densities, total)
     axes.set_ylabel("density")
     tidy(axes)
     return lines
+
+
+def _draw_doubt(axes, at, densities, total):
+    """Draw 1 minus the posterior probability of the most probable component, on its own scale."""
+    doubt = 1 - densities.max(axis=0) / np.maximum(total, np.finfo(float).tiny)
+    doubt[total <= 0] = np.nan  # so far out that no density is above 0
+    other = axes.twinx()
+    other.fill_between(at, doubt, color=INK, alpha=0.15, linewidth=0, zorder=1)
+    other.set_ylim(0, 1)
+    other.set_ylabel("uncertainty", color=QUIET)
+    other.spines["top"].set_visible(False)
+    other.tick_params(colors=QUIET)
 
 
 def draw_grid(axes, names, draw):
