@@ -71,7 +71,7 @@ html_copy_source = False
 html_theme_options = {
     "logo": {"text": "fastem"},
     "navbar_align": "left",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "show_toc_level": 2,
     "show_version_warning_banner": False,
     "footer_start": ["copyright"],
@@ -79,14 +79,10 @@ html_theme_options = {
 }
 _ALONE = (
     "start",
-    "choosing",
-    "reading",
     "command_line",
-    "coming_from",
     "drop_in",
     "own_model",
-    "larger_than_memory",
-    "long_fits",
+    "more_models",
     "performance",
     "bench_results",
     "determinism",
