@@ -2,8 +2,8 @@
 Customers: who is between two groups
 ====================================
 
-Customers of a shop by baskets and money, in three groups that a mixture found: the larger and darker
-a point, the less certain its group. The guide "Customers" in this documentation has the steps.
+Customers of a shop by baskets and money, in three groups that a mixture found: the larger and
+darker a point, the less certain its group. The guide "Customers" has the steps.
 """
 
 import numpy as np
@@ -40,8 +40,8 @@ mixture = choice.best_estimator_
 MixtureDisplay.from_estimator(mixture, Z, features=["basket", "spent"], uncertainty=True)
 
 # %%
-# One feature: the grey area says where customers could belong to either of two groups: by baskets alone
-# two of the three are one.
+# One feature: the grey area says where customers could belong to either group. By baskets alone, two
+# of the three are one.
 
 one = GaussianMixture(2, n_init=3, random_state=0).fit(Z[["basket"]])
 MixtureDisplay.from_estimator(one, Z[["basket"]], uncertainty=True)
