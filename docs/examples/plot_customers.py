@@ -40,8 +40,8 @@ mixture = choice.best_estimator_
 MixtureDisplay.from_estimator(mixture, Z, features=["basket", "spent"], uncertainty=True)
 
 # %%
-# One feature: the grey area says where customers could belong to either group. By baskets alone, two
-# of the three are one.
+# One feature: the grey area says where customers could belong to either group. By baskets alone,
+# two of the three are one.
 
 one = GaussianMixture(2, n_init=3, random_state=0).fit(Z[["basket"]])
 MixtureDisplay.from_estimator(one, Z[["basket"]], uncertainty=True)
