@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastem.components.covariances import KINDS
 
-__all__ = ["GaussianCoordinates", "Simplex", "covariance_of"]
+__all__ = ["GaussianCoordinates", "Simplex", "covariance_of", "errors_of"]
 
 _STEP = 1e-4
 _BOUNDARY = 1e-8  # a probability below it is at its bound, where it has no standard error
@@ -120,9 +120,9 @@ class GaussianCoordinates:
         factors = self.factors @ KINDS["full"].factors(inverse)
         return self.means + np.array(step), factors.reshape(self.shape)
 
-    def score(self, x, means, moments):
-        """Return the gradient at coordinates whose means are these, where an E-step has moments."""
-        e = self._divided(x)[1]
+    def score(self, x, values, moments):
+        """Return the gradient at coordinates, whose parameters and E-step's moments are given."""
+        e, means = self._divided(x)[1], values[0]
         gap, weight = moments.mean - means, moments.weight[:, None]
         scatter = moments.scatter_about(means).reshape(self.factors.shape)
         total = np.reshape(self.kind.total(moments.weight), (-1, 1))
@@ -166,7 +166,29 @@ class GaussianCoordinates:
         return np.array(of_means), np.sqrt(np.maximum(own, 0)).reshape(self.shape)
 
 
-def covariance_of(score, n):
+def errors_of(weights, own, statistics):
+    """Return standard errors of a mixture's weights, (K,), and those of its components.
+
+    Parameters
+    ----------
+    weights : Simplex
+    own : GaussianCoordinates or another's, of the components
+    statistics : callable
+        The responsibilities' sums, (K,), and what `own.score` reads, at weights and parameters.
+    """
+    n = weights.n
+
+    def score(x):
+        share, values = weights.at(x[:n]), own.at(x[n:])
+        resp, sums = statistics(share, values)
+        return np.concatenate([weights.score(share, resp), own.score(x[n:], values, sums)])
+
+    covariance = covariance_of(score, n + own.n, 5)
+    of_weights = weights.errors(covariance[:n, :n])
+    return (np.zeros(1) if len(weights.p) == 1 else of_weights), own.errors(covariance[n:, n:])
+
+
+def covariance_of(score, n, stacklevel):
     """Return the covariance of n coordinates, the inverse of the observed information at 0.
 
     Parameters
@@ -174,6 +196,8 @@ def covariance_of(score, n):
     score : callable
         The gradient of the log-likelihood at some coordinates.
     n : int
+    stacklevel : int
+        Of the warning: how many calls up the user is.
 
     Raises
     ------
@@ -199,7 +223,7 @@ def covariance_of(score, n):
             f"a parameter is {away.max():.2g} standard errors away from the maximum of the "
             "likelihood: fit with a smaller tol and more iterations (priors and reg_covar move it)",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
     return covariance
 

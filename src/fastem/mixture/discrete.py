@@ -20,6 +20,7 @@ from fastem.components.checks import (
 )
 from fastem.mixture.base import check_count
 from fastem.mixture.discrete_base import DiscreteMixture, documented
+from fastem.mixture.errors import ProbabilityErrors, RateErrors
 
 __all__ = ["CategoricalMixture", "MultinomialMixture", "PoissonMixture"]
 
@@ -27,7 +28,7 @@ _MOST_CATEGORIES = 1 << 16
 
 
 @documented
-class CategoricalMixture(DiscreteMixture):
+class CategoricalMixture(DiscreteMixture[ProbabilityErrors]):
     r"""Mixture of independent categorical variables: latent class analysis.
 
     The probability of a sample is :math:`p(x) = \sum_k \pi_k \prod_j p_{k j x_j}` (Goodman 1974,
@@ -166,7 +167,7 @@ class CategoricalMixture(DiscreteMixture):
 
 
 @documented
-class MultinomialMixture(DiscreteMixture):
+class MultinomialMixture(DiscreteMixture[ProbabilityErrors]):
     r"""Mixture of multinomials: counts of words, say, given their total in each sample.
 
     The probability of a sample is :math:`p(x) = \sum_k \pi_k \frac{(\sum_j x_j)!}{\prod_j x_j!}
@@ -281,7 +282,7 @@ class MultinomialMixture(DiscreteMixture):
 
 
 @documented
-class PoissonMixture(DiscreteMixture):
+class PoissonMixture(DiscreteMixture[RateErrors]):
     r"""Mixture of independent Poisson variables, for counts.
 
     The probability of a sample is :math:`p(x) = \sum_k \pi_k \prod_j e^{-\lambda_{kj}}

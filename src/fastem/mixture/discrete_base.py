@@ -32,6 +32,7 @@ from fastem.components.discrete import CodedBlock, Contents, DiscreteEM, Discret
 from fastem.mixture.base import ALGORITHM, ALGORITHMS, Criteria
 from fastem.mixture.discrete_start import METHODS
 from fastem.mixture.discrete_start import start as start_of
+from fastem.mixture.errors import DiscreteErrors, Errors
 from fastem.mixture.streaming import STEP, StreamingMixture
 from fastem.mixture.summary import feature_names
 
@@ -107,7 +108,7 @@ def _block_of(family, n_components, contents, X, sample_weight):
     return CodedBlock.of(family, X, sample_weight, n_components, contents)
 
 
-class DiscreteMixture(StreamingMixture, Criteria):
+class DiscreteMixture(DiscreteErrors[Errors], StreamingMixture, Criteria):
     """What the classes below share; each names its own parameters, checks and draws its data."""
 
     n_components: int
@@ -306,16 +307,26 @@ class DiscreteMixture(StreamingMixture, Criteria):
         wide = np.asarray(self.weights_).dtype == np.float64
         return self._read(X, reset=False, dtype=[np.float64] if wide else [np.float64, np.float32])
 
-    def _rows(self, X, output):
-        params = self._params()
-        family = self._once("family", self._family)
+    def _block(self, family, X, sample_weight=None, *, reading=True):
+        """Return the block of validated samples; of `reading` no sums are asked."""
         few = not sp.issparse(X) and X.shape[0] < FEW_ROWS
         contents = Contents.of(
-            X, None, family.binary and not few, useful_n_jobs(self.n_jobs, 1.0 * X.size)
+            X, sample_weight, family.binary and not few, useful_n_jobs(self.n_jobs, 1.0 * X.size)
         )
         self._refuse_infinite(X, contents)
         self._check(contents)
-        block = CodedBlock.of(family, X, None, len(params.weights), contents, reading=True)
+        return CodedBlock.of(family, X, sample_weight, len(self.weights_), contents, reading)
+
+    def _problem_of_reading(self, X, sample_weight):
+        """Return the model, and the block of validated samples, at the fitted parameters."""
+        family = self._once("family", self._family)
+        n_threads = useful_n_jobs(self.n_jobs, 2.0 * X.shape[0] * self._params().values.size)
+        model = DiscreteEM(family, n_threads=n_threads, dtype=X.dtype)
+        return model, self._block(family, X, sample_weight, reading=False)
+
+    def _rows(self, X, output):
+        params = self._params()
+        block = self._block(self._once("family", self._family), X)
         n_threads = useful_n_jobs(self.n_jobs, 2.0 * X.shape[0] * params.values.size)
         rows = discrete.rows(params, block, output, n_threads)
         return rows if output == "labels" else rows.astype(X.dtype, copy=False)

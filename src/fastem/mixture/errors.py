@@ -1,8 +1,9 @@
-"""Standard errors of a Gaussian mixture's parameters."""
+"""Standard errors of a mixture's parameters."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import abstractmethod
+from typing import ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,19 @@ from fastem._engine.threads import single_threaded_blas
 from fastem._summary import Summary
 from fastem._typing import MatrixLike
 from fastem.components import gaussian
+from fastem.components.discrete_information import coordinates_of
 from fastem.components.gaussian import GaussianEM, GaussianParams
-from fastem.components.information import GaussianCoordinates, Simplex, covariance_of
+from fastem.components.information import GaussianCoordinates, Simplex, errors_of
 from fastem.mixture.summary import summary
 
-__all__ = ["StandardErrors", "WithErrors"]
+__all__ = [
+    "DiscreteErrors",
+    "Errors",
+    "GaussianErrors",
+    "ProbabilityErrors",
+    "RateErrors",
+    "StandardErrors",
+]
 
 
 class StandardErrors(NamedTuple):
@@ -28,7 +37,62 @@ class StandardErrors(NamedTuple):
     covariances: np.ndarray  # of each entry
 
 
-class WithErrors:
+class ProbabilityErrors(NamedTuple):
+    """Standard errors of a mixture of probabilities; NaN for what is at its bound."""
+
+    weights: np.ndarray  # (n_components,)
+    probabilities: np.ndarray  # shaped as the attribute
+
+
+class RateErrors(NamedTuple):
+    """Standard errors of a mixture of Poisson distributions; NaN for rates of 0."""
+
+    weights: np.ndarray  # (n_components,)
+    rates: np.ndarray  # (n_components, n_features)
+
+
+Errors = TypeVar("Errors")  # one of the above
+
+
+class _WithErrors(Generic[Errors]):
+    """Mixin of the mixtures whose parameters have standard errors."""
+
+    @abstractmethod
+    def standard_errors(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> Errors:
+        """Return standard errors of the parameters by the observed information."""
+
+    def summary(
+        self,
+        X: MatrixLike,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        standard_errors: bool = False,
+    ) -> Summary:
+        """Return the fitted mixture as a compact table.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The samples, of which likelihood, criteria and sizes are: those of the fit.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+        standard_errors : bool, default=False
+            Whether to list each parameter with its standard error and 95 % interval: see
+            :meth:`standard_errors`.
+
+        Returns
+        -------
+        summary : str
+            The fit in figures, and a row for each component: its weight, the number of samples
+            whose most probable component it is, and what is typical of it: of Gaussians means and
+            standard deviations, of discrete families their values, of categories the most probable
+            one.
+        """
+        errors = self.standard_errors(X, sample_weight) if standard_errors else None
+        return summary(self, X, sample_weight, errors)
+
+
+class GaussianErrors(_WithErrors[StandardErrors]):
     """Mixin of GaussianMixture: how sure its parameters are."""
 
     covariance_type: str
@@ -93,33 +157,69 @@ class WithErrors:
         with single_threaded_blas():
             return _standard_errors(params, self.covariance_type, X, weight, n_threads)
 
-    def summary(
-        self,
-        X: MatrixLike,
-        sample_weight: npt.ArrayLike | None = None,
-        *,
-        standard_errors: bool = False,
-    ) -> Summary:
-        """Return the fitted mixture as a compact table.
+
+class DiscreteErrors(_WithErrors[Errors]):
+    """Mixin of the mixtures of discrete distributions: how sure their parameters are."""
+
+    fixed_weights: bool
+    _values: ClassVar[str]
+
+    def standard_errors(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> Errors:
+        r"""Return standard errors of the parameters by the observed information.
+
+        As :meth:`fastem.GaussianMixture.standard_errors` does, by two E-steps for each parameter.
+        Priors do not count: the errors are those of maximum likelihood.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The samples, of which likelihood, criteria and sizes are: those of the fit.
+            The samples of the fit, which must have gone near the maximum, by a small `tol`.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights.
-        standard_errors : bool, default=False
-            Whether to list each parameter with its standard error and 95 % interval: see
-            :meth:`standard_errors`.
+            Non-negative weights: counts of samples.
 
         Returns
         -------
-        summary : str
-            The fit in figures, and a row for each component: its weight, the number of samples
-            whose most probable component it is, the means and the standard deviations.
+        errors : ProbabilityErrors or RateErrors
+            `weights`, and `probabilities` or `rates`, shaped as the attributes. NaN for what is at
+            its bound, 0 or 1, and for fixed weights.
+
+        Raises
+        ------
+        ValueError
+            If the observed information is not positive definite: the parameters are at no proper
+            maximum, or some cannot be told apart, as those of Bernoulli components of one or two
+            features.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a parameter is more than a tenth of a standard error from the maximum.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastem import PoissonMixture
+        >>> X = np.random.default_rng(0).poisson(np.repeat([2.0, 20.0], 100))[:, None]
+        >>> mixture = PoissonMixture(2, tol=1e-9, random_state=0).fit(X)
+        >>> np.sort(mixture.standard_errors(X).rates, axis=0).round(2)
+        array([[0.16],
+               [0.46]])
         """
-        errors = self.standard_errors(X, sample_weight) if standard_errors else None
-        return summary(self, X, sample_weight, errors)
+        X = self._validated(X)  # type: ignore[attr-defined]
+        weight = check_sample_weight(sample_weight, X)
+        params = self._params()  # type: ignore[attr-defined]
+        model, block = self._problem_of_reading(X, weight)  # type: ignore[attr-defined]
+        held = np.full(len(params.weights), self.fixed_weights)
+        shares = Simplex(params.weights / params.weights.sum(), held)
+        own = coordinates_of(model.family, params.values)
+
+        def statistics(share, values):
+            found = model.e_step(params._replace(weights=share, values=values), block)
+            return found.resp, found
+
+        of_weights, of_values = errors_of(shares, own, statistics)
+        kind = RateErrors if self._values == "rates" else ProbabilityErrors
+        return cast(Errors, kind(of_weights, of_values))
 
 
 def _standard_errors(params, kind, X, sample_weight, n_threads) -> StandardErrors:
@@ -131,22 +231,13 @@ def _standard_errors(params, kind, X, sample_weight, n_threads) -> StandardError
     weights = Simplex(shares / shares.sum())
     own = GaussianCoordinates(kind, params.means, params.precisions_cholesky)
 
-    def score(x):
-        means, factors = own.at(x[weights.n :])
-        share = weights.at(x[: weights.n])
-        at = GaussianParams(share[:k], means, None, factors, X.dtype)
-        if noise is not None:
-            at = at._replace(noise=noise._replace(weight=float(share[k])))
-        sums = model.e_step(at, block)
-        counts, moments = sums.moments.weight, sums.moments
-        if noise is not None:
-            counts = np.append(counts, sums.noise)
-        return np.concatenate([
-            weights.score(share, counts), own.score(x[weights.n :], means, moments)
-        ])  # fmt: skip
+    def statistics(share, values):
+        at = GaussianParams(share[:k], values[0], None, values[1], X.dtype)
+        if noise is None:
+            moments = model.moments(at, block, None)[1]
+            return moments.weight, moments
+        found = model.e_step(at._replace(noise=noise._replace(weight=float(share[k]))), block)
+        return np.append(found.moments.weight, found.noise), found.moments
 
-    covariance = covariance_of(score, weights.n + own.n)
-    of_weights = weights.errors(covariance[: weights.n, : weights.n])
-    if len(shares) == 1:
-        of_weights = np.zeros(1)
-    return StandardErrors(of_weights, *own.errors(covariance[weights.n :, weights.n :]))
+    of_weights, of_gaussians = errors_of(weights, own, statistics)
+    return StandardErrors(of_weights, *of_gaussians)

@@ -26,14 +26,14 @@ from fastem.components.gaussian_start import beside_noise, check_precisions, mom
 from fastem.components.noise import noise_of
 from fastem.components.prior import ConjugatePrior, resolve
 from fastem.mixture.base import Criteria
-from fastem.mixture.errors import WithErrors
+from fastem.mixture.errors import GaussianErrors
 from fastem.mixture.gaussian_base import GaussianBase
 from fastem.mixture.streaming import StreamingMixture
 
 __all__ = ["GaussianMixture", "mixture_of"]
 
 
-class GaussianMixture(WithErrors, StreamingMixture, GaussianBase, Criteria):
+class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
     r"""Gaussian mixture fitted by expectation-maximisation.
 
     The density is :math:`p(x) = \sum_k \alpha_k \, \mathcal{N}(x \mid \mu_k, \Sigma_k)`. The

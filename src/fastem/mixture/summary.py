@@ -61,16 +61,25 @@ def summary(mixture: Any, X: Any, sample_weight: Any, errors: Any = None) -> Sum
 
 
 def _estimates(mixture, errors):
-    """Yield (name, value, error) of the weights, the means and the variances or covariances."""
+    """Yield (name, value, error) of the weights and of the components' parameters."""
     names = feature_names(mixture)
+    own = None if hasattr(errors, "means") else errors._fields[1]
     for k, weight in enumerate(mixture.weights_):
         yield f"{k} weight", weight, errors.weights[k]
+        if own is not None:
+            values, own_errors = getattr(mixture, f"{own}_")[k], getattr(errors, own)[k]
+            for at in np.ndindex(*values.shape):
+                if values.ndim == 1 or not np.isnan(own_errors[at]):  # such a category
+                    which = "".join(f" = {c}" for c in at[1:])
+                    yield f"{k} {names[at[0]]}{which}", values[at], own_errors[at]
+            continue
         for j, name in enumerate(names):
             yield f"{k} mean {name}", mixture.means_[k, j], errors.means[k, j]
     if hasattr(mixture, "noise_weight_"):
         yield "noise weight", mixture.noise_weight_, errors.weights[-1]
-    kind = mixture.covariance_type
-    yield from covariance_estimates(mixture.covariances_, errors.covariances, names, kind)
+    if own is None:
+        kind = mixture.covariance_type
+        yield from covariance_estimates(mixture.covariances_, errors.covariances, names, kind)
 
 
 def feature_names(estimator):

@@ -19,12 +19,13 @@ from fastem.components.checks import (
     whole_numbers,
 )
 from fastem.mixture.discrete_base import DiscreteMixture, documented
+from fastem.mixture.errors import ProbabilityErrors
 
 __all__ = ["BernoulliMixture", "BinomialMixture"]
 
 
 @documented
-class BernoulliMixture(DiscreteMixture):
+class BernoulliMixture(DiscreteMixture[ProbabilityErrors]):
     r"""Mixture of independent Bernoulli variables, for binary data.
 
     The probability of a sample is :math:`p(x) = \sum_k \pi_k \prod_j p_{kj}^{x_j}
@@ -142,7 +143,7 @@ class BernoulliMixture(DiscreteMixture):
 
 
 @documented
-class BinomialMixture(DiscreteMixture):
+class BinomialMixture(DiscreteMixture[ProbabilityErrors]):
     r"""Mixture of independent binomial variables: successes in a known number of trials.
 
     The probability of a sample is :math:`p(x) = \sum_k \pi_k \prod_j \binom{n_j}{x_j} p_{kj}^{x_j}

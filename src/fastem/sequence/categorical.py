@@ -14,6 +14,7 @@ from fastem.components import discrete
 from fastem.sequence.decoding import draw_index
 from fastem.sequence.discrete import NUMBERS, DiscreteHMM, refuse_but_counts
 from fastem.sequence.documented import documented
+from fastem.sequence.errors import DiscreteHMMErrors
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import broadcast_prior, check_distribution
 from fastem.sequence.start import random_rows
@@ -25,7 +26,7 @@ _MOST_SYMBOLS = 1 << 24
 
 
 @documented
-class CategoricalHMM(DiscreteHMM):
+class CategoricalHMM(DiscreteHMM[DiscreteHMMErrors]):
     r"""Hidden Markov model whose states emit symbols.
 
     A state :math:`k` emits symbol :math:`v` with probability :math:`b_k(v)` (Rabiner 1989, *A

@@ -320,6 +320,29 @@ class Decoder(EMEstimator):
         """
         return self._criterion(X, lengths, math.log)
 
+    def icl(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> float:
+        """Return the integrated completed likelihood; lower is better.
+
+        BIC, with the likelihood of rows and states together in place of the rows' alone: a state
+        that the rows do not tell from another costs. The states are those of the most probable
+        path (Celeux & Durand 2008, *Selecting hidden Markov model state number with
+        cross-validated likelihood*, Computational Statistics 23:541).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such arrays
+            The rows of all sequences, or a list of the sequences.
+        lengths : array-like of int of shape (n_sequences,), default=None
+            Number of rows of each sequence.
+
+        Returns
+        -------
+        icl : float
+            -2 log p(X, path) + (number of free parameters) log n_samples, over all sequences.
+        """
+        likelihood, path = self.score(X, lengths), self.decode(X, lengths, "viterbi")[0]
+        return self.bic(X, lengths) + 2 * (likelihood - path)
+
     @quiet
     def _criterion(self, X, lengths, price):
         model, params, block = self._read(X, lengths)

@@ -11,6 +11,7 @@ import numpy as np
 from fastem._compat import Interval
 from fastem.components.gaussian_data import parts
 from fastem.sequence.emissions import DiscreteEmissions
+from fastem.sequence.errors import Errors, of_discrete
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import as_numbers
 from fastem.sequence.streaming import StreamingHMM
@@ -21,7 +22,7 @@ __all__ = ["NUMBERS", "DiscreteHMM", "refuse_but_counts"]
 NUMBERS = [Interval(Real, 0, None, closed="left"), "array-like"]
 
 
-class DiscreteHMM(StreamingHMM, HMM):
+class DiscreteHMM(StreamingHMM, HMM[Errors]):
     """Base of the hidden Markov models of discrete distributions."""
 
     _values_name: ClassVar[str] = "emissionprob_"
@@ -58,6 +59,10 @@ class DiscreteHMM(StreamingHMM, HMM):
     def _values(self, emission):
         values = emission.values
         return {self._values_name: values[:, 0] if values.ndim == 3 else values}
+
+    def _emission(self, params):
+        family = self._distributions(self._fitted_values()[self._values_name])[0]
+        return of_discrete(params.emission, family, self._values_name)
 
     def _expectation(self, values):
         return values[self._values_name]

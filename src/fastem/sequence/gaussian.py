@@ -26,7 +26,7 @@ from fastem.sequence.emissions import (
     GaussianEmissions,
     gaussian_params,
 )
-from fastem.sequence.errors import WithErrors
+from fastem.sequence.errors import HMMErrors, of_gaussians
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import as_numbers, broadcast_prior
 from fastem.sequence.start import centers_of, covariance_of, filled
@@ -63,7 +63,7 @@ def check_means(means, n_features, shape):
 
 
 @documented
-class GaussianHMM(StreamingHMM, WithErrors, HMM):
+class GaussianHMM(StreamingHMM, HMM[HMMErrors]):
     r"""Hidden Markov model with a Gaussian for each state.
 
     A chain of states :math:`z_1, z_2, \ldots` begins with probabilities :math:`\pi` and goes on
@@ -278,6 +278,9 @@ class GaussianHMM(StreamingHMM, WithErrors, HMM):
         k, d = values["means_"].shape
         covars = KINDS[self.covariance_type].matrices(values["_covars_"], k, d)
         return normal_drawer(values["means_"], covars)
+
+    def _emission(self, params):
+        return of_gaussians(params.emission, self.covariance_type)
 
     def _expectation(self, values):
         return values["means_"]

@@ -20,6 +20,7 @@ from fastem.sequence.covariances import (
     spread_covariance,
 )
 from fastem.sequence.documented import documented
+from fastem.sequence.errors import MixtureHMMErrors, of_mixtures
 from fastem.sequence.gaussian import check_means, check_reals
 from fastem.sequence.hmm import HMM
 from fastem.sequence.mixture_emissions import MixtureEmissions
@@ -32,7 +33,7 @@ _NUMBER = [Interval(Real, 0, None, closed="left"), "array-like"]
 
 
 @documented
-class GMMHMM(HMM):
+class GMMHMM(HMM[MixtureHMMErrors]):
     r"""Hidden Markov model with a mixture of Gaussians for each state.
 
     A state :math:`k` emits a row of density :math:`\sum_m w_{km} \mathcal{N}(x \mid \mu_{km},
@@ -279,6 +280,9 @@ class GMMHMM(HMM):
         covars = kind.matrices(covars.reshape(kind.shape(k * m, d)), k * m, d)
         draw, weights = normal_drawer(values["means_"].reshape(-1, d), covars), values["weights_"]
         return lambda state, rng: draw(state * m + rng.choice(m, p=weights[state]), rng)
+
+    def _emission(self, params):
+        return of_mixtures(params.emission, self.covariance_type)
 
     def _expectation(self, values):
         return np.einsum("km,kmd->kd", values["weights_"], values["means_"])

@@ -19,6 +19,7 @@ from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.sequence.by_blocks import begin_fit, largest
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
 from fastem.sequence.decoding import Decoder, quiet, which_sequence
+from fastem.sequence.errors import Errors, WithErrors
 from fastem.sequence.monitor import ConvergenceMonitor, Watcher
 from fastem.sequence.reading import (
     broadcast_prior,
@@ -27,7 +28,6 @@ from fastem.sequence.reading import (
     read_sequences,
 )
 from fastem.sequence.start import ChainStart, restart_seeds
-from fastem.sequence.summary import Summarized
 
 __all__ = ["HMM"]
 
@@ -38,7 +38,7 @@ _LEAST_EXPONENT = -745.0
 _LETTERS = frozenset("stmcwel")
 
 
-class HMM(Decoder, Summarized):
+class HMM(Decoder, WithErrors[Errors]):
     """Base of the hidden Markov models.
 
     Beside what :class:`EMEstimator` asks for, a subclass has hmmlearn's parameters, and

@@ -13,6 +13,7 @@ from fastem._typing import RandomStateLike
 from fastem.components import discrete
 from fastem.sequence.discrete import NUMBERS, DiscreteHMM, refuse_but_counts
 from fastem.sequence.documented import documented
+from fastem.sequence.errors import DiscreteHMMErrors
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import broadcast_prior, check_distribution
 from fastem.sequence.start import random_rows
@@ -22,7 +23,7 @@ __all__ = ["MultinomialHMM"]
 
 
 @documented
-class MultinomialHMM(DiscreteHMM):
+class MultinomialHMM(DiscreteHMM[DiscreteHMMErrors]):
     r"""Hidden Markov model whose states emit counts of some categories, of a given total.
 
     A state :math:`k` emits a row :math:`x` with probability :math:`n! \prod_j p_{kj}^{x_j} / x_j!`,

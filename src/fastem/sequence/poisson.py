@@ -12,6 +12,7 @@ from fastem._typing import RandomStateLike
 from fastem.components import discrete
 from fastem.sequence.discrete import NUMBERS, DiscreteHMM, refuse_but_counts
 from fastem.sequence.documented import documented
+from fastem.sequence.errors import PoissonHMMErrors
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import broadcast_prior
 from fastem.sequence.streaming import StreamingHMM
@@ -20,7 +21,7 @@ __all__ = ["PoissonHMM"]
 
 
 @documented
-class PoissonHMM(DiscreteHMM):
+class PoissonHMM(DiscreteHMM[PoissonHMMErrors]):
     r"""Hidden Markov model whose states emit counts.
 
     A state :math:`k` emits counts :math:`x_j` with independent Poisson distributions of rates

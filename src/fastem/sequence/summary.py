@@ -53,11 +53,14 @@ class Summarized:
         if hasattr(self, "covariance_type"):
             facts.append(("Covariance type", self.covariance_type))
         n_iter = len(self.lower_bounds_) if hasattr(self, "lower_bounds_") else None
+        path = float(model.viterbi(params, block)[0].sum())
+        price = n_free * float(np.log(n_rows))
         facts += [
             ("Converged", ending(self, n_iter)),
             ("Parameters", n_free),
             ("Log-likelihood", log_likelihood),
-            ("BIC", -2 * log_likelihood + n_free * float(np.log(n_rows))),
+            ("BIC", -2 * log_likelihood + price),
+            ("ICL", -2 * path + price),
             ("AIC", -2 * log_likelihood + 2 * n_free),
         ]
         tables = [self._states_table(params, model.posteriors(params, block)[1])]

@@ -15,6 +15,7 @@ from fastem.components import discrete
 from fastem.components.checks import two_priors, whole_numbers
 from fastem.sequence.discrete import NUMBERS, DiscreteHMM, refuse_but_counts
 from fastem.sequence.documented import documented
+from fastem.sequence.errors import DiscreteHMMErrors
 from fastem.sequence.hmm import HMM
 from fastem.sequence.start import filled
 from fastem.sequence.streaming import StreamingHMM
@@ -22,7 +23,7 @@ from fastem.sequence.streaming import StreamingHMM
 __all__ = ["BernoulliHMM", "BinomialHMM"]
 
 
-class _Trials(DiscreteHMM):
+class _Trials(DiscreteHMM[DiscreteHMMErrors]):
     """What Bernoulli and binomial emissions share."""
 
     emissionprob_prior: npt.ArrayLike
