@@ -1,11 +1,15 @@
-"""The best path through a sequence (Viterbi): there by the best ways, back along the best one."""
+"""The best path through a sequence (Viterbi): there by the best ways, back along the best one.
+
+With few states a row's ways fit the place of the state that is written there, and wait in it. With
+more, the way there is made again on the way back, block after block.
+"""
 
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy
 
 from fastem._kernels.chain.job cimport (
-    CHAIN_NEVER, chain_job, chain_ops, chain_work, outputs, round_up,
+    CHAIN_NEVER, CHAIN_WAYS, chain_job, chain_ops, chain_work, outputs, round_up,
 )
 from fastem._kernels.omp cimport fastem_interrupted
 
@@ -29,6 +33,17 @@ cdef inline double _end(const chain_job *c, const chain_work *work, Py_ssize_t e
     return -INFINITY if last[state[0]] < 0.1 * CHAIN_NEVER else last[state[0]]
 
 
+cdef inline void _follow(int64_t *states, Py_ssize_t n, int64_t state) noexcept nogil:
+    """Write n states over the ways to them; `state` is the last."""
+    cdef Py_ssize_t t
+    cdef int64_t before
+    for t in range(n - 1, 0, -1):
+        before = (<const uint8_t *> (states + t))[state]
+        states[t] = state
+        state = before
+    states[0] = state
+
+
 cdef inline void _trace(const chain_job *c, const chain_work *work, Py_ssize_t at, Py_ssize_t n,
                         int64_t *states) noexcept nogil:
     """Write states[at - 1 ... at + n - 2] from what is at at + n - 1."""
@@ -42,44 +57,52 @@ cdef inline void best_of_short(
     const chain_job *c, const chain_ops *ops, chain_work *work, const int64_t *begin,
     Py_ssize_t first, Py_ssize_t last, outputs *out,
 ) noexcept nogil:
-    cdef Py_ssize_t s, at, n, origin = begin[first], whole = begin[last] - origin
-    if c.codes == NULL:
-        work.lp = c.emission.log_prob(c.emission.job, origin, whole, work.scratch)
-    ops.log_frames(c, work, origin, 0, whole, 0)
+    cdef Py_ssize_t s, at, n, origin = begin[first]
+    cdef int64_t *states = out.states + origin
+    cdef int few = c.width <= CHAIN_WAYS
+    cdef int64_t end
+    ops.best_frames(c, work, origin, begin[last] - origin)
     for s in range(first, last):
         at, n = begin[s] - origin, begin[s + 1] - begin[s]
-        ops.best_forward(c, work, at, n, 1)
-        out.scores[s] = _end(c, work, at + n, out.states + begin[s + 1] - 1)
-        _trace(c, work, at + 1, n - 1, out.states + origin)
+        ops.best_forward(c, work, at, n, 1, states if few else NULL)
+        out.scores[s] = _end(c, work, at + n, &end)
+        if few:
+            _follow(states + at, n, end)
+        else:
+            states[at + n - 1] = end
+            _trace(c, work, at + 1, n - 1, states)
 
 
 cdef inline void best_of_long(
     const chain_job *c, const chain_ops *ops, chain_work *work, const int64_t *begin,
     Py_ssize_t s, double *kept, outputs *out,
 ) noexcept nogil:
-    cdef Py_ssize_t width = c.width, rows = c.rows, first = begin[s], block, n = rows, way
-    cdef Py_ssize_t n_blocks = round_up(begin[s + 1] - first, rows) // rows, turn
-    for way in range(2):
+    cdef Py_ssize_t width = c.width, rows = c.rows, first = begin[s], whole = begin[s + 1] - first
+    cdef Py_ssize_t n_blocks = round_up(whole, rows) // rows, turn, block, n = rows
+    cdef int64_t *states = out.states + first
+    cdef int few = width <= CHAIN_WAYS, back
+    cdef int64_t end
+    for back in range(1 if few else 2):
         for turn in range(n_blocks):
-            block = turn if way == 0 else n_blocks - 1 - turn
-            if way == 0 and block:
-                memcpy(work.alpha, work.alpha + n * width, 8 * width)
-            if way == 0:
-                memcpy(kept + block * width, work.alpha, 8 * width)
-            else:
+            block = n_blocks - 1 - turn if back else turn
+            if back:
                 memcpy(work.alpha, kept + block * width, 8 * width)
-            n = min(rows, begin[s + 1] - first - block * rows)
-            if way == 0 or turn:  # the last block is still there
-                if c.codes == NULL:
-                    work.lp = c.emission.log_prob(c.emission.job, first + block * rows, n,
-                                                  work.scratch)
-                ops.log_frames(c, work, first + block * rows, 0, n, 0)
-                ops.best_forward(c, work, 0, n, block == 0)
-            if way == 1:
-                _trace(c, work, block == 0, n - (block == 0), out.states + first + block * rows)
+            elif block:
+                memcpy(work.alpha, work.alpha + n * width, 8 * width)
+                memcpy(kept + block * width, work.alpha, 8 * width)
+            n = min(rows, whole - block * rows)
+            if not back or turn:  # the last block is still there
+                ops.best_frames(c, work, first + block * rows, n)
+                ops.best_forward(c, work, 0, n, block == 0, states + block * rows if few else NULL)
+            if back:
+                _trace(c, work, block == 0, n - (block == 0), states + block * rows)
             if fastem_interrupted(&out.clock):
                 out.stop = 1
             if out.stop:
                 return
-        if way == 0:
-            out.scores[s] = _end(c, work, n, out.states + begin[s + 1] - 1)
+        if not back:
+            out.scores[s] = _end(c, work, n, &end)
+            if few:
+                _follow(states, whole, end)
+            else:
+                states[whole - 1] = end

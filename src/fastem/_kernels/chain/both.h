@@ -10,4 +10,4 @@ FASTEM_TABLE = {{FASTEM_STRING(SUFFIX), VEC_BYTES ? VEC_BYTES / sizeof(double) :
                  FASTEM_CAT(to_columns, f64, SUFFIX), FASTEM_CAT(add_codes, f64, SUFFIX),
                  FASTEM_CAT(log_frames, f64, SUFFIX),
                  FASTEM_CAT(log_forward, f64, SUFFIX), FASTEM_CAT(log_backward, f64, SUFFIX),
-                 FASTEM_CAT(best_forward, f64, SUFFIX)}};
+                 FASTEM_CAT(best_frames, f64, SUFFIX), FASTEM_CAT(best_forward, f64, SUFFIX)}};

@@ -18,10 +18,11 @@ from fastem._kernels import runtime
 
 from fastem._kernels.chain.best_path cimport best_of_long, best_of_short
 from fastem._kernels.chain.job cimport (
-    CHAIN_ABREAST, CHAIN_NEVER, FASTEM_EMISSION, chain_job, chain_ops, chain_work, fastem_chain_ops,
-    fastem_emission, outputs, round_up,
+    CHAIN_ABREAST, CHAIN_NEVER, chain_job, chain_ops, chain_work, fastem_chain_ops, outputs,
+    round_up,
 )
 from fastem._kernels.chain.passes cimport pass_long, pass_short
+from fastem._kernels.emission cimport FASTEM_EMISSION, fastem_emission
 from fastem._kernels.omp cimport (
     fastem_buffers, fastem_flush_subnormals, fastem_free_buffers, fastem_interrupted,
     fastem_restore_subnormals, omp_get_thread_num, omp_get_wtime, raise_pending,

@@ -34,6 +34,8 @@ typedef struct {
 /* What stands for the logarithm of 0: sums of it are no NaN. */
 #define CHAIN_NEVER -1e300
 
+enum { CHAIN_WAYS = 8 }; /* bytes of a state that is written */
+
 /* One sequence, or what a block has of it. Several at a time hide that each step of a sequence waits
  * for the one before, and read the transitions once for all. */
 enum { CHAIN_ABREAST = 8 }; /* the most of them */
@@ -80,13 +82,16 @@ typedef struct {
     void (*add_codes)(const chain_job *, const chain_work *, ptrdiff_t first, ptrdiff_t n,
                       double *sums);
     /* The same in log space, once there is lp: w = log-densities, alpha and beta logarithms, gamma and joint not. */
-    void (*log_frames)(const chain_job *, chain_work *, ptrdiff_t first, ptrdiff_t at, ptrdiff_t n,
-                       int shifted);
+    void (*log_frames)(const chain_job *, chain_work *, ptrdiff_t first, ptrdiff_t at, ptrdiff_t n);
     void (*log_forward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins);
     void (*log_backward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins,
                          double weight);
-    /* Viterbi: alpha = the log-probability of the best path that ends in each state. */
-    void (*best_forward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins);
+    /* Viterbi. Log-densities w of the block's n rows, from row `first` of the data. */
+    void (*best_frames)(const chain_job *, chain_work *, ptrdiff_t first, ptrdiff_t n);
+    /* alpha = the log-probability of the best path that ends in each state. Unless ways is NULL, byte
+     * k of ways[t] becomes the state before k on it: in at most CHAIN_WAYS states (W of them). */
+    void (*best_forward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins,
+                         int64_t *ways);
 } chain_ops;
 
 /* ops[0]: double. */

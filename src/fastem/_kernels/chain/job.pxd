@@ -3,26 +3,12 @@
 from libc.stdint cimport int32_t, int64_t
 
 
-cdef extern from "shared/emission.h":
-    const char *FASTEM_EMISSION
-
-    ctypedef struct fastem_emission:
-        const void *job
-        Py_ssize_t n_states, n_rows, most_rows, column, scratch_bytes, sums_size
-        const double *(*log_prob)(const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
-        const double *(*likelihood)(const void *, Py_ssize_t, Py_ssize_t, void *,
-                                    double *) noexcept nogil
-        void (*add)(const void *, Py_ssize_t, Py_ssize_t, void *, const double *,
-                    double *) noexcept nogil
-        const int32_t *codes
-        const double *table
-        const double *bias
-        Py_ssize_t n_codes, table_width
+from fastem._kernels.emission cimport fastem_emission
 
 
 cdef extern from "chain/job.h":
     double CHAIN_NEVER
-    enum: CHAIN_ABREAST
+    enum: CHAIN_ABREAST, CHAIN_WAYS
 
     ctypedef struct chain_job:
         Py_ssize_t n_states, width, rows
@@ -71,13 +57,15 @@ cdef extern from "chain/job.h":
         void (*add_codes)(const chain_job *, const chain_work *, Py_ssize_t, Py_ssize_t,
                           double *) noexcept nogil
         void (*log_frames)(const chain_job *, chain_work *, Py_ssize_t, Py_ssize_t,
-                           Py_ssize_t, int) noexcept nogil
+                           Py_ssize_t) noexcept nogil
         void (*log_forward)(const chain_job *, chain_work *, Py_ssize_t, Py_ssize_t,
                             int) noexcept nogil
         void (*log_backward)(const chain_job *, chain_work *, Py_ssize_t, Py_ssize_t, int,
                              double) noexcept nogil
-        void (*best_forward)(const chain_job *, chain_work *, Py_ssize_t, Py_ssize_t,
-                             int) noexcept nogil
+        void (*best_frames)(const chain_job *, chain_work *, Py_ssize_t,
+                            Py_ssize_t) noexcept nogil
+        void (*best_forward)(const chain_job *, chain_work *, Py_ssize_t, Py_ssize_t, int,
+                             int64_t *) noexcept nogil
 
     const chain_ops *fastem_chain_ops(int level, int is_double) noexcept nogil
 

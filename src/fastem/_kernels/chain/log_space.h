@@ -1,10 +1,10 @@
 /* Markov chains in log space: for the rare sequence whose forward variables underflow, and for the
  * best path. See job.h, and leaf.h for the names. */
 
-/* The log-densities of rows [at, at + n) of the block, which begins at row `first` of the data; less
- * the rows' shifts, if so wanted: posteriors are then as good as the differences of states are. */
+/* The log-densities of rows [at, at + n) of the block, which begins at row `first` of the data, less
+ * the rows' shifts: posteriors are then as good as the differences of states are. */
 static void FN(log_frames)(const chain_job *job, chain_work *work, ptrdiff_t first, ptrdiff_t at,
-                           ptrdiff_t n, int shifted)
+                           ptrdiff_t n)
 {
     ptrdiff_t width = job->width, column = job->emission.column;
     for (ptrdiff_t t = at; t < at + n; t++)
@@ -14,7 +14,7 @@ static void FN(log_frames)(const chain_job *job, chain_work *work, ptrdiff_t fir
                 lp = job->logs[job->codes[first + t] * width + k];
             else if (k < job->n_states)
                 lp = work->lp[k * column + t];
-            if (shifted && work->shift[t] > (REAL)CHAIN_NEVER)
+            if (work->shift[t] > (REAL)CHAIN_NEVER)
                 lp -= work->shift[t];
             work->w[t * width + k] = lp > (REAL)CHAIN_NEVER ? lp : (REAL)CHAIN_NEVER;
         }
@@ -112,8 +112,49 @@ static void FN(log_backward)(const chain_job *job, chain_work *work, ptrdiff_t a
     }
 }
 
-ALWAYS_INLINE void FN(best_by)(const int vecs, const chain_job *job, chain_work *work, ptrdiff_t at,
-                               ptrdiff_t n, int begins)
+/* ---- the best path ----------------------------------------------------------------------- */
+
+/* The log-densities of the block's n rows. */
+static void FN(best_frames)(const chain_job *job, chain_work *work, ptrdiff_t first, ptrdiff_t n)
+{
+    ptrdiff_t n_states = job->n_states, width = job->width, column = job->emission.column;
+    const REAL *lp;
+    REAL *w = work->w;
+    vec padding = FN(fill)((REAL)CHAIN_NEVER);
+    if (job->codes)
+        FN(look_up)(job, job->logs, first, n, w);
+    else {
+        lp = job->emission.log_prob(job->emission.job, first, n, work->scratch);
+        for (ptrdiff_t row = 0; row < n; row += VL, lp += VL, w += VL * width) {
+#define AT_LEAST_NEVER(x) FN(max)(x, padding)
+            FRAMES(AT_LEAST_NEVER)
+#undef AT_LEAST_NEVER
+        }
+    }
+    FN(apply_known)(job, first, n, (REAL)CHAIN_NEVER, work->w);
+}
+
+/* Writes the first of the states i that have the largest a[i] + matrix[i], of one vector of columns,
+ * a byte each. */
+ALWAYS_INLINE void FN(ways_to)(ptrdiff_t n, const REAL *a, const REAL *matrix, ptrdiff_t width,
+                               vec top, uint8_t *ways)
+{
+    vec way = FN(fill)(0); /* integers, as bits */
+    for (ptrdiff_t i = n - 1; i > 0; i--)
+        way = FN(select)((ivec)(a[i] + FN(load)(matrix + i * width) == top),
+                         FN(from_bits)(FN(bits)(FN(fill)(0)) + (INT)i), way);
+    way = FN(select)((ivec)(a[0] + FN(load)(matrix) == top), FN(fill)(0), way);
+#if VEC_BYTES
+    typedef uint8_t bytes __attribute__((vector_size(VEC_BYTES / 8), aligned(1), may_alias));
+    *(bytes *)ways = __builtin_convertvector(FN(bits)(way), bytes);
+#else
+    *ways = (uint8_t)FN(bits)(way);
+#endif
+}
+
+ALWAYS_INLINE void FN(best_by)(const int vecs, const int traced, const chain_job *job,
+                               chain_work *work, ptrdiff_t at, ptrdiff_t n, int begins,
+                               int64_t *ways)
 {
     const ptrdiff_t width = vecs ? vecs * VL : job->width;
     const int tile = vecs ? vecs : 4;
@@ -149,15 +190,22 @@ ALWAYS_INLINE void FN(best_by)(const int vecs, const chain_job *job, chain_work 
                     top = FN(max)(top, FN(max)(best[2][v], best[3][v]));
                 FN(store)(work->alpha + (t + 1) * width + k + v * VL,
                           top + FN(load)(work->w + t * width + k + v * VL));
+                if (traced)
+                    FN(ways_to)(n_states, before, job->log_trans + k + v * VL, width, top,
+                                (uint8_t *)(ways + t) + k + v * VL);
             }
         }
     }
 }
 
 static void FN(best_forward)(const chain_job *job, chain_work *work, ptrdiff_t at, ptrdiff_t n,
-                             int begins)
+                             int begins, int64_t *ways)
 {
-#define CALL(vecs) FN(best_by)(vecs, job, work, at, n, begins)
+#define CALL(vecs)                                                                                \
+    if (ways)                                                                                     \
+        FN(best_by)(vecs, 1, job, work, at, n, begins, ways);                            \
+    else                                                                                          \
+        FN(best_by)(vecs, 0, job, work, at, n, begins, NULL)
     CHAIN_CASES(CALL)
 #undef CALL
 }

@@ -182,7 +182,7 @@ cdef inline double _again(
     cdef Py_ssize_t width = c.width
     cdef double log_total
     _need_logs(c, work, origin, whole)
-    ops.log_frames(c, work, origin, at, n, 1)
+    ops.log_frames(c, work, origin, at, n)
     work.log_scale = 0
     ops.log_forward(c, work, at, n, 1)
     log_total = _log_sum(work.alpha + (at + n) * width, c.n_states)
@@ -232,7 +232,7 @@ cdef inline void _forward_block(
     ops.frames(c, work, first, n)
     if in_logs:
         _need_logs(c, work, first, n)
-        ops.log_frames(c, work, first, 0, n, 1)
+        ops.log_frames(c, work, first, 0, n)
         ops.log_forward(c, work, 0, n, begins)
     else:
         ops.forward(c, work, run, 1, begins)
