@@ -14,6 +14,10 @@ from fastem._kernels.chain.job cimport (
 from fastem._kernels.omp cimport fastem_interrupted
 
 
+cdef extern from *:
+    int __builtin_ctz(unsigned) noexcept nogil
+
+
 cdef inline Py_ssize_t _argmax(const double *a, const double *b, Py_ssize_t n) noexcept nogil:
     """Return the first of the largest a + b; b may be NULL."""
     cdef Py_ssize_t i, best = 0
@@ -38,7 +42,7 @@ cdef inline void _follow(int64_t *states, Py_ssize_t n, int64_t state) noexcept 
     cdef Py_ssize_t t
     cdef int64_t before
     for t in range(n - 1, 0, -1):
-        before = (<const uint8_t *> (states + t))[state]
+        before = __builtin_ctz((<const uint8_t *> (states + t))[state])  # the first
         states[t] = state
         state = before
     states[0] = state

@@ -34,7 +34,7 @@ typedef struct {
 /* What stands for the logarithm of 0: sums of it are no NaN. */
 #define CHAIN_NEVER -1e300
 
-enum { CHAIN_WAYS = 8 }; /* bytes of a state that is written */
+enum { CHAIN_WAYS = 8 }; /* bytes of a state that is written, and bits of those */
 
 /* One sequence, or what a block has of it. Several at a time hide that each step of a sequence waits
  * for the one before, and read the transitions once for all. */
@@ -88,8 +88,8 @@ typedef struct {
                          double weight);
     /* Viterbi. Log-densities w of the block's n rows, from row `first` of the data. */
     void (*best_frames)(const chain_job *, chain_work *, ptrdiff_t first, ptrdiff_t n);
-    /* alpha = the log-probability of the best path that ends in each state. Unless ways is NULL, byte
-     * k of ways[t] becomes the state before k on it: in at most CHAIN_WAYS states (W of them). */
+    /* alpha = the log-probability of the best path that ends in each state. Unless ways is NULL, the
+     * bits of byte k of ways[t] tell which states before k are on such: W is at most CHAIN_WAYS. */
     void (*best_forward)(const chain_job *, chain_work *, ptrdiff_t at, ptrdiff_t n, int begins,
                          int64_t *ways);
 } chain_ops;

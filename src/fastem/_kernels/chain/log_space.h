@@ -134,21 +134,24 @@ static void FN(best_frames)(const chain_job *job, chain_work *work, ptrdiff_t fi
     FN(apply_known)(job, first, n, (REAL)CHAIN_NEVER, work->w);
 }
 
-/* Writes the first of the states i that have the largest a[i] + matrix[i], of one vector of columns,
- * a byte each. */
+/* Writes which states i have the largest a[i] + matrix[i], of one vector of columns: bits of a byte
+ * each. */
 ALWAYS_INLINE void FN(ways_to)(ptrdiff_t n, const REAL *a, const REAL *matrix, ptrdiff_t width,
                                vec top, uint8_t *ways)
 {
-    vec way = FN(fill)(0); /* integers, as bits */
-    for (ptrdiff_t i = n - 1; i > 0; i--)
-        way = FN(select)((ivec)(a[i] + FN(load)(matrix + i * width) == top),
-                         FN(from_bits)(FN(bits)(FN(fill)(0)) + (INT)i), way);
-    way = FN(select)((ivec)(a[0] + FN(load)(matrix) == top), FN(fill)(0), way);
+    vec nothing = FN(fill)(0);
+    ivec found = FN(bits)(nothing);
+    UNROLL
+    for (ptrdiff_t i = 0; i < n; i++) {
+        vec bit = FN(from_bits)(FN(bits)(nothing) + ((INT)1 << i));
+        ivec equal = (ivec)(a[i] + FN(load)(matrix + i * width) == top);
+        found |= FN(bits)(FN(select)(equal, bit, nothing));
+    }
 #if VEC_BYTES
     typedef uint8_t bytes __attribute__((vector_size(VEC_BYTES / 8), aligned(1), may_alias));
-    *(bytes *)ways = __builtin_convertvector(FN(bits)(way), bytes);
+    *(bytes *)ways = __builtin_convertvector(found, bytes);
 #else
-    *ways = (uint8_t)FN(bits)(way);
+    *ways = (uint8_t)found;
 #endif
 }
 
