@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from scipy.special import gammaln
 
 from fastem._kernels import discrete as kernel
-from fastem.components.joined import Joined, listed
+from fastem.components.joined import Joined, listed, real_parts
 
 __all__ = ["FEW_ROWS", "Bits", "CodedBlock", "Codes", "Contents", "Counts", "Lists", "log_of"]
 
@@ -47,7 +47,7 @@ class Contents(NamedTuple):
                 ones, known = bits
                 return cls._of_bits(ones, known, X.shape[1], sample_weight)
         if not sp.issparse(X):
-            return cls(*kernel.inspect(_real(X), sample_weight, n_threads))
+            return cls._of_dense(X, sample_weight, n_threads)
         n, d = X.shape
         missing = np.isnan(X.data)
         lowest, highest = np.zeros(d), np.zeros(d)
@@ -61,6 +61,16 @@ class Contents(NamedTuple):
         some = np.zeros(d, dtype=bool)
         some[X.indices[missing]] = True
         return cls(lowest, highest, whole, some, observed)
+
+    @classmethod
+    def _of_dense(cls, X, sample_weight, n_threads):
+        """Return the contents of dense data."""
+        found: Any = None
+        for some, rows in real_parts(X):
+            weight = None if sample_weight is None else sample_weight[some]
+            part = cls(*kernel.inspect(rows, weight, n_threads))
+            found = part if found is None else found + part
+        return found
 
     def __add__(self, other):
         return Contents(
@@ -311,7 +321,8 @@ class CodedBlock(NamedTuple):
         if isinstance(data, Counts) and not data.written_out:
             only = self.family.only(params.values)
         table, bias = data.table(self.family, params.values, n_threads)
-        bias = bias + log_of(params.weights)
+        if params.weights is not None:
+            bias = bias + log_of(params.weights)
         return kernel.Job(data, self.n_samples, len(bias), self.offset, table, bias, only)
 
     def term_sums(self, sums, resp):

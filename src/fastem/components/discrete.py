@@ -42,7 +42,7 @@ MOST_IN_BYTE = 255
 class DiscreteParams(NamedTuple):
     """Parameters of a mixture: the weights, and whatever the family's distributions have."""
 
-    weights: np.ndarray  # (K,)
+    weights: np.ndarray | None  # (K,); None beneath another structure: they count as 1
     values: np.ndarray  # (K, D), categorical (K, D, C)
     dtype: np.dtype = np.dtype(np.float64)  # of the data
 

@@ -9,13 +9,21 @@ import scipy.sparse as sp
 
 from fastem._kernels import discrete as kernel
 
-__all__ = ["Joined", "listed"]
+__all__ = ["Joined", "listed", "real_parts"]
 
 _TABLE_BYTES = 16 << 10  # a table of codes and its sums together fill the first-level cache
 _GROUP_BYTES = 4 << 10  # else: what a group of features has of a larger table
 _LARGEST_TABLE = 16 << 20  # with more, a sample's terms are listed one by one
 _MOST_CODES = 256  # of a group: a byte
 _PART_BYTES = 2 << 20
+
+
+def real_parts(X):
+    """Yield (rows, X[rows]) as floating-point numbers: integers some rows at a time."""
+    size = len(X) if X.dtype in (np.float32, np.float64) else _PART_BYTES // (8 * X.shape[1])
+    for first in range(0, max(1, len(X)), max(1, size)):
+        some = slice(first, first + max(1, size))
+        yield some, X[some] if X.dtype in (np.float32, np.float64) else X[some].astype(np.float64)
 
 
 class Joined:
@@ -65,11 +73,11 @@ class Joined:
         constant, parts = family.cells(feature, value)
         row = self.first[self.group[feature]] + code
         shape = int(self.first[-1]), family.n_terms
-        self.constant = np.bincount(row, weights=constant, minlength=shape[0])[:, None]
-        self.terms = _csr([(row, *part) for part in parts], shape)
-        own = np.arange(shape[0])
-        same = shape[0] == shape[1] == self.terms.nnz and np.array_equal(self.terms.indices, own)
-        self.same = bool(same and np.all(self.terms.data == 1) and not self.constant.any())
+        self.same = shape == (len(row),) * 2 and len(parts) == 1 and _is_identity(row, *parts[0])
+        self.same = self.same and not constant.any()
+        if not self.same:
+            self.constant = np.bincount(row, weights=constant, minlength=shape[0])[:, None]
+            self.terms = _csr([(row, *part) for part in parts], shape)
         return self
 
     def table(self, weights):
@@ -83,8 +91,15 @@ class Joined:
     def of_rows(self, X):
         """Return the codes (n, G) of the samples, from 0 for each group."""
         codes = np.empty((len(X), len(self.sizes)), dtype=np.uint8)
-        kernel.encode(X, self.group, self.stride, self.levels.astype(np.int32), codes)
+        levels = self.levels.astype(np.int32)
+        for some, rows in real_parts(X):
+            kernel.encode(rows, self.group, self.stride, levels, codes[some])
         return codes
+
+
+def _is_identity(row, column, value):
+    """Return whether triples are those of an identity matrix in their order."""
+    return bool(np.array_equal(row, column) and np.all(value == 1) and np.all(np.diff(row) == 1))
 
 
 def _csr(parts, shape):

@@ -190,10 +190,9 @@ def _distribution(counts, pseudo, fixed):
     """Return the most probable distributions along the last axis; equal shares for no counts."""
     if pseudo is not None:
         counts = with_the_largest(with_pseudo_counts(counts, pseudo), counts)
-    if fixed is None:
-        total = np.add.reduce(counts, axis=-1, keepdims=True)  # quicker than the method, for few
-        if np.minimum.reduce(total, axis=None) > 0:
-            return counts / total
+    share = kernel.shares(counts) if fixed is None else None  # quicker than NumPy, for few
+    if share is not None:
+        return share
     free = np.ones(counts.shape, dtype=bool) if fixed is None else np.isnan(fixed)
     counts = np.where(free, counts, 0)
     total = counts.sum(axis=-1, keepdims=True)

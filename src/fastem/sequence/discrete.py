@@ -27,6 +27,7 @@ class DiscreteHMM(StreamingHMM, HMM[Errors]):
 
     _values_name: ClassVar[str] = "emissionprob_"
     _letters: ClassVar[dict] = {"e": "emissionprob_"}
+    _dtype: ClassVar[Any] = (np.float64, np.float32, np.int64, np.int32)
 
     @property
     def n_features(self) -> int:

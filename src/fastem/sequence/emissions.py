@@ -287,8 +287,7 @@ class DiscreteEmissions(Family):
 
     def params(self, values):
         """Return parameters from the distributions' own, (K, D) or (K, D, C)."""
-        values = np.asarray(values, dtype=np.float64)
-        return discrete.DiscreteParams(np.ones(len(values)), values)
+        return discrete.DiscreteParams(None, np.asarray(values, dtype=np.float64))
 
     def block(self, X):
         """Return the block of validated samples."""

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_random_state
 
+from fastem._engine.random_states import lent_random_state
 from fastem._typing import RandomStateLike
 from fastem.components import discrete
 from fastem.sequence.discrete import NUMBERS, DiscreteHMM, refuse_but_counts
@@ -111,12 +111,13 @@ class PoissonHMM(DiscreteHMM[PoissonHMMErrors]):
         return self._check_range(values, n_features, np.inf)
 
     def _start_emission(self, X, weight, seed, init):
-        random_state, shape = check_random_state(seed), (self.n_components, X.shape[1])
+        shape = self.n_components, X.shape[1]
         known = X[~np.isnan(X)] if X.dtype.kind == "f" else X
         mean, variance = (known.mean(), known.var()) if known.size else (0.0, 0.0)
         if not (mean > 0 and variance > 0):  # hmmlearn's draw is not defined
             return {"lambdas_": np.full(shape, mean)}
-        rates = random_state.gamma(shape=mean**2 / variance, scale=variance / mean, size=shape)
+        with lent_random_state(seed) as random_state:
+            rates = random_state.gamma(shape=mean**2 / variance, scale=variance / mean, size=shape)
         return {"lambdas_": rates}
 
     def _distributions(self, values):

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 import numpy as np
 from sklearn import config_context
 from sklearn.cluster import KMeans
-from sklearn.utils import check_random_state
 
+from fastem._engine.random_states import lent_random_state
 from fastem._engine.threads import single_threaded_openmp
 from fastem.sequence.reading import check_distribution, topology_mask
 
@@ -83,14 +83,16 @@ class ChainStart:
 
     def draw(self, seed):
         """Return startprob_ and transmat_: those given, or drawn as hmmlearn draws them."""
-        random_state = check_random_state(seed)
+        start, trans = self.startprob, self.transmat
+        if start is not None and trans is not None:
+            return {"startprob_": start, "transmat_": trans}
         k = self.n_components
         shares = np.full(k, 1 / k)
-        start, trans = self.startprob, self.transmat
-        if start is None:
-            start = _respecting(random_state.dirichlet(shares), self.start_fixed)
-        if trans is None:
-            trans = _respecting(random_state.dirichlet(shares, size=k), self.trans_fixed)
+        with lent_random_state(seed) as random_state:
+            if start is None:
+                start = _respecting(random_state.dirichlet(shares), self.start_fixed)
+            if trans is None:
+                trans = _respecting(random_state.dirichlet(shares, size=k), self.trans_fixed)
         return {"startprob_": start, "transmat_": trans}
 
 
@@ -144,7 +146,7 @@ def _respecting(drawn, fixed):
 
 def restart_seeds(random_state, n_init):
     """Return a seed for each restart; the first is the user's own, for hmmlearn's start."""
-    if random_state is None or not isinstance(random_state, (int, np.integer)):
+    if n_init == 1 or not isinstance(random_state, (int, np.integer)):
         return [random_state] * n_init  # a stream that goes on
     others = np.random.RandomState(random_state).randint(2**31 - 1, size=n_init - 1)
     return [random_state, *others.tolist()]
@@ -152,7 +154,8 @@ def restart_seeds(random_state, n_init):
 
 def random_rows(seed, shape):
     """Return uniform random numbers, each row over its sum."""
-    values = check_random_state(seed).rand(*shape)
+    with lent_random_state(seed) as random_state:
+        values = random_state.rand(*shape)
     return values / values.sum(axis=-1, keepdims=True)
 
 
@@ -174,9 +177,10 @@ def centers_of(X, n_clusters, seed, sample_weight=None, n_init=10):
             f"n_samples={len(X)}: decrease n_components, or set means_ and leave 'm' out of "
             "init_params"
         )
-    kmeans = KMeans(n_clusters=n_clusters, random_state=seed, n_init=n_init)
     few = single_threaded_openmp() if len(X) <= _KMEANS_CHUNK else nullcontext()
-    with few, config_context(assume_finite=True, skip_parameter_validation=True):  # both are known
+    known = config_context(assume_finite=True, skip_parameter_validation=True)
+    with lent_random_state(seed) as random_state, few, known:
+        kmeans = KMeans(n_clusters=n_clusters, random_state=random_state, n_init=n_init)
         labels = kmeans.fit_predict(X, sample_weight=sample_weight)
     return kmeans.cluster_centers_.astype(np.float64), labels
 

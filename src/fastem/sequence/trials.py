@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_random_state
 
 from fastem._compat import Interval
+from fastem._engine.random_states import lent_random_state
 from fastem._typing import RandomStateLike
 from fastem.components import discrete
 from fastem.components.checks import two_priors, whole_numbers
@@ -39,8 +39,10 @@ class _Trials(DiscreteHMM[DiscreteHMMErrors]):
     def _start_emission(self, X, weight, seed, init):
         # About the mean of all rows: each state somewhere between it and chance.
         mean = np.average(filled(X), axis=0, weights=weight) / self._trials(X.shape[1])
-        nearness = check_random_state(seed).uniform(0.25, 0.75, (self.n_components, X.shape[1]))
-        chance = check_random_state(seed).uniform(0.1, 0.9, (self.n_components, X.shape[1]))
+        shape = self.n_components, X.shape[1]
+        with lent_random_state(seed) as random_state:
+            nearness = random_state.uniform(0.25, 0.75, shape)
+            chance = random_state.uniform(0.1, 0.9, shape)
         return {"emissionprob_": mean * nearness + chance * (1 - nearness)}
 
     def _distributions(self, values):

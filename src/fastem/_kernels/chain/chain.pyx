@@ -8,7 +8,7 @@ forward variables are kept at the blocks' beginnings alone, and made again on th
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange
-from libc.math cimport log
+from libc.math cimport exp, log
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
@@ -92,32 +92,32 @@ cdef class Job:
 
     cdef take_codes(self, const fastem_emission *own):
         """Make the tables of codes."""
-        cdef Py_ssize_t code, state
-        cdef double[:, ::1] logs = np.empty((own.n_codes, self.c.n_states))
-        for code in range(own.n_codes):
+        cdef Py_ssize_t n = own.n_codes, width = self.c.width, code, state
+        cdef double[::1] all = np.empty(n * (1 + 2 * width))
+        cdef double *logs = &all[n]
+        cdef double *likelihoods = logs + n * width
+        cdef double value, shift
+        for code in range(n):
+            shift = CHAIN_NEVER
             for state in range(self.c.n_states):
-                logs[code, state] = own.table[code * own.table_width + state] + own.bias[state]
-        shifts = np.maximum(np.max(logs, axis=1), CHAIN_NEVER)
-        self.c.codes = own.codes
-        self.c.shifts = self.flat(shifts)
-        self.c.likelihoods = self.wide(np.exp(np.asarray(logs) - shifts[:, None]), 0)
-        self.c.logs = self.wide(np.maximum(logs, CHAIN_NEVER), CHAIN_NEVER)
+                value = own.table[code * own.table_width + state] + own.bias[state]
+                shift = max(shift, value)
+                logs[code * width + state] = max(value, CHAIN_NEVER)
+                likelihoods[code * width + state] = value
+            all[code] = shift
+            for state in range(self.c.n_states):
+                value = likelihoods[code * width + state]
+                likelihoods[code * width + state] = exp(value - shift)
+            for state in range(self.c.n_states, width):
+                logs[code * width + state], likelihoods[code * width + state] = CHAIN_NEVER, 0
+        self.held.append(all)
+        self.c.codes, self.c.shifts = own.codes, &all[0]
+        self.c.logs, self.c.likelihoods = logs, likelihoods
 
     cdef Py_ssize_t own_size(self):
         """Return the number of sums of the emission."""
         cdef Py_ssize_t n_codes = self.c.emission.n_codes
         return n_codes * self.c.width if self.c.codes != NULL else self.c.emission.sums_size
-
-    cdef const double *flat(self, array) except NULL:
-        cdef const double[::1] flat = np.ascontiguousarray(array, dtype=np.float64).reshape(-1)
-        self.held.append(flat)
-        return &flat[0]
-
-    cdef const double *wide(self, array, double fill) except NULL:
-        """Return rows of K states with W in place of K."""
-        rows = np.full((len(array), self.c.width), fill)
-        rows[:, : self.c.n_states] = array
-        return self.flat(rows)
 
     cdef take_chain(self, const double[:] start, const double[:, :] trans):
         """Lay out the chain's parameters, their logarithms too, with W in place of K."""
@@ -140,6 +140,25 @@ cdef class Job:
                 logs[width + i * width + j] = max(log(trans[i, j]), CHAIN_NEVER)
                 logs[width + square + j * width + i] = logs[width + i * width + j]
                 self.positive = self.positive and trans[i, j] > POSITIVE
+
+
+def shares(counts):
+    """Return float64 counts, C-contiguous, by their sums along the last axis; None if one is 0."""
+    cdef Py_ssize_t n = counts.shape[counts.ndim - 1], row, i
+    cdef const double[::1] given = counts.ravel()
+    cdef double[::1] out
+    cdef double total
+    found = np.empty(counts.shape)
+    out = found.ravel()
+    for row in range(0, given.shape[0], n):
+        total = 0
+        for i in range(n):
+            total += given[row + i]
+        if not total > 0:
+            return None
+        for i in range(n):
+            out[row + i] = given[row + i] / total
+    return found
 
 
 # ---- passes ----------------------------------------------------------------------------------
