@@ -380,6 +380,39 @@ def test_digits_survive_far_from_zero_and_when_means_move_far(kind, offset):
     assert_allclose(statistics.moments.scatter, expected, rtol=1e-9)
 
 
+def plain_viterbi(params, logb):
+    """Return the best path and its log-probability, the first of equally good states each time."""
+    with np.errstate(divide="ignore"):
+        start, trans = np.log(params.startprob), np.log(params.transmat)
+    best, ways = start + logb[0], []
+    for row in logb[1:]:
+        each = best[:, None] + trans
+        ways.append(each.argmax(axis=0))
+        best = each.max(axis=0) + row
+    path = [int(best.argmax())]
+    for way in reversed(ways):
+        path.append(int(way[path[-1]]))
+    return best.max(), path[::-1]
+
+
+@pytest.mark.parametrize("n_states", [1, 2, 3, 5, 8, 9, 17])
+def test_best_paths_through_few_states_and_many(n_states, every_instruction_set):
+    """Of short sequences and of one of several blocks; symbols make some ways equally good."""
+    rng = np.random.default_rng(n_states)
+    family, emission, X = make("categorical", n_states, 1300, rng)
+    params = chain_params(emission, n_states, rng)
+    params.transmat[:] = rng.integers(1, 4, params.transmat.shape)
+    params.transmat[0, 1:] = 0
+    params.transmat[:] /= params.transmat.sum(axis=1, keepdims=True)
+    block = sequences(family, X, [3, 1, 40, 1256])
+    scores, states = ChainEM(family).viterbi(params, block)
+    logb = family.log_prob(emission, block.emission)
+    for s, (first, last) in enumerate(itertools.pairwise(block.begin)):
+        best, path = plain_viterbi(params, logb[first:last])
+        assert_allclose(scores[s], best, rtol=1e-12)
+        assert_array_equal(states[first:last], path)
+
+
 def test_of_equally_good_paths_the_first_is_taken():
     family = DiscreteEmissions(discrete.Categorical([2]), 3)
     emission = family.params(np.full((3, 1, 2), 0.5))

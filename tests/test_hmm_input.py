@@ -1,5 +1,7 @@
 """What hidden Markov models refuse, and say of it; what they take: lists, names, attributes."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -426,3 +428,27 @@ def test_startprob_that_does_not_sum_to_1_is_told_the_remedy():
 def test_more_states_than_memory_holds_are_refused():
     with pytest.raises(ValueError, match="n_components must be at most 100000, got 1000000000000"):
         BinomialHMM(10**12).fit(np.array([[0], [1], [1]]))
+
+
+@pytest.mark.parametrize("make", [CategoricalHMM, PoissonHMM, MultinomialHMM])
+def test_integers_are_read_as_they_are(make):
+    """The same bits as of float64."""
+    rng = np.random.default_rng(3)
+    rows = rng.integers(0, 9, (50_000, 1 if make is CategoricalHMM else 6))
+    fits = [make(2, n_iter=2, random_state=0).fit(X, [1000] * 50) for X in
+            (rows, rows.astype(np.int32), rows.astype(np.float64))]  # fmt: skip
+    for other in fits[1:]:
+        assert other.lower_bounds_ == fits[0].lower_bounds_
+        assert_array_equal(other.predict(rows), fits[0].predict(rows))
+
+
+def test_integers_are_not_copied_as_a_whole():
+    rows = np.random.default_rng(3).integers(0, 9, (200_000, 6))
+    model = PoissonHMM(2, n_iter=2, init_params="")
+    model.startprob_, model.transmat_ = [0.5, 0.5], np.full((2, 2), 0.5)
+    model.lambdas_ = [[3.0] * 6, [5.0] * 6]
+    tracemalloc.start()
+    model.fit(rows, [1000] * 200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < rows.nbytes

@@ -383,3 +383,18 @@ def test_sample_takes_seeds():
     X, _ = words.sample(4, 9, random_state=7)
     assert_array_equal(X, words.sample(4, n_trials=9, random_state=7)[0])
     assert_array_equal(X.sum(axis=1), np.full(4, 9))
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_covariances_that_were_set_are_enough(kind):
+    """Whoever makes a mixture by hand sets what it is known by; scikit-learn draws from that."""
+    covariances = {"full": np.tile(np.diag([1.0, 4]), (2, 1, 1)), "tied": np.diag([1.0, 4]),
+                   "diag": [[1.0, 4], [1, 4]], "spherical": [1.0, 4]}[kind]  # fmt: skip
+    mixture = GaussianMixture(2, covariance_type=kind, random_state=0)
+    mixture.weights_, mixture.means_ = np.array([0.5, 0.5]), np.array([[0.0, 0], [50, 50]])
+    mixture.covariances_ = np.array(covariances)
+    X, labels = mixture.sample(200)
+    assert_array_equal(mixture.predict(X), labels)
+    mixture.covariances_ = -mixture.covariances_
+    with pytest.raises(ValueError, match="covariances_ must be positive"):
+        mixture.sample(3)

@@ -151,9 +151,12 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
         noise = None
         if self._has_noise:
             noise = Noise(float(self.noise_weight_), np.asarray(self.noise_box_, np.float64))
-        return GaussianParams.of(
-            self.weights_, self.means_, covariances, self.precisions_cholesky_, noise
-        )
+        factors = getattr(self, "precisions_cholesky_", None)
+        if factors is None:  # nor these: the covariances alone tell all
+            kind, covariances = KINDS[self.covariance_type], np.asarray(covariances, dtype=float)
+            factors, failed = kind.roots(covariances)
+            kind.check(failed, covariances)
+        return GaussianParams.of(self.weights_, self.means_, covariances, factors, noise)
 
     @property
     def _has_noise(self):
@@ -175,10 +178,9 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
                     "noise_box_ must have its lowest corner below its highest one: fit again, or "
                     "set the attribute"
                 )
-        parts = ["precisions_cholesky_"]
-        if hasattr(self, "covariances_"):  # missing if the user set the others by hand
-            parts.append("covariances_")
-        for name in parts:
+        # One of them may be missing if a user has set the other by hand.
+        names = ("precisions_cholesky_", "covariances_")
+        for name in [n for n in names if hasattr(self, n)] or names[:1]:
             value = check_fitted_array(self, name, kind.shape(k, d))
             own = kind.diagonal(value)
             if not own.min() > 0:
