@@ -7,8 +7,9 @@ the tables; METHOD is formatted with threads and rounds), PEERS (whose versions 
     summary(row) -> str, one line for the progress
     tables(rows, peak, options) -> list of (header, lines); `peak` is dtype -> flops/s of gemm
 
-It may have MEMORY, the names of the contenders whose memory is measured, REFERENCE, the one whose
-objective the others' are compared with in place of the baseline's, and
+It may have MEMORY, the names of the contenders whose memory is measured (a case's own `memory` goes
+before it), REFERENCE, the one whose objective the others' are compared with in place of the
+baseline's, and
 supplement(cases, options) -> str, a further part of the report.
 """
 
@@ -162,7 +163,7 @@ def kept(family, case, options):
 def measured(family, case, options):
     """A case's row."""
     results = measure(family.contenders(case, options), options.rounds)
-    names = getattr(family, "MEMORY", (OURS, PEER))
+    names = getattr(case, "memory", getattr(family, "MEMORY", (OURS, PEER)))
     row = Row(case, results, memory(case, results, names, options))
     row.reference = getattr(family, "REFERENCE", row.reference)
     return row
