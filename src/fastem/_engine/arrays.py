@@ -11,6 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import validate_data
 
+from fastem._kernels import runtime
+
 __all__ = ["copy", "empty", "is_plain", "is_ready", "native", "validate", "zeros"]
 
 _LINE = 64  # bytes
@@ -84,7 +86,5 @@ def copy(array):
 
 
 def _begun_at_a_line(make, shape, dtype):
-    size = math.prod(shape) * dtype.itemsize
-    memory = make(size + _LINE, np.uint8)
-    begin = -memory.ctypes.data % _LINE
-    return memory[begin : begin + size].view(dtype).reshape(shape)
+    memory = make(math.prod(shape) * dtype.itemsize + _LINE, np.uint8)
+    return np.ndarray(shape, dtype, memory, runtime.bytes_to_line(memory, _LINE))

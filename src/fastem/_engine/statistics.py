@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastem._kernels import gaussian as kernel
+
 __all__ = ["Moments", "Statistics"]
 
 
@@ -163,8 +165,7 @@ def add_scatter_of(scatter, offset, weight, kind: str) -> None:
 
 
 def _add_full(scatter, offset, weight):
-    for total, row, w in zip(scatter, offset, weight, strict=True):
-        total += np.outer(w * row, row)  # one group at a time: no second (K, D, D) array
+    kernel.add_squares(scatter, offset, weight)
 
 
 def _add_tied(scatter, offset, weight):

@@ -16,16 +16,10 @@ from scipy.special import gammaln
 from fastem._kernels import discrete as kernel
 from fastem.components.joined import Joined, listed, real_parts
 
-__all__ = ["FEW_ROWS", "Bits", "CodedBlock", "Codes", "Contents", "Counts", "Lists", "log_of"]
+__all__ = ["FEW_ROWS", "Bits", "CodedBlock", "Codes", "Contents", "Counts", "Lists"]
 
 FEW_ROWS = 64  # for so few rows it is faster to write the terms out than to make a table
 _PART_BYTES = 2 << 20  # size of the responsibilities that are made at a time
-
-
-def log_of(probabilities):
-    """Return logarithms, -inf of what never occurred."""
-    with np.errstate(divide="ignore"):
-        return np.log(probabilities)
 
 
 class Contents(NamedTuple):
@@ -321,9 +315,9 @@ class CodedBlock(NamedTuple):
         if isinstance(data, Counts) and not data.written_out:
             only = self.family.only(params.values)
         table, bias = data.table(self.family, params.values, n_threads)
-        if params.weights is not None:
-            bias = bias + log_of(params.weights)
-        return kernel.Job(data, self.n_samples, len(bias), self.offset, table, bias, only)
+        return kernel.Job(
+            data, self.n_samples, len(bias), self.offset, table, bias, params.weights, only
+        )
 
     def term_sums(self, sums, resp):
         """Return sums of terms (n_terms, K) from the kernel's."""

@@ -87,7 +87,7 @@ class Kind:
 
     def total(self, weight):
         """Return the weight that each covariance rests on, from (K,) weights."""
-        return weight.sum() if self.shared else weight
+        return np.add.reduce(weight) if self.shared else weight
 
     def of_component(self, array, k):
         """Return component k's own."""
@@ -261,7 +261,7 @@ class _Tied(_Matrices):
         return np.eye(len(scale))
 
     def _factored(self, sums, divisor, reg_covar, n_threads):
-        divisor = np.reshape(divisor, 1)
+        divisor = np.array([divisor])
         return kernel.precisions_cholesky(sums[0], None, None, divisor, reg_covar, n_threads)
 
     def _with_guard(self, sums, moments, share):

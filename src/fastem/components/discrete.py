@@ -55,7 +55,7 @@ def _ratio(part, whole, nothing=0.0):
 
     Where none has anything, it is `nothing`.
     """
-    if whole.min() > 0:
+    if np.minimum.reduce(whole, axis=None) > 0:
         return part / whole
     whole = np.broadcast_to(whole, part.shape)
     together = whole.sum(axis=0)
@@ -244,11 +244,13 @@ class Poisson:
 
     def linear(self, values, n_threads=1):
         """Return the change of the log-probability by each event, and that of none at all."""
-        return kernel.log_table(values, n_threads=n_threads), -values.sum(axis=1)
+        return kernel.log_table(values, n_threads=n_threads), -np.add.reduce(values, axis=1)
 
     def terms_of_sums(self, sums, resp):
         """Return terms from sums of counts."""
-        return np.vstack([sums, np.zeros_like(sums)])
+        terms = np.zeros((2 * len(sums), len(resp)))
+        terms[: len(sums)] = sums
+        return terms
 
     def weights(self, values, n_threads=1):
         """Return the log-probability of one of each term, and of none at all."""
@@ -261,12 +263,15 @@ class Poisson:
     def estimate(self, terms, resp):
         """Return the rates with the largest posterior density."""
         d = self.n_features
-        events, exposure = terms[:d].T, resp[:, None] - terms[d:].T
-        exposure[exposure < 1e-12 * resp[:, None]] = (
-            0  # a rounding error, where nothing was observed
-        )
+        events, exposure, lost = terms[:d].T, resp[:, None], terms[d:].T
+        if lost.any():
+            exposure = exposure - lost
+            # a rounding error, where nothing was observed
+            exposure[exposure < 1e-12 * resp[:, None]] = 0
         a, b = self.prior
-        return _ratio(events + a, exposure + b)
+        if not (is_none(a) and is_none(b)):
+            events, exposure = events + a, exposure + b
+        return _ratio(events, exposure)
 
     def log_prior(self, values):
         """Return the logarithm of the Gamma(1 + a, rate b) density, up to a constant."""
@@ -465,7 +470,7 @@ class DiscreteEM:
         weights = self.fixed_weights
         if weights is None:
             weights = statistics.resp + self.weight_prior
-            weights = weights / weights.sum()
+            weights = weights / np.add.reduce(weights)
         values = self.family.estimate(statistics.terms, statistics.resp)
         return DiscreteParams(weights, values, self.dtype)
 

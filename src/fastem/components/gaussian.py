@@ -310,7 +310,7 @@ class GaussianEM:
         total = self._scatter_of_all(block, no_noise)
         scatter = total - (weight[:, None] * centered).T @ centered
         enough = 1e-3 if block.X.dtype == np.float32 else 1e-6
-        if np.all(scatter.diagonal() >= enough * total.diagonal()):
+        if (scatter.diagonal() >= enough * total.diagonal()).all():
             scale = block.scaling.scale
             return mean, scatter / (scale[:, None] * scale)
         chol = params.precisions_cholesky

@@ -61,8 +61,11 @@ class BayesianParams(NamedTuple):
         """Return (degrees of freedom - i) / 2 for each feature i, (D, K) or (D, 1)."""
         return (self.degrees_of_freedom - np.arange(self.means.shape[1])[:, None]) / 2
 
-    def gaussians(self):
-        """Return Gaussian components whose log-densities are the expected ones (Bishop 10.46)."""
+    def gaussians(self, weights=None):
+        """Return Gaussian components whose log-densities are the expected ones (Bishop 10.46).
+
+        Their weights are the mean ones unless given; densities do not depend on them.
+        """
         d = self.means.shape[1]
         # The covariances are those of the mean precision: E[log det precision] is less than its
         # log det by this, and the mean is uncertain.
@@ -70,7 +73,8 @@ class BayesianParams(NamedTuple):
         log_det = log_det - d * np.log(self.degrees_of_freedom) - d / self.mean_precision
         log_weights = self.expected_log_weights() + log_det / 2
         return GaussianParams(
-            self.weights(), self.means, self.covariances, self.precisions_cholesky,
+            self.weights() if weights is None else weights,
+            self.means, self.covariances, self.precisions_cholesky,
             np.dtype(np.float64), log_weights,
         )  # fmt: skip
 
@@ -101,7 +105,7 @@ class BayesianEM:
 
     def e_step(self, params: BayesianParams, block: GaussianBlock) -> Statistics:
         """Return the components' moments under their responsibilities (Bishop 10.49-10.53)."""
-        gaussians = params.gaussians()
+        gaussians = params.gaussians(params.mean_precision)
         # In float64: the bound is a sum over all samples, and stops the fit when it changes by tol.
         narrow = block.X.dtype == np.float32
         sums = self.components.moments_in_float64 if narrow else self.components.moments
@@ -134,9 +138,11 @@ class BayesianEM:
         means = prior.mean_precision * prior.mean + counts[:, None] * centers
         means /= precision[:, None]
         if prior.process:
-            later = counts[::-1].cumsum()[::-1]
-            later = np.append(later[1:], 0.0)
-            concentration = np.array([1 + counts, prior.concentration + later])
+            concentration = np.empty((2, len(counts)))
+            concentration[0] = 1 + counts
+            concentration[1, -1] = 0.0
+            concentration[1, :-1] = counts[:0:-1].cumsum()[::-1]
+            concentration[1] += prior.concentration
         else:
             concentration = prior.concentration + counts
         kind, (k, d) = KINDS[self.kind], centers.shape
@@ -144,10 +150,13 @@ class BayesianEM:
         total, shares = kind.total(counts), k if kind.shared else 1
         freedom = np.asarray(prior.degrees_of_freedom + total / shares)
         share = prior.mean_precision * counts / precision
-        scatter, *step = kind.take_step(moments.scatter_about(centers), centers - prior.mean, share)
+        scatter = moments.scatter
+        if centers is not moments.mean:
+            scatter = moments.scatter_about(centers)
+        scatter, *step = kind.take_step(scatter, centers - prior.mean, share)
         if shares * kind.width(d) != 1:
             scatter = scatter / (shares * kind.width(d))
-        scatter += prior.covariance
+        scatter = scatter + prior.covariance
         kind.add_to_diagonal(scatter, self.reg_covar * total / shares)
         covariances, upper = kind.solve((scatter, *step), freedom, n_threads=self.n_threads)
         return BayesianParams(concentration, precision, means, freedom, covariances, upper)

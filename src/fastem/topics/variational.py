@@ -84,7 +84,8 @@ def topic_scale(topics, rows=slice(None)):
     """
     scale, small, totals = np.zeros(topics.sums.shape[1]), {}, topics.totals
     scale[: len(totals)] = np.exp(-psi(np.maximum(totals, _LEAST_TOTAL)))
-    for k in np.flatnonzero(totals < _LEAST_TOTAL):
+    dead = np.flatnonzero(totals < _LEAST_TOTAL) if totals.min() < _LEAST_TOTAL else ()
+    for k in dead:
         prior = topics.prior if np.ndim(topics.prior) == 0 else topics.prior[rows, k]
         lam = topics.sums[rows, k].astype(np.float64) + prior
         top = lam.max(initial=0.0)
@@ -124,11 +125,13 @@ def document_statistics(alpha, block, inferred, *, bound, learn) -> dict[str, An
     These are the sum of E[log theta_d] over documents, (K,), and their weight. A document without
     words says nothing of alpha, whatever that is.
     """
+    if not (bound or learn):
+        return {"bound": 0.0}
     n_topics, value = len(alpha), 0.0
     log_theta = np.zeros(n_topics)
     weight = np.ones(block.n_docs) if block.sample_weight is None else block.sample_weight
     told = weight * (block.n_tokens > 0)
-    for begin in range(0, block.n_docs if bound or learn else 0, _ROWS):
+    for begin in range(0, block.n_docs, _ROWS):
         rows = slice(begin, begin + _ROWS)
         gamma = inferred.gamma[rows, :n_topics].astype(np.float64)
         parts, expected = dirichlet_bound(alpha, gamma)
@@ -190,9 +193,11 @@ class VariationalLDA:
         else:
             # A pass over the words reads of each its expected topics, and then writes its sums:
             # they need no other memory, and new pages cost time.
-            sums, absent = TopicSums(expected[0], None, n_words), np.ones(n_words, bool)
-            absent[word_id] = False
-            sums.values[absent] = 0
+            sums = TopicSums(expected[0], None, n_words)
+            if len(word_id) < n_words:
+                absent = np.ones(n_words, bool)
+                absent[word_id] = False
+                sums.values[absent] = 0
         gamma[:, self.n_topics :] = 0
         with first_gammas(stream, gamma[:, : self.n_topics]) as first:
             totals, inferred = self._update(

@@ -6,6 +6,7 @@ shared/pass.h.
 
 from cpython.pycapsule cimport PyCapsule_New
 from cython.parallel cimport prange
+from libc.math cimport INFINITY, log
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
@@ -170,7 +171,7 @@ cdef class Job:
 
     def __cinit__(
         self, data, Py_ssize_t n_samples, Py_ssize_t n_components, offset=None, table=None,
-        bias=None, only=None,
+        bias=None, weights=None, only=None,
     ):
         """Hold a job; arrays must have been validated.
 
@@ -181,8 +182,9 @@ cdef class Job:
         n_samples, n_components : int
         offset : ndarray of shape (n,), or None
         table : ndarray of shape (n_rows, width), or of bits what bit_table() returns
-            None, and `bias` too, where responsibilities are given.
-        bias : ndarray of shape (K,)
+            None, and the next two, where responsibilities are given.
+        bias, weights : ndarray of shape (K,), float64
+            Without weights the bias is all.
         only : ndarray of shape (m, 3), or None
             Of counts: a feature, a component, and the one value that is possible there.
         """
@@ -196,16 +198,31 @@ cdef class Job:
         getattr(self, "take_" + data.form)(data)
         if self.c.form == DISCRETE_COUNTS:
             rows = min(rows, COUNTS_BYTES // (8 * self.c.n_rows))
-        self.c.chunk = max(32, min(rows, DISCRETE_CHUNK) // 32 * 32)
+        rows = min(rows, DISCRETE_CHUNK, _up(n_samples, 32))  # no more scratch than these need
+        self.c.chunk = max(32, rows // 32 * 32)
         if table is not None:
-            wide = np.full(self.c.width, -np.inf)
-            wide[:n_components] = bias
-            self.c.bias = <const double *> self.address(wide)
+            self.c.bias = self.biases(bias, weights)
             self.c.table = <const double *> self.address(table)
         if offset is not None:
             self.c.offset = <const double *> self.address(offset)
         if only is not None:
             self.c.only, self.c.n_only = <const double *> self.address(only), len(only)
+
+    cdef const double *biases(self, bias, weights) except NULL:
+        """Return what log-probabilities begin with, (width,): bias + log(weights)."""
+        cdef double *out = <double *> self.address(np.empty(self.c.width))
+        cdef const double *weight = NULL
+        cdef Py_ssize_t k
+        bias = np.ascontiguousarray(bias)
+        cdef const double *first = <const double *> address_of(bias)
+        if weights is not None:
+            weights = np.ascontiguousarray(weights)
+            weight = <const double *> address_of(weights)
+        for k in range(self.c.width):
+            out[k] = first[k] if k < self.c.n_components else -INFINITY
+            if weight != NULL and k < self.c.n_components:
+                out[k] = out[k] + log(weight[k]) if weight[k] > 0 else -INFINITY
+        return out
 
     def take_lists(self, data):
         """Hold entries."""

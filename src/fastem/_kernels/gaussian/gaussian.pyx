@@ -354,6 +354,21 @@ def precisions_cholesky(
     return upper, failures.find(1)
 
 
+def add_squares(
+    double[:, :, :] scatter,        # INOUT  (K, D, D)
+    const double[:, :] offset,      # IN     (K, D)
+    const double[:] weight,         # IN     (K,)
+):
+    """``scatter[k] += weight[k] * outer(offset[k], offset[k])``, without a second (K, D, D)."""
+    cdef Py_ssize_t k, i, j
+    cdef double factor
+    for k in range(scatter.shape[0]):
+        for i in range(scatter.shape[1]):
+            factor = weight[k] * offset[k, i]
+            for j in range(scatter.shape[2]):
+                scatter[k, i, j] += factor * offset[k, j]
+
+
 def roots(variances):
     """Return 1 / sqrt(variances), and the first row with one that has no such number, or -1."""
     given, shape = _plain(variances), variances.shape

@@ -1,5 +1,8 @@
 """What the build and the processor offer: OpenMP, threads, instruction sets."""
 
+from fastem._kernels.address cimport address_of
+
+
 cdef extern from "shared/omp.h":
     int FASTEM_HAS_OPENMP
     int omp_get_max_threads() noexcept nogil
@@ -13,6 +16,11 @@ cdef extern from "shared/worth.h":
 
 #: Nanoseconds of work that a second thread is worth.
 LEAST_WORK = FASTEM_LEAST_WORK
+
+
+def bytes_to_line(memory, Py_ssize_t line):
+    """Return how many bytes after an array's beginning an address is a multiple of `line`."""
+    return (line - <Py_ssize_t> address_of(memory) % line) % line
 
 
 def has_openmp():
