@@ -12,9 +12,8 @@ from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 
 from fastem.__main__ import main
-from fastem._cli.files import read_table
-from fastem._cli.table import Wanted, default_names
-from fastem._cli.text_files import Text, _read_exactly, _read_fast, layout_of
+from fastem._cli import reading, text_source
+from fastem._cli.reading import Wanted, read_table
 
 X = load_iris().data
 NAMES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
@@ -77,18 +76,18 @@ def saved_by_numpy():
         ),
     ],
 )
-def test_text_files(folder, name, text, named):
+@pytest.mark.parametrize("rows", [7, 20_000], ids=["in pieces", "whole"])
+@pytest.mark.parametrize("with_arrow", [True, False], ids=["pyarrow", "csv"])
+def test_text_files(folder, name, text, named, with_arrow, rows, monkeypatch):
+    monkeypatch.setattr(text_source, "_ROWS", rows)
     (folder / name).write_bytes(text.encode())
+    if not with_arrow:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
     table = read_table(name)
-    assert table.names == (NAMES if named else default_names(4))
+    assert table.names == (NAMES if named else ["x1", "x2", "x3", "x4"])
     assert_array_equal(table.X, X)
-    assert ("row labels" in table.note) == (name == "labelled.csv")
+    assert any("names the rows" in note for note in table.notes) == (name == "labelled.csv")
     assert table.labels == ([f"row {i}" for i in range(150)] if name == "labelled.csv" else None)
-    # Both readers read the same numbers; only quotes and blank lines may need the slower one.
-    layout = layout_of(Text(name))
-    assert_array_equal(_read_exactly(Text(name), layout, Wanted()).X, X)
-    if name not in ("blank.csv", "none.csv"):
-        assert _read_fast(Text(name), layout) is not None
 
     (folder / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
     assert_array_equal(read_table(f"{name}.gz").X, X)
@@ -123,9 +122,13 @@ def test_columns_by_name_and_number(folder):
 @pytest.mark.parametrize(
     "array", [X, X.astype(">f8"), np.asfortranarray(X), X[:, 0], (10 * X).astype(int), X > 3]
 )
-def test_numpy_files(folder, array):
+@pytest.mark.parametrize("large", [0, 1 << 28], ids=["mapped", "in memory"])
+def test_numpy_files(folder, array, large, monkeypatch):
+    monkeypatch.setattr(reading, "LARGE", large)
+    monkeypatch.setattr(reading, "_ROWS", 40)
     np.save("x.npy", array)
     table = read_table("x.npy")
+    assert isinstance(table.X, np.memmap) == (large == 0)
     assert_array_equal(table.X, array.reshape(len(array), -1))
     assert table.X.dtype == np.float64
     assert table.X.flags.c_contiguous
@@ -140,17 +143,18 @@ def test_parquet(folder):
     table = read_table("x.parquet", Wanted(NAMES[::-1]))
     assert table.names == NAMES[::-1]
     assert_array_equal(table.X, X[:, ::-1])
+    assert table.labels == list(frame.index)
     with pytest.raises(Exception, match=r"column 5 \(species\): 'setosa' is not a number"):
         read_table("x.parquet")
 
 
 def test_parquet_without_a_reader(folder, monkeypatch, capsys):
-    for module in ("pyarrow", "pyarrow.parquet", "pandas"):
-        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     (folder / "x.parquet").write_bytes(b"PAR1")
     assert main(["cluster", "x.parquet"]) == 2
     assert capsys.readouterr().err == (
-        "fastem: error: x.parquet: reading .parquet needs pyarrow; run: pip install pyarrow\n"
+        "fastem: error: x.parquet: reading .parquet needs pyarrow; run: pip install "
+        "'fastem[parquet]'\n"
     )
 
 
@@ -182,9 +186,22 @@ BAD_FILES = {
     ),
     "typing error": ("x.csv", b"a,b\n1,2\n\n3,4o\n", "", r"line 4, column 2 \(b\): '4o' is not a"),
     "decimal comma": ("x.csv", b"a;b\n1,5;2\n3;4\n", "", "'1,5' .* or give --decimal ,"),
-    "gap": ("x.csv", b"a,b\n1,2\n3,\n", "", r"line 3, column 2 \(b\): is empty; .*--drop-missing"),
-    "gap in the first row": ("x.csv", b"1,NA\n3,4\n", "", "line 1, column 2: 'NA' is not a number"),
-    "nan": ("x.csv", b"1,2\n3,nan\n", "", "line 2, column 2: 'nan' is not finite"),
+    "gap": (
+        "x.csv",
+        b"a,b\n1,2\n3,\n",
+        "--model bayesian",
+        r"line 3, column 2 \(b\): is missing; .*--drop-missing",
+    ),
+    "gap in the first row": (
+        "x.csv",
+        b"1,NA\n3,4\n",
+        "--model bayesian",
+        "line 1, column 2: is missing",
+    ),
+    "nan": ("x.csv", b"1,2\n3,nan\n", "--model bayesian", "line 2, column 2: is missing"),
+    "nothing": ("x.csv", b"a,b\n1,\n2,\n", "-k 1", "x.csv, column b: has no value at all"),
+    "not excel": ("x.xlsx", b"PK", "", "x.xlsx: not a workbook"),
+    "long cell": ("x.csv", b"a\n" + b"1" * 200_000 + b"\n", "", "line 1: cannot be read as CSV"),
     "inf": ("x.csv", b"1,2\n-inf,3\n", "", "line 2, column 1: '-inf' is not finite"),
     "overflow": ("x.csv", b"1,2\n1e999,3\n", "", "line 2, column 1: '1e999' is not finite"),
     "short line": ("x.csv", b"1,2\n3,4\n5\n", "", "line 3: has 1 column where the first .* has 2"),
@@ -197,13 +214,12 @@ BAD_FILES = {
     "unknown column": ("x.csv", b"a,b\n1,2\n", "--columns a,c", "has no column 'c'; it has a, b"),
     "column twice": ("x.csv", b"a,b\n1,2\n", "--columns a,1", "--columns names a column twice"),
     "ambiguous": ("x.csv", b"a,a\n1,2\n", "--columns a", "'a' names several columns"),
-    "compare": ("x.csv", b"1\n2\n3\n", "--compare --covariance-type diag", "full covariances only"),
     "too few rows": ("x.csv", b"1\n2\n3\n", "-k 4", "x.csv: has 3 rows, too few for 4 .* -k 3 or"),
     "huge": (
         "x.csv",
         b"1e300\n-1e300\n3\n",
         "-k 2",
-        "row 1 of data, column x1: 1e.300 is too",
+        "x.csv, column x1: 1e.300 is too large",
     ),
     "collapse": ("x.csv", b"1\n1\n1\n1\n", "-k 2 --reg-covar 0", "x.csv: .*reg.covar"),
     "not npy": ("x.npy", b"1,2\n3,4\n", "", "x.npy: not a .npy file of numbers"),
@@ -214,7 +230,13 @@ BAD_FILES = {
     "three dimensions": ("x.npy", npy(X[:, :, None]), "", r"holds an array of shape \(150, 4, 1\)"),
     "no rows": ("x.npy", npy(X[:0]), "", "x.npy: has 0 rows and 4 columns"),
     "no columns": ("x.npy", npy(X[:, :0]), "", "x.npy: has 150 rows and 0 columns"),
-    "nan in npy": ("x.npy", npy([[1, 2], [np.nan, 3]]), "", "row 2, column x1: nan is not finite"),
+    "nan in npy": (
+        "x.npy",
+        npy([[1, 2], [np.nan, 3]]),
+        "--model bayesian",
+        "row 2, column 1: is missing",
+    ),
+    "infinity in npy": ("x.npy", npy([[1, 2], [np.inf, 3]]), "", "row 2, column 1: 'inf' is not f"),
     "not parquet": ("x.parquet", b"1,2\n3,4\n", "", "x.parquet: "),
 }
 
@@ -247,5 +269,5 @@ def test_bad_file_in_a_process_of_its_own(folder):
     assert (process.returncode, process.stdout) == (2, b"")
     assert process.stderr.decode().splitlines() == [
         "fastem: error: x.csv, line 2, column 2: 'four' is not a number; correct it, delete the "
-        "line, or choose other columns with --columns"
+        "row, or choose columns of numbers with --columns"
     ]

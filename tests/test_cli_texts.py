@@ -4,12 +4,12 @@ import gzip
 import json
 import re
 import sys
+import types
 
 import numpy as np
 import pytest
 
 from fastem.__main__ import main
-from fastem._cli.topic_report import _wrapped
 
 WORDS = (
     ["sun", "moon", "star", "planet", "orbit", "comet"],
@@ -48,11 +48,10 @@ def test_a_column_of_texts(name, folder, capsys):
     assert main(["topics", name, "--column", "text", "-k", "3"]) == 0
     out = capsys.readouterr().out
     assert "90 documents, 1,080 words of which 18 different" in out
-    assert "1 rows without a text left out" in out
-    tops = re.findall(r"^  \d +[\d.]+%  (.*?),$", out, re.MULTILINE)
-    assert sorted({t for t in range(3) if tops[k].split()[0] in WORDS[t]} for k in range(3)) == [
-        {0}, {1}, {2}
-    ]  # fmt: skip
+    assert "1 row without a text left out" in out
+    tops = re.findall(r"^ +\d +[\d.]+%  (.*?),$", out, re.MULTILINE)
+    themes = [{t for t in range(3) if top.split()[0] in WORDS[t]} for top in tops]
+    assert sorted(themes, key=min) == [{0}, {1}, {2}]
 
 
 def test_a_column_of_parquet(folder, capsys):
@@ -62,7 +61,7 @@ def test_a_column_of_parquet(folder, capsys):
     assert main(["topics", "x.parquet", "--column", "2", "-k", "3"]) == 0
     assert "90 documents" in capsys.readouterr().out
     assert main(["topics", "x.parquet", "--column", "n", "-f"]) == 2
-    assert "x.parquet, line 1, column n: 0 is no text" in capsys.readouterr().err
+    assert "x.parquet, row 1, column n: 0 is no text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -73,7 +72,7 @@ def test_a_column_of_parquet(folder, capsys):
         ("x.csv", ["--column", "text", "--tokenizer", "no_such:f"], "there is no such function"),
         ("x.csv", ["--column", "text", "--tokenizer", "math:pi"], "is no function"),
         ("x.csv", ["--column", "text", "--tokenizer", "math:sqrt"], "--tokenizer math:sqrt: "),
-        ("x.csv", ["--column", "text", "--stop-words", "german"], "a file, a word a line"),
+        ("x.csv", ["--column", "text", "--stop-words", "german"], "a file with a word a line"),
         ("x.jsonl", ["--column", "body"], "has no column 'body'; it has n, text"),
         ("x.csv", ["--column", "text", "-k", "2,3", "--held-out", "0"], "are compared by held-out"),
     ],
@@ -106,8 +105,8 @@ def test_the_best_of_several_numbers_is_kept(folder, capsys):
     (folder / "x.txt").write_text("\n".join(TEXTS))
     assert main(["topics", "x.txt", "-k", "2-5"]) == 0
     out = capsys.readouterr().out
-    best = int(re.search(r"K = (\d) .* ◀ lowest", out)[1])
-    assert len(re.findall(r"K = \d ", out)) == 4
+    best = int(re.search(r"^ +(\d) .* ◀ best", out, re.MULTILINE)[1])
+    assert len(re.findall(r"^ +\d +[\d.]+  █", out, re.MULTILINE)) == 4
     content = json.loads((folder / "x.topics.json").read_text())
     assert len(content["topics"]) == best
     assert 3 <= best <= 4
@@ -119,7 +118,7 @@ def test_the_best_of_several_numbers_is_kept(folder, capsys):
 def test_nothing_is_timed_unless_asked(folder, capsys):
     (folder / "x.txt").write_text("\n".join(TEXTS))
     assert main(["topics", "x.txt", "-k", "3"]) == 0
-    assert "plain NumPy" not in capsys.readouterr().out
+    assert "scikit-learn" not in capsys.readouterr().out
 
 
 CHINESE = ["我们喜欢吃面包和黄油", "太阳月亮星星在天空", "球队赢得比赛"] * 10
@@ -134,7 +133,10 @@ def test_texts_without_spaces_are_noticed(folder, capsys, monkeypatch):
     )
     monkeypatch.syspath_prepend(folder)
     sys.modules.pop("pairs", None)
-    assert main(["topics", "zh.txt", "-k", "2", "-f", "--tokenizer", "pairs:cut"]) == 0
+    assert (
+        main(["topics", "zh.txt", "-k", "2", "-f", "--tokenizer", "pairs:cut", "--words", "22"])
+        == 0
+    )
     out = capsys.readouterr().out
     assert "no spaces" not in out
     assert "月亮" in out
@@ -150,8 +152,36 @@ def test_tokens_and_stop_words_of_one_s_own(folder):
     assert {len(word) for word in vocabulary} == {4}
 
 
-def test_wide_letters_take_two_columns():
-    items = [f"{'月' * 5} 0.{i}" for i in range(9)]
-    lines = _wrapped(items, 40)
-    assert all(2 * line.count("月") + len(line.replace("月", "")) <= 40 for line in lines)
-    assert " ".join(lines) == ", ".join(items)
+def test_stop_words_of_a_language(folder, monkeypatch, capsys):
+    (folder / "x.txt").write_text("\n".join(TEXTS))
+    lists = types.ModuleType("stopwordsiso")
+    lists.has_lang, lists.langs = {"xx"}.__contains__, lambda: {"xx"}
+    lists.stopwords = lambda code: {"goal", "sun"}
+    monkeypatch.setitem(sys.modules, "stopwordsiso", lists)
+    assert main(["topics", "x.txt", "-k", "3", "--stop-words", "xx"]) == 0
+    vocabulary = json.loads((folder / "x.topics.json").read_text())["vocabulary"]
+    assert not {"goal", "sun"} & set(vocabulary)
+    assert main(["topics", "x.txt", "-f", "--stop-words", "yy"]) == 2
+    assert "--stop-words yy: is none of the languages xx" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "stopwordsiso", None)
+    assert main(["topics", "x.txt", "-f", "--stop-words", "xx"]) == 2
+    assert "pip install 'fastem[stopwords]'" in capsys.readouterr().err
+
+
+def test_a_table_in_a_text_file_is_noticed(folder, capsys):
+    (folder / "x.txt").write_text("\n".join(f"{i}\t{text}" for i, text in enumerate(TEXTS)))
+    assert main(["topics", "x.txt", "-k", "2"]) == 0
+    assert "looks like a table: --column 2 takes the texts" in capsys.readouterr().out
+    assert main(["topics", "x.txt", "-k", "2", "-f", "--column", "2"]) == 0
+    assert "looks like" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("criterion", ["held_out", "coherence"])
+def test_numbers_are_chosen_by_held_out_words_or_coherence(criterion, folder, capsys):
+    (folder / "x.txt").write_text("\n".join(TEXTS))
+    assert main(["topics", "x.txt", "-k", "2-4", "--criterion", criterion]) == 0
+    out = capsys.readouterr().out
+    rows = re.findall(r"^ +(\d) +([\d.]+)  █\S* +(-?[\d.]+)(.*)$", out, re.MULTILINE)
+    place = 1 if criterion == "held_out" else 2
+    best = (min if place == 1 else max)(float(row[place]) for row in rows)
+    assert [float(row[place]) for row in rows if "best" in row[3]] == [best]

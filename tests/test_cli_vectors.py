@@ -10,8 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from fastem.__main__ import main
 from fastem._cli import CommandError
-from fastem._cli.corpus import Corpus
-from fastem._cli.word_vectors import with_vectors
+from fastem._cli.texts import Corpus, with_vectors
 
 THEMES = ("engine wheel brake motor", "flour butter oven sugar", "violin cello opera tempo")
 WORDS = " ".join(THEMES).split()
@@ -84,7 +83,7 @@ def test_text_files(folder, name, header):
     assert found.vocabulary == WORDS[:11]
     assert found.X.shape == (2, 11)
     assert_array_equal(vectors, VECTORS[1:].astype(np.float32))
-    assert found.note == "11 of 12 words have a vector; no other is used"
+    assert found.notes == ("11 of 12 words have a vector; no other is used",)
 
 
 def test_arrays(folder):

@@ -1,14 +1,17 @@
 """Command line: ``python -m fastem`` shows what the library does; the commands do it to your data.
 
 Exit status: 0 done; 2 wrong usage or a file that cannot be used, after one line on stderr; 130
-interrupted by Ctrl-C; 141 the reader of the output went away. Nothing is written unless it is 0.
+interrupted by Ctrl-C; 141 the reader of the output went away. Nothing is written unless it is 0,
+or 130 and the fit had whole iterations, which are then written.
 The exit status of ``run`` is its program's.
 """
 
 import argparse
 import importlib
 import os
+import signal
 import sys
+import threading
 import warnings
 
 from fastem._cli import COMMANDS, CommandError, one_line, split_program
@@ -61,8 +64,31 @@ def main(argv=None):
         return 2
 
 
+class _Terminated(BaseException):
+    """SIGTERM came: what is half-written is taken away on the way out."""
+
+
+def _terminated(*_):
+    raise _Terminated
+
+
 def _guarded(args):
     """Run a command of ours: warnings, Ctrl-C and a reader that went away are one line at most."""
+    here = threading.current_thread() is threading.main_thread()  # which alone has signals
+    listens = here and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if listens:
+        signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return _run(args)
+    except _Terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        if listens:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _run(args):
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_args, **_kwargs: _say("warning", message)
         try:

@@ -15,6 +15,8 @@ Problems that the user can correct are raised as `CommandError`: the dispatcher 
 line and exits with status 2.
 """
 
+from importlib import import_module
+
 #: Subcommands in the order of the help text: modules of this package.
 COMMANDS = ("demo", "cluster", "predict", "topics", "run")
 
@@ -40,3 +42,30 @@ def split_program(argv):
             end += 1
         end += 2 if argv[end : end + 1] == ["-m"] else 1
     return argv[:end], argv[end:]
+
+
+def is_number(cell):
+    """Whether `float` takes the text."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def count(n, noun):
+    """'1 column', '2 columns', '1,200 columns'."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def short(text, length=40):
+    """Cut a long text."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def need(package, extra, what):
+    """Import a package that an extra brings; or say which one is missing."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise CommandError(f"{what} needs {package}; run: pip install 'fastem[{extra}]'") from error

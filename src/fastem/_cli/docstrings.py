@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy
 import scipy
 import sklearn
-from tqdm import tqdm
 
-from fastem._cli.corpus import Texts
+from fastem._cli.texts import Texts
 
 #: Enough for topics that mean something, read in a few seconds.
 MAX_DOCUMENTS, MAX_BYTES = 6000, 12_000_000
@@ -34,28 +33,18 @@ def describe():
     return f"Docstrings of Python {platform.python_version()}, {', '.join(names)}"
 
 
-def read_docstrings():
+def open_docstrings():
     """Return docstrings of at least 20 words as `Texts`, named by module, class and function."""
     found: dict[str, str] = {}  # a text and its name: copies count once
     n_bytes = 0
-    with tqdm(
-        total=MAX_BYTES,
-        desc="reading docstrings",
-        disable=None,
-        leave=False,
-        bar_format="{desc} {bar} {percentage:3.0f} % [{elapsed}]{postfix}",
-    ) as bar:
-        for path, module in _files():
-            source = path.read_bytes()
-            n_bytes += len(source)
-            if len(found) >= MAX_DOCUMENTS or n_bytes > MAX_BYTES:
-                break
-            for name, text in _docstrings(source, module):
-                found.setdefault(text, name)
-            bar.set_postfix_str(f"{len(found):,} found", refresh=False)
-            bar.update(len(source))
-    documents = sorted((name, text) for text, name in list(found.items())[:MAX_DOCUMENTS])
-    return Texts([name for name, _ in documents], [text for _, text in documents])
+    for path, module in _files():
+        source = path.read_bytes()
+        n_bytes += len(source)
+        if len(found) >= MAX_DOCUMENTS or n_bytes > MAX_BYTES:
+            break
+        for name, text in _docstrings(source, module):
+            found.setdefault(text, name)
+    return Texts(sorted((name, text) for text, name in list(found.items())[:MAX_DOCUMENTS]))
 
 
 def _files():

@@ -1,49 +1,81 @@
-"""Shows how a fit gets on."""
+"""Fits with a line of progress on a terminal, which Ctrl-C ends after the iteration under way."""
 
-from tqdm import tqdm
+import signal
+import sys
+import threading
+import warnings
+from time import perf_counter
+
+from sklearn.exceptions import ConvergenceWarning
 
 from fastem import em
 
 
-class ProgressBar(em.Callback):
-    """Progress on stderr, if that is a terminal: one bar over all restarts of several fits."""
+class Fitting(em.Callback):
+    """Watches all fits of a ``with`` block.
 
-    def __init__(self, n_restarts, max_iter):
-        self.max_iter = max_iter
-        self.done = 0
-        self.bar = tqdm(
-            total=n_restarts * max_iter,
-            desc="fitting",
-            disable=None,
-            leave=False,
-            dynamic_ncols=True,
-            bar_format="{desc} {bar} {percentage:3.0f} % [{elapsed}]{postfix}",
-        )
+    Attributes
+    ----------
+    interrupted : bool
+        Whether Ctrl-C came: every fit then ends after its iteration. A second one is an error.
+    seconds : float
+        Since the block began.
+    """
+
+    def __init__(self, what="fitting"):
+        self.what, self.interrupted, self.n_fits = what, False, 0
+        self.status = None
 
     def __enter__(self):
+        self.begin = perf_counter()
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            self.status = Console(stderr=True, markup=False).status(self.what)
+            self.status.start()
+        self.before = signal.getsignal(signal.SIGINT)
+        # Python handles signals in its main thread alone; another's handler stays as it is.
+        self.listens = (
+            threading.current_thread() is threading.main_thread()
+            and self.before is signal.default_int_handler
+        )
+        if self.listens:
+            signal.signal(signal.SIGINT, self._interrupt)
+        self.watching = em.watch(self)
+        self.watching.__enter__()
+        self.filters = warnings.catch_warnings()
+        self.filters.__enter__()
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it, with the remedy
         return self
 
-    def __exit__(self, *_exception):
-        self.bar.close()
+    def __exit__(self, *error):
+        self.seconds = perf_counter() - self.begin
+        self.filters.__exit__(*error)
+        self.watching.__exit__(*error)
+        if self.listens:
+            signal.signal(signal.SIGINT, self.before)
+        if self.status is not None:
+            self.status.stop()
 
-    def announce(self, text):
+    def show(self, text):
         """Say what is being done."""
-        self.bar.set_postfix_str("", refresh=False)
-        self.bar.set_description_str(f"fitting {text}")
+        if self.status is not None:
+            self.status.update(text)
 
     def on_init_begin(self, init):
-        """Begin to count this restart's iterations."""
-        self.done = 0
+        """Count the fits."""
+        self.n_fits += 1
 
     def on_iteration_end(self, state):
-        """Show the bound."""
-        self.done += 1
-        self.bar.set_postfix_str(
-            f"start {state.init + 1}, iteration {state.iteration}, bound {state.lower_bound:.6g}",
-            refresh=False,
+        """Show the bound; end the fit if Ctrl-C came."""
+        self.show(
+            f"{self.what}: fit {self.n_fits}, iteration {state.iteration}, "
+            f"bound {state.lower_bound:.6g}"
         )
-        self.bar.update(1)
+        return self.interrupted
 
-    def on_init_end(self, init, result):
-        """Skip the iterations that this restart did not need."""
-        self.bar.update(self.max_iter - self.done)
+    def _interrupt(self, *_):
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        print("fastem: ending with this iteration; Ctrl-C again gives up", file=sys.stderr)

@@ -1,115 +1,149 @@
-"""What ``cluster`` says of a table before it fits: what cannot be used, and what looks unwise."""
+"""What ``cluster`` says before it fits: what cannot be used, and what looks unwise."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._cli import CommandError
-from fastem._cli.cluster_models import MODELS
-from fastem._cli.table import count, short
+from fastem._cli import CommandError, count, short
+from fastem._cli.models import MODELS
 
 _FAR_APART = 100  # times: columns whose scales differ by more are no longer comparable
+_ROWS = 20_000  # that are worked on at a time
 
 
-def check_table(args, table):
+def check_options(args):
+    """Refuse options that mean nothing to the model."""
+    kind, name = MODELS[args.model], args.model
+    if kind.choose is None and len(args.components) > 1:
+        most = args.components[-1]
+        raise CommandError(
+            f"--model {name} takes one number, the most that it may use: give -k {most}"
+        )
+    if kind.covariances is None and args.covariance_type != "full":
+        raise CommandError(f"--model {name} has no covariances; leave out --covariance")
+    if args.covariance_type == "all" and kind.choose not in ("mixture", "hmm"):
+        raise CommandError("--covariance all is for --model mixture and hmm: choose one")
+    if args.criterion is not None and args.criterion not in kind.criteria:
+        known = ", ".join(kind.criteria) or "none"
+        raise CommandError(f"--criterion {args.criterion} is not one of --model {name}'s: {known}")
+    if args.standardize and kind.data != "numbers":
+        raise CommandError(f"--standardize would change the {kind.data} of --model {name}")
+    if args.compare and name not in ("mixture", "kmeans"):
+        raise CommandError("--compare is for --model mixture and kmeans; leave it out")
+
+
+class Moments(NamedTuple):
+    """What there is to know of columns; values that are missing count for nothing."""
+
+    low: Any
+    high: Any
+    mean: Any
+    std: Any
+    numbers_rows: Any  # which columns are n, n + 1, n + 2, ..., where some rows may lack
+
+    def scaling(self):
+        """Return the mean and the scale that columns are given 0 and 1 for."""
+        most = np.maximum(abs(self.low), abs(self.high))
+        constant = self.std <= 10 * np.finfo(np.float64).eps * most
+        return {"mean": self.mean, "scale": np.where(constant, 1.0, self.std)}
+
+
+def moments(X):
+    """Return the moments of an array, which may be mapped, in parts."""
+    n, d = X.shape
+    total, squares, counts = np.zeros(d), np.zeros(d), np.zeros(d)
+    low, high, rising, before = np.full(d, np.inf), np.full(d, -np.inf), np.ones(d, bool), None
+    parts = [slice(begin, begin + _ROWS) for begin in range(0, n, _ROWS)]
+    for part in parts:
+        some = np.asarray(X[part], np.float64)
+        counts += (~np.isnan(some)).sum(axis=0)
+        with np.errstate(all="ignore"):
+            total += np.nansum(some, axis=0)
+        low, high = np.fmin(low, np.fmin.reduce(some)), np.fmax(high, np.fmax.reduce(some))
+        steps = np.diff(some if before is None else np.vstack([before, some]), axis=0)
+        rising &= ((steps >= 1) & (steps == np.floor(steps))).all(axis=0)
+        before = some[-1:]
+    with np.errstate(all="ignore"):
+        mean = np.where(counts > 0, total / counts, 0)
+        for part in parts:
+            squares += np.nansum((X[part] - mean) ** 2, axis=0)
+        std = np.sqrt(np.where(counts > 0, squares / counts, 0))
+        return Moments(low, high, mean, std, rising & (n > 4) & (high - low < 1.5 * n))
+
+
+def check_table(args, table, found):
     """Refuse what nothing can be fitted to."""
     kind = MODELS[args.model]
-    if args.compare and args.model not in ("mixture", "kmeans"):
-        raise CommandError("--compare is for --model mixture and kmeans; leave it out")
-    if args.compare and args.covariance_type != "full":
-        raise CommandError("--compare knows full covariances only; leave out --covariance-type")
-    X = table.X
-    n_samples, n_columns = X.shape
-    most = max(args.components)
-    if n_samples < 2 or n_columns < 1:
+    n_samples, most = len(table.X), max(args.components)
+    if n_samples < 2:
+        columns = count(len(table.names), "column")
         raise CommandError(
-            f"{args.file}: has {count(n_samples, 'row')} and {count(n_columns, 'column')}; "
-            f"{kind.title} needs 2 rows at least"
+            f"{args.file}: has {count(n_samples, 'row')} and {columns}; give 2 rows at least"
         )
     if most > n_samples:
         raise CommandError(
-            f"{args.file}: has {count(n_samples, 'row')}, too few for {most} {kind.noun}s; "
-            f"give -k {n_samples} or fewer"
+            f"{args.file}: has {n_samples:,} rows, too few for {most:,} {kind.noun}s; give -k "
+            f"{n_samples} or fewer"
         )
-    row, j = divmod(int(abs(X).argmax()), n_columns)
-    if abs(float(X[row, j])) > 1e150:
-        raise CommandError(
-            f"{args.file}, row {row + 1} of data, column {table.names[j]}: {X[row, j]:g} is too "
-            "large to be squared; divide the column by a constant"
-        )
-    _check_cells(args, table, kind.data)
+    for name, low, high in zip(table.names, found.low, found.high, strict=True):
+        if low > high:
+            raise CommandError(
+                f"{args.file}, column {name}: has no value at all; leave it out with --exclude"
+            )
+        if max(-low, high) > 1e150:
+            raise CommandError(
+                f"{args.file}, column {name}: {max(-low, high):g} is too large to be squared; "
+                "divide the column by a constant"
+            )
+    if kind.data in ("binary", "counts"):
+        _check_cells(args, table, kind.data)
 
 
 def _check_cells(args, table, data):
     """Refuse cells that are no counts, or neither 0 nor 1, where these are meant."""
-    X = table.X
-    if data == "binary":
-        wrong, what = (X != 0) & (X != 1), "neither 0 nor 1"
-    elif data == "counts":
-        wrong, what = (X < 0) | (np.floor(X) != X), "no count"
-    else:
-        return
+    X, missing = table.X, np.isnan(table.X)
+    wrong = (X < 0) | (np.floor(X) != X) if data == "counts" else (X != 0) & (X != 1)
+    wrong &= ~missing
     if wrong.any():
-        row, j = (int(i) for i in np.argwhere(wrong)[0])
+        row, j = map(int, np.argwhere(wrong)[0])
+        what = "no count" if data == "counts" else "neither 0 nor 1"
+        row = row + 1 if table.kept is None else table.kept[row]
         raise CommandError(
-            f"{args.file}, row {row + 1} of data, column {table.names[j]}: {X[row, j]:g} is "
+            f"{args.file}, row {row} of data, column {table.names[j]}: {X[row - 1, j]:g} is "
             f"{what}, as --model {args.model} needs; choose other columns with --columns, or "
             "another --model"
         )
 
 
-def scaling_of(table):
-    """Return the mean and the scale that columns are given 0 and 1 for; constant ones keep 1."""
-    X = table.X.astype(np.float64)
-    scale = X.std(axis=0)
-    constant = scale <= 10 * np.finfo(np.float64).eps * abs(X).max(axis=0)
-    return {"mean": X.mean(axis=0), "scale": np.where(constant, 1.0, scale)}
-
-
-def show_table(screen, args, table):
+def show_table(screen, args, table, found):
     """Say what was read, and what looks unwise in it."""
-    n_samples, n_columns = table.X.shape
     name = "standard input" if args.file == "-" else args.file
-    screen.print(f"{screen.bold(name)}  {n_samples:,} rows × {n_columns:,} columns")
-    if table.note:
-        screen.print(screen.dim(f"  {table.note}"))
-    if table.n_dropped:
-        screen.print(screen.dim(f"  {left_out(table)}"))
-    for line in _doubts(args, table):
-        screen.print(screen.dim(f"  {line}"))
+    n_rows, n_columns = table.X.shape
+    screen.print(name, "bold")
+    screen.print(f"  {n_rows:,} rows × {n_columns:,} columns")
+    for line in (*table.notes, *_doubts(args, table, found)):
+        screen.print(f"  {line}", "dim")
 
 
-def left_out(table):
-    """Say how many rows are not there."""
-    return f"{count(table.n_dropped, 'row')} with missing values left out"
-
-
-def _doubts(args, table):
+def _doubts(args, table, found):
     """Yield a line about each thing that the user may not want."""
-    X, names = table.X, table.names
-    if max(args.components) == len(X):
-        yield f"as many {MODELS[args.model].noun}s as rows: each row may become its own"
-    low, high = X.min(axis=0), X.max(axis=0)
-    constant = [name for name, same in zip(names, low == high, strict=True) if same]
-    if constant:
-        listed = short(", ".join(constant), 60)
-        verb = "does not vary" if len(constant) == 1 else "do not vary"
-        yield f"{listed} {verb}: leave out with --exclude"
-    if MODELS[args.model].data != "numbers":
+    kind, names = MODELS[args.model], np.array(table.names, object)
+    if max(args.components) == len(table.X):
+        yield f"as many {kind.noun}s as rows: each row may become its own"
+    varies = found.low < found.high
+    if not varies.all():
+        listed = short(",".join(names[~varies]), 60)
+        verb = "does" if (~varies).sum() == 1 else "do"
+        yield f"{listed} {verb} not vary: leave out with --exclude"
+    if kind.data != "numbers":
         return
-    counting = [name for j, name in enumerate(names) if _counts_rows(X[:, j])]
-    if counting:
-        listed = short(",".join(counting), 60)
-        verb = "numbers the rows" if len(counting) == 1 else "number the rows"
-        yield f"{listed} only {verb}: leave out with --exclude {listed}"
-    spread = X.std(axis=0)[low < high]
-    if not args.standardize and len(spread) > 1 and spread.max() > _FAR_APART * spread.min():
-        yield (
-            f"the columns' scales differ by {spread.max() / spread.min():,.0f} ×: "
-            "--standardize makes them comparable"
-        )
-
-
-def _counts_rows(column):
-    """Whether a column is n, n + 1, n + 2, ..., as row numbers are, where some rows may lack."""
-    steps = np.diff(column)
-    whole = bool(np.all((steps >= 1) & (steps == np.floor(steps))))
-    return len(column) > 4 and whole and column[-1] - column[0] < 1.5 * len(column)
+    if found.numbers_rows.any():
+        listed = short(",".join(names[found.numbers_rows]), 60)
+        verb = "numbers" if found.numbers_rows.sum() == 1 else "number"
+        yield f"{listed} only {verb} the rows: leave out with --exclude {listed}"
+    spread = found.std[varies]
+    if not args.standardize and len(spread) and spread.max() > _FAR_APART * spread.min():
+        ratio = spread.max() / max(spread.min(), 1e-300)
+        yield f"the columns' scales differ by {ratio:,.0f} ×: --standardize makes them comparable"

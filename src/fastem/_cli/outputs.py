@@ -4,102 +4,85 @@ import io
 import json
 import os
 import signal
+import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from fastem._cli import CommandError
-from fastem._cli.table import is_number
-from fastem._cli.text_files import layout_of
+from fastem._cli import CommandError, is_number
+
+
+def output_paths(source, folder, *endings):
+    """Paths beside the source file, or in `folder`, with its name and the endings."""
+    source = Path("stdin" if str(source) == "-" else source)
+    if source.name in ("", ".."):  # a folder without a name, such as "."
+        source = source.resolve()
+    stem = Path(source.name.removesuffix(".gz")).stem
+    return [(source.parent if folder is None else Path(folder)) / f"{stem}.{e}" for e in endings]
+
+
+def existing_folder(path):
+    """Return the nearest folder above a path that is there, whatever it is."""
+    folder = Path(path).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    return folder
 
 
 def check_outputs(paths, force):
     """Raise CommandError if the files cannot be written or, without `force`, exist already."""
     for path in paths:
+        if path.is_dir():
+            raise CommandError(f"{path}: is a folder; give another name")
         if path.exists() and not force:
             raise CommandError(
                 f"{path}: exists already; add --force to replace it, or choose another --output-dir"
             )
-    folder = paths[0].parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise CommandError(f"{folder}: is a file; --output-dir must be a folder")
-    if not os.access(folder, os.W_OK):
-        raise CommandError(f"{folder}: no permission to write; choose another --output-dir")
-
-
-def write_all(texts):
-    """Write {path: pieces of text, or of bytes}, to files that are renamed when all are whole.
-
-    SIGTERM waits: for the piece that is being written, then nothing is left; or for the renaming.
-    """
-    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in texts}
-    with _Postponed(signal.SIGTERM) as terminated:
+        folder = existing_folder(path)
+        if not folder.is_dir():
+            raise CommandError(f"{folder}: is a file; --output-dir must be a folder")
         try:
-            for path, pieces in texts.items():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with open(temporary[path], "wb") as file:
-                    for piece in pieces:
-                        file.write(piece.encode() if isinstance(piece, str) else piece)
-                        if terminated.came:
-                            return
-            for path in texts:
-                os.replace(temporary[path], path)
+            tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            raise CommandError(f"{error.filename or path}: {error.strerror}") from error
-        finally:
-            for path in temporary.values():
-                path.unlink(missing_ok=True)
+            raise CommandError(
+                f"{folder}: cannot be written to ({error.strerror}); choose another --output-dir"
+            ) from error
 
 
-class _Postponed:
-    """A signal that is delivered when the block ends; `came` tells whether it was sent."""
-
-    def __init__(self, number):
-        self.number, self.came = number, False
-
-    def __enter__(self):
-        self.before = signal.getsignal(self.number)
-        # Python handles signals in its main thread alone; None is a handler that is not Python's.
-        self.here = threading.current_thread() is threading.main_thread()
-        self.here = self.here and self.before not in (None, signal.SIG_IGN)
-        if self.here:
-            signal.signal(self.number, self._note)
-        return self
-
-    def __exit__(self, *_):
-        if self.here:
-            signal.signal(self.number, self.before)
-            if self.came:
-                signal.raise_signal(self.number)
-
-    def _note(self, *_):
-        self.came = True
+def write_all(files):
+    """Write {path: pieces of text, or of bytes}, to files that are renamed when all are whole."""
+    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
+    path = next(iter(files))
+    try:
+        for path, pieces in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary[path], "wb") as file:
+                for piece in pieces:
+                    file.write(piece.encode() if isinstance(piece, str) else piece)
+        with _undisturbed():
+            for path in files:
+                os.replace(temporary[path], path)
+    except OSError as error:
+        raise CommandError(f"{error.filename or path}: {error.strerror}") from error
+    finally:
+        for made in temporary.values():
+            made.unlink(missing_ok=True)
 
 
-def labels_csv(rows, labels, values, name="probability"):
-    """Yield a CSV with a line for each sample: its name, its component, a value of that name."""
-    yield f"row,label,{name}\n"
-    for start in range(0, len(labels), 10_000):
-        part = slice(start, start + 10_000)
-        names = map(safe_cell, map(str, rows[part]))
-        lines = zip(names, labels[part].tolist(), values[part].tolist(), strict=True)
-        yield "".join("{},{},{:.6g}\n".format(*line) for line in lines)
-
-
-def appended_csv(text, table, labels, values, name="probability"):
-    """Yield a text table as CSV, with two columns more; they are empty in rows left out."""
-    layout, lines = layout_of(text), text.rows(layout_of(text).delimiter)
-    if layout.header:
-        head = ",".join(map(safe_cell, next(lines)[1]))
-        yield f"{head},label,{name}\n"
-    kept = range(1, len(labels) + 1) if table.kept is None else table.kept.tolist()
-    found = dict(zip(kept, zip(labels.tolist(), values.tolist(), strict=True), strict=True))
-    for number, (_, cells) in enumerate(lines, 1):
-        more = "{},{:.6g}".format(*found[number]) if number in found else ","
-        yield ",".join(map(safe_cell, cells)) + f",{more}\n"
+@contextmanager
+def _undisturbed():
+    """Let no signal come between the renaming of the first and of the last file."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []  # signals are the main thread's
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def safe_cell(text):
@@ -111,17 +94,14 @@ def safe_cell(text):
     return text
 
 
-def documents_csv(names, n_tokens, doc_topic):
-    """Yield a CSV with a line for each document: its words, main topic, and p(topic|document)."""
-    topics = ",".join(f"topic_{k}" for k in range(doc_topic.shape[1]))
-    yield f"document,words,topic,{topics}\n"
-    main = doc_topic.argmax(axis=1).tolist()
-    for name, n, topic, row in zip(names, n_tokens.tolist(), main, doc_topic, strict=True):
-        yield (
-            f"{safe_cell(name)},{n:.10g},{topic},"
-            + ",".join(map("{:.6g}".format, row.tolist()))
-            + "\n"
-        )
+def csv_of(header, names, columns):
+    """Yield a CSV: a name, and a number of each column, a row; `columns` are equally long."""
+    yield ",".join(map(safe_cell, header)) + "\n"
+    line = ",".join(["{}", *("{}" if c.dtype.kind in "iu" else "{:.6g}" for c in columns)]) + "\n"
+    for start in range(0, len(names), 10_000):
+        part = slice(start, start + 10_000)
+        cells = [map(safe_cell, map(str, names[part])), *(c[part].tolist() for c in columns)]
+        yield "".join(line.format(*row) for row in zip(*cells, strict=True))
 
 
 def to_npz(**arrays):
@@ -134,7 +114,7 @@ def to_npz(**arrays):
 def to_json(content):
     """Yield a dict of numbers, strings, lists and arrays as JSON; arrays show a row on a line.
 
-    Numbers are written so that they read back as the same bits.
+    Numbers are written so that they read back as the same bits; one that is not defined is null.
     """
     separator = "{\n"
     for key, value in content.items():
@@ -146,16 +126,12 @@ def to_json(content):
 
 def _rows(value, indent):
     """JSON of a value in which only the innermost lists, and what is in dicts, stay on one line."""
+    if isinstance(value, float) and not np.isfinite(value):
+        return "null"
+    if isinstance(value, dict):
+        value = {k: None if isinstance(v, float) and v != v else v for k, v in value.items()}
     if not (isinstance(value, list) and value and isinstance(value[0], list | dict)):
         return json.dumps(value, allow_nan=False, ensure_ascii=False)
     inner = indent + "  "
     rows = f",\n{inner}".join(_rows(row, inner) for row in value)
     return f"[\n{inner}{rows}\n{indent}]"
-
-
-def output_paths(source, folder, *endings):
-    """Paths beside the source file, or in `folder`, with its name and the endings."""
-    source = Path("stdin" if str(source) == "-" else source)
-    name = source.name.removesuffix(".gz")
-    stem = Path(name).stem
-    return [(source.parent if folder is None else Path(folder)) / f"{stem}.{e}" for e in endings]

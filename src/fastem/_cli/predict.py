@@ -2,10 +2,10 @@
 
 ``NAME.labels.csv`` has, for each row of FILE, its name or number, its component and the probability
 of that (of k-means, the distance to the center); with ``--append`` it is the table itself, with
-these two as further columns.
+these two as further columns, which are empty in rows that were left out.
 """
 
-import argparse
+from fastem._cli.options import PREDICT, add_command
 
 _EPILOG = """\
 examples:
@@ -17,79 +17,61 @@ examples:
 
 def add_parser(subparsers):
     """Add the parser of this subcommand."""
-    from fastem._cli.options import add_reading
-
-    parser = subparsers.add_parser(
-        "predict",
-        help="find the components of new rows, by a model that cluster saved",
-        description="Find the components of new rows, by a model that cluster saved.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("model", metavar="MODEL", help="NAME.MODEL.skops, as cluster wrote it")
-    add("file", metavar="FILE", help="table with the columns that the model was fitted to")
-    add(
-        "--append",
-        action="store_true",
-        help="text: write the table itself, with the labels as further columns",
-    )
-    add_reading(parser)
-    add("-o", "--output-dir", metavar="DIR", help="where to write (default: the folder of FILE)")
-    add("-f", "--force", action="store_true", help="replace existing files")
-    return parser
+    what = "find the components of new rows, by a model that cluster saved"
+    return add_command(subparsers, "predict", PREDICT, what, f"{what.capitalize()}.", _EPILOG)
 
 
 def main(args):
     """Read, predict, write."""
-    from fastem._cli import CommandError, one_line, saved
-    from fastem._cli.cluster_models import assign, value_name
-    from fastem._cli.inspection import left_out
-    from fastem._cli.outputs import appended_csv, check_outputs, labels_csv, output_paths, write_all
+    from sklearn.utils import get_tags
+
+    from fastem._cli import CommandError, one_line, outputs, saved
+    from fastem._cli.reading import Wanted, open_table, read_table
     from fastem._cli.screen import Screen
 
-    paths = output_paths(args.file, args.output_dir, "labels.csv")
-    check_outputs(paths, args.force)
-    model = saved.load(args.model)
-    table, text = _read(args, model)
-    X = table.X
-    if model.scaling is not None:
-        X = (X - model.scaling["mean"]) / model.scaling["scale"]
+    (path,) = outputs.output_paths(args.file, args.output_dir, "labels.csv")
+    outputs.check_outputs([path], args.force)
+    folder = outputs.existing_folder(path)
+    kept = saved.load(args.model)
+    allows = get_tags(kept.estimator).input_tags.allow_nan
+    wanted = Wanted(
+        kept.columns, (), args.drop_missing, allows, kept.categories, can_choose=False,
+        encoding=args.encoding, decimal=args.decimal, folder=folder,
+    )  # fmt: skip
+    source = open_table(args.file, wanted)
+    table = read_table(args.file, wanted, source)
+    X = table.X if kept.scaling is None else saved.scaled(table.X, kept.scaling, folder)
     try:
-        labels, values = assign(model.estimator, X)
+        labels, values, of_what = saved.assign(kept.estimator, X)
     except ValueError as error:
         raise CommandError(f"{args.file}: {one_line(error)}") from error
-    name = value_name(model.estimator)
+    content = outputs.csv_of(["row", "label", of_what], table.row_names(), [labels, values])
     if args.append:
-        content = appended_csv(text, table, labels, values, name)
-    else:
-        content = labels_csv(table.row_names(), labels, values, name)
-    write_all({paths[0]: content})
+        content = _appended(source, table, labels, values, of_what)
+    outputs.write_all({path: content})
     screen = Screen()
-    screen.print(f"{screen.bold(str(args.file))}  {len(X):,} rows, by {args.model}")
-    if table.n_dropped:
-        screen.print(screen.dim(f"  {left_out(table)}"))
-    screen.print(f"  {paths[0]}")
+    screen.print(f"{args.file}  {len(X):,} rows, by {args.model}")
+    for note in table.notes:
+        screen.print(f"  {note}", "dim")
+    screen.print(f"  {path}")
 
 
-def _read(args, model):
-    """Return the table with the model's columns, and the text that it came from, if any."""
-    from pathlib import Path
+def _appended(source, table, labels, values, of_what):
+    """Yield a table as CSV, with two columns more."""
+    from fastem._cli.outputs import safe_cell
+    from fastem._cli.reading import _text
 
-    from fastem._cli import CommandError
-    from fastem._cli.files import TEXT, read_table
-    from fastem._cli.table import Wanted
-    from fastem._cli.text_files import Text
-
-    codes = model.categories
-    reading = {"encoding": args.encoding, "decimal": args.decimal}
-    source = args.file
-    text = None
-    if args.append:
-        suffixes = [s.lower() for s in Path(source).suffixes if s.lower() != ".gz"]
-        if source != "-" and suffixes[-1:] not in [[s] for s in TEXT]:
-            raise CommandError(f"--append writes a text table again: give {', '.join(TEXT)}")
-        text = Text(source, **reading)
-        source = text  # standard input can be read only once
-    wanted = Wanted(model.columns, (), args.drop_missing, codes)
-    return read_table(source, wanted, **reading), text
+    every = list(range(len(source.names)))
+    if getattr(source, "header", True):
+        names = ["" if j == source.label_column else name for j, name in enumerate(source.names)]
+        yield ",".join(map(safe_cell, [*names, "label", of_what])) + "\n"
+    kept = iter(range(1, table.n_rows + 1) if table.kept is None else table.kept.tolist())
+    found, row, following = zip(labels.tolist(), values.tolist(), strict=True), 0, next(kept, 0)
+    for _, rows, _ in source.pieces(every, False):
+        for cells in rows:
+            row += 1
+            more = ["", ""]
+            if row == following:
+                label, value = next(found)
+                more, following = [str(label), f"{value:.6g}"], next(kept, 0)
+            yield ",".join([*(safe_cell(_text(cell)) for cell in cells), *more]) + "\n"

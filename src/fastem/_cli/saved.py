@@ -1,13 +1,16 @@
-"""A fitted model in a file of skops, which runs no code when it is read."""
+"""A fitted model with what new rows need, in a file of skops, which runs no code when read."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastem._cli import CommandError, one_line
+import numpy as np
 
-_REMEDY = "pip install skops"
+from fastem._cli import CommandError, need, one_line
+
+_ROWS = 10_000  # that are worked on at a time
 
 
 class Saved(NamedTuple):
@@ -33,8 +36,6 @@ class Saved(NamedTuple):
 
 def can_save():
     """Whether skops is there."""
-    from importlib.util import find_spec
-
     return find_spec("skops") is not None
 
 
@@ -50,8 +51,7 @@ def load(path):
     path = Path(path)
     if not path.is_file():
         raise CommandError(f"{path}: no such file; give the .skops file that cluster wrote")
-    if not can_save():
-        raise CommandError(f"{path}: reading a saved model needs skops; run: {_REMEDY}")
+    need("skops.io", "skops", f"{path}: reading a saved model")
     import skops.io
 
     try:
@@ -59,15 +59,36 @@ def load(path):
         foreign = [name for name in types if not name.startswith("fastem.")]
         if foreign:
             raise CommandError(f"{path}: holds {foreign[0]}, which is not of fastem; not read")
-        content = skops.io.load(path, trusted=types)
-        saved = Saved(**content)
+        saved = Saved(**skops.io.load(path, trusted=types))
         saved.estimator.predict  # noqa: B018  a file may hold anything
-    except CommandError:
-        raise
-    except MemoryError:
+    except (CommandError, MemoryError):
         raise
     except Exception as error:  # a damaged archive raises anything
-        raise CommandError(
-            f"{path}: is not a model that cluster wrote ({one_line(error)})"
-        ) from error
+        why = one_line(error)
+        raise CommandError(f"{path}: is not a model that cluster wrote ({why})") from error
     return saved
+
+
+def scaled(X, scaling, folder=None):
+    """Return the columns less their means, by their scales; of a mapped X mapped, too."""
+    from fastem._cli.reading import Rows
+
+    made = Rows(X.shape[1], folder)
+    for begin in range(0, len(X), _ROWS):
+        made.add((X[begin : begin + _ROWS] - scaling["mean"]) / scaling["scale"])
+    return made.array()
+
+
+def assign(model, X):
+    """Return each row's part, its probability or, of k-means, its distance, and which it is."""
+    if hasattr(model, "transmat_"):  # rows follow each other
+        labels = model.predict(X)
+        return labels, model.predict_proba(X)[np.arange(len(X)), labels], "probability"
+    labels, values = np.empty(len(X), dtype=np.intp), np.empty(len(X))
+    distances = hasattr(model, "cluster_centers_")
+    for begin in range(0, len(X), _ROWS):
+        rows = slice(begin, begin + _ROWS)
+        labels[rows] = model.predict(X[rows])
+        found = model.transform(X[rows]) if distances else model.predict_proba(X[rows])
+        values[rows] = found[np.arange(len(found)), labels[rows]]
+    return labels, values, "distance" if distances else "probability"

@@ -1,19 +1,18 @@
-"""Text on a terminal: width, colour, bars, tables; plain where the output is no terminal."""
+"""Where a command prints its results; plain where the output is no terminal. It keeps them, too."""
 
-import os
-import shutil
-import sys
-from unicodedata import east_asian_width
+import math
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 #: What stands in where the output's encoding lacks the drawing characters (a Windows pipe).
 _ASCII = str.maketrans(
-    {
-        **dict.fromkeys("█▉▊▋▌", "#"),
-        **dict.fromkeys("▍▎▏", " "),
-        **dict(zip("▁▂▃▄▅▆▇", "_.-~=+*", strict=True)),
-        **{"×": "x", "·": "-", "–": "-", "…": "...", "◀": "<", "µ": "u", "−": "-"},
-    }
-)
+    dict.fromkeys("█▉▊▋▌", "#") | dict.fromkeys("▍▎▏", " ")
+    | dict(zip("▁▂▃▄▅▆▇", "_.-~=+*", strict=True))
+    | {"×": "x", "·": "-", "–": "-", "…": "...", "◀": "<", "µ": "u", "−": "-", "±": "+-"}
+)  # fmt: skip
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 
@@ -21,77 +20,59 @@ _HEIGHTS = "▁▂▃▄▅▆▇█"
 class Screen:
     """Where a command prints its results.
 
-    Parameters
+    Attributes
     ----------
-    stream : text stream, default=None
-        Default: ``sys.stdout``.
+    width : int
+        Columns of the terminal, from 60 to 120.
+    sections : list of (heading, note, items)
+        What was printed: an item is a line of text, or a table as a list of rows.
     """
 
-    def __init__(self, stream=None):
-        self.stream = sys.stdout if stream is None else stream
-        self.width = min(max(shutil.get_terminal_size((80, 24)).columns, 60), 120)
-        self.color = (
-            self.stream.isatty()
-            and not os.environ.get("NO_COLOR")
-            and os.environ.get("TERM") != "dumb"
-        )
-        self.unicode = _can_encode(self.stream, "▁█▌×–…◀µ")
+    def __init__(self):
+        self.console = Console(highlight=False, markup=False, emoji=False)
+        self.width = min(max(self.console.width, 60), 120)
+        self.console.width = self.width
+        self.sections = [("", "", [])]
 
-    def print(self, text=""):
-        """Print `text`, in ASCII if the stream cannot do better, and show it at once."""
-        self._line(text)
-
-    def _line(self, text=""):
-        """Do as `print`, for parts of what is more than a line."""
-        if not self.unicode:
-            text = text.translate(_ASCII).encode("ascii", "replace").decode()
-        print(text.rstrip(), file=self.stream, flush=True)
+    def print(self, text="", style=""):
+        """Print a line, whole."""
+        self.sections[-1][2].append(text)
+        self._show(Text(text, style), soft_wrap=True)
 
     def heading(self, text, note=""):
-        """Print a blank line and a heading, with a quiet note beside it or, if long, below it."""
-        self._line()
-        if note and len(text) + len(note) + 2 > self.width:
-            self._line(self.bold(text))
-            self._line(self.dim(note))
-        else:
-            self._line(self.bold(text) + "  " + self.dim(note))
+        """Print a blank line and a heading, with a quiet note beside it."""
+        self.sections.append((text, note, []))
+        mark = "\n" if len(text) + len(note) + 2 > self.width else "  "
+        shown = Text(f"\n{text}", "bold")
+        self._show(shown.append(mark + note if note else "", "not bold dim"), soft_wrap=True)
 
-    def table(self, rows):
-        """Print rows of equal length as right-aligned columns; the first row is the heading."""
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for i, row in enumerate(rows):
-            line = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            self._line("  " + (self.dim(line) if i == 0 else line))
+    def table(self, rows, left=(), mark=None, shown=None):
+        """Print rows of equal length; the first is the heading.
 
-    def bold(self, text):
-        """`text` in bold on a terminal."""
-        return self._styled(text, "1")
+        Columns are aligned at the right, those of `left` at the left; `mark` is the row that stands
+        out, and `shown` the number of columns that the terminal has room for.
+        """
+        self.sections[-1][2].append([list(row) for row in rows])
+        table = Table(box=None, padding=(0, 0, 0, 2))
+        for j, name in enumerate(rows[0][:shown]):
+            justify = "left" if j in left else "right"
+            table.add_column(Text(name), justify=justify, no_wrap=True, header_style="dim")
+        for i, row in enumerate(rows[1:]):
+            table.add_row(*map(Text, row[:shown]), style="green" if i == mark else "")
+        self._show(table)
 
-    def dim(self, text):
-        """`text` in faint on a terminal."""
-        return self._styled(text, "2")
-
-    def accent(self, text):
-        """`text` in the colour for what should catch the eye."""
-        return self._styled(text, "32")
-
-    def _styled(self, text, code):
-        """`text` between an ANSI code and the reset, where there is colour and text."""
-        return f"\x1b[{code}m{text}\x1b[0m" if self.color and text else text
-
-
-def _can_encode(stream, text):
-    """Whether the stream's encoding has every character of `text`."""
-    try:
-        text.encode(getattr(stream, "encoding", None) or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-def width_of(text):
-    """Columns of a terminal that a text takes: Chinese and Japanese letters take two."""
-    return len(text) + sum(east_asian_width(letter) in "WF" for letter in text)
+    def _show(self, what, **settings):
+        """Write what rich makes of it, in ASCII if the output cannot do better."""
+        with self.console.capture() as made:
+            self.console.print(what, **settings)
+        text = "\n".join(line.rstrip() for line in made.get().split("\n"))
+        file = self.console.file
+        try:
+            text.encode(self.console.encoding)
+        except (UnicodeEncodeError, LookupError):
+            text = text.translate(_ASCII).encode("ascii", "replace").decode()
+        file.write(text)
+        file.flush()
 
 
 def bar(fraction, width):
@@ -104,6 +85,7 @@ def bar(fraction, width):
 
 def sparkline(values, width):
     """Heights of `values` between their extremes, at most `width` characters."""
+    values = [float(value) for value in values]
     if len(values) > width:
         values = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)]
     low, high = min(values), max(values)
@@ -111,10 +93,40 @@ def sparkline(values, width):
     return "".join(_HEIGHTS[round((value - low) / step)] for value in values)
 
 
+def figure(value, digits=4):
+    """A number as people write it: with commas, and no more digits than tell something."""
+    value = float(value)
+    if value != value:
+        return "-"
+    if value != 0 and not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.{digits - 1}e}"
+    whole = len(f"{abs(value):.0f}") if abs(value) >= 1 else 0
+    text = f"{value:,.{max(0, digits - whole)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def with_spread(mean, spread):
+    """A mean and a standard deviation, with no more decimals than this has."""
+    if not 1e-4 < spread < 1e6:
+        return figure(mean)
+    decimals = max(0, 1 - math.floor(math.log10(spread)))
+    return f"{mean:,.{decimals}f} ± {spread:,.{decimals}f}"
+
+
 def seconds(value):
-    """A duration with three significant digits, in the unit that suits it."""
-    if value < 1e-3:
-        return f"{value * 1e6:.3g} µs"
-    if value < 1:
-        return f"{value * 1e3:.3g} ms"
-    return f"{value:.3g} s" if value < 100 else f"{value:,.0f} s"
+    """A duration in the unit that suits it."""
+    if value >= 100:
+        return f"{value:,.0f} s"
+    factor, unit = (1e6, "µs") if value < 1e-3 else (1e3, "ms") if value < 1 else (1, "s")
+    return f"{value * factor:.3g} {unit}"
+
+
+def wrapped(items, width):
+    """Return items with commas between, in lines of a width; none is broken in two."""
+    lines = [""]
+    for i, item in enumerate(items):
+        item += "," if i < len(items) - 1 else ""
+        if lines[-1] and cell_len(lines[-1]) + 1 + cell_len(item) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {item}".lstrip()
+    return "\n".join(lines)

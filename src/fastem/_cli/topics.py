@@ -16,20 +16,11 @@ show; one such word makes a perplexity infinite. Of the values that were tried o
 political blogs, the defaults were about the best.
 """
 
-import argparse
-
-from fastem._cli.options import (
-    add_report,
-    at_least,
-    component_numbers,
-    part,
-    pattern,
-    threads,
-)
+from fastem._cli.options import TOPICS, add_command
 
 _EPILOG = """\
 INPUT:         a text file, a document a line (.txt .md ...; also .gz); a folder, a document a file;
-               a table with a column of texts (--column; .csv .tsv .jsonl .parquet);
+               a table with a column of texts (--column; .csv .tsv .jsonl .parquet .xlsx);
                a matrix of counts, documents x words, saved by scipy.sparse.save_npz (.npz);
                none: the docstrings of Python, NumPy, SciPy and scikit-learn
 files written: NAME.topics.json   words of each topic, perplexity, the bound of every iteration
@@ -47,268 +38,73 @@ examples:
   python -m fastem topics counts.npz --vocab words.txt --algorithm incremental
   python -m fastem topics abstracts.txt --model lda --algorithm stochastic -k 100
 """
-
-#: Options that are a number: its type, lowest value, default and meaning.
-_NUMBERS = (
-    ("--tol", float, 0, 1e-4, "plsa: stop when the bound changes by less"),
-    ("--doc-topic-prior", float, 0, 0.1, "pseudo-count of each topic of a document"),
-    ("--topic-word-prior", float, 0, 0.01, "pseudo-count of each word of a topic"),
-    ("--words", int, 1, 10, "words to print of each topic"),
-    ("--seed", int, 0, 0, "seed of the random start and of what is held out"),
-    ("--min-df", int, 1, 2, "text: leave out words in fewer documents"),
-    ("--max-words", int, 1, 20_000, "text: keep this many words, the most frequent"),
-)
-#: Words in more than this part of the documents are left out. Docstrings share the names of their
-#: sections and types, "returns" and "array", which would lead most topics.
-_MAX_DF, _MAX_DF_DOCSTRINGS = 0.5, 0.1
 #: Words of each topic in the file.
 _WORDS = 50
-#: Seconds for the timing.
-TIMING_BUDGET = 2.0
 
 
 def add_parser(subparsers):
     """Add the parser of this subcommand."""
-    parser = subparsers.add_parser(
-        "topics",
-        help="find the topics of your own texts, or of the docstrings on this machine",
-        description="Fit a topic model to documents.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("input", metavar="INPUT", nargs="?", help="documents; see below")
-    add(
-        "-k",
-        "--components",
-        type=component_numbers,
-        default=[20],
-        metavar="K",
-        help="number of topics; of several, as 5,10,20 or 10-15, the one with the lowest "
-        "perplexity is kept (default: 20)",
-    )
-    add(
-        "--model",
-        choices=("plsa", "lda", "gaussian-lda"),
-        default="plsa",
-        help="probabilistic latent semantic analysis; latent Dirichlet allocation, with priors; "
-        "topics that are Gaussians over the words' vectors (default: %(default)s)",
-    )
-    add(
-        "--vectors",
-        metavar="FILE",
-        help="gaussian-lda: the words' vectors, a word and its numbers a line (GloVe, word2vec), "
-        "or .npy with vocab.txt beside it",
-    )
-    add(
-        "--algorithm",
-        choices=("batch", "incremental", "cvb0", "stochastic"),
-        help="M-step after all documents, or after some; lda: the topic of every word, expected "
-        "or, for short documents, drawn (default: batch; lda: cvb0)",
-    )
-    add(
-        "--max-iter",
-        type=at_least(int, 1),
-        metavar="N",
-        help="iterations at most (default: 200; lda: 50)",
-    )
-    for option, kind, lowest, default, meaning in _NUMBERS:
-        text = f"{meaning} (default: %(default)s)"
-        add(option, type=at_least(kind, lowest), default=default, metavar="N", help=text)
-    add(
-        "--max-df",
-        type=part(zero=False),
-        metavar="P",
-        help="text: leave out words in more than this part of the documents "
-        f"(default: {_MAX_DF}; docstrings: {_MAX_DF_DOCSTRINGS})",
-    )
-    add("--column", metavar="NAME", help="a table's column of texts, by name or by number from 1")
-    add("--encoding", default="utf-8", metavar="NAME", help="of text (default: %(default)s)")
-    add(
-        "--stop-words",
-        default="english",
-        metavar="WORDS",
-        help="text: words to leave out: english, none, or a file, a word a line "
-        "(default: %(default)s)",
-    )
-    add(
-        "--token-pattern",
-        type=pattern,
-        metavar="REGEX",
-        help="text: what a word is (default: three letters or more)",
-    )
-    add(
-        "--tokenizer",
-        metavar="PACKAGE:FUNCTION",
-        help="text: a function that takes a text and returns its words, as jieba:lcut",
-    )
-    add(
-        "--vocab",
-        metavar="FILE",
-        help=".npz: the words, one a line (default: vocab.txt beside it, or else w0, w1, ...)",
-    )
-    add(
-        "--held-out",
-        type=part(zero=True),
-        default=0.1,
-        metavar="P",
-        help="part of the documents kept from the fit, to measure it on (default: %(default)s)",
-    )
-    add("--n-jobs", type=threads, metavar="N", help="threads (default: one a core)")
-    add("--compare", action="store_true", help="time plain NumPy as well")
-    add("-o", "--output-dir", metavar="DIR", help="where to write (default: beside INPUT)")
-    add_report(parser)
-    add("-f", "--force", action="store_true", help="replace existing files")
-    return parser
+    return add_command(
+        subparsers, "topics", TOPICS,
+        "find the topics of your own texts, or of the docstrings on this machine",
+        "Fit a topic model to documents.", _EPILOG,
+    )  # fmt: skip
 
 
 def main(args):
     """Read, fit, report, write."""
-    from fastem._cli.outputs import check_outputs, write_all
-    from fastem._cli.page import page, screen_for, topic_pictures
+    from fastem._cli import compare, outputs, topic_fits
+    from fastem._cli.fitting import Fitting
+    from fastem._cli.page import check_report, page
+    from fastem._cli.screen import Screen
 
-    paths = _paths(args)
-    if paths:
-        check_outputs(paths, args.force)
-    screen = screen_for(args)
-    title, corpus, fit = study(screen, args)
+    settings = topic_fits.settings_of(args)
+    paths = []
+    if args.input is not None or args.output_dir is not None:
+        endings = "topics.json", "model.npz", "documents.csv"
+        paths = outputs.output_paths(args.input or "docstrings", args.output_dir, *endings)
+        outputs.check_outputs(paths, args.force)
+    check_report(args)
+    screen = Screen()
+    with Fitting("reading") as reading:
+        title, corpus, vectors = topic_fits.read(args, reading.show)
+    topic_fits.show_corpus(screen, title, corpus)
+    with Fitting() as fitting:
+        fits = topic_fits.fit_all(title, corpus.X, args, settings | vectors, fitting)
+    fit = topic_fits.best_of(fits, args.criterion)
+    topic_fits.show(screen, fits, fit, corpus.vocabulary, args, fitting)
+    if args.compare:
+        compare.show(screen, compare.of_topics(corpus.X, fit.model))
     files = _files(paths, title, corpus, fit) if paths else {}
     if args.report is not None:
-        pictures = topic_pictures(fit, corpus.vocabulary, args.words)
+        pictures = topic_fits.pictures(fits, fit, corpus.vocabulary, args.words)
         files[args.report] = page(title, screen, pictures)
     if files:
-        write_all(files)
+        outputs.write_all(files)
         screen.heading("Written")
         for path in files:
             screen.print(f"  {path}")
-
-
-def study(screen, args, *, brief=False):
-    """Read, fit and report; return the name of the corpus, the corpus and the fit."""
-    from fastem._cli import CommandError, topic_report
-    from fastem._cli.timing import COMPARED
-    from fastem._cli.topic_fitting import MODELS, best_of, fit_topics
-
-    kind = MODELS[args.model]
-    algorithm = args.algorithm or kind.algorithms[0]
-    if algorithm not in kind.algorithms:
-        known = ", ".join(kind.algorithms)
-        raise CommandError(f"--algorithm {algorithm} is not one of {args.model}'s: take {known}")
-
-    title, corpus, settings = _read(args)
-    topic_report.corpus_lines(screen, title, corpus)
-    settings = {
-        "model": args.model,
-        "held_out": args.held_out,
-        "max_iter": args.max_iter or kind.max_iter,
-        "doc_topic_prior": args.doc_topic_prior,
-        "random_state": args.seed,
-        "n_jobs": args.n_jobs,
-        **({} if kind.parameter is None else {kind.parameter: algorithm}),
-        **kind.settings(args),
-        **settings,
-    }
-    try:
-        fits = [fit_topics(corpus.X, k, **settings) for k in args.components]
-    except ValueError as error:
-        raise CommandError(f"{title}: {error}") from error
-    fit = best_of(fits, title)
-    if len(fits) > 1:
-        topic_report.choice_section(screen, fits, fit)
-    topic_report.topics_section(screen, fit, corpus.vocabulary, args.words, brief=brief)
-    if not brief:
-        topic_report.fit_section(screen, fit)
-    topic_report.quality_section(screen, fit, len(corpus.vocabulary))
-    if args.compare or brief:
-        if args.model not in COMPARED:
-            raise CommandError(f"--compare is for --model {' and '.join(COMPARED)}; leave it out")
-        compare, n_iter = COMPARED[args.model]
-        timings, shape = compare(
-            corpus.X,
-            len(fit.order),
-            n_iter=n_iter,
-            seed=args.seed,
-            n_jobs=args.n_jobs,
-            budget=TIMING_BUDGET,
-        )
-        topic_report.timing_section(screen, timings, len(fit.order), shape, n_iter)
-    return title, corpus, fit
-
-
-def _read(args):
-    """Return the name of the corpus, the corpus, and the settings that the model alone has."""
-    from fastem._cli import CommandError
-    from fastem._cli.word_vectors import with_vectors
-
-    if (args.model == "gaussian-lda") != (args.vectors is not None):
-        raise CommandError("--model gaussian-lda and --vectors FILE go together: give both")
-    title, corpus = _read_corpus(args)
-    if args.vectors is None:
-        return title, corpus, {}
-    corpus, vectors = with_vectors(corpus, args.vectors)
-    return title, corpus, {"vectors": vectors}
-
-
-def _read_corpus(args):
-    """Return the name of the corpus and the corpus."""
-    from fastem._cli import CommandError
-    from fastem._cli.corpus import count_words, read_corpus
-    from fastem._cli.docstrings import describe, read_docstrings
-
-    max_df = args.max_df or (_MAX_DF_DOCSTRINGS if args.input is None else _MAX_DF)
-    counting = {
-        "stop_words": args.stop_words,
-        "token_pattern": args.token_pattern,
-        "tokenizer": args.tokenizer,
-        "min_df": args.min_df,
-        "max_df": max_df,
-        "max_words": args.max_words,
-    }
-    if args.input is not None:
-        source = {"vocab": args.vocab, "column": args.column, "encoding": args.encoding}
-        return args.input, read_corpus(args.input, **source, **counting)
-    if args.column is not None:
-        raise CommandError("--column names a column of a table; give one")
-    if args.vocab is not None:
-        raise CommandError("--vocab names the columns of a .npz matrix; give one")
-    title = describe()
-    return title, count_words(title, read_docstrings(), **counting)
-
-
-def _paths(args):
-    """Return the files to write."""
-    from pathlib import Path
-
-    from fastem._cli.outputs import output_paths
-
-    if args.input is None and args.output_dir is None:
-        return []
-    source = Path("docstrings" if args.input is None else args.input)
-    if source.name in ("", ".."):  # a folder without a name, such as "."
-        source = source.resolve()
-    return output_paths(source, args.output_dir, "topics.json", "model.npz", "documents.csv")
+    return 130 if fitting.interrupted else 0
 
 
 def _files(paths, title, corpus, fit):
     """Return what the three files hold."""
     import numpy as np
 
-    from fastem._cli.outputs import documents_csv, to_json, to_npz
+    from fastem._cli.outputs import csv_of, to_json, to_npz
 
-    topics_path, model_path, documents_path = paths
-    n_tokens = corpus.X.sum(axis=1, dtype=np.float64)
+    n_tokens = np.asarray(corpus.X.sum(axis=1, dtype=np.float64)).ravel()
     arrays = {"components": fit.topic_word, "vocabulary": np.array(corpus.vocabulary)}
-    if hasattr(fit.model, "means_"):
-        arrays |= {
-            "means": fit.model.means_[fit.order],
-            "covariances": fit.model.covariances_[fit.order],
-        }
-    model = to_npz(**arrays)
-    return {
-        topics_path: to_json(_content(title, corpus, fit)),
-        model_path: model,
-        documents_path: documents_csv(corpus.names, n_tokens, fit.doc_topic),
-    }
+    for name in ("means", "covariances"):
+        if hasattr(fit.model, f"{name}_"):
+            arrays[name] = getattr(fit.model, f"{name}_")[fit.order]
+    header = ["document", "words", "topic", *(f"topic_{k}" for k in range(len(fit.order)))]
+    columns = [n_tokens, fit.doc_topic.argmax(axis=1), *fit.doc_topic.T]
+    contents = (
+        to_json(_content(title, corpus, fit)), to_npz(**arrays),
+        csv_of(header, corpus.names, columns),
+    )  # fmt: skip
+    return dict(zip(paths, contents, strict=True))
 
 
 def _content(title, corpus, fit):
@@ -316,39 +112,26 @@ def _content(title, corpus, fit):
     import numpy as np
 
     from fastem import __version__
-    from fastem._cli.topic_fitting import finite, mean_coherence
 
-    model, vocabulary = fit.model, corpus.vocabulary
+    model = fit.model
     settings = model.get_params()
     settings.pop("vectors", None)  # not a setting to read
     weights = -np.sort(-fit.topic_word, axis=1)[:, :_WORDS]
     topics = [
         {
-            "topic": k,
-            "share": float(fit.shares[k]),
-            "coherence": finite(fit.coherence[k]),
-            "words": words,
-            "weights": weights[k].tolist(),
+            "topic": k, "share": float(fit.shares[k]), "coherence": float(fit.coherences[k]),
+            "words": words, "weights": weights[k].tolist(),
         }
-        for k, words in enumerate(fit.top_words(vocabulary, _WORDS))
-    ]
+        for k, words in enumerate(fit.top_words(corpus.vocabulary, _WORDS))
+    ]  # fmt: skip
     return {
-        "fastem": __version__,
-        "corpus": title,
-        "model": type(model).__name__,
-        "n_documents": corpus.X.shape[0],
-        "n_words": len(vocabulary),
-        "n_tokens": float(corpus.X.sum(dtype=float)),
-        "settings": settings,
-        "converged": bool(getattr(model, "converged_", False)),
-        "n_iter": int(model.n_iter_),
-        "lower_bound": float(model.lower_bound_),
-        "n_documents_held_out": fit.n_held_out,
-        "n_tokens_held_out": fit.n_scored,
-        "perplexity": finite(fit.perplexity),
-        "perplexity_of_frequencies": finite(fit.baseline),
-        "coherence": mean_coherence(fit),
-        "topics": topics,
-        "vocabulary": vocabulary,
+        "fastem": __version__, "corpus": title, "model": type(model).__name__,
+        "n_documents": corpus.X.shape[0], "n_words": len(corpus.vocabulary),
+        "n_tokens": float(corpus.X.sum(dtype=float)), "settings": settings,
+        "converged": bool(getattr(model, "converged_", False)), "n_iter": int(model.n_iter_),
+        "lower_bound": float(model.lower_bound_), "n_documents_held_out": fit.n_held_out,
+        "n_tokens_held_out": fit.n_scored, "perplexity": fit.perplexity,
+        "perplexity_of_frequencies": fit.baseline, "coherence": fit.coherence, "topics": topics,
+        "vocabulary": corpus.vocabulary,
         "lower_bounds": [float(bound) for bound in model.lower_bounds_],
-    }
+    }  # fmt: skip

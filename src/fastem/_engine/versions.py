@@ -17,7 +17,7 @@ _INSTRUCTION_SETS = {
     "v3": "x86-64-v3 (AVX2, FMA)",
     "v4": "x86-64-v4 (AVX-512)",
 }
-_PACKAGES = "numpy", "scipy", "scikit-learn", "threadpoolctl", "joblib", "tqdm", "rich", "pandas"
+_PACKAGES = "numpy", "scipy", "scikit-learn", "threadpoolctl", "joblib", "rich", "pandas"
 
 
 def has_openmp() -> bool:

@@ -19,7 +19,7 @@ from fastem.select.running import Runner, attempt, candidate, check_choice, chec
 from fastem.topics.lda import LatentDirichletAllocation
 from fastem.topics.plsa import PLSA
 
-__all__ = ["held_out_log_likelihood", "topics"]
+__all__ = ["divided", "held_out_log_likelihood", "topics"]
 
 _ROWS = 1 << 20  # probabilities that are made at a time
 
@@ -118,7 +118,7 @@ def topics(
     rng = check_random_state(estimator.random_state if random_state is None else random_state)
     seed = int(rng.randint(2**31 - 1))
     counts, names = _counts(clone(estimator), X), get_feature_names(X)
-    train, observed, held = _divided(counts, float(test_size), rng)
+    train, observed, held = divided(counts, float(test_size), rng)
     made = [candidate(estimator, n_jobs, n_components=k, random_state=seed) for k in numbers]
     scoring = counts, observed, held, measure, n_words
     with Runner(n_jobs, progress, len(made) + 1).open() as runner:
@@ -155,7 +155,7 @@ def _counts(estimator, X):
     return counts
 
 
-def _divided(counts, test_size, rng):
+def divided(counts, test_size, rng):
     """Return the documents of the fits, and the tokens of the others in two halves."""
     n = counts.shape[0]
     n_test = math.ceil(test_size * n)
@@ -173,7 +173,9 @@ def _divided(counts, test_size, rng):
             f"{counts.sum():.0f} in {n} documents; choose another"
         )
     parts = [
-        sp.csr_array((part.astype(counts.dtype), test.indices, test.indptr), shape=test.shape)
+        sp.csr_array(
+            (part.astype(counts.dtype), test.indices, test.indptr), shape=test.shape, copy=True
+        )
         for part in (observed, held)
     ]
     for part in parts:
@@ -203,10 +205,15 @@ def _converged(fit) -> Any:
     return bool(fit.converged_) if looked or fit.converged_ else None
 
 
-def held_out_log_likelihood(estimator, observed, held):
-    """Return the mean log-probability of the tokens `held`, topics inferred from `observed`."""
+def held_out_log_likelihood(estimator, observed, held, topic_word=None):
+    """Return the mean log-probability of the tokens `held`, topics inferred from `observed`.
+
+    `topic_word`, p(word | topic), stands in for the estimator's.
+    """
     doc_topic = estimator.transform(observed).astype(np.float64)
-    topic_word = estimator.components_.astype(np.float64)
+    if topic_word is None:
+        topic_word = estimator.components_
+    topic_word = topic_word.astype(np.float64)
     topic_word = topic_word / topic_word.sum(axis=1, keepdims=True)
     rows, columns = np.repeat(np.arange(held.shape[0]), np.diff(held.indptr)), held.indices
     total, step = 0.0, max(1, _ROWS // len(topic_word))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from typing import Any
 
 import joblib
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from tqdm import tqdm
 
 __all__ = ["Runner", "attempt", "candidate", "check_choice", "check_numbers", "kinds_of"]
 
@@ -32,7 +31,9 @@ class Runner:
     def __init__(self, n_jobs, progress, total):
         self.size = joblib.effective_n_jobs(n_jobs)
         self.parallel = joblib.Parallel(n_jobs=n_jobs)
-        self.bar = tqdm(total=total, disable=not progress, unit="fit")
+        self.progress = progress
+        self.bar = _bar() if progress else nullcontext()
+        self.task = self.bar.add_task("fits", total=total) if progress else None
 
     @contextmanager
     def open(self):
@@ -43,12 +44,22 @@ class Runner:
     def run(self, calls: list[tuple[Any, ...]]) -> list[Any]:
         """Return what each (function, *arguments) returns, in their order."""
         found: list[Any] = []
-        step = len(calls) if self.bar.disable else self.size  # the bar moves between batches
+        step = self.size if self.progress else len(calls)  # the bar moves between batches
         for begin in range(0, len(calls), max(1, step)):
             some = calls[begin : begin + step]
             found += self.parallel(joblib.delayed(_call)(*call) for call in some)
-            self.bar.update(len(some))
+            if self.progress:
+                self.bar.advance(self.task, len(some))
         return found
+
+
+def _bar():
+    """Return a bar of progress on stderr, which names the fits that are done and that there are."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    return Progress(*columns, console=Console(stderr=True))
 
 
 def _call(function, *arguments):

@@ -1,0 +1,295 @@
+"""What ``cluster`` prints, draws and writes of a fit."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem._cli import count, short
+from fastem._cli.models import MODELS
+from fastem._cli.screen import bar, figure, seconds, sparkline, with_spread
+from fastem.components.covariances import KINDS
+
+_MOST_PARTS, _MOST_DRAWN = 20, 4
+
+
+class Fit(NamedTuple):
+    """A fitted model, and how it came about."""
+
+    args: Any
+    table: Any
+    X: Any  # as the model saw it
+    model: Any
+    selection: Any  # None: one number was asked for
+    fitting: Any
+    labels: Any
+    scaling: Any
+
+    @property
+    def kind(self):
+        """What the table of models says."""
+        return MODELS[self.args.model]
+
+    def counts(self):
+        """Return how many rows each part has."""
+        return np.bincount(self.labels, minlength=len(getattr(self.model, self.kind.values)))
+
+    def weights(self):
+        """Return the parts' weights; of clusters and states, their share of the rows."""
+        counts = self.counts()
+        return getattr(self.model, "weights_", counts / max(1, len(self.labels)))
+
+    def values(self):
+        """Return the parts' values of each column, in the file's units, and their spread or None.
+
+        Of categories the values are texts: the most probable one.
+        """
+        found = getattr(self.model, self.kind.values)
+        categories = self.table.categories
+        if categories is not None:
+            best = found.argmax(axis=2)
+            return [
+                [f"{names[k]} {row[j, k]:.0%}" for j, (names, k) in
+                 enumerate(zip(categories, ks, strict=True))]
+                for row, ks in zip(found, best, strict=True)
+            ], None  # fmt: skip
+        spread = self._spread(found.shape)
+        if self.scaling is None:
+            return found, spread
+        scale, mean = self.scaling["scale"], self.scaling["mean"]
+        return found * scale + mean, None if spread is None else spread * scale
+
+    def _spread(self, shape):
+        """Return standard deviations of the columns within parts; None if they have none."""
+        if self.kind.covariances is not None:
+            covariances = np.asarray(getattr(self.model, self.kind.covariances))
+            kind = self.model.covariance_type
+            if self.args.model == "hmm" and kind != "full":  # it gives whole matrices, as hmmlearn
+                kind = "full" if covariances.ndim == 3 else kind
+            return np.sqrt(np.broadcast_to(KINDS[kind].diagonal(covariances), shape))
+        if self.args.model != "kmeans":
+            return None
+        squares = np.zeros(shape)
+        for begin in range(0, len(self.X), 20_000):
+            some, labels = self.X[begin : begin + 20_000], self.labels[begin : begin + 20_000]
+            gaps = np.nan_to_num(some - self.model.cluster_centers_[labels])
+            np.add.at(squares, labels, gaps**2)
+        return np.sqrt(squares / np.maximum(1, self.counts())[:, None])
+
+    def content(self):
+        """Return what the JSON file holds."""
+        from fastem import __version__
+
+        model, kind, table = self.model, self.kind, self.table
+        content = {
+            "fastem": __version__, "file": self.args.file, "columns": table.names,
+            "n_samples": len(table.X), "n_samples_left_out": table.n_rows - len(table.X),
+            "model": self.args.model, "settings": model.get_params(),
+            "converged": bool(model.converged_) and not self.fitting.interrupted,
+            "n_iter": int(model.n_iter_), "lower_bound": float(model.lower_bound_),
+        }  # fmt: skip
+        if hasattr(model, "bic"):
+            content |= {"bic": float(model.bic(self.X)), "aic": float(model.aic(self.X))}
+        if self.selection is not None:
+            content["criterion"] = self.selection.criterion
+            content["candidates"] = self.selection.table
+        if self.scaling is not None:
+            content["scaling"] = {name: a.tolist() for name, a in self.scaling.items()}
+        if table.categories is not None:
+            content["categories"] = table.categories
+        attributes = ["weights_", "startprob_", "transmat_", kind.values, kind.covariances]
+        for name in filter(None, attributes):
+            if hasattr(model, name):
+                key = "covariances" if name == kind.covariances else name.rstrip("_")
+                content[key] = getattr(model, name)
+        if hasattr(model, "inertia_"):
+            content["inertia"] = float(model.inertia_)
+        bounds = [float(bound) for bound in model.lower_bounds_]
+        return content | {"sizes": self.counts(), "lower_bounds": bounds}
+
+
+def show(screen, fit):
+    """Print all there is to tell."""
+    model, kind = fit.model, fit.kind
+    if fit.selection is not None:
+        selection_section(screen, fit.selection)
+    k = len(getattr(model, kind.values))
+    if hasattr(model, "inertia_"):
+        screen.heading("The inertia", f"sum of squared distances, by iteration, K = {k}")
+        bounds = [-len(fit.X) * bound for bound in model.lower_bounds_]
+    else:
+        bayesian = hasattr(model, "weight_concentration_")
+        what = "on the evidence" if bayesian else "mean log-likelihood of a row"
+        screen.heading("The bound", f"{what}, by iteration, K = {k}")
+        bounds = model.lower_bounds_
+    bound_lines(screen, model, bounds, fit.fitting)
+    if hasattr(model, "inertia_"):
+        screen.print(f"  inertia {figure(model.inertia_, 6)} at the centers below")
+    _parts_section(screen, fit)
+    if fit.selection is None and kind.choose is not None:
+        screen.print("  To choose K, give several, as in -k 2-12", "dim")
+    if fit.args.compare:
+        from fastem._cli import compare
+
+        compare.show(screen, compare.of_table(fit.X, model))
+
+
+def selection_section(screen, selection, noun="component"):
+    """Print the criterion of each number, and type, as its distance from the best."""
+    sign = 1 if selection.lower_is_better else -1
+    best = selection.best_score_
+    scores = [row[selection.criterion] for row in selection.table]
+    span = max(sign * (score - best) for score in scores if score == score) or 1.0
+    better, end = ("lower", "lowest") if selection.lower_is_better else ("higher", "highest")
+    screen.heading("How many?", f"{selection.title}; {better} is better")
+    number, *kinds = selection.best_params_
+    several = len({row[kind] for row in selection.table for kind in kinds}) > 1
+    rows = [["K", *(["shape"] if several else []), "score", "from the best", ""]]
+    for i, (row, score) in enumerate(zip(selection.table, scores, strict=True)):
+        cells = [str(row[number]), *([str(row[kinds[0]])] if several else []), figure(score, 5)]
+        if i == selection.best_index_:
+            cells += [f"◀ {end}", ""]
+        elif score != score:
+            cells += [short(row["error"] or "not defined", screen.width - 30), ""]
+        else:
+            far = sign * (score - best)
+            cells += [bar(far / span, screen.width - 45), f"{sign * far:+,.4g}"]
+        rows.append(cells)
+    screen.table(rows, left=[len(rows[0]) - 2], mark=selection.best_index_)
+    edge_line(screen, selection.edge_)
+
+
+def edge_line(screen, edge):
+    """Say that the best number is at the edge of what was tried."""
+    if edge is not None:
+        more = "more" if "largest" in edge else "fewer"
+        screen.print(f"  The best is at the edge of what was tried: try {more}.")
+
+
+def bound_lines(screen, model, bounds, fitting):
+    """Print what each iteration saw: a curve, and a short table; and how the fit ended."""
+    n, n_iter = len(bounds), count(model.n_iter_, "iteration")
+    screen.print(f"  {sparkline(bounds, screen.width - 4)}")
+    steps = [step * 10**power for power in range(9) for step in (1, 2, 5)]
+    rows = [["iteration", "value", "change"]]
+    for i in [*(step for step in steps if step < n), n]:
+        change = "" if i == 1 else f"{bounds[i - 1] - bounds[i - 2]:+.4g}"
+        number = i * getattr(model, "evaluate_every", 1)
+        rows.append([f"{number:,}", figure(bounds[i - 1], 7), change])
+    screen.table(rows)
+    if fitting.interrupted:
+        screen.print(f"  interrupted: this is what {n_iter} found, and what is written")
+        return
+    starts = f", best of {model.n_init} starts" if getattr(model, "n_init", 1) > 1 else ""
+    state = "converged" if model.converged_ else "NOT converged"
+    screen.print(f"  {state} after {n_iter}{starts}; {seconds(fitting.seconds)} in all")
+    if not model.converged_:
+        screen.print("  Raise --max-iter, or --tol for a rougher answer, to let it finish.")
+
+
+def _parts_section(screen, fit):
+    """Print the size of each part, and its value of each column, largest first."""
+    weights, counts, (values, spread) = fit.weights(), fit.counts(), fit.values()
+    noun, names = fit.kind.noun, fit.table.names
+    order = np.argsort(-weights, kind="stable")
+    shown = order[:_MOST_PARTS]
+    columns = [
+        ["label", *map(str, shown)],
+        ["share", *(f"{weights[k]:.1%}" for k in shown)],
+        ["rows", *(f"{counts[k]:,}" for k in shown)],
+    ]
+    for j, name in enumerate(names):
+        own = [values[k][j] for k in shown]
+        if not isinstance(own[0], str):
+            spreads = [0.0] * len(own) if spread is None else spread[shown, j]
+            own = [with_spread(*pair) for pair in zip(own, spreads, strict=True)]
+        cells = [short(cell, 24) for cell in own]
+        cells.insert(0, short(name, max(12, *map(len, cells))))
+        columns.append(cells)
+    widths = np.cumsum([2 + max(map(len, column)) for column in columns])
+    n_shown = max(4, int((widths <= screen.width).sum()))
+    spread_too = "" if spread is None else " ± standard deviation"
+    screen.heading(f"The {noun}s", f"largest first; {fit.kind.what}{spread_too} of each column")
+    screen.table(list(zip(*columns, strict=True)), shown=n_shown)
+    hidden = [(len(columns) - n_shown, "more column"), (len(order) - len(shown), f"smaller {noun}")]
+    if any(number for number, _ in hidden):
+        listed = " and ".join(count(number, noun) for number, noun in hidden if number)
+        screen.print(f"  … {listed} in the files", "dim")
+
+
+def pictures(fit):
+    """Return (heading, caption, draw) of the pictures of a report."""
+    from fastem import plot
+
+    model, selection, made = fit.model, fit.selection, []
+    if selection is not None:
+        made.append(("How many?", "All that were tried.",
+                     lambda figure: selection.plot(ax=figure.subplots())))  # fmt: skip
+    heading = "The inertia" if hasattr(model, "inertia_") else "The bound"
+    made.append((heading, "The bound by iteration.",
+                 lambda figure: plot.LowerBoundDisplay.from_estimator(
+                     model, ax=figure.subplots())))  # fmt: skip
+    return made + list(_part_pictures(fit, plot))
+
+
+def _part_pictures(fit, plot):
+    """Yield pictures of the parts: over pairs of columns, as profiles, or in time."""
+    names, heading = fit.table.names, f"The {fit.kind.noun}s"
+    units = " (standardized)" if fit.scaling is not None else ""
+    model = copy.copy(fit.model)
+    model.feature_names_in_ = np.array([f"{name}{units}" for name in names], object)
+    if fit.kind.data != "numbers":
+
+        def draw(figure):
+            figure.set_size_inches(6.4, 1 + 0.25 * min(30, len(names)))
+            plot.ProfilesDisplay.from_estimator(model, ax=figure.subplots())
+
+        yield (
+            heading,
+            "Each component's value of each column; of many, where they differ most.",
+            draw,
+        )
+        return
+    columns = _telling(fit)
+    if fit.args.model == "hmm":
+        begin, j = fit.X[:5000], columns[0]
+
+        def draw_states(figure):
+            axes = figure.subplots()
+            plot.StatesDisplay.from_estimator(fit.model, begin, feature=j, ax=axes)
+            axes.set_ylabel(model.feature_names_in_[j], parse_math=False)
+
+        yield heading, f"{names[j]} in the order of rows, and the states.", draw_states
+        return
+    X = fit.X[:: -(-len(fit.X) // 20_000)]
+    X = X[~np.isnan(X).any(axis=1)]
+    if not len(X):
+        return
+    drawn = sorted(columns[:_MOST_DRAWN])
+    left = [name for j, name in enumerate(names) if j not in drawn]
+    caption = "Ellipses at 1 and 2 standard deviations; the colours are the "
+    caption += f"{fit.kind.noun}s' of each row." + (
+        f" Not drawn: {', '.join(left)}." if left else ""
+    )
+
+    def draw(figure):
+        size = {1: (6.4, 3.6), 2: (6.4, 5.2)}.get(len(drawn), (2.1 * len(drawn), 2.0 * len(drawn)))
+        figure.set_size_inches(size)
+        plot.MixtureDisplay.from_estimator(
+            model, X, features=drawn, ax=figure.subplots(), legend=len(model.means_) <= 20
+            if hasattr(model, "means_") else False, scatter_kw={"rasterized": True},
+        )  # fmt: skip
+
+    yield heading, caption, draw
+
+
+def _telling(fit):
+    """Return the columns by how much of their variance is between the parts, most first."""
+    values, weights = getattr(fit.model, fit.kind.values), fit.weights()
+    between = weights @ (values - weights @ values) ** 2
+    within = weights @ fit._spread(values.shape) ** 2
+    total = between + within
+    told = np.divide(between, total, out=np.zeros_like(total), where=total > 0)
+    return np.argsort(-told, kind="stable").tolist()

@@ -1,0 +1,437 @@
+"""Reads documents, one at a time, and counts their words; or says why that is impossible."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.feature_extraction.text import CountVectorizer
+
+from fastem._cli import CommandError, count, need, one_line, short
+from fastem._cli.reading import Wanted, choose, ending, open_table
+from fastem._engine.sparse import canonical_csr
+
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
+#: A word has three letters or more; everything else, digits and underscores too, separates words.
+_TOKEN = r"[^\W\d_]{3,}"
+#: Chinese, Japanese, Thai, Lao, Khmer and Burmese.
+_SPACELESS = re.compile("[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+_NO_SPACES = (
+    "the texts have no spaces between words: give --tokenizer PACKAGE:FUNCTION, as jieba:lcut for "
+    "Chinese"
+)
+#: Larger counts would change if they were converted to int64 and back.
+_LARGEST = 1e15
+#: Most rows and columns of a matrix: each has a name, and each column a number for each topic.
+_MOST = 100_000_000, 10_000_000
+
+
+class Corpus(NamedTuple):
+    """Documents as counts of words.
+
+    Attributes
+    ----------
+    X : csr_array of shape (n_documents, n_words), float32
+    vocabulary : list of str
+    names : list of str
+        One a document.
+    notes : tuple of str
+        What was left out without being asked.
+    """
+
+    X: sp.csr_array
+    vocabulary: list[str]
+    names: list[str]
+    notes: tuple[str, ...] = ()
+
+
+class Texts:
+    """Documents that are read when they are wanted, once; `names` and `notes` are then there.
+
+    Parameters
+    ----------
+    pairs : iterable of (name, text)
+        Blank texts are left out.
+    notes : callable, default=None
+        Returns what there is to say at the end.
+    """
+
+    def __init__(self, pairs, notes=None):
+        self.pairs, self.say = pairs, notes or list
+        self.names: list[str] = []
+        self.sample = ""
+
+    def __iter__(self) -> Iterator[str]:
+        for name, text in self.pairs:
+            if text and text.strip():
+                self.names.append(str(name))
+                if len(self.sample) < 50_000:
+                    self.sample += text[:500]
+                yield text
+
+    @property
+    def is_spaceless(self):
+        """Whether texts are mostly of letters that are written without spaces between words."""
+        letters = [letter for letter in self.sample if letter.isalpha()]
+        return sum(bool(_SPACELESS.match(letter)) for letter in letters) > len(letters) / 2 > 0
+
+
+def read_corpus(path, args, progress=None):
+    """Read a text file, a folder of them, a table's column of texts, or a sparse matrix (.npz)."""
+    path = Path(path)
+    if not path.exists():
+        raise CommandError(f"{path}: no such file")
+    matrix = path.suffix.lower() == ".npz" and not path.is_dir()
+    if args.vocab is not None and not matrix:
+        raise CommandError(f"--vocab names the columns of a .npz matrix, and {path} is none")
+    try:
+        "".encode(args.encoding)
+        if matrix:
+            return _read_matrix(path, args.vocab)
+        return count_words(path, _open_texts(path, args.column, args.encoding), args, progress)
+    except LookupError as error:
+        raise CommandError(f"--encoding {args.encoding}: is not known, try utf-8") from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        where = getattr(error, "filename", None) or path
+        raise CommandError(f"{where}: cannot be read ({reason})") from error
+
+
+def count_words(source, texts, args, progress=None):
+    """Count the words of texts, in lower case, as the command's options say."""
+    vectorizer = CountVectorizer(
+        token_pattern=None if args.tokenizer else args.token_pattern or _TOKEN,
+        tokenizer=_function(args.tokenizer), stop_words=_stop_words(args.stop_words),
+        min_df=args.min_df, max_df=args.max_df, max_features=args.max_words, dtype=np.float32,
+    )  # fmt: skip
+
+    def shown():
+        for text in texts:
+            if progress is not None and len(texts.names) % 1000 == 0:
+                progress(f"counting words: {len(texts.names):,} documents")
+            yield text
+
+    X = None
+    try:
+        X = sp.csr_array(vectorizer.fit_transform(shown()))
+    except (CommandError, OSError, EOFError, MemoryError, zlib.error):
+        raise
+    except Exception as error:
+        if not texts.names:
+            raise CommandError(f"{source}: holds no document") from error
+        if args.tokenizer is not None and "empty vocab" not in (said := str(error)) and (
+            "no terms" not in said.lower()
+        ):  # fmt: skip
+            raise CommandError(f"--tokenizer {args.tokenizer}: {one_line(error)}") from error
+        cure = "lower --min-df, raise --max-df, or give --stop-words none"
+        if texts.is_spaceless and args.tokenizer is None:
+            cure = _NO_SPACES
+        raise CommandError(
+            f"{source}: no word is left of {count(len(texts.names), 'document')}; {cure}"
+        ) from error
+    notes = texts.say()
+    if texts.is_spaceless and not (args.tokenizer or args.token_pattern):
+        notes.append(_NO_SPACES)
+    return Corpus(X, vectorizer.get_feature_names_out().tolist(), texts.names, tuple(notes))
+
+
+def _function(name):
+    """Return the function that PACKAGE:FUNCTION names."""
+    if name is None:
+        return None
+    module, _, attribute = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module of the user's may raise anything
+        raise CommandError(
+            f"--tokenizer {name}: there is no such function ({one_line(error)}); give "
+            "PACKAGE:FUNCTION, as jieba:lcut"
+        ) from error
+    if not callable(function):
+        raise CommandError(f"--tokenizer {name}: is no function")
+    return function
+
+
+def _stop_words(name):
+    """Return words to leave out, as scikit-learn's CountVectorizer takes them."""
+    if name in ("english", "none"):
+        return None if name == "none" else name
+    path = Path(name)
+    if path.is_file():
+        return [word.strip().lower() for word in _lines_of(path) if word.strip()]
+    if not re.fullmatch("[a-z]{2}", name):
+        raise CommandError(
+            f"--stop-words {name}: give english, none, a file with a word a line, or a language's "
+            "code, as de"
+        )
+    lists = need("stopwordsiso", "stopwords", f"--stop-words {name}")
+    if not lists.has_lang(name):
+        known = ", ".join(sorted(lists.langs()))
+        raise CommandError(f"--stop-words {name}: is none of the languages {known}")
+    return sorted(lists.stopwords(name))
+
+
+# ---- documents ----------------------------------------------------------------------------------
+
+
+def _open_texts(path, column, encoding):
+    """Return the documents of a table's column, of a folder, or of a file's lines."""
+    if path.is_dir():
+        if column is not None:
+            raise CommandError(f"{path}: is a folder, and --column names a column of a table")
+        return _open_folder(path, encoding)
+    if column is None and ending(path) not in TABLES:
+        lines = ((i, line) for i, line in enumerate(_lines_of(path, encoding), 1))
+        return Texts(lines, lambda: _looks_like_table(path, encoding))
+    names, rows = _open_columns(path, encoding)
+    if column is None:
+        raise CommandError(
+            f"{path}: is a table; name its column of texts, as --column text, which has "
+            f"{short(', '.join(names), 200)}"
+        )
+    (place,) = choose(str(path), names, [column])
+    blank = []
+
+    def pairs():
+        for number, cells in rows():
+            text = cells[place]
+            if not (text is None or isinstance(text, str) or text != text):
+                what = f"{short(repr(text))} is no text"
+                raise CommandError(f"{path}, row {number}, column {column}: {what}")
+            if not (isinstance(text, str) and text.strip()):
+                blank.append(number)
+                continue
+            yield number, text
+
+    return Texts(pairs(), lambda: [f"{count(len(blank), 'row')} without a text left out"]
+                 if blank else [])  # fmt: skip
+
+
+def _open_columns(path, encoding) -> tuple[list[str], Callable[[], Any]]:
+    """Return the names of a table's columns, and a function that yields (number, cells)."""
+    if ending(path) in (".jsonl", ".ndjson"):
+        first = next(_records(path, encoding), None)
+        if first is None:
+            raise CommandError(f"{path}: holds nothing but blank lines")
+        names = list(first[1])
+        return names, lambda: (
+            (number, [record.get(name) for name in names])
+            for number, record in _records(path, encoding)
+        )
+    if ending(path) not in (*TABLES, ".txt"):
+        raise CommandError(f"{path}: is no table with columns; can read {', '.join(TABLES)}")
+    source = open_table(path, Wanted(encoding=encoding))
+    every = list(range(len(source.names)))
+
+    def rows():
+        for places, cells, _ in source.pieces(every, False):
+            yield from zip(places, cells, strict=True)
+
+    return source.names, rows
+
+
+def _records(path, encoding):
+    """Yield (line, object) of a file with an object of JSON a line."""
+    for number, line in enumerate(_lines_of(path, encoding), 1):
+        if line.strip():
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                why = getattr(error, "msg", one_line(error))
+                raise CommandError(f"{path}, line {number}: is no JSON object ({why})") from error
+            if not isinstance(record, dict):
+                raise CommandError(f"{path}, line {number}: is no JSON object")
+            yield number, record
+
+
+def _lines_of(path, encoding="utf-8"):
+    """Yield the lines of a file, unpacked if its name ends in .gz; they must be text."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig" if encoding == "utf-8" else encoding,
+                    newline="\n") as lines:  # fmt: skip
+            for line in lines:
+                if "\0" in line:  # valid UTF-8, but no text has it
+                    raise UnicodeError
+                yield line.rstrip("\r\n")
+    except UnicodeError as error:
+        raise CommandError(
+            f"{path}: is not {encoding.upper()} text; give text, a folder of it, or a matrix as "
+            ".npz, or name its encoding, as --encoding cp1252"
+        ) from error
+
+
+def _looks_like_table(path, encoding):
+    """Return a note if every one of the first lines of a text has equally many separators."""
+    head = [line for line in islice(_lines_of(path, encoding), 20) if line.strip()]
+    for mark in ",;\t":
+        if len(head) > 2 and len(numbers := {line.count(mark) for line in head}) == 1 and (
+            min(numbers) > 0
+        ):  # fmt: skip
+            return [f"looks like a table: --column {min(numbers) + 1} takes the texts of a column"]
+    return []
+
+
+def _open_folder(path, encoding):
+    """Open every text file in a folder and the folders in it; hidden ones are left out."""
+    skipped = []
+
+    def pairs():
+        for file in sorted(path.rglob("*")):
+            name = file.relative_to(path)
+            if not file.is_file() or any(part.startswith(".") for part in name.parts):
+                continue
+            try:
+                text = "\n".join(_lines_of(file, encoding))
+            except (CommandError, gzip.BadGzipFile, EOFError, zlib.error):
+                skipped.append(name)
+                continue
+            # A name of bytes that are not UTF-8 could not be written to a file of ours.
+            yield os.fsencode(name.as_posix()).decode("utf-8", "replace"), text
+
+    def notes():
+        verb = "is" if len(skipped) == 1 else "are"
+        return [f"{count(len(skipped), 'file')} skipped that {verb} not text"] if skipped else []
+
+    return Texts(pairs(), notes)
+
+
+# ---- matrices -----------------------------------------------------------------------------------
+
+
+def _read_matrix(path, vocab):
+    """Read a matrix, documents × words, that scipy.sparse.save_npz wrote, and its words."""
+    try:
+        X = sp.load_npz(path)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # SciPy's reader trusts the file: damaged ones raise anything
+        raise CommandError(
+            f"{path}: is not a matrix that scipy.sparse.save_npz wrote ({one_line(error)})"
+        ) from error
+    if X.dtype.kind not in "fiub":
+        raise CommandError(f"{path}: holds {X.dtype}; convert it to real numbers")
+    if X.ndim != 2:
+        raise CommandError(f"{path}: has shape {X.shape}; make it documents × words")
+    for n, most, what in zip(X.shape, _MOST, ("rows", "columns"), strict=True):
+        if n > most:
+            raise CommandError(
+                f"{path}: has {n:,} {what}, more than {most:,}; leave out those without counts"
+            )
+    try:
+        X = sp.csr_array(canonical_csr(X))
+    except ValueError as error:
+        raise CommandError(f"{path}: {one_line(error)}") from error
+    wrong = ~((X.data >= 0) & (X.data <= _LARGEST))
+    if wrong.any():
+        place = int(wrong.argmax())
+        row = int(np.searchsorted(X.indptr, place, side="right")) - 1
+        raise CommandError(
+            f"{path}, row {row + 1}, column {X.indices[place] + 1}: {X.data[place]:.10g} is not a "
+            "count"
+        )
+    if not X.data.any():
+        raise CommandError(f"{path}: has no count above 0")
+    words, notes = _words(path, vocab, X.shape[1])
+    names = [str(i) for i in range(1, X.shape[0] + 1)]
+    return Corpus(X.astype(np.float32), words, names, notes)
+
+
+def _words(path, vocab, n_words):
+    """Return the names of a matrix's columns, and a note where they are made up."""
+    file = path.with_name("vocab.txt") if vocab is None else Path(vocab)
+    columns = [f"w{j}" for j in range(n_words)]
+    if vocab is None and not file.exists():
+        return columns, ("no vocab.txt beside it: words are named by their column, from w0",)
+    if not file.is_file():
+        raise CommandError(f"{file}: no such file")
+    words = list(_lines_of(file))
+    if len(words) == n_words:
+        return [word.strip() for word in words], () if vocab else (f"words from {file}",)
+    problem = f"has {count(len(words), 'line')} where {path} has {count(n_words, 'column')}"
+    if vocab is None:  # perhaps they belong to another corpus: no reason to refuse the matrix
+        return columns, (f"{file} {problem}: words are named by their column, from w0",)
+    raise CommandError(f"{file}: {problem}; give a word a line, in the order of the columns")
+
+
+# ---- the words' vectors -------------------------------------------------------------------------
+
+
+def with_vectors(corpus, path):
+    """Return the corpus without the words that have no vector, and the vectors of the others.
+
+    The file is a .npy array, a row for each word of vocab.txt beside it, or else for each column of
+    the corpus; or text, a word and its numbers a line, with or without word2vec's first line of two
+    numbers (.gz too).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CommandError(f"{path}: no such file")
+    try:
+        read = _vectors_of_array if path.suffix.lower() == ".npy" else _vectors_of_text
+        found = read(path, corpus.vocabulary)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CommandError(f"{path}: cannot be read ({one_line(error)})") from error
+    known = [j for j, word in enumerate(corpus.vocabulary) if word in found]
+    words = [corpus.vocabulary[j] for j in known]
+    X = sp.csr_array(corpus.X[:, known])
+    if not X.data.any():
+        raise CommandError(f"{path}: has a vector for none of the corpus's words")
+    note = f"{len(known):,} of {len(corpus.vocabulary):,} words have a vector; no other is used"
+    vectors = np.array([found[word] for word in words], dtype=np.float32)
+    return corpus._replace(X=X, vocabulary=words, notes=(*corpus.notes, note)), vectors
+
+
+def _vectors_of_array(path, vocabulary):
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # NumPy parses the header as Python: a damaged one raises anything
+        raise CommandError(f"{path}: is not an array that numpy.save wrote") from error
+    if not isinstance(array, np.ndarray):
+        raise CommandError(f"{path}: is an .npz archive; save one array with numpy.save")
+    if array.ndim != 2 or array.dtype.kind != "f":
+        what = f"{array.dtype} of shape {array.shape}"
+        raise CommandError(f"{path}: holds {what}; make it a real vector for each word")
+    beside = path.with_name("vocab.txt")
+    words = " ".join(_lines_of(beside)).split() if beside.is_file() else vocabulary
+    if len(words) != len(array):
+        raise CommandError(
+            f"{path}: has {len(array):,} rows for {len(words):,} words; put the words of its rows "
+            "in vocab.txt beside it, one a line"
+        )
+    wanted = set(vocabulary)
+    rows = zip(words, array, strict=True)
+    return {word: row for word, row in rows if word in wanted and np.isfinite(row).all()}
+
+
+def _vectors_of_text(path, vocabulary):
+    wanted, found, length = set(vocabulary), {}, None
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            word, _, numbers = line.rstrip().partition(" ")
+            if word not in wanted or (number == 1 and len(numbers.split()) == 1):
+                continue
+            try:
+                vector = np.array(numbers.split(), dtype=np.float32)
+            except ValueError as error:
+                raise CommandError(f"{path}, line {number}: is not a word and numbers") from error
+            length = length or len(vector)
+            if len(vector) != length or not length:
+                has = f"has {len(vector)} numbers where other words have {length}"
+                raise CommandError(f"{path}, line {number}: {has}")
+            if np.isfinite(vector).all():
+                found.setdefault(word, vector)
+    return found
