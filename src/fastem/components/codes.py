@@ -198,7 +198,7 @@ class Bits(NamedTuple):
     """
 
     bits: np.ndarray  # (n, W) uint32
-    columns: np.ndarray | None  # (C, n / 32 + 1) uint32; None: for reading alone
+    columns: np.ndarray | None  # (n / 32 + 1, C) uint32; None: for reading alone
     n_rows: int  # number of columns C
     failures: np.ndarray  # (D,) the column of a feature's failures, or -1
 
@@ -235,7 +235,7 @@ class Bits(NamedTuple):
             wide[1, : len(success)] = np.where(apart[:, None], 0, failure)
             wide[0, self.failures[apart]] = failure[apart]
             success, failure = wide
-        return kernel.bit_table(success, failure, len(values)), bias
+        return kernel.bit_table(success, failure, len(values), n_threads), bias
 
     def terms(self, family, sums, resp):
         """Return sums of successes and failures."""

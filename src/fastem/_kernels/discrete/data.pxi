@@ -28,19 +28,19 @@ def pack(X, int n_threads=1):
 
 
 def turned(const uint32_t[:, ::1] bits, Py_ssize_t n_columns):
-    """Return bits of samples (n, W) as bits of columns (n_columns, ceil(n / 32) + 1)."""
+    """Return bits of samples (n, W) as words of 32 samples, (ceil(n / 32) + 1, n_columns)."""
     cdef Py_ssize_t n = bits.shape[0], row, word, c, i, some, words = (bits.shape[0] + 31) // 32
-    cdef uint32_t[:, ::1] columns = np.zeros((n_columns, words + 1), dtype=np.uint32)
+    cdef uint32_t[:, ::1] columns = np.zeros((words + 1, n_columns), dtype=np.uint32)
     cdef uint32_t tile[32]
     with nogil:
-        for word in range((n_columns + 31) // 32):
-            for row in range(words):
-                some = min(32, n - 32 * row)
+        for row in range(words):
+            some = min(32, n - 32 * row)
+            for word in range((n_columns + 31) // 32):
                 for i in range(32):
                     tile[i] = bits[32 * row + i, word] if i < some else 0
                 _transpose(tile)
                 for c in range(min(32, n_columns - 32 * word)):
-                    columns[32 * word + c, row] = tile[c]
+                    columns[row, 32 * word + c] = tile[c]
     return np.asarray(columns)
 
 

@@ -12,6 +12,7 @@ from libc.string cimport memset
 
 import numpy as np
 
+from fastem._engine import arrays
 from fastem._kernels import runtime
 
 from fastem._kernels.address cimport address_of
@@ -37,7 +38,7 @@ cdef extern from "discrete/job.h":
         Py_ssize_t n_groups
         const uint32_t *bits
         const uint32_t *columns
-        Py_ssize_t n_columns, n_words, column_words
+        Py_ssize_t n_columns, n_words
         const uint8_t *counts
         const double *reals
         const double *only
@@ -76,8 +77,8 @@ cdef extern from "discrete/job.h":
                              double *) noexcept nogil
         void (*log_table)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                           Py_ssize_t, int, double *) noexcept nogil
-        void (*bit_table)(const double *, const double *, Py_ssize_t, Py_ssize_t,
-                          double *) noexcept nogil
+        void (*bit_table)(const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                          Py_ssize_t, double *) noexcept nogil
         int (*pack)(const void *, int, Py_ssize_t, Py_ssize_t, uint32_t *,
                     uint32_t *) noexcept nogil
         void (*inspect)(const void *, int, Py_ssize_t, Py_ssize_t, const double *,
@@ -93,6 +94,7 @@ NEVER = DISCRETE_NEVER
 
 cdef Py_ssize_t MOST_CODED = 32 << 10       # numbers of a table kept as exponentials, too
 cdef Py_ssize_t CHUNK_BYTES = 96 << 10      # of the responsibilities of a chunk,
+cdef Py_ssize_t BITS_BYTES = 256 << 10      # of binary data,
 cdef Py_ssize_t COUNTS_BYTES = 256 << 10    # or of its counts
 cdef Py_ssize_t INSPECTED_BYTES = 256 << 10
 cdef Py_ssize_t MOST_SERIAL = 100_000       # values that are looked at by one thread
@@ -138,7 +140,7 @@ def log_table(values, bint failures=False, table=None, int n_threads=1):
     cdef Py_ssize_t wide = _up(k, ops.lanes), part
     cdef double[:, ::1] out
     if table is None:
-        table = np.empty((n, wide))
+        table = arrays.empty((n, wide), np.float64)
     if n == 0:
         return table
     out = table
@@ -150,12 +152,18 @@ def log_table(values, bint failures=False, table=None, int n_threads=1):
     return table
 
 
-def bit_table(const double[:, ::1] set_, const double[:, ::1] clear, Py_ssize_t n_components):
+def bit_table(const double[:, ::1] set_, const double[:, ::1] clear, Py_ssize_t n_components,
+              int n_threads=1):
     """Return the kernel's table of bits, from what a set and a clear bit of each column add."""
-    cdef Py_ssize_t n = set_.shape[0], wide = set_.shape[1]
-    table = np.empty(16 * ((n + 3) // 4) * wide)
-    cdef double[::1] out = table
-    choose(n_components).bit_table(&set_[0, 0], &clear[0, 0], n, wide, &out[0])
+    cdef const discrete_ops *ops = choose(n_components)
+    cdef Py_ssize_t n = set_.shape[0], wide = set_.shape[1], nibbles = (n + 3) // 4, part
+    table = arrays.empty((16 * nibbles, wide), np.float64)
+    cdef double[:, ::1] out = table
+    if n * wide < MOST_SERIAL:
+        n_threads = 1
+    for part in prange((nibbles + 63) // 64, nogil=True, num_threads=n_threads, schedule="static"):
+        ops.bit_table(&set_[0, 0], &clear[0, 0], n, wide, 64 * part, min(64 * (part + 1), nibbles),
+                      &out[0, 0])
     return table
 
 
@@ -196,7 +204,9 @@ cdef class Job:
         self.c.n_rows = data.n_rows
         rows = CHUNK_BYTES // (8 * self.c.width)
         getattr(self, "take_" + data.form)(data)
-        if self.c.form == DISCRETE_COUNTS:
+        if self.c.form == DISCRETE_BITS:  # whose table is read anew for each chunk
+            rows = BITS_BYTES // (8 * self.c.width)
+        elif self.c.form == DISCRETE_COUNTS:
             rows = min(rows, COUNTS_BYTES // (8 * self.c.n_rows))
         rows = min(rows, DISCRETE_CHUNK, _up(n_samples, 32))  # no more scratch than these need
         self.c.chunk = max(32, rows // 32 * 32)
@@ -247,7 +257,6 @@ cdef class Job:
         self.c.n_columns = self.c.n_rows
         self.c.bits = <const uint32_t *> self.address(data.bits)
         if data.columns is not None:
-            self.c.column_words = data.columns.shape[1]
             self.c.columns = <const uint32_t *> self.address(data.columns)
 
     def take_counts(self, data):

@@ -16,14 +16,14 @@
 
 /* What a thread needs for some samples beside their responsibilities. */
 typedef struct {
-    REAL *room;    /* of counts: as doubles; of bits: (8, 16, panel) sums of subsets */
+    REAL *room;    /* of counts: as doubles; of bits: (16, panel, 16) sums of subsets */
     const REAL *x; /* the counts */
 } FN(space);
 
 static ptrdiff_t FN(room)(const discrete_job *job)
 {
     if (job->form == DISCRETE_BITS)
-        return 8 * 16 * DISCRETE_PANEL * VL;
+        return 16 * 16 * FN(subsets_panel)(job->width) * VL;
     return job->form == DISCRETE_COUNTS && job->counts ? job->chunk * FN(count_stride)(job) : 0;
 }
 
@@ -93,13 +93,19 @@ static void FN(add)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, const
 {
     ptrdiff_t width = job->width;
     if (job->form == DISCRETE_BITS) { /* which sum the responsibilities, too */
-        ptrdiff_t panel = FN(bits_panel)(width), whole = job->n_columns + 1;
+        ptrdiff_t panel = FN(subsets_panel)(width), whole = job->n_columns + 1;
         ptrdiff_t step = SUMS_BYTES / (8 * width) > 64 ? SUMS_BYTES / (8 * width) : 64;
         for (ptrdiff_t c = 0; c < whole; c += step) {
             ptrdiff_t end = c + step < whole ? c + step : whole;
-            for (ptrdiff_t row = 0; row < n; row += 32)
+            ptrdiff_t row = 0;
+            for (; row + 32 < n; row += 64)
 #define CALL(vecs)                                                                                \
-    FN(add_bits)(vecs, job, at, begin + row, r + row * width, c, end, space->room, sums)
+    FN(add_bits)(vecs, 2, job, at, begin + row, r + row * width, c, end, space->room, sums)
+                PANELS(panel, CALL)
+#undef CALL
+#define CALL(vecs)                                                                                \
+    FN(add_bits)(vecs, 1, job, at, begin + row, r + row * width, c, end, space->room, sums)
+            if (row < n)
                 PANELS(panel, CALL)
 #undef CALL
         }

@@ -43,8 +43,8 @@ typedef struct {
     ptrdiff_t n_groups;
     /* bits */
     const uint32_t *bits;    /* (n, n_words) column c is bit c % 32 of word c / 32 */
-    const uint32_t *columns; /* (n_columns, column_words) sample i is bit i % 32 of word i / 32 */
-    ptrdiff_t n_columns, n_words, column_words;
+    const uint32_t *columns; /* (n / 32 + 1, n_columns) sample i is bit i % 32 of row i / 32 */
+    ptrdiff_t n_columns, n_words;
     /* counts */
     const uint8_t *counts; /* (n, D), or NULL: */
     const double *reals;   /* (n, D) */
@@ -99,7 +99,7 @@ typedef struct {
     void (*log_table)(const double *values, ptrdiff_t n_comp, ptrdiff_t n_terms, ptrdiff_t width,
                       ptrdiff_t begin, ptrdiff_t end, int failures, double *table);
     void (*bit_table)(const double *set, const double *clear, ptrdiff_t n_columns, ptrdiff_t width,
-                      double *table);
+                      ptrdiff_t begin, ptrdiff_t end, double *table);
     /* Data: see data.h. Rows are n x D, float or double, one after another. */
     int (*pack)(const void *x, int is_float, ptrdiff_t n, ptrdiff_t d, uint32_t *ones,
                 uint32_t *known);

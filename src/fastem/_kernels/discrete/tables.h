@@ -59,16 +59,17 @@ static void FN(log_table)(const double *values, ptrdiff_t n_comp, ptrdiff_t n_te
     }
 }
 
-/* The table of bits.h from what a set and a clear bit of each column add, (n_columns, width) both. */
+/* Nibbles [begin, end) of the table of bits.h, from what a set and a clear bit of each column add,
+ * (n_columns, width) both. */
 static void FN(bit_table)(const double *set, const double *clear, ptrdiff_t n_columns,
-                          ptrdiff_t width, double *table)
+                          ptrdiff_t width, ptrdiff_t begin, ptrdiff_t end, double *table)
 {
     ptrdiff_t n_nibbles = (n_columns + 3) / 4, panel = FN(bits_panel)(width) * VL;
     for (ptrdiff_t at = 0; at < width; at += panel) {
         ptrdiff_t stride = width - at < panel ? width - at : panel;
-        for (ptrdiff_t nibble = 0; nibble < n_nibbles; nibble++)
+        for (ptrdiff_t nibble = begin; nibble < end; nibble++)
             for (ptrdiff_t k = 0; k < stride; k += VL) {
-                REAL *own = table + at * 16 * n_nibbles + 16 * nibble * stride + k;
+                REAL *own = table + at * 16 * n_nibbles + 16 * nibble * stride + 16 * k;
                 vec low[4], high[4], of[4][2];
                 UNROLL
                 for (int i = 0; i < 4; i++) {
@@ -84,7 +85,7 @@ static void FN(bit_table)(const double *set, const double *clear, ptrdiff_t n_co
                 }
                 UNROLL
                 for (int b = 0; b < 16; b++)
-                    FN(store)(own + b * stride, low[b & 3] + high[b >> 2]);
+                    FN(store)(own + b * VL, low[b & 3] + high[b >> 2]);
             }
     }
 }
