@@ -1,4 +1,5 @@
-"""K-means of few samples in one call of the kernel: Python takes longer than such an E-step."""
+"""K-means in one call of the kernel: of few samples, for which Python takes longer than an E-step,
+and of sparse ones, whose centers can stay in an order that suits sparse rows."""
 
 from __future__ import annotations
 
@@ -12,20 +13,27 @@ from fastem._kernels import runtime
 from fastem.cluster.bounds import error_of
 from fastem.cluster.lloyd import Assignment, KMeansParams
 
-__all__ = ["fit_few", "fit_restarts", "is_few"]
+__all__ = ["fit_few", "fit_restarts", "is_few", "is_sparse"]
 
 
 def is_few(block, n_clusters):
     """Return whether an E-step on these samples is not worth a second thread, nor bounds."""
-    if sp.issparse(block.X) or block.incomplete:
-        return False
-    if block.sample_weight is not None and block.sample_weight.min() < 0:
+    if sp.issparse(block.X) or block.incomplete or _has_negative_weights(block):
         return False
     return kernel.work(*block.X.shape, n_clusters) < runtime.LEAST_WORK
 
 
+def is_sparse(block):
+    """Return whether samples are sparse, and their weights not negative."""
+    return sp.issparse(block.X) and not _has_negative_weights(block)
+
+
+def _has_negative_weights(block):
+    return block.sample_weight is not None and block.sample_weight.min() < 0
+
+
 def fit_few(model, block, params, state, max_iter) -> em.Result | None:
-    """Return what the driver would, to the last bit, from some parameters on.
+    """Return what the driver would, from some parameters on: to the last bit, if X is dense.
 
     None where a cluster has lost all of its samples: the driver repairs that.
 
@@ -38,13 +46,7 @@ def fit_few(model, block, params, state, max_iter) -> em.Result | None:
         Its labels are written over.
     max_iter : int
     """
-    n_clusters = len(params.centers)
-    share = 0.0 if block.sample_weight is not None else state.share_moved(block, n_clusters)
-    roundings = None if model.slack is None else error_of(0 * params.centers, block, model.slack)
-    found = kernel.lloyd(
-        block.job(params.centers), state.labels, block.squares, block.total_weight or 1.0,
-        model.tol, max_iter, share, roundings, block.length,
-    )  # fmt: skip
+    found = (_lloyd_sparse if sp.issparse(block.X) else _lloyd)(model, block, params, state, max_iter)
     if found is None:
         return None
     centers, n_changed, lower_bounds, converged, n_open = found
@@ -52,6 +54,23 @@ def fit_few(model, block, params, state, max_iter) -> em.Result | None:
     state = Assignment(state.labels, n_changed, 0.0, 0.0, 0.0, None, n_open)
     bound = lower_bounds[-1] if lower_bounds else 0.0
     return em.Result(params, bound, lower_bounds, len(lower_bounds), converged, [state])
+
+
+def _lloyd(model, block, params, state, max_iter):
+    n_clusters = len(params.centers)
+    share = 0.0 if block.sample_weight is not None else state.share_moved(block, n_clusters)
+    roundings = None if model.slack is None else error_of(0 * params.centers, block, model.slack)
+    return kernel.lloyd(
+        block.job(params.centers), state.labels, block.squares, block.total_weight or 1.0,
+        model.tol, max_iter, share, roundings, block.length,
+    )  # fmt: skip
+
+
+def _lloyd_sparse(model, block, params, state, max_iter):
+    return kernel.lloyd_sparse(
+        block.job(params.centers), state.labels, block.squares, block.total_weight or 1.0,
+        model.tol, max_iter, block.length, model.n_threads,
+    )  # fmt: skip
 
 
 def fit_restarts(model, block, start, n_init, max_iter, watcher):

@@ -35,7 +35,7 @@ from fastem._onnx import ToOnnx, kmeans_nodes
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.cluster.by_blocks import fit_source
 from fastem.cluster.data import centered, check_weights, refuse_overflow
-from fastem.cluster.few import fit_restarts, is_few
+from fastem.cluster.few import fit_restarts, is_few, is_sparse
 from fastem.cluster.first_centers import FirstCenters
 from fastem.cluster.lloyd import (
     KMeansBlock,
@@ -322,8 +322,8 @@ class KMeans(
 
         self._restarts = restarts
         try:
-            if is_few(block, self.n_clusters) and not self._is_watched():
-                self._fit_few(model, block, start, restarts)
+            if (is_sparse(block) or is_few(block, self.n_clusters)) and not self._is_watched():
+                self._fit_at_once(model, block, start, restarts)
             else:
                 printer = [Printer(block.total_weight, model)] if self.verbose else []
                 self._fit_em(
@@ -348,8 +348,8 @@ class KMeans(
         watched = em.is_watched() or has_callbacks(self) or "_keeper" in vars(self)
         return watched or bool(self.verbose)
 
-    def _fit_few(self, model, block, start, restarts):
-        """Fit few samples that nobody watches: the same, to the last bit, in less time."""
+    def _fit_at_once(self, model, block, start, restarts):
+        """Fit samples by whole fits of the kernel: the same in less time, if nobody watches."""
         self.__dict__.pop("_stream", None)
         try:
             fit_restarts(model, block, start, self._n_init, self.max_iter, restarts)

@@ -9,7 +9,7 @@
 ALWAYS_INLINE ptrdiff_t FN(few_sums)(const kmeans_job *job)
 {
     ptrdiff_t d = job->n_features, k = job->n_clusters;
-    return job->x && !job->moves && !job->sample_weight && d <= FEW && k <= 16 ? k * (d + 1) : 0;
+    return !job->moves && !job->sample_weight && d <= FEW && k <= 16 ? k * (d + 1) : 0;
 }
 
 /* Packs a panel of rows that follow each other without a gap. */

@@ -19,7 +19,7 @@ typedef struct {
     double scale;        /* a power of 2 */
     int by_product;      /* nearest is the center of the largest product x . c, whatever its length */
     /* the parameters, and where each sample was and is */
-    const double *centers; /* (K, D) */
+    const double *centers; /* (K, D); for CSR in any order, see below */
     int32_t *labels;       /* (n,) the nearest centers; before, the labels so far, -1 for none */
     int moves;             /* sums are of the rows whose label changes: with bounds always */
     /* bounds on distances, for samples whose label they can keep; n_groups 0: none */
@@ -36,6 +36,21 @@ typedef struct {
     int guarded;              /* with sums: count the rows of which this leaves the nearest open */
     /* outputs of distances() */
     double *distance; /* (n,) squared distance of each sample to its center, or NULL */
+    /* CSR only: see sparse.h. Steps are in elements, from center to center and so on. */
+    ptrdiff_t center_step, feature_step; /* of `centers` */
+    const double *norms;                 /* (K,) |c|^2, scaled */
+    double longest;                      /* the largest |c|, scaled */
+    double reach;                        /* no row is longer, scaled; INFINITY if that is not known */
+    ptrdiff_t width;                     /* K rounded up to whole vectors */
+    const float *screen;                 /* (D, width) -2 c, scaled; NULL: distances in double alone */
+    const float *screen_norms;           /* (width,) norms, INFINITY past K */
+    int32_t *before;                     /* (n,) is given the labels so far, or NULL */
+    double *sums;                        /* what add_entries() adds to */
+    ptrdiff_t sum_center_step, sum_feature_step;
+    const double *cluster_weights; /* (width,) ones past K */
+    float *screen_out;             /* as `screen`, or NULL */
+    double *centers_out;
+    ptrdiff_t out_center_step, out_feature_step;
 } kmeans_job;
 
 /* The leaf functions for one dtype and one instruction set: see shared/step.h. Sums of a strip: those
@@ -50,9 +65,12 @@ typedef struct {
     fastem_step chunk;
     /* Adds to sums[0] the weighted squared distances of rows to the centers of their labels. */
     fastem_step distances;
+    /* CSR only; the last four work on features in place of rows, and what they sum is in sparse.h. */
+    fastem_step label_sparse, add_entries, screen_features, move_centers, turn_centers;
+    ptrdiff_t lanes; /* floats in a vector */
 } kmeans_ops;
 
-enum { KMEANS_CHUNK = 512 };
+enum { KMEANS_CHUNK = 512, KMEANS_FEATURES = 16 };
 
 const kmeans_ops *fastem_kmeans_ops(int level, int is_double);
 

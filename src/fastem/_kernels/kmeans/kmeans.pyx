@@ -3,16 +3,17 @@
 What happens to a chunk of rows is in kmeans/leaf.h, compiled for several instruction sets.
 """
 
-from libc.math cimport fabs, sqrt
+from libc.math cimport INFINITY, fabs, sqrt
 from libc.stdint cimport int32_t
 from libc.string cimport memset
 
 import numpy as np
 
+from fastem._engine import arrays
 from fastem._kernels import runtime
 
 from fastem._kernels.address cimport address_of
-from fastem._kernels.strips cimport fastem_pass, fastem_prepare, fastem_step, run
+from fastem._kernels.strips cimport fastem_pass, fastem_prepare, fastem_step, run, up
 
 
 cdef extern from "kmeans/job.h":
@@ -42,15 +43,30 @@ cdef extern from "kmeans/job.h":
         double error
         int guarded
         double *distance
+        Py_ssize_t center_step, feature_step
+        const double *norms
+        double longest, reach
+        Py_ssize_t width
+        const float *screen
+        const float *screen_norms
+        int32_t *before
+        double *sums
+        Py_ssize_t sum_center_step, sum_feature_step
+        const double *cluster_weights
+        float *screen_out
+        double *centers_out
+        Py_ssize_t out_center_step, out_feature_step
 
     ctypedef struct kmeans_ops:
         Py_ssize_t (*tables_bytes)(const kmeans_job *) noexcept nogil
         fastem_prepare prepare
         Py_ssize_t (*scratch_bytes)(const kmeans_job *) noexcept nogil
         fastem_step chunk, distances
+        fastem_step label_sparse, add_entries, screen_features, move_centers, turn_centers
+        Py_ssize_t lanes
 
     enum:
-        KMEANS_CHUNK
+        KMEANS_CHUNK, KMEANS_FEATURES
 
     const kmeans_ops *fastem_kmeans_ops(int level, int is_double) noexcept nogil
 
@@ -86,6 +102,9 @@ cdef class Job:
             self.c.values = self.address(X.data)
             self.c.columns = <const int32_t *> self.address(X.indices)
             self.c.row_begin = <const int32_t *> self.address(X.indptr)
+            self.c.width = up(self.c.n_clusters, self.ops.lanes)
+            self.c.center_step, self.c.feature_step = self.c.n_features, 1
+            self.c.reach = INFINITY
         else:
             self.c.x = <const char *> self.address(X)
             self.c.x_row = X.strides[0]
@@ -162,6 +181,8 @@ def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bo
     c.guarded = guard is not None
     if c.guarded:
         c.error = max(c.error, <double> guard)
+    if c.x == NULL:
+        return _assign_sparse(job, n_threads, sums)
     total = _run(job, job.ops.chunk, n_threads, work(c.n_samples, d, k),
                  k * (d + 1) + 3 if sums else 0)
     if not sums:
@@ -179,6 +200,8 @@ def distances(Job job, labels, int n_threads, out=None):
     job.c.labels = <int32_t *> job.address(labels)
     if out is not None:
         job.c.distance = <double *> job.address(out)
+    if job.c.x == NULL:
+        _measure_centers(job, n_threads)
     cdef double nanoseconds = 0.2 * job.c.n_samples * (job.c.n_features + 4)
     return float(_run(job, job.ops.distances, n_threads, nanoseconds, 1)[0])
 
@@ -198,7 +221,9 @@ cdef int _pass(Job job, fastem_step step, int n_threads, double nanoseconds, Py_
     one.job, one.step, one.n_rows, one.chunk = &job.c, step, job.c.n_samples, KMEANS_CHUNK
     one.n_sums, one.scratch_bytes = n_sums, ops.scratch_bytes(&job.c)
     one.n_threads, one.work = n_threads, nanoseconds
-    one.prepare, one.n_parts, one.tables_bytes = ops.prepare, 1, ops.tables_bytes(&job.c)
+    one.tables_bytes = ops.tables_bytes(&job.c)
+    if one.tables_bytes:
+        one.prepare, one.n_parts = ops.prepare, 1
     one.looks = 8  # with few features a look at the clock is a fiftieth of the time of a chunk
     return run(&one, total)
 
@@ -309,3 +334,158 @@ def lloyd(
         if c.guarded and changed > 0 and fabs(moved - tol) <= CLOSE * tol:
             return np.asarray(now), int(changed), lower_bounds, False, 1
     return np.asarray(now), int(changed), lower_bounds, converged, 0
+
+
+# ---- sparse rows: see kmeans/sparse.h ------------------------------------------------------------
+
+cdef double FAR = 2.0 ** 40  # scaled: the squares of such centers, and less, float32 can hold
+
+
+cdef int _each_feature(Job job, fastem_step step, int n_threads, Py_ssize_t chunk,
+                       double nanoseconds, Py_ssize_t n_sums=0, double *total=NULL) except -1:
+    """Run a step on some features at a time."""
+    cdef fastem_pass one
+    memset(&one, 0, sizeof(one))
+    one.job, one.step, one.n_rows, one.chunk = &job.c, step, job.c.n_features, chunk
+    one.n_sums, one.n_threads, one.work = n_sums, n_threads, nanoseconds
+    return run(&one, total)
+
+
+cdef int _measure_centers(Job job, int n_threads, bint screen=False) except -1:
+    """Find out how long centers are, and make the screen if that is wanted."""
+    cdef kmeans_job *c = &job.c
+    norms = np.empty(c.n_clusters)
+    cdef double[::1] view = norms
+    if screen:
+        c.screen_out = <float *> job.address(arrays.empty((c.n_features, c.width), np.float32))
+    _each_feature(job, job.ops.screen_features, n_threads, KMEANS_FEATURES,
+                  1.0 * c.n_clusters * c.n_features, c.n_clusters, &view[0])
+    return _take_norms(job, norms)
+
+
+cdef int _take_norms(Job job, norms) except -1:
+    """Let the job know the squared lengths of its centers, (K,) and scaled."""
+    cdef kmeans_job *c = &job.c
+    cdef double longest = sqrt(norms.max())
+    c.norms = <const double *> job.address(norms)
+    c.longest, c.screen = longest, NULL
+    if c.screen_out != NULL and longest < FAR:
+        single = np.full(c.width, np.inf, np.float32)
+        single[: c.n_clusters] = norms
+        c.screen, c.screen_norms = c.screen_out, <const float *> job.address(single)
+    return 0
+
+
+cdef double _entries(Job job):
+    """Return how many entries the rows have."""
+    return job.c.row_begin[job.c.n_samples]
+
+
+cdef int _label(Job job, int n_threads) except -1:
+    """Label sparse rows; return how many labels changed."""
+    cdef double changed = 0
+    _pass(job, job.ops.label_sparse, n_threads, 0.1 * job.c.width * (_entries(job) + job.c.n_samples),
+          1, &changed)
+    return <int> changed
+
+
+cdef int _add_entries(Job job, int n_threads) except -1:
+    """Add rows to the sums of their clusters."""
+    cdef Py_ssize_t chunk = job.c.n_features
+    if n_threads > 1:  # which share out features; more parts than threads, as they are not alike
+        chunk = max(1, chunk // (4 * n_threads))
+    return _each_feature(job, job.ops.add_entries, n_threads, chunk, 2 * _entries(job))
+
+
+cdef _weigh(Job job, double[::1] weights, bint moves):
+    """Add the rows' weights to those of their clusters; with `moves` the changes."""
+    cdef kmeans_job *c = &job.c
+    cdef double weight = 1
+    cdef Py_ssize_t row
+    for row in range(c.n_samples):
+        if c.sample_weight != NULL:
+            weight = c.sample_weight[row]
+        if moves and c.before[row] == c.labels[row]:
+            continue
+        if moves and c.before[row] >= 0:
+            weights[c.before[row]] -= weight
+        weights[c.labels[row]] += weight
+
+
+cdef _assign_sparse(Job job, int n_threads, bint sums):
+    """Do what `assign` does."""
+    cdef kmeans_job *c = &job.c
+    cdef Py_ssize_t k = c.n_clusters, d = c.n_features
+    # To make a screen takes longer than to compare few entries without.
+    _measure_centers(job, n_threads, 4 * _entries(job) > d)
+    if sums:
+        c.before = <int32_t *> job.address(np.empty(c.n_samples, np.int32))
+    changed = _label(job, n_threads)
+    if not sums:
+        return None, None, None, None, None
+    rows, weights = np.zeros((k, d)), np.zeros(k)
+    c.sums, c.sum_center_step, c.sum_feature_step = <double *> job.address(rows), d, 1
+    _add_entries(job, n_threads)
+    _weigh(job, weights, c.moves)
+    return rows, weights, changed, 0, 0
+
+
+def lloyd_sparse(
+    Job job,                    # IN     of sparse rows, with the first centers
+    labels,                     # INOUT  (n,) int32
+    double squares,             # IN     sum of w |x|^2
+    double total_weight,        # IN     by which bounds are divided
+    double tol,                 # IN     of the sum of squared shifts
+    int max_iter,               # IN
+    double length,              # IN     largest length of a row
+    int n_threads,              # IN
+):
+    """Run k-means on sparse rows until it converges; on weights that are not negative.
+
+    Equivalent to the E-steps and M-steps that `fastem.em` makes, but for the rounding of sums.
+    Returns what `lloyd` does.
+    """
+    cdef kmeans_job *c = &job.c
+    cdef Py_ssize_t n = c.n_samples, k = c.n_clusters, d = c.n_features, width = c.width
+    cdef double changed = n, nanoseconds = 2.0 * d * width, inertia
+    sums, table = arrays.zeros((d, width), np.float64), arrays.zeros((d, width), np.float64)
+    screen, weights = arrays.zeros((d, width), np.float32), np.ones(width)
+    total = np.empty((3, width))
+    cdef double[:, ::1] view = total
+    lower_bounds, converged = [], False
+    c.reach = length * c.scale * (1 + 1e-12)
+    c.labels = <int32_t *> job.address(labels)
+    c.before = <int32_t *> job.address(np.empty(n, np.int32))
+    c.sums, c.sum_center_step, c.sum_feature_step = <double *> job.address(sums), 1, width
+    c.cluster_weights = <const double *> job.address(weights)
+    c.screen_out = <float *> job.address(screen)
+    c.centers_out = <double *> job.address(table)
+    c.out_center_step, c.out_feature_step = 1, width
+    _each_feature(job, job.ops.turn_centers, n_threads, KMEANS_FEATURES, nanoseconds)
+    c.centers, c.center_step, c.feature_step = c.centers_out, 1, width
+    norms = np.empty(k)
+    cdef double[::1] first = norms
+    _each_feature(job, job.ops.screen_features, n_threads, KMEANS_FEATURES, nanoseconds, k,
+                  &first[0])
+    while len(lower_bounds) < max_iter and not converged:
+        _take_norms(job, norms)
+        changed = _label(job, n_threads)
+        c.moves = 2 * changed < n  # else it is faster, and rounds less, to add all rows
+        if not c.moves:
+            sums.fill(0)
+        _add_entries(job, n_threads)
+        weights[:k] = 0
+        _weigh(job, weights, False)
+        if not (weights[:k] > 0).all():
+            return None
+        _each_feature(job, job.ops.move_centers, n_threads, 4 * KMEANS_FEATURES, nanoseconds,
+                      3 * width, &view[0, 0])
+        inertia = squares - 2 * total[1].sum() + weights[:k] @ norms / c.scale ** 2
+        lower_bounds.append(-max(0.0, inertia) / total_weight)
+        converged = changed == 0 or float(total[2].sum()) <= tol
+        norms = total[0, :k].copy()
+    centers = np.empty((k, d))
+    c.centers_out = <double *> job.address(centers)
+    c.out_center_step, c.out_feature_step = d, 1
+    _each_feature(job, job.ops.turn_centers, n_threads, KMEANS_FEATURES, nanoseconds)
+    return centers, int(changed), lower_bounds, converged, 0

@@ -11,7 +11,6 @@
 
 typedef struct {
     REAL *panel;     /* (D, PANEL) */
-    REAL *products;  /* CSR only: (K rounded up to VL,) distances of one row */
     int32_t *list;   /* (KMEANS_CHUNK,) rows whose center may change; later those whose center changes */
     int32_t *some;   /* (KMEANS_CHUNK,) those of them that one group is to be searched for */
     int32_t *own;    /* (KMEANS_CHUNK,) the group of the listed rows' centers */
@@ -29,7 +28,6 @@ static ptrdiff_t FN(lay_scratch)(const kmeans_job *job, char *memory, scratch_t 
 {
     char *p = memory;
     s->panel = (REAL *)FN(take)(&p, job->n_features * PANEL * sizeof(REAL));
-    s->products = (REAL *)FN(take)(&p, FN(up)(job->n_clusters, VL) * sizeof(REAL));
     s->list = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
     s->some = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
     s->own = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
@@ -46,7 +44,7 @@ static ptrdiff_t FN(lay_scratch)(const kmeans_job *job, char *memory, scratch_t 
 static ptrdiff_t FN(scratch_bytes)(const kmeans_job *job)
 {
     scratch_t s;
-    return FN(lay_scratch)(job, NULL, &s);
+    return job->x ? FN(lay_scratch)(job, NULL, &s) : job->width * (ptrdiff_t)sizeof(float);
 }
 
 /* Adds a row times a weight to a cluster's sums. */
@@ -55,14 +53,10 @@ ALWAYS_INLINE void FN(add_row)(const kmeans_job *job, ptrdiff_t row, double weig
 {
     ptrdiff_t d = job->n_features;
     double *restrict out = sums + k * d;
+    const REAL *restrict x = FN(row)(job, row);
     sums[job->n_clusters * d + k] += weight;
-    if (job->x) {
-        const REAL *restrict x = FN(row)(job, row);
-        for (ptrdiff_t i = 0; i < d; i++)
-            out[i] += weight * x[i];
-    } else
-        for (ptrdiff_t p = job->row_begin[row]; p < job->row_begin[row + 1]; p++)
-            out[job->columns[p]] += weight * ((const REAL *)job->values)[p];
+    for (ptrdiff_t i = 0; i < d; i++)
+        out[i] += weight * x[i];
 }
 
 ALWAYS_INLINE double FN(weight)(const kmeans_job *job, ptrdiff_t row)
@@ -81,8 +75,7 @@ ALWAYS_INLINE void FN(move_row)(const kmeans_job *job, ptrdiff_t row, int32_t ne
 }
 
 /* Squared distance of a row to a center, in the data's own coordinates. */
-static double FN(distance_to)(const kmeans_job *job, const tables_t *t, ptrdiff_t row,
-                              ptrdiff_t k)
+static double FN(distance_to)(const kmeans_job *job, ptrdiff_t row, ptrdiff_t k)
 {
     ptrdiff_t d = job->n_features, i = 0;
     const double *center = job->centers + k * d;
@@ -97,7 +90,7 @@ static double FN(distance_to)(const kmeans_job *job, const tables_t *t, ptrdiff_
         for (; i < d; i++)
             sum += (x[i] - center[i]) * (x[i] - center[i]);
     } else {
-        sum = t->squares[k];
+        sum = job->norms[k] / job->scale / job->scale;
         for (ptrdiff_t p = job->row_begin[row]; p < job->row_begin[row + 1]; p++) {
             double x = ((const REAL *)job->values)[p];
             sum += x * (x - 2 * center[job->columns[p]]);
@@ -114,7 +107,7 @@ static void FN(distances)(const void *given, ptrdiff_t begin, ptrdiff_t n,
 {
     const kmeans_job *job = given;
     for (ptrdiff_t row = begin; row < begin + n; row++) {
-        double distance = FN(distance_to)(job, strip->tables, row, job->labels[row]);
+        double distance = FN(distance_to)(job, row, job->labels[row]);
         if (job->distance)
             job->distance[row] = distance;
         strip->sums[0] += FN(weight)(job, row) * distance;
@@ -123,27 +116,10 @@ static void FN(distances)(const void *given, ptrdiff_t begin, ptrdiff_t n,
 
 #include "kmeans/bounds.h"
 
-/* The nearest center of a sparse row: all distances side by side. */
-static int32_t FN(nearest_sparse)(const kmeans_job *job, const tables_t *t, ptrdiff_t row,
-                                  REAL *products)
-{
-    ptrdiff_t width = FN(up)(job->n_clusters, VL), best = 0;
-    memcpy(products, t->by_feature, width * sizeof(REAL));
-    for (ptrdiff_t p = job->row_begin[row]; p < job->row_begin[row + 1]; p++) {
-        REAL x = ((const REAL *)job->values)[p] * t->scale;
-        const REAL *coef = t->by_feature + (job->columns[p] + 1) * width;
-        for (ptrdiff_t k = 0; k < width; k += VL)
-            FN(store)(products + k, FN(load)(products + k) + FN(load)(coef + k) * x);
-    }
-    for (ptrdiff_t k = 1; k < job->n_clusters; k++)
-        best = products[k] < products[best] ? k : best;
-    return (int32_t)best;
-}
-
 static void FN(add_rows)(const kmeans_job *job, ptrdiff_t first, ptrdiff_t rows,
                          const int32_t *labels, double *sums)
 {
-    if (job->x && !job->sample_weight) {
+    if (!job->sample_weight) {
         ptrdiff_t d = job->n_features;
         for (ptrdiff_t r = 0; r < rows; r++) {
             const REAL *restrict x = FN(row)(job, first + r);
@@ -247,11 +223,7 @@ AT_A_LINE static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n,
     for (ptrdiff_t first = done; first < n; first += PANEL) {
         ptrdiff_t rows = n - first < PANEL ? n - first : PANEL;
         int32_t *nearest = s.center + first;
-        if (job->x)
-            FN(dense_panel)(job, t, begin + first, rows, &s, nearest, &open);
-        else
-            for (ptrdiff_t r = 0; r < rows; r++)
-                nearest[r] = FN(nearest_sparse)(job, t, begin + first + r, s.products);
+        FN(dense_panel)(job, t, begin + first, rows, &s, nearest, &open);
         if (all_rows)
             FN(add_rows)(job, begin + first, rows, nearest, sums);
     }

@@ -18,8 +18,6 @@ typedef struct {
     ptrdiff_t *first; /* (G + 1,): each group's first quad */
     REAL *rows;      /* (K, D): the centers as they are, with bounds only */
     REAL *shift;     /* (D,) */
-    REAL *by_feature; /* CSR only: coef as (D, K rounded up to VL), with norm ahead of it */
-    double *squares;  /* CSR only: (K,) |c|^2 in the data's own coordinates */
     REAL scale;
 } tables_t;
 
@@ -66,21 +64,14 @@ static ptrdiff_t FN(lay_tables)(const kmeans_job *job, char *memory, tables_t *t
     t->first = (ptrdiff_t *)FN(take)(&p, (groups + 1) * sizeof(ptrdiff_t));
     t->shift = (REAL *)FN(take)(&p, d * size);
     t->rows = (REAL *)FN(take)(&p, job->n_groups ? job->n_clusters * d * size : 0);
-    t->coef = t->by_feature = NULL;
-    t->squares = NULL;
-    if (job->x) {
-        t->coef = (REAL *)FN(take)(&p, quads * d * 4 * size);
-        return p - memory;
-    }
-    t->squares = (double *)FN(take)(&p, job->n_clusters * sizeof(double));
-    t->by_feature = (REAL *)FN(take)(&p, (d + 1) * FN(up)(job->n_clusters, VL) * size);
+    t->coef = (REAL *)FN(take)(&p, quads * d * 4 * size);
     return p - memory;
 }
 
 static ptrdiff_t FN(tables_bytes)(const kmeans_job *job)
 {
     tables_t t;
-    return FN(lay_tables)(job, NULL, &t);
+    return job->x ? FN(lay_tables)(job, NULL, &t) : 0;
 }
 
 /* One center's coefficients, `step` apart; returns what their products with a row are added to: |c|^2,
@@ -101,22 +92,12 @@ static void FN(prepare)(const void *given, ptrdiff_t part, void *memory)
 {
     const kmeans_job *job = given;
     tables_t *t = memory;
-    ptrdiff_t d = job->n_features, groups = FN(n_groups)(job), width = FN(up)(job->n_clusters, VL);
+    ptrdiff_t d = job->n_features, groups = FN(n_groups)(job);
     (void)part;
     FN(lay_tables)(job, memory, t);
     t->scale = (REAL)job->scale;
     for (ptrdiff_t i = 0; i < d; i++)
         t->shift[i] = (REAL)job->shift[i];
-    if (!job->x) {
-        for (ptrdiff_t k = 0; k < width; k++)
-            t->by_feature[k] = (REAL)INFINITY;
-        for (ptrdiff_t k = 0; k < job->n_clusters; k++) {
-            double norm = FN(pack_center)(job, k, t->by_feature + width + k, width);
-            t->by_feature[k] = (REAL)norm;
-            t->squares[k] = norm / job->scale / job->scale;
-        }
-        return;
-    }
     for (ptrdiff_t i = 0; job->n_groups && i < job->n_clusters * d; i++)
         t->rows[i] = (REAL)job->centers[i];
     for (ptrdiff_t g = 0; g < groups; g++) {

@@ -384,6 +384,26 @@ ALWAYS_INLINE vec FN(sum_all)(vec a)
     return a;
 }
 
+/* The smallest of a's lanes. */
+ALWAYS_INLINE REAL FN(min_all)(vec a)
+{
+#if VEC_BYTES
+    a = FN(min)(MIX_1(a, a, 0), MIX_1(a, a, 1));
+#if VEC_LANES >= 4
+    a = FN(min)(MIX_2(a, a, 0), MIX_2(a, a, 1));
+#endif
+#if VEC_LANES >= 8
+    a = FN(min)(MIX_4(a, a, 0), MIX_4(a, a, 1));
+#endif
+#if VEC_LANES >= 16
+    a = FN(min)(MIX_8(a, a, 0), MIX_8(a, a, 1));
+#endif
+    return a[0];
+#else
+    return a;
+#endif
+}
+
 /* Exchanges rows and columns of VL vectors. */
 ALWAYS_INLINE void FN(transpose)(vec *t)
 {
