@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
+import scipy.sparse as sp
 from _harness import (
     BASELINE,
     LONG,
@@ -32,12 +33,16 @@ medians. Inertias are compared after equal iterations from one start: float64 mu
 
 NOTES = """\
 Overlapping spherical clusters; the first rows are the first centers, and no fit of these lengths
-has settled so far that rows are passed over."""
+has settled so far that rows are passed over. CSR rows are like texts, of unit length: features are
+drawn by Zipf's law, 3 of 10 of them in an order that is the cluster's own."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Samples from K equal spheres; goals are ratios to scikit-learn in float64 and float32."""
+    """Samples from K equal spheres, or sparse rows of which a share of the features is not 0.
+
+    Goals are ratios to scikit-learn in float64 and float32.
+    """
 
     name: str
     goal: float
@@ -46,11 +51,13 @@ class Case:
     n_features: int
     n_clusters: int
     long: int = LONG
+    share: float = 0.0  # of features that a sparse row has; 0: rows are dense
 
     @property
     def title(self):
         """What the table prints."""
-        return f"{self.n_samples:,} × {self.n_features}, K {self.n_clusters}"
+        kind = f"CSR, {self.share:.0%} of them, " if self.share else ""
+        return f"{self.n_samples:,} × {self.n_features:,}, {kind}K {self.n_clusters}"
 
     def quick(self):
         """The same case on few samples."""
@@ -62,11 +69,19 @@ CASES = [
     Case("d16", 2.5, 3.2, 1_000_000, 16, 64),
     Case("d64", 1.6, 1.8, 200_000, 64, 256),
     Case("d256", 1.0, 1.0, 50_000, 256, 1000),
+    Case("d512-k64", 1.0, 1.0, 10_000, 512, 64, 10),
+    Case("d512-k512", 1.0, 1.0, 5_000, 512, 512, 10),
+    Case("sparse-k8", 2.0, 2.0, 20_000, 5_000, 8, 8, share=0.01),
+    Case("sparse-k64", 12.0, 12.0, 20_000, 5_000, 64, 8, share=0.01),
+    Case("sparse-k256", 6.0, 6.0, 5_000, 20_000, 256, 6, share=0.01),
 ]
 
 
 def sample(case, dtype="float64"):
     """Samples (n, D) of `dtype`, and the first centers."""
+    if case.share:
+        X = sparse_rows(case).astype(dtype)
+        return X, X[: case.n_clusters].toarray()
     rng = np.random.default_rng(0)
     shape = case.n_samples, case.n_features
     centers = rng.normal(size=(case.n_clusters, case.n_features))
@@ -74,6 +89,22 @@ def sample(case, dtype="float64"):
         dtype
     )
     return X, X[: case.n_clusters].copy()
+
+
+def sparse_rows(case):
+    """Rows like those of texts: words are more or less frequent, 3 of 10 by the cluster."""
+    rng = np.random.default_rng(0)
+    n, d, k = case.n_samples, case.n_features, case.n_clusters
+    entries = n, round(case.share * d)
+    frequency = np.cumsum(1 / np.arange(1, d + 1) ** 0.8)
+    words = np.searchsorted(frequency, frequency[-1] * rng.random(entries)).clip(max=d - 1)
+    order = np.array([rng.permutation(d) for _ in range(k)])[rng.integers(k, size=n)]
+    words = np.where(rng.random(entries) < 0.3, np.take_along_axis(order, words, axis=1), words)
+    begins = np.arange(0, words.size + 1, entries[1], dtype=np.int32)
+    values = rng.gamma(4.0, 0.25, words.size), words.ravel().astype(np.int32), begins
+    X = sp.csr_array(values, shape=(n, d))
+    X.sum_duplicates()
+    return sp.csr_array(X / np.sqrt(X.power(2).sum(axis=1))[:, None])
 
 
 def contenders(case, options):
@@ -88,7 +119,8 @@ def contenders(case, options):
             if cls is not None and not (name == OURS and dtype not in options.dtype):
                 fit = estimator(cls, X, start)
                 found.append(Contender(name, dtype, options.threads, fit, long=case.long))
-        found += others(case, dtype, X, start, options.threads)
+        if not case.share:
+            found += others(case, dtype, X, start, options.threads)
     if case.n_features * case.n_clusters <= 1024:
         X, start = sample(case)
         fit = textbook(X, start)

@@ -46,7 +46,8 @@ def fit_few(model, block, params, state, max_iter) -> em.Result | None:
         Its labels are written over.
     max_iter : int
     """
-    found = (_lloyd_sparse if sp.issparse(block.X) else _lloyd)(model, block, params, state, max_iter)
+    lloyd = _lloyd_sparse if sp.issparse(block.X) else _lloyd
+    found = lloyd(model, block, params, state, max_iter)
     if found is None:
         return None
     centers, n_changed, lower_bounds, converged, n_open = found

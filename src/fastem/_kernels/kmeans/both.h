@@ -4,6 +4,7 @@
 #define REAL_IS_FLOAT
 #include "shared/vec.h"
 #include "kmeans/leaf.h"
+typedef vec FN(floats);
 #define DATA float
 #include "kmeans/sparse.h"
 #undef DATA
@@ -21,8 +22,7 @@
             FASTEM_CAT(chunk, dtype, suffix), FASTEM_CAT(distances, dtype, suffix),               \
             FASTEM_CAT(label_sparse, data, suffix), FASTEM_CAT(add_entries, data, suffix),        \
             FASTEM_CAT(screen_features, data, suffix), FASTEM_CAT(move_centers, data, suffix),    \
-            FASTEM_CAT(turn_centers, data, suffix),                                               \
-            (ptrdiff_t)(VEC_BYTES ? VEC_BYTES / sizeof(float) : 1)                                \
+            FASTEM_CAT(turn_centers, data, suffix), VEC_BYTES ? VEC_BYTES / 4 : 1                 \
     }
 
 FASTEM_TABLE = {OPS(f32, float, SUFFIX), OPS(f64, double, SUFFIX)};

@@ -1,9 +1,6 @@
 /* K-means on rows of few features: nearly all of the time is what happens around the products, so
  * the number of features is known when this is compiled. A template: see vec.h. */
 
-#undef FEW
-#define FEW 4 /* features at most */
-
 /* The number of sums if they are so few that a panel is added to each of them under a mask, else 0.
  * If rows were added one by one to few places, each addition would wait for the one before. */
 ALWAYS_INLINE ptrdiff_t FN(few_sums)(const kmeans_job *job)
@@ -91,7 +88,7 @@ ALWAYS_INLINE ptrdiff_t FN(panels_of)(const int d, const kmeans_job *job, const 
     ptrdiff_t first = 0;
     for (; first + PANEL <= n; first += PANEL) {
         FN(pack_few)(d, x + first * d, t, s->panel);
-        FN(nearest_in)(d, d, t, s->panel, 0, t->first[1], s->center + first, NULL);
+        FN(nearest_in)(PANEL_VECS, d, d, t, s->panel, 0, t->first[1], s->center + first, NULL);
         if (few)
             FN(add_panel)(d, s->panel, s->center + first, job->n_clusters, s->lanes);
     }

@@ -40,9 +40,9 @@ typedef struct {
     ptrdiff_t center_step, feature_step; /* of `centers` */
     const double *norms;                 /* (K,) |c|^2, scaled */
     double longest;                      /* the largest |c|, scaled */
-    double reach;                        /* no row is longer, scaled; INFINITY if that is not known */
+    double reach;                        /* no row is longer, scaled; INFINITY if nobody knows */
     ptrdiff_t width;                     /* K rounded up to whole vectors */
-    const float *screen;                 /* (D, width) -2 c, scaled; NULL: distances in double alone */
+    const float *screen;                 /* (D, width) -2 c, scaled; NULL: double alone decides */
     const float *screen_norms;           /* (width,) norms, INFINITY past K */
     int32_t *before;                     /* (n,) is given the labels so far, or NULL */
     double *sums;                        /* what add_entries() adds to */
@@ -65,7 +65,7 @@ typedef struct {
     fastem_step chunk;
     /* Adds to sums[0] the weighted squared distances of rows to the centers of their labels. */
     fastem_step distances;
-    /* CSR only; the last four work on features in place of rows, and what they sum is in sparse.h. */
+    /* CSR only; the last four work on features in place of rows. See sparse.h. */
     fastem_step label_sparse, add_entries, screen_features, move_centers, turn_centers;
     ptrdiff_t lanes; /* floats in a vector */
 } kmeans_ops;

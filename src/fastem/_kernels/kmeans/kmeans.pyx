@@ -384,8 +384,8 @@ cdef double _entries(Job job):
 cdef int _label(Job job, int n_threads) except -1:
     """Label sparse rows; return how many labels changed."""
     cdef double changed = 0
-    _pass(job, job.ops.label_sparse, n_threads, 0.1 * job.c.width * (_entries(job) + job.c.n_samples),
-          1, &changed)
+    cdef double pairs = job.c.width * (_entries(job) + job.c.n_samples)
+    _pass(job, job.ops.label_sparse, n_threads, 0.1 * pairs, 1, &changed)
     return <int> changed
 
 
@@ -446,31 +446,18 @@ def lloyd_sparse(
     Returns what `lloyd` does.
     """
     cdef kmeans_job *c = &job.c
-    cdef Py_ssize_t n = c.n_samples, k = c.n_clusters, d = c.n_features, width = c.width
-    cdef double changed = n, nanoseconds = 2.0 * d * width, inertia
-    sums, table = arrays.zeros((d, width), np.float64), arrays.zeros((d, width), np.float64)
-    screen, weights = arrays.zeros((d, width), np.float32), np.ones(width)
+    cdef Py_ssize_t k = c.n_clusters, width = c.width
+    cdef double changed, inertia
     total = np.empty((3, width))
     cdef double[:, ::1] view = total
     lower_bounds, converged = [], False
     c.reach = length * c.scale * (1 + 1e-12)
     c.labels = <int32_t *> job.address(labels)
-    c.before = <int32_t *> job.address(np.empty(n, np.int32))
-    c.sums, c.sum_center_step, c.sum_feature_step = <double *> job.address(sums), 1, width
-    c.cluster_weights = <const double *> job.address(weights)
-    c.screen_out = <float *> job.address(screen)
-    c.centers_out = <double *> job.address(table)
-    c.out_center_step, c.out_feature_step = 1, width
-    _each_feature(job, job.ops.turn_centers, n_threads, KMEANS_FEATURES, nanoseconds)
-    c.centers, c.center_step, c.feature_step = c.centers_out, 1, width
-    norms = np.empty(k)
-    cdef double[::1] first = norms
-    _each_feature(job, job.ops.screen_features, n_threads, KMEANS_FEATURES, nanoseconds, k,
-                  &first[0])
+    sums, weights, norms = _lay_table(job, n_threads)
     while len(lower_bounds) < max_iter and not converged:
         _take_norms(job, norms)
         changed = _label(job, n_threads)
-        c.moves = 2 * changed < n  # else it is faster, and rounds less, to add all rows
+        c.moves = 2 * changed < c.n_samples  # else to add all rows is faster, and rounds less
         if not c.moves:
             sums.fill(0)
         _add_entries(job, n_threads)
@@ -478,14 +465,44 @@ def lloyd_sparse(
         _weigh(job, weights, False)
         if not (weights[:k] > 0).all():
             return None
-        _each_feature(job, job.ops.move_centers, n_threads, 4 * KMEANS_FEATURES, nanoseconds,
-                      3 * width, &view[0, 0])
+        _each_feature(job, job.ops.move_centers, n_threads, 4 * KMEANS_FEATURES,
+                      _cells(job), 3 * width, &view[0, 0])
         inertia = squares - 2 * total[1].sum() + weights[:k] @ norms / c.scale ** 2
         lower_bounds.append(-max(0.0, inertia) / total_weight)
         converged = changed == 0 or float(total[2].sum()) <= tol
         norms = total[0, :k].copy()
-    centers = np.empty((k, d))
+    return _turn_back(job, n_threads), int(changed), lower_bounds, converged, 0
+
+
+cdef double _cells(Job job):
+    """Return how many nanoseconds it takes to go through a table, about."""
+    return 2.0 * job.c.n_features * job.c.width
+
+
+cdef _lay_table(Job job, int n_threads):
+    """Make a table of the job's centers; return places for sums and weights, and |c|^2."""
+    cdef kmeans_job *c = &job.c
+    sums = arrays.zeros((c.n_features, c.width), np.float64)
+    weights, norms = np.ones(c.width), np.empty(c.n_clusters)
+    cdef double[::1] view = norms
+    c.before = <int32_t *> job.address(np.empty(c.n_samples, np.int32))
+    c.sums, c.sum_center_step, c.sum_feature_step = <double *> job.address(sums), 1, c.width
+    c.cluster_weights = <const double *> job.address(weights)
+    c.screen_out = <float *> job.address(arrays.zeros((c.n_features, c.width), np.float32))
+    c.centers_out = <double *> job.address(arrays.zeros((c.n_features, c.width), np.float64))
+    c.out_center_step, c.out_feature_step = 1, c.width
+    _each_feature(job, job.ops.turn_centers, n_threads, KMEANS_FEATURES, _cells(job))
+    c.centers, c.center_step, c.feature_step = c.centers_out, 1, c.width
+    _each_feature(job, job.ops.screen_features, n_threads, KMEANS_FEATURES, _cells(job),
+                  c.n_clusters, &view[0])
+    return sums, weights, norms
+
+
+cdef _turn_back(Job job, int n_threads):
+    """Return the centers of a table, (K, D)."""
+    cdef kmeans_job *c = &job.c
+    centers = np.empty((c.n_clusters, c.n_features))
     c.centers_out = <double *> job.address(centers)
-    c.out_center_step, c.out_feature_step = d, 1
-    _each_feature(job, job.ops.turn_centers, n_threads, KMEANS_FEATURES, nanoseconds)
-    return centers, int(changed), lower_bounds, converged, 0
+    c.out_center_step, c.out_feature_step = c.n_features, 1
+    _each_feature(job, job.ops.turn_centers, n_threads, KMEANS_FEATURES, _cells(job))
+    return centers

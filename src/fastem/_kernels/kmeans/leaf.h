@@ -19,6 +19,7 @@ typedef struct {
     REAL *best, *second; /* (KMEANS_CHUNK,) see nearest_t */
     REAL *other;     /* (KMEANS_CHUNK,) the same of the nearest of another group */
     REAL *lanes;     /* (K, D + 1, VL) few sums: lane by lane, see add_panel */
+    float *single;   /* a panel of floats, see singles.h */
     int32_t *center; /* (KMEANS_CHUNK,) the nearest so far */
 } scratch_t;
 
@@ -38,6 +39,9 @@ static ptrdiff_t FN(lay_scratch)(const kmeans_job *job, char *memory, scratch_t 
     s->other = (REAL *)FN(take)(&p, KMEANS_CHUNK * sizeof(REAL));
     s->center = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
     s->lanes = (REAL *)FN(take)(&p, FN(few_sums)(job) * VL * sizeof(REAL));
+#ifndef REAL_IS_FLOAT
+    s->single = (float *)FN(take)(&p, FN(screened)(job) ? job->n_features * 2 * PANEL * 4 : 0);
+#endif
     return p - memory;
 }
 
@@ -179,6 +183,10 @@ static void FN(fetch_rows)(const kmeans_job *job, ptrdiff_t row)
             PREFETCH(rows + at);
 }
 
+#ifndef REAL_IS_FLOAT
+#include "kmeans/singles.h"
+#endif
+
 /* The nearest centers of a panel of rows; counts those that rounding might have decided. */
 AT_A_LINE static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t first,
                             ptrdiff_t rows, scratch_t *s, int32_t *nearest,
@@ -198,6 +206,30 @@ AT_A_LINE static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, 
     FN(nearest)(job, t, s->panel, rows < PANEL ? places : nearest);
     if (rows < PANEL)
         memcpy(nearest, places, rows * sizeof(int32_t));
+}
+
+/* The nearest centers of the rows of a chunk from `done` on, a panel at a time, and their sums. */
+AT_A_LINE static void FN(dense_panels)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
+                                       ptrdiff_t done, ptrdiff_t n, scratch_t *s, double *sums,
+                                       ptrdiff_t *open)
+{
+    ptrdiff_t step = PANEL;
+#ifndef REAL_IS_FLOAT
+    if (t->screen) /* as many as are still in the cache when they are added */
+        step = job->n_features <= 64 || job->n_clusters >= 64 ? n : 2 * PANEL;
+#endif
+    for (ptrdiff_t first = done; first < n; first += step) {
+        ptrdiff_t rows = n - first < step ? n - first : step;
+        int32_t *nearest = s->center + first;
+#ifndef REAL_IS_FLOAT
+        if (t->screen)
+            FN(screen_chunk)(job, t, begin + first, rows, s, nearest, open);
+        else
+#endif
+            FN(dense_panel)(job, t, begin + first, rows, s, nearest, open);
+        if (sums)
+            FN(add_rows)(job, begin + first, rows, nearest, sums);
+    }
 }
 
 AT_A_LINE static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n,
@@ -220,13 +252,7 @@ AT_A_LINE static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n,
         done = FN(few_panels)(job, t, begin, n, few, &s);
     if (all_rows && !few)
         FN(add_rows)(job, begin, done, s.center, sums);
-    for (ptrdiff_t first = done; first < n; first += PANEL) {
-        ptrdiff_t rows = n - first < PANEL ? n - first : PANEL;
-        int32_t *nearest = s.center + first;
-        FN(dense_panel)(job, t, begin + first, rows, &s, nearest, &open);
-        if (all_rows)
-            FN(add_rows)(job, begin + first, rows, nearest, sums);
-    }
+    FN(dense_panels)(job, t, begin, done, n, &s, all_rows ? sums : NULL, &open);
     if (few)
         FN(add_lanes)(job, s.lanes, sums);
     changed = FN(set_labels)(job, begin, n, &s, sums);

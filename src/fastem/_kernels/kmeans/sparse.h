@@ -31,8 +31,8 @@ static double ON(exact_score)(const kmeans_job *job, ptrdiff_t row, ptrdiff_t k)
 {
     double dot = 0;
     for (ptrdiff_t p = job->row_begin[row]; p < job->row_begin[row + 1]; p++)
-        dot += ON(center_at)(job, k, job->columns[p]) * ON(value)(job, p);
-    return job->norms[k] - 2 * dot * job->scale * job->scale;
+        dot += ON(center_at)(job, k, job->columns[p]) * job->scale * ON(value)(job, p);
+    return job->norms[k] - 2 * dot * job->scale;
 }
 
 /* The nearest of the centers whose score is at most `most`, the first one of equals. */
@@ -76,12 +76,12 @@ static double ON(length)(const kmeans_job *job, ptrdiff_t row)
 {
     double squares = 0;
     for (ptrdiff_t p = job->row_begin[row]; p < job->row_begin[row + 1]; p++)
-        squares += (double)ON(value)(job, p) * ON(value)(job, p);
-    return sqrt(squares) * job->scale;
+        squares += ON(value)(job, p) * job->scale * (ON(value)(job, p) * job->scale);
+    return sqrt(squares);
 }
 
-/* scores = |c|^2 - 2 c . x of `vecs` vectors of centers. Several chains of additions, so that one does
- * not wait for itself. */
+/* scores = |c|^2 - 2 c . x of `vecs` vectors of centers. In several chains of additions, so that
+ * one does not wait for itself. */
 ALWAYS_INLINE void ON(some_scores)(const int vecs, const kmeans_job *job, ptrdiff_t row,
                                    ptrdiff_t first, float *scores)
 {
@@ -100,7 +100,8 @@ ALWAYS_INLINE void ON(some_scores)(const int vecs, const kmeans_job *job, ptrdif
         UNROLL
         for (int c = 0; c < chains; c++) {
             const float *coef = screen + columns[p + c] * job->width;
-            const float *later = screen + columns[p + c + ahead < last ? p + c + ahead : last] * job->width;
+            ptrdiff_t next = p + c + ahead < last ? p + c + ahead : last;
+            const float *later = screen + columns[next] * job->width;
             float x = (float)(ON(value)(job, p + c) * job->scale);
             UNROLL
             for (int v = 0; v < vecs; v++) {
@@ -262,13 +263,16 @@ static void ON(screen_features)(const void *given, ptrdiff_t begin, ptrdiff_t n,
     for (ptrdiff_t k = 0; k < job->n_clusters; k++) {
         double norm = 0;
         for (ptrdiff_t i = begin; i < begin + n; i++) {
-            double c = ON(center_at)(job, k, i);
+            double c = ON(center_at)(job, k, i) * job->scale;
             norm += c * c;
             if (screen)
-                screen[i * job->width + k] = (float)(-2 * c * job->scale);
+                screen[i * job->width + k] = (float)(-2 * c);
         }
-        strip->sums[k] += norm * job->scale * job->scale;
+        strip->sums[k] += norm;
     }
+    for (ptrdiff_t k = job->n_clusters; screen && k < job->width; k++)
+        for (ptrdiff_t i = begin; i < begin + n; i++)
+            screen[i * job->width + k] = 0;
 }
 
 /* Moves a table's centers to the means of their clusters, in some features, and renews the screen.
@@ -281,7 +285,7 @@ static void ON(move_centers)(const void *given, ptrdiff_t begin, ptrdiff_t n,
     const kmeans_job *job = given;
     ptrdiff_t width = job->width;
     double *restrict norms = strip->sums, *restrict cross = norms + width;
-    double *restrict moved = cross + width, square = job->scale * job->scale;
+    double *restrict moved = cross + width, scale = job->scale;
     const double *restrict weights = job->cluster_weights;
     for (ptrdiff_t i = begin; i < begin + n; i++) {
         const double *restrict sums = job->sums + i * width;
@@ -291,9 +295,9 @@ static void ON(move_centers)(const void *given, ptrdiff_t begin, ptrdiff_t n,
             double old = center[k], sum = sums[k], new = (DATA)(sum / weights[k]);
             cross[k] += old * sum;
             moved[k] += (new - old) * (new - old);
-            norms[k] += new * new * square;
+            norms[k] += new * scale * (new * scale);
             center[k] = new;
-            screen[k] = (float)(-2 * new * job->scale);
+            screen[k] = (float)(-2 * new * scale);
         }
     }
 }

@@ -3,11 +3,17 @@
 
 #undef PANEL_VECS
 #undef PANEL
+#undef FEW
 #define PANEL_VECS (VEC_REGISTERS == 32 ? 4 : 2) /* vectors of rows in a register tile */
 #define PANEL (PANEL_VECS * VL)
 #define tables_t FN(tables)
 #define nearest_t FN(nearest_of)
 #define places_t FN(places)
+#define FEW 4 /* features at most, for which few.h has loops */
+
+#ifndef REAL_IS_FLOAT
+#include "kmeans/screen.h"
+#endif
 
 /* Centers by group, in ascending order within it, four at a time; each group is filled up with
  * centers that are infinitely far. |x - c|^2 = |x|^2 + norm + x . coef */
@@ -18,6 +24,11 @@ typedef struct {
     ptrdiff_t *first; /* (G + 1,): each group's first quad */
     REAL *rows;      /* (K, D): the centers as they are, with bounds only */
     REAL *shift;     /* (D,) */
+#ifndef REAL_IS_FLOAT /* see screen.h */
+    FASTEM_CAT(tables, f32, SUFFIX) * screen; /* the same in float, or NULL */
+    double *screen_shift;                     /* (D rounded up to whole vectors of floats,) */
+    FN(off) off;
+#endif
     REAL scale;
 } tables_t;
 
@@ -65,6 +76,13 @@ static ptrdiff_t FN(lay_tables)(const kmeans_job *job, char *memory, tables_t *t
     t->shift = (REAL *)FN(take)(&p, d * size);
     t->rows = (REAL *)FN(take)(&p, job->n_groups ? job->n_clusters * d * size : 0);
     t->coef = (REAL *)FN(take)(&p, quads * d * 4 * size);
+#ifndef REAL_IS_FLOAT
+    t->screen = NULL;
+    if (FN(screened)(job)) {
+        t->screen_shift = (double *)FN(take)(&p, FN(up)(d, 2 * VL) * size);
+        t->screen = (void *)FN(take)(&p, FASTEM_CAT(tables_bytes, f32, SUFFIX)(job));
+    }
+#endif
     return p - memory;
 }
 
@@ -112,6 +130,16 @@ static void FN(prepare)(const void *given, ptrdiff_t part, void *memory)
             t->norm[place] = (REAL)INFINITY;
         t->first[g + 1] = place / 4;
     }
+#ifndef REAL_IS_FLOAT
+    if (t->screen) {
+        double longest = 0;
+        for (ptrdiff_t k = 0; k < job->n_clusters; k++)
+            longest = t->norm[k] > longest ? t->norm[k] : longest;
+        FASTEM_CAT(prepare, f32, SUFFIX)(job, 0, t->screen);
+        memcpy(t->screen_shift, job->shift, d * sizeof(double));
+        t->off = FN(screen_error)(job, longest);
+    }
+#endif
 }
 
 /* ---- panels ------------------------------------------------------------------------------ */
@@ -168,18 +196,18 @@ ALWAYS_INLINE void FN(keep_smaller)(const int with_second, vec a, ivec place, ve
     *best = FN(min)(a, *best);
 }
 
-/* The nearest of the centers in some quads to each row of a panel: its place in the table and, if
- * `two` is not NULL, its distance and that of the second. */
-ALWAYS_INLINE void FN(nearest_in)(const int d_known, ptrdiff_t d_given, const tables_t *t,
-                                  const REAL *x, ptrdiff_t first, ptrdiff_t last, int32_t *out,
-                                  nearest_t *two)
+/* The nearest of the centers in some quads to the rows of a panel, so many vectors of them: its
+ * place in the table and, if `two` is not NULL, its distance and that of the second. */
+ALWAYS_INLINE void FN(nearest_in)(const int vecs, const int d_known, ptrdiff_t d_given,
+                                  const tables_t *t, const REAL *x, ptrdiff_t first,
+                                  ptrdiff_t last, int32_t *out, nearest_t *two)
 {
     const int with_second = two != NULL;
     ptrdiff_t d = d_known ? d_known : d_given;
     vec best[PANEL_VECS], second[PANEL_VECS];
     ivec index[PANEL_VECS], place = FN(bits)(FN(fill)(0)) + (INT)(4 * first);
     UNROLL
-    for (int v = 0; v < PANEL_VECS; v++) {
+    for (int v = 0; v < vecs; v++) {
         best[v] = second[v] = FN(fill)((REAL)INFINITY);
         index[v] = place;
     }
@@ -189,29 +217,29 @@ ALWAYS_INLINE void FN(nearest_in)(const int d_known, ptrdiff_t d_given, const ta
         UNROLL
         for (int j = 0; j < 4; j++)
             UNROLL
-            for (int v = 0; v < PANEL_VECS; v++)
+            for (int v = 0; v < vecs; v++)
                 sum[j][v] = FN(fill)(norm[j]);
         for (ptrdiff_t i = 0; i < d; i++) {
             vec row[PANEL_VECS];
             UNROLL
-            for (int v = 0; v < PANEL_VECS; v++)
+            for (int v = 0; v < vecs; v++)
                 row[v] = FN(load)(x + i * PANEL + v * VL);
             UNROLL
             for (int j = 0; j < 4; j++)
                 UNROLL
-                for (int v = 0; v < PANEL_VECS; v++)
+                for (int v = 0; v < vecs; v++)
                     sum[j][v] += row[v] * coef[4 * i + j];
         }
         UNROLL
         for (int j = 0; j < 4; j++)
             UNROLL
-            for (int v = 0; v < PANEL_VECS; v++)
+            for (int v = 0; v < vecs; v++)
                 FN(keep_smaller)(with_second, sum[j][v], place + j, &best[v], &index[v],
                                  &second[v]);
         place += 4;
     }
     UNROLL
-    for (int v = 0; v < PANEL_VECS; v++) {
+    for (int v = 0; v < vecs; v++) {
         if (with_second) {
             FN(store)(two->best + v * VL, best[v]);
             FN(store)(two->second + v * VL, second[v]);
@@ -223,7 +251,7 @@ ALWAYS_INLINE void FN(nearest_in)(const int d_known, ptrdiff_t d_given, const ta
 NOINLINE static void FN(nearest)(const kmeans_job *job, const tables_t *t, const REAL *x,
                                  int32_t *out)
 {
-    FN(nearest_in)(0, job->n_features, t, x, 0, t->first[1], out, NULL);
+    FN(nearest_in)(PANEL_VECS, 0, job->n_features, t, x, 0, t->first[1], out, NULL);
 }
 
 /* The same in one group, with the distance of the second. */
@@ -231,7 +259,14 @@ NOINLINE static void FN(nearest_two)(const kmeans_job *job, const tables_t *t, c
                                      ptrdiff_t group, nearest_t *out)
 {
     ptrdiff_t first = t->first[group], last = t->first[group + 1];
-    FN(nearest_in)(0, job->n_features, t, x, first, last, out->index, out);
+    FN(nearest_in)(PANEL_VECS, 0, job->n_features, t, x, first, last, out->index, out);
+}
+
+/* The same for the first vector of a panel alone, of a table without groups. */
+NOINLINE static void FN(nearest_of_few)(const kmeans_job *job, const tables_t *t, const REAL *x,
+                                        nearest_t *out)
+{
+    FN(nearest_in)(1, 0, job->n_features, t, x, 0, t->first[1], out->index, out);
 }
 
 /* ---- rows where they are ----------------------------------------------------------------- */
