@@ -21,6 +21,8 @@ from reference import gaussian_mixture as reference
 
 PEERS = (PEER, "numpy", "scipy")  # whose versions the report names
 FLOAT32_GOAL = 1.5  # float32 against float64
+DAAL = "daal4py"  # oneDAL's EM, in float64
+_DAAL = {"full": "full", "diag": "diagonal"}  # its names of covariances
 
 METHOD = f"""\
 E+M per iteration, wall: a fit of {LONG} iterations, or as many as its case says, less a fit of
@@ -166,11 +168,36 @@ def contenders(case, options):
         for dtype in data if options.peer_float32 else ["float64"]:
             peer_fit = estimator(peer, case, *data[dtype])
             found += [Contender(PEER, dtype, limit, peer_fit, long=case.long) for limit in settings]
+    if case.covariance_type in _DAAL and (daal := optional("daal4py", "em_gmm")) is not None:
+        daal_fit = daal4py_fit(daal, case, *data["float64"])
+        found.append(
+            Contender(DAAL, "float64", threads, daal_fit, tolerance=math.inf, long=case.long)
+        )
     numpy_fit = textbook(case, *data["float64"])
     found += [
         Contender(BASELINE, "float64", limit, numpy_fit, long=case.long) for limit in settings
     ]
     return found
+
+
+def daal4py_fit(cls, case, X, start):
+    """fit(n_iter) of oneDAL's EM: the log-likelihood per sample after its last M-step."""
+    covariances = start.covariances
+    if case.covariance_type == "diag":
+        covariances = covariances[:, np.newaxis]
+    inputs = start.weights[np.newaxis], start.means, list(covariances)
+
+    def fit(n_iter):
+        model = cls(
+            case.n_components,
+            maxIterations=n_iter,
+            accuracyThreshold=0.0,
+            regularizationFactor=1e-6,
+            covarianceStorage=_DAAL[case.covariance_type],
+        )
+        return [float(model.compute(X, *inputs).goalFunction[0, 0]) / len(X)]
+
+    return fit
 
 
 def textbook(case, X, start):
@@ -215,7 +242,7 @@ def estimator(cls, case, X, start, n_jobs=None):
 
 _SPEED = [
     "case", "N × D, K", f"goal × {PEER}", "fastest", "median", "reached", "whole fit",
-    f"× {BASELINE}", f"float32 × float64 (goal {FLOAT32_GOAL})",
+    f"× {BASELINE}", f"× {DAAL}", f"float32 × float64 (goal {FLOAT32_GOAL})",
 ]  # fmt: skip
 _DETAIL = [
     "case", "ms, float64", "ms, float32", f"ms, {PEER}", f"ms, {BASELINE}",
@@ -250,6 +277,7 @@ def _speed(row):
         "–" if gain is None else "yes" if row.case.goal <= gain < math.inf else "no",
         number(_gains(row, "whole")[0]),
         number(row.ratio((OURS, "float64"), (BASELINE, "float64"))),
+        number(row.ratio((OURS, "float64"), (DAAL, "float64"))),
         number(gain32),
     ]
 
