@@ -147,30 +147,36 @@ def moments_of(responsibilities, n_components, block, model) -> Moments:
             moments.scatter += others - picked.T @ picked
         return moments
     total = None
-    for begin, end, given in _given(responsibilities, n_components, block):
+    for part, given in _given(responsibilities, n_components, block):
         if total is None:
-            total = model.given_moments(given, block.rows(begin, end))
+            total = model.given_moments(given, part)
         else:
-            total.add(model.given_moments(given, block.rows(begin, end)))
+            total.add(model.given_moments(given, part))
     assert total is not None
     return total
 
 
-def _given(responsibilities, n_components, block) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield (begin, end, (end - begin, K) responsibilities) in chunks of limited memory."""
-    for begin, end in _chunks(len(block.X), n_components):
-        if isinstance(responsibilities, Labels):
+def _given(responsibilities, n_components, block) -> Iterator[tuple[GaussianBlock, np.ndarray]]:
+    """Yield some samples and their (m, K) responsibilities, in chunks of limited memory."""
+    sorted_rows = isinstance(responsibilities, Labels)
+    width = n_components + block.X.shape[1] * sorted_rows
+    for begin, end in _chunks(len(block.X), width):
+        if sorted_rows:
+            # In the order of the labels: where a component has none of some consecutive samples,
+            # the kernel passes it over.
+            rows = begin + np.argsort(responsibilities.labels[begin:end], kind="stable")
             given = np.zeros((end - begin, n_components))
-            given[np.arange(end - begin), responsibilities.labels[begin:end]] = 1
+            given[np.arange(end - begin), responsibilities.labels[rows]] = 1
+            yield block.some(rows), given
         else:
             uniform = responsibilities.random_state.uniform(size=(end - begin, n_components))
             given = uniform.astype(block.X.dtype)
             given = (given / given.sum(axis=1, keepdims=True)).astype(np.float64)
-        yield begin, end, given
+            yield block.rows(begin, end), given
 
 
-def _chunks(n, n_components):
-    size = max(1024, _CHUNK_BYTES // (8 * n_components))
+def _chunks(n, width):
+    size = max(1024, _CHUNK_BYTES // (8 * width))
     return [(begin, min(begin + size, n)) for begin in range(0, n, size)]
 
 
