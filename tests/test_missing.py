@@ -206,6 +206,16 @@ def test_groups_are_found_where_complete_cases_and_means_mislead():
     assert table.max(axis=1).sum() > 0.9 * 400
 
 
+def test_tied_covariances_keep_their_digits_where_groups_are_far_apart():
+    X, _, means = samples(200, 3, 2)
+    groups = np.where(np.arange(200) % 2, 0.0, 1e6)[:, None]
+    params, full = params_of("tied", np.array([means[0], means[0] + 1e6]))
+    X = X - X[~np.isnan(X).any(axis=1)].mean(axis=0) + means[0] + groups
+    moments = GaussianEM("tied", 0.0, np.float64, 1).e_step(params, GaussianBlock.of(X, None))
+    expected = oracle.e_step(X, params.weights, params.means, full)[2]["scatter"].sum(axis=0)
+    assert_allclose(moments.moments.scatter, expected, rtol=1e-6)
+
+
 # ---- impute ------------------------------------------------------------------------------------
 
 
@@ -247,6 +257,12 @@ def test_drawn_values_vary_as_the_distribution_does(kind):
     assert_allclose(np.cov(drawn[:, 1:].T), covariance, atol=0.06 * covariance.max())
     again = mixture.impute(np.repeat(row, 20000, axis=0), draw=True, random_state=1)
     assert_array_equal(again, drawn)
+
+
+def test_a_draw_is_true_or_false():
+    mixture = GaussianMixture(2, random_state=0).fit(samples(50, 3, 2)[0])
+    with pytest.raises(TypeError, match="draw must be True or False, got 'no'"):
+        mixture.impute(np.full((1, 3), np.nan), draw="no")
 
 
 def test_complete_samples_come_back_as_a_copy():

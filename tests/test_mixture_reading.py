@@ -188,6 +188,14 @@ def test_features_by_name():
     ("call", "error", "match"),
     [
         (lambda m: m.condition([0, 1, 2, 3], IRIS[0]), ValueError, "all 4 features"),
+        (lambda m: m.condition(0, "x"), ValueError, "values must be numbers, got 'x'"),
+        (lambda m: m.condition(0, ["x"]), ValueError, r"values must be numbers, got \['x'\]"),
+        (lambda m: m.condition(0, [[1.0]]), ValueError, "values must have one number for each"),
+        (
+            lambda m: m.predict_mean(IRIS[:, :1], 0, return_std="no"),
+            TypeError,
+            "return_std must be True or False",
+        ),
         (lambda m: m.predict_mean(IRIS, given=range(4)), ValueError, "given has all 4 features"),
         (lambda m: m.condition([], []), ValueError, "one feature at least"),
         (lambda m: m.condition(4, 1.0), ValueError, "from 0 to 3, got 4"),

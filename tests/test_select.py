@@ -205,6 +205,11 @@ def test_fits_that_fail_or_do_not_converge_are_in_the_table():
         ({"sample_weight": np.zeros(150)}, ValueError, "at least one (positive|non-zero)"),
         ({"criterion": "cv", "cv": 1}, ValueError, "n_splits|k-fold"),
         ({"estimator": GaussianMixture(tol=-1)}, ValueError, "tol"),
+        ({"estimator": GaussianMixture}, TypeError, r"instance, got a class: GaussianMixture\(\)"),
+        ({"n_jobs": "a"}, TypeError, "n_jobs must be an integer or None, got 'a'"),
+        ({"n_jobs": 0}, ValueError, "n_jobs must not be 0"),
+        ({"progress": "no"}, TypeError, "progress must be True or False, got 'no'"),
+        ({"share_starts": "no"}, TypeError, "share_starts must be True or False, got 'no'"),
     ],
 )
 def test_bad_arguments_are_told_before_any_fit(settings, error, match, monkeypatch):
@@ -308,7 +313,10 @@ def test_silhouettes_of_some_samples():
         ({"n_clusters": [151], "criterion": "gap"}, ValueError, "at most 150"),
         ({"criterion": "elbow"}, ValueError, "'silhouette', 'gap'"),
         ({"criterion": "gap", "n_references": 1}, ValueError, "n_references must be at least 2"),
+        ({"n_references": 1}, ValueError, "n_references must be at least 2"),
         ({"sample_size": 1}, ValueError, "sample_size must be at least 2"),
+        ({"estimator": KMeans}, TypeError, r"got a class: KMeans\(\)"),
+        ({"n_jobs": 1.5}, TypeError, "n_jobs must be an integer or None, got 1.5"),
         ({"estimator": GaussianMixture()}, TypeError, "a KMeans of fastem"),
     ],
 )
@@ -368,6 +376,7 @@ def test_held_out_tokens_are_scored_as_lda_does():
         (documents(), {"test_size": 1.0}, ValueError, "test_size must be between 0 and 1"),
         (documents(), {"estimator": KMeans()}, TypeError, "or a PLSA"),
         (documents(), {"measure": "c_v"}, ValueError, "'npmi', 'umass'"),
+        (documents(), {"n_jobs": True}, TypeError, "n_jobs must be an integer or None, got True"),
         (documents() / 2 + 0.1, {}, ValueError, "whole numbers"),
         (documents()[:1], {}, ValueError, "leaves no document"),
         (documents() * 0, {}, ValueError, "no tokens"),
@@ -430,6 +439,8 @@ def test_other_emissions():
         ({"estimator": GaussianMixture()}, TypeError, "a hidden Markov model of fastem"),
         ({"lengths": [3]}, ValueError, "lengths must sum"),
         ({"n_components": [0]}, ValueError, "at least 1"),
+        ({"estimator": GaussianHMM}, TypeError, r"got a class: GaussianHMM\(\)"),
+        ({"n_jobs": "all"}, TypeError, "n_jobs must be an integer or None, got 'all'"),
         ({"estimator": GaussianHMM(covariance_type="round")}, ValueError, "covariance_type"),
     ],
 )

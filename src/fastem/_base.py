@@ -33,6 +33,7 @@ __all__ = [
     "STAND_INS",
     "EMEstimator",
     "check_fitted_array",
+    "check_flag",
     "check_sample_weight",
     "known_features",
     "refuse_unknown_features",
@@ -78,6 +79,12 @@ def refuse_unknown_features(estimator, known):
         raise ValueError(
             f"feature {name} of X has no value but NaN, or of sample_weight 0: leave it out"
         )
+
+
+def check_flag(name, value):
+    """Raise TypeError unless a value is True or False: a string would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def check_fitted_array(

@@ -2,8 +2,8 @@
 
 Expectations given the rest, and what is not known of them, take the place of missing values in the
 moments (Ghahramani & Jordan 1994, *Supervised learning from incomplete data via an EM approach*;
-Little & Rubin 2002, *Statistical analysis with missing data*, 11.2). Every kind is computed as one
-with a covariance of its own for each component; moments are pooled afterwards. In float64.
+Little & Rubin 2002, *Statistical analysis with missing data*, 11.2). Spherical covariances are
+computed as diagonal ones, and moments pooled afterwards. In float64.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = ["imputed", "incomplete_moments", "incomplete_rows", "moments_of_sums"
 #: Moments about the old means are kept where correcting them for the new ones took away at most so
 #: many times what is left.
 _MOST_LOST = 30
+_LEAST_LEFT = 1e-6  # of second moments, without those of the means, for their digits to be enough
 _MOST_PASSES = 4  # about new means: each leaves a mean at most 1e-16 of the way that it came
 
 
@@ -43,6 +44,10 @@ def moments_of_sums(sums, params, kind, scaling, center):
 def incomplete_moments(params, kind, block, n_threads):
     """Return the bound, the components' moments, and the weight of the noise."""
     scaling, centers = block.scaling, None
+    if KINDS[kind].shared:
+        found = _tied_moments(params, kind, block, n_threads)
+        if found is not None:
+            return found
     for _ in range(_MOST_PASSES):
         job = _job(block.X, params, kind, scaling)
         scaled = None if centers is None else (centers - scaling.shift) * scaling.scale
@@ -55,6 +60,26 @@ def incomplete_moments(params, kind, block, n_threads):
     return bound, moments, noise
 
 
+def _tied_moments(params, kind, block, n_threads):
+    """Return what :func:`incomplete_moments` does of components with one covariance.
+
+    Their scatter is what remains of all second moments without those of the means. None where that
+    is little, so that digits are lost.
+    """
+    scaling = block.scaling
+    job = scaling.job(block.X, params, kind, make=kernel.IncompleteJob)
+    bound, weight, first, second, noise = kernel.incomplete_moments(
+        job, block.sample_weight, None, n_threads
+    )
+    share = first / np.where(weight > 0, weight, 1)[:, None]
+    scatter = second - (weight[:, None] * share).T @ share
+    if not np.all(scatter.diagonal() >= _LEAST_LEFT * second.diagonal()):
+        return None
+    mean = np.where(weight[:, None] > 0, scaling.shift + share / scaling.scale, params.means)
+    scatter /= np.outer(scaling.scale, scaling.scale)
+    return bound, Moments(weight, mean, scatter, kind), noise
+
+
 def incomplete_rows(X, params, kind, output, n_threads, scaling):
     """Return 'labels', 'log_prob' or 'responsibilities' of samples, of what is there of them."""
     order = sorted_by_pattern(np.isnan(X))
@@ -64,7 +89,10 @@ def incomplete_rows(X, params, kind, output, n_threads, scaling):
     if output == "log_prob":
         log_prob = out
     given = {name: out if name == output else None for name in ("responsibilities", "labels")}
-    job = _job(X, params, kind, scaling)
+    if KINDS[kind].shared:
+        job = scaling.job(X, params, kind, make=kernel.IncompleteJob)
+    else:
+        job = _job(X, params, kind, scaling)
     kernel.rows(job, log_prob, given["responsibilities"], given["labels"], n_threads)
     back = np.empty_like(out)
     back[order] = out

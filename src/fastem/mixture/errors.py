@@ -8,7 +8,7 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastem._base import check_sample_weight
+from fastem._base import check_flag, check_sample_weight
 from fastem._engine.arrays import validate
 from fastem._engine.threads import single_threaded_blas
 from fastem._summary import Summary
@@ -88,6 +88,7 @@ class _WithErrors(Generic[Errors]):
             standard deviations, of discrete families their values, of categories the most probable
             one.
         """
+        check_flag("standard_errors", standard_errors)
         errors = self.standard_errors(X, sample_weight) if standard_errors else None
         return summary(self, X, sample_weight, errors)
 

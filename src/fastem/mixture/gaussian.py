@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_random_state
 
-from fastem._base import known_features, refuse_unknown_features
+from fastem._base import check_flag, known_features, refuse_unknown_features
 from fastem._compat import Interval, StrOptions
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.components import gaussian
@@ -353,6 +353,7 @@ class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
         >>> GaussianMixture(random_state=0, tol=1e-6, max_iter=1000).fit(X).impute(X)[3].round(1)
         array([3. , 6.1])
         """
+        check_flag("draw", draw)
         X = self._validated(X)
         share = self._rows(X, "responsibilities").astype(np.float64, copy=False)
         rng = None

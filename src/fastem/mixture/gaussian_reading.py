@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_array
 
+from fastem._base import check_flag
 from fastem._compat import get_feature_names
 from fastem._engine.threads import single_threaded_blas
 from fastem._typing import MatrixLike
@@ -90,9 +91,11 @@ class GaussianReading:
         d = params.means.shape[1]
         known = columns_of(features, names, d)
         rest = others_of(known, d)
-        x = check_array(
-            np.atleast_1d(values), dtype=np.float64, ensure_2d=False, input_name="values"
-        )
+        try:
+            x = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"values must be numbers, got {values!r}") from error
+        x = check_array(x, ensure_2d=False, allow_nd=True, input_name="values")
         if x.shape != known.shape:
             raise ValueError(
                 f"values must have one number for each of the {len(known)} features, got shape "
@@ -145,6 +148,7 @@ class GaussianReading:
             If a feature of `given` is unknown, out of range or named twice, if no other is left, if
             X does not have its columns, or if a sample is too far from every component.
         """
+        check_flag("return_std", return_std)
         params, names = self._read_off()
         d, kind = params.means.shape[1], self.covariance_type
         known = columns_of(given, names, d, "given")

@@ -14,7 +14,15 @@ from sklearn.utils import check_array, check_random_state
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.cluster.kmeans import KMeans
 from fastem.select.result import Selection, chosen
-from fastem.select.running import Runner, attempt, candidate, check_choice, check_numbers
+from fastem.select.running import (
+    Runner,
+    attempt,
+    candidate,
+    check_choice,
+    check_estimator,
+    check_numbers,
+    check_runs,
+)
 
 __all__ = ["kmeans"]
 
@@ -89,13 +97,12 @@ def kmeans(
     check_choice("criterion", criterion, ("silhouette", "gap"))
     gap = criterion == "gap"
     numbers = check_numbers("n_clusters", n_clusters, 1 if gap else 2)
-    if gap:
-        check_numbers("n_references", n_references, 2)
+    check_numbers("n_references", n_references, 2)
     if sample_size is not None:
         check_numbers("sample_size", sample_size, 2)
     estimator = KMeans(n_init=10) if estimator is None else estimator
-    if not isinstance(estimator, KMeans):
-        raise TypeError(f"estimator must be a KMeans of fastem, got {type(estimator).__name__}")
+    check_estimator(estimator, KMeans, "a KMeans of fastem")
+    check_runs(n_jobs, progress)
     plain = check_array(X, dtype=[np.float64, np.float32], input_name="X")
     rng = check_random_state(estimator.random_state if random_state is None else random_state)
     seed = int(rng.randint(2**31 - 1))

@@ -15,7 +15,15 @@ from sklearn.utils import check_random_state
 from fastem._compat import get_feature_names
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.select.result import Selection, chosen
-from fastem.select.running import Runner, attempt, candidate, check_choice, check_numbers
+from fastem.select.running import (
+    Runner,
+    attempt,
+    candidate,
+    check_choice,
+    check_estimator,
+    check_numbers,
+    check_runs,
+)
 from fastem.topics.lda import LatentDirichletAllocation
 from fastem.topics.plsa import PLSA
 
@@ -110,11 +118,9 @@ def topics(
     if not isinstance(test_size, Real) or not 0 < test_size < 1:
         raise ValueError(f"test_size must be between 0 and 1, got {test_size!r}")
     estimator = LatentDirichletAllocation() if estimator is None else estimator
-    if not isinstance(estimator, LatentDirichletAllocation | PLSA):
-        raise TypeError(
-            "estimator must be a LatentDirichletAllocation or a PLSA of fastem, got "
-            f"{type(estimator).__name__}"
-        )
+    kinds = (LatentDirichletAllocation, PLSA)
+    check_estimator(estimator, kinds, "a LatentDirichletAllocation or a PLSA of fastem")
+    check_runs(n_jobs, progress)
     rng = check_random_state(estimator.random_state if random_state is None else random_state)
     seed = int(rng.randint(2**31 - 1))
     counts, names = _counts(clone(estimator), X), get_feature_names(X)

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
 
-from fastem._base import check_sample_weight
+from fastem._base import check_flag, check_sample_weight
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.mixture.base import Criteria
 from fastem.mixture.gaussian import GaussianMixture
@@ -23,7 +23,9 @@ from fastem.select.running import (
     attempt,
     candidate,
     check_choice,
+    check_estimator,
     check_numbers,
+    check_runs,
     kinds_of,
 )
 from fastem.select.splitting import can_split, split_start
@@ -106,8 +108,9 @@ def mixture(
     """
     if estimator is None:
         estimator = GaussianMixture(n_init=3, tol=1e-5, max_iter=1000)
-    if not isinstance(estimator, GaussianMixture):
-        raise TypeError(f"estimator must be a GaussianMixture, got {type(estimator).__name__}")
+    check_estimator(estimator, GaussianMixture, "a GaussianMixture")
+    check_runs(n_jobs, progress)
+    check_flag("share_starts", share_starts)
     for name in _GIVEN:
         if getattr(estimator, name) is not None:
             raise ValueError(f"estimator must have {name}=None: a given start has one number only")
@@ -226,11 +229,8 @@ def discrete(
     >>> selection.best_params_
     {'n_components': 2}
     """
-    if not isinstance(estimator, Criteria):
-        raise TypeError(
-            "estimator must be a mixture with a BIC, as PoissonMixture(), got "
-            f"{type(estimator).__name__}"
-        )
+    check_estimator(estimator, Criteria, "a mixture with a BIC, as PoissonMixture()")
+    check_runs(n_jobs, progress)
     choice = _Choice(X, estimator, criterion, sample_weight, cv, random_state, n_jobs)
     made = [choice.made(n_components=k) for k in choice.numbers(n_components)]
     with Runner(n_jobs, progress, len(made) * (1 + choice.n_folds)).open() as runner:

@@ -13,7 +13,18 @@ import joblib
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["Runner", "attempt", "candidate", "check_choice", "check_numbers", "kinds_of"]
+from fastem._base import check_flag
+
+__all__ = [
+    "Runner",
+    "attempt",
+    "candidate",
+    "check_choice",
+    "check_estimator",
+    "check_numbers",
+    "check_runs",
+    "kinds_of",
+]
 
 
 class Runner:
@@ -76,6 +87,23 @@ def _without_convergence_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
+
+
+def check_estimator(estimator, kinds, words):
+    """Raise TypeError unless an estimator is one of fastem's kinds that `words` name."""
+    if isinstance(estimator, type):
+        raise TypeError(f"estimator must be an instance, got a class: {estimator.__name__}()")
+    if not isinstance(estimator, kinds):
+        raise TypeError(f"estimator must be {words}, got {type(estimator).__name__}")
+
+
+def check_runs(n_jobs, progress):
+    """Raise ValueError or TypeError unless candidates can be fitted so."""
+    if n_jobs is not None and (not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool)):
+        raise TypeError(f"n_jobs must be an integer or None, got {n_jobs!r}")
+    if n_jobs == 0:
+        raise ValueError("n_jobs must not be 0: 1 fits one after another, -1 uses all cores")
+    check_flag("progress", progress)
 
 
 def attempt(estimator, *arguments, **settings):

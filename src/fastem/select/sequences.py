@@ -20,7 +20,9 @@ from fastem.select.running import (
     attempt,
     candidate,
     check_choice,
+    check_estimator,
     check_numbers,
+    check_runs,
     kinds_of,
 )
 from fastem.sequence.gaussian import GaussianHMM
@@ -99,10 +101,8 @@ def hmm(
     check_choice("criterion", criterion, ("bic", "aic", "cv"))
     numbers = check_numbers("n_components", n_components)
     estimator = GaussianHMM(n_init=3, n_iter=500) if estimator is None else estimator
-    if not isinstance(estimator, HMM):
-        raise TypeError(
-            f"estimator must be a hidden Markov model of fastem, got {type(estimator).__name__}"
-        )
+    check_estimator(estimator, HMM, "a hidden Markov model of fastem")
+    check_runs(n_jobs, progress)
     varied = ["n_components"]
     settings: list[dict[str, Any]] = [{"n_components": k} for k in numbers]
     if covariance_type is not None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from fastem._base import check_flag
 from fastem._summary import Summary, covariance_estimates, interval_rows
 from fastem._typing import MatrixLike
 from fastem.components.covariances import KINDS
@@ -182,6 +183,7 @@ class WithErrors(Summarized, Generic[Errors]):
             The fit in figures; for each state its probability at the start, its share of the rows,
             the expected number of rows that it stays, and its mean; and the transitions.
         """
+        check_flag("standard_errors", standard_errors)
         errors = self.standard_errors(X, lengths) if standard_errors else None
         return self._summary(X, lengths, () if errors is None else self._parameter_rows(errors))
 

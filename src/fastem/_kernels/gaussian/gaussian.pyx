@@ -104,7 +104,8 @@ cdef extern from "gaussian/moments.h":
         double *covariance
 
     enum:
-        FULL "GAUSSIAN_FULL", DIAG "GAUSSIAN_DIAG", SPHERICAL "GAUSSIAN_SPHERICAL"
+        FULL "GAUSSIAN_FULL", TIED "GAUSSIAN_TIED"
+        DIAG "GAUSSIAN_DIAG", SPHERICAL "GAUSSIAN_SPHERICAL"
         GAUSSIAN_TURNS
 
     int gaussian_is_small(const gaussian_job *) noexcept nogil
@@ -112,6 +113,9 @@ cdef extern from "gaussian/moments.h":
     Py_ssize_t gaussian_second(const gaussian_job *) noexcept nogil
     Py_ssize_t gaussian_bound(const gaussian_job *) noexcept nogil
     Py_ssize_t gaussian_noise(const gaussian_job *) noexcept nogil
+    gaussian_job gaussian_one_full(const gaussian_job *) noexcept nogil
+    Py_ssize_t gaussian_tied_rows(const gaussian_job *) noexcept nogil
+    void gaussian_mirror(const gaussian_job *, const double *, double *) noexcept nogil
     double gaussian_lost(const gaussian_job *, const double *) noexcept nogil
     void gaussian_describe(const gaussian_job *, const gaussian_given *, double *,
                            double *) noexcept nogil

@@ -232,13 +232,15 @@ static void FN(masked_sums)(const gaussian_job *job, const scratch_t *s, ptrdiff
     }
 }
 
+#include "gaussian/incomplete_tied.h"
+
 /* chunk() where rows may have missing values. */
 static void FN(incomplete_chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n,
                                  const fastem_strip *strip, const fastem_turn *turn)
 {
     const tables_t *t = strip->tables;
     ptrdiff_t padded = FN(up)(n, PANEL > 8 ? PANEL : 8);
-    int full = job->kind == GAUSSIAN_FULL;
+    int full = job->kind == GAUSSIAN_FULL, tied = job->kind == GAUSSIAN_TIED;
     scratch_t s;
     FN(runs) runs;
     char *after = (char *)strip->scratch + FN(up)(FN(lay_scratch)(job, strip->scratch, &s), 64);
@@ -248,10 +250,13 @@ static void FN(incomplete_chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdi
     FN(pack)(job, t, begin, NULL, n, padded, job->n_features, &s);
     if (s.noise) /* before anything is completed */
         FN(noise_log_prob)(job, &s, padded);
-    if (full) {
+    if (full || tied)
         FN(find_runs)(job, &s, n, &runs);
+    if (full)
         FN(incomplete_log_prob)(job, t, &s, padded, &runs);
-    } else
+    else if (tied)
+        FN(tied_log_prob)(job, t, &s, padded, &runs);
+    else
         FN(masked_log_prob)(job, t, &s, padded);
     FN(normalise)(job, &s, padded);
     if (job->log_prob || job->responsibilities || job->labels)
@@ -260,6 +265,8 @@ static void FN(incomplete_chunk)(const gaussian_job *job, ptrdiff_t begin, ptrdi
         return;
     if (full)
         FN(incomplete_sums)(job, t, &s, padded, &runs, strip->sums, turn);
+    else if (tied)
+        FN(tied_sums)(job, t, &s, padded, &runs, strip->sums);
     else
         FN(masked_sums)(job, &s, padded, strip->sums);
     FN(add_bound)(job, &s, padded, strip->sums, turn);

@@ -31,9 +31,9 @@ typedef struct {
     int has_noise;
     double noise;            /* log weight - sum of log_sides */
     const double *log_sides; /* (D,) of the box that it fills, in the data's units */
-    /* where rows may have missing values, in double and full or diag alone: see incomplete.h */
+    /* where rows may have missing values, in double, and not spherical: see incomplete.h */
     int incomplete;
-    const double *precisions; /* full: (K, D, D), scaled */
+    const double *precisions; /* full: (K, D, D), tied: (D, D), scaled */
     const double *centers;    /* (K, D4) what moments are about, scaled; or NULL: the means */
     /* what to do */
     int prune;                   /* leave out what cannot change a sum: see evaluate_survivors */

@@ -52,11 +52,15 @@ ALWAYS_INLINE ptrdiff_t FN(up)(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) 
 /* ---- sizes ------------------------------------------------------------------------------- */
 
 /* Doubles of further sums where rows may have missing values: for full covariances, of those of what
- * is missing given the rest. */
+ * is missing given the rest; for tied ones, of all rows' second moments, and the same. */
 static ptrdiff_t FN(further_sums)(const gaussian_job *job)
 {
-    ptrdiff_t size = job->n_components * job->n_features * job->n_features;
-    return job->incomplete && job->kind == GAUSSIAN_FULL ? FN(up)(size, 16) : 0;
+    ptrdiff_t size = job->n_features * job->n_features;
+    if (!job->incomplete || (job->kind != GAUSSIAN_FULL && job->kind != GAUSSIAN_TIED))
+        return 0;
+    if (job->kind == GAUSSIAN_TIED)
+        return gaussian_tied_rows(job) + FN(up)(size, 16);
+    return FN(up)(job->n_components * size, 16);
 }
 
 /* All components, the bound, the noise. Rounded up, so that strips do not share cache lines. */
@@ -121,11 +125,20 @@ typedef struct {
     double *inverse; /* (D, D) of L; its diagonal is made with L */
     double *z;       /* (D, VL) x - mean of what is there */
     double *y;       /* (D, VL) of what is missing */
+    /* tied, with W = K rounded up to VL: see incomplete_tied.h */
+    double *nowhere; /* (D4,) zeros */
+    double *means;   /* (D, W) of the components, side by side */
+    double *told;    /* (D, W) the same with expectations about 0 in place of what a run lacks */
+    double *white;   /* (D, W) that, whitened */
+    double *step;    /* (D, W) what a component adds to the expectations of what a run lacks */
+    double *weight;  /* (W,) responsibilities of a run */
+    double *lanes;   /* (D, D, VL) second moments between components, lane by lane */
 } FN(runs);
 
 static ptrdiff_t FN(lay_runs)(const gaussian_job *job, char *memory, FN(runs) *runs)
 {
     ptrdiff_t d = job->n_features, cap = FN(chunk_rows)(job) + 64, real = sizeof(double);
+    ptrdiff_t wide = FN(up)(job->n_components, VL);
     char *p = memory;
     runs->begin = (int32_t *)FN(take)(&p, (cap + 1) * sizeof(int32_t));
     runs->n_lost = (int32_t *)FN(take)(&p, cap * sizeof(int32_t));
@@ -135,6 +148,17 @@ static ptrdiff_t FN(lay_runs)(const gaussian_job *job, char *memory, FN(runs) *r
     runs->inverse = (double *)FN(take)(&p, d * d * real);
     runs->z = (double *)FN(take)(&p, d * VL * real);
     runs->y = (double *)FN(take)(&p, d * VL * real);
+    if (job->kind != GAUSSIAN_TIED)
+        return p - memory;
+    runs->nowhere = (double *)FN(take)(&p, FN(up)(d, 4) * real);
+    runs->means = (double *)FN(take)(&p, d * wide * real);
+    runs->told = (double *)FN(take)(&p, d * wide * real);
+    runs->white = (double *)FN(take)(&p, d * wide * real);
+    runs->step = (double *)FN(take)(&p, d * wide * real);
+    runs->weight = (double *)FN(take)(&p, wide * real);
+    runs->lanes = (double *)FN(take)(&p, d * d * VL * real);
+    if (memory)
+        memset(runs->nowhere, 0, FN(up)(d, 4) * real);
     return p - memory;
 }
 

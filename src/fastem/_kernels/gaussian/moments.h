@@ -78,6 +78,22 @@ static inline ptrdiff_t gaussian_component(const gaussian_job *job)
     }
 }
 
+/* The job of one full covariance: all rows' second moments lie as its component's do. */
+static inline gaussian_job gaussian_one_full(const gaussian_job *job)
+{
+    gaussian_job alone = *job;
+    alone.kind = GAUSSIAN_FULL;
+    alone.n_components = 1;
+    return alone;
+}
+
+/* Doubles of those, rounded up. */
+static inline ptrdiff_t gaussian_tied_rows(const gaussian_job *job)
+{
+    gaussian_job alone = gaussian_one_full(job);
+    return gaussian_up(gaussian_component(&alone), 16);
+}
+
 /* Where the bound stands, after all components. */
 static inline ptrdiff_t gaussian_bound(const gaussian_job *job)
 {
