@@ -210,7 +210,7 @@ def textbook(case, X, start):
     return fit
 
 
-def estimator(cls, case, X, start, n_jobs=None):
+def estimator(cls, case, X, start, n_jobs=None, **more):
     """fit(n_iter) of an estimator with scikit-learn's signature, from `start`.
 
     It returns `lower_bounds_` (old scikit-learn has none) and after them `lower_bound_`.
@@ -224,6 +224,7 @@ def estimator(cls, case, X, start, n_jobs=None):
         "weights_init": start.weights.astype(X.dtype),
         "means_init": start.means.astype(X.dtype),
         "precisions_init": precisions.astype(X.dtype),
+        **more,
     }
     if n_jobs is not None:
         settings["n_jobs"] = n_jobs

@@ -15,6 +15,7 @@ FAMILIES = {
     name: name for name in ("whole", "gmm", "bayesian", "kmeans", "mixtures", "plsa", "lda", "hmm")
 }
 FAMILIES["gaussian-lda"] = "gaussian_lda"
+FAMILIES["gmm-more"] = "gmm_more"
 
 # These pin OpenBLAS to the kernels and block sizes of an older processor. Left set, they would slow
 # scikit-learn and NumPy and flatter us. OpenBLAS reads them when it is loaded, so they must go

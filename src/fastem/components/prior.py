@@ -84,11 +84,14 @@ class ConjugatePrior:
         Number of components that `scale` None is meant for. None: the mixture's. To compare
         mixtures of several numbers, give one number, or each has a prior of its own.
     weight_concentration : float or array-like of shape (n_components,), default=1.0
-        Parameters of the Dirichlet density, at least 1: pseudo-counts of the components plus 1.
+        Parameters of the Dirichlet density, at least 1: pseudo-counts of the components plus 1. In
+        a :class:`GMMHMM` of shape (n_mix,), for the weights of each state; a :class:`GaussianHMM`
+        has none.
 
     See Also
     --------
     GaussianMixture : Has it as its parameter `prior`; 'conjugate' is one with these defaults.
+    GaussianHMM, GMMHMM : Have it as well.
     BayesianGaussianMixture : The whole posterior in place of its mode.
 
     Examples

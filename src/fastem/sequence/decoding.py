@@ -387,7 +387,7 @@ class Decoder(EMEstimator):
         """Return the first emission attributes."""
 
     @abstractmethod
-    def _family(self, values, learn, n_threads, X) -> tuple[Any, Any]:
+    def _family(self, values, learn, n_threads, X, weight=None) -> tuple[Any, Any]:
         """Return the family and its parameters."""
 
     @abstractmethod

@@ -46,7 +46,7 @@ class DiscreteHMM(StreamingHMM, HMM[Errors]):
     def n_features(self) -> None:
         del self.__dict__["n_features"]
 
-    def _family(self, values, learn, n_threads, X):
+    def _family(self, values, learn, n_threads, X, weight=None):
         distributions, own = self._distributions(values[self._values_name])
         family = DiscreteEmissions(distributions, len(own), learn=bool(learn))
         params = family.params(own)

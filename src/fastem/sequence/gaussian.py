@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,8 @@ from fastem._typing import RandomStateLike
 from fastem.components import gaussian
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian_data import check_squares
-from fastem.components.prior import GaussianPrior
+from fastem.components.prior import ConjugatePrior, GaussianPrior
+from fastem.sequence.conjugate import WithPrior
 from fastem.sequence.covariances import (
     check_covars,
     compact_covars,
@@ -63,7 +64,7 @@ def check_means(means, n_features, shape):
 
 
 @documented
-class GaussianHMM(StreamingHMM, HMM[HMMErrors]):
+class GaussianHMM(WithPrior, StreamingHMM, HMM[HMMErrors]):
     r"""Hidden Markov model with a Gaussian for each state.
 
     A chain of states :math:`z_1, z_2, \ldots` begins with probabilities :math:`\pi` and goes on
@@ -96,6 +97,11 @@ class GaussianHMM(StreamingHMM, HMM[HMMErrors]):
         What is added to the number of rows that the sum is divided by, plus 1, for 'full' and
         'tied' plus n_features: an inverse gamma or inverse Wishart prior.
     {course}
+    prior : 'conjugate', ConjugatePrior or None, default=None
+        The prior of the states' Gaussians as :class:`fastem.GaussianMixture` has it, in place of
+        `means_prior`, `means_weight`, `covars_prior` and `covars_weight`, which must be at their
+        defaults then, and of the floor of `min_covar`. 'conjugate' is a
+        :class:`fastem.ConjugatePrior` of default values, which come from the data.
 
     Attributes
     ----------
@@ -151,6 +157,7 @@ class GaussianHMM(StreamingHMM, HMM[HMMErrors]):
         "means_weight": _NUMBER,
         "covars_prior": _NUMBER,
         "covars_weight": _NUMBER,
+        **WithPrior._prior_constraint,
     }
 
     def __init__(
@@ -179,6 +186,7 @@ class GaussianHMM(StreamingHMM, HMM[HMMErrors]):
         n_jobs: int | None = None,
         learning_decay: float = 0.7,
         learning_offset: float = 10.0,
+        prior: Literal["conjugate"] | ConjugatePrior | None = None,
     ) -> None:
         self._keep(locals())
 
@@ -232,13 +240,21 @@ class GaussianHMM(StreamingHMM, HMM[HMMErrors]):
     def _shared(self):
         return ("_covars_",) if KINDS[self.covariance_type].shared else ()
 
-    def _family(self, values, learn, n_threads, X):
+    def _family(self, values, learn, n_threads, X, weight=None):
         kind = self.covariance_type
         params = gaussian_params(values["means_"], values["_covars_"], kind)
         settings = {}
         if learn is not None:
-            prior = self._prior(params.means.shape[1])
-            least, most = limits_of(X, self.min_covar, values["_covars_"], kind, prior)
+            if self.prior is None:
+                prior, floor = self._prior(params.means.shape[1]), self.min_covar
+            else:
+                (prior, counts), floor = self._conjugate(X, weight, self.n_components), 0
+                if counts.any():
+                    raise ValueError(
+                        "prior.weight_concentration must be 1 here, for states have no weights: "
+                        "startprob_prior and transmat_prior are the chain's"
+                    )
+            least, most = limits_of(X, floor, values["_covars_"], kind, prior)
             settings = {"prior": prior, "min_covar": least, "most": most}
         names = {"m": "means", "c": "covars"}
         family = GaussianEmissions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,8 @@ from sklearn.utils import check_random_state
 from fastem._compat import Interval, StrOptions
 from fastem._typing import RandomStateLike
 from fastem.components.covariances import KINDS
-from fastem.components.prior import GaussianPrior
+from fastem.components.prior import ConjugatePrior, GaussianPrior
+from fastem.sequence.conjugate import WithPrior
 from fastem.sequence.covariances import (
     check_covars,
     limits_of,
@@ -33,7 +34,7 @@ _NUMBER = [Interval(Real, 0, None, closed="left"), "array-like"]
 
 
 @documented
-class GMMHMM(HMM[MixtureHMMErrors]):
+class GMMHMM(WithPrior, HMM[MixtureHMMErrors]):
     r"""Hidden Markov model with a mixture of Gaussians for each state.
 
     A state :math:`k` emits a row of density :math:`\sum_m w_{km} \mathcal{N}(x \mid \mu_{km},
@@ -66,6 +67,11 @@ class GMMHMM(HMM[MixtureHMMErrors]):
     covariance_type : {'diag', 'full', 'tied', 'spherical'}, default='diag'
         Each Gaussian has its own diagonal covariance matrix; its own full one; those of a state
         share a full one; each has its own single variance.
+    prior : 'conjugate', ConjugatePrior or None, default=None
+        The prior of the Gaussians and of their weights as :class:`fastem.GaussianMixture` has it,
+        in place of `weights_prior`, `means_prior`, `means_weight`, `covars_prior` and
+        `covars_weight`, which must be at their defaults then, and of the floor of `min_covar`.
+        'conjugate' is a :class:`fastem.ConjugatePrior` of default values, which come from the data.
 
     Attributes
     ----------
@@ -125,6 +131,7 @@ class GMMHMM(HMM[MixtureHMMErrors]):
         "means_weight": _NUMBER,
         "covars_prior": [Real, "array-like", None],
         "covars_weight": [Real, "array-like", None],
+        **WithPrior._prior_constraint,
     }
 
     def __init__(
@@ -153,6 +160,7 @@ class GMMHMM(HMM[MixtureHMMErrors]):
         topology: npt.ArrayLike | None = None,
         transmat_fixed: npt.ArrayLike | None = None,
         n_jobs: int | None = None,
+        prior: Literal["conjugate"] | ConjugatePrior | None = None,
     ) -> None:
         self._keep(locals())
 
@@ -207,18 +215,19 @@ class GMMHMM(HMM[MixtureHMMErrors]):
         covars = spread_covariance(covariance, self.covariance_type, self._lead())
         return {"weights_": np.full((k, m), 1 / m), "means_": means, "covars_": covars}
 
-    def _family(self, values, learn, n_threads, X):
+    def _family(self, values, learn, n_threads, X, weight=None):
         kind, (k, m, d) = self.covariance_type, values["means_"].shape
         settings = {}
         if learn is not None:
-            weights_prior = as_numbers("weights_prior", self.weights_prior)
-            if weights_prior.shape == (m,):
-                weights_prior = np.tile(weights_prior, (k, 1))
-            prior = self._prior(d)
-            least, most = limits_of(X, self.min_covar, values["covars_"], kind, prior)
+            if self.prior is None:
+                prior, floor, weights_prior = self._prior(d), self.min_covar, self._weights_prior()
+            else:
+                (prior, counts), floor = self._conjugate(X, weight, m), 0
+                weights_prior = np.tile(counts + 1, (k, 1))
+            least, most = limits_of(X, floor, values["covars_"], kind, prior)
             settings = {
                 "prior": prior,
-                "weights_prior": broadcast_prior("weights_prior", weights_prior, (k, m)),
+                "weights_prior": weights_prior,
                 "min_covar": least,
                 "most": most,
             }
@@ -233,6 +242,13 @@ class GMMHMM(HMM[MixtureHMMErrors]):
         params = family.params(values["weights_"], values["means_"], values["covars_"])
         family.held = params
         return family, params
+
+    def _weights_prior(self):
+        """Return the Dirichlet parameters of the states' weights, (K, M)."""
+        k, m = self.n_components, self.n_mix
+        given = as_numbers("weights_prior", self.weights_prior)
+        given = np.tile(given, (k, 1)) if given.shape == (m,) else given
+        return broadcast_prior("weights_prior", given, (k, m))
 
     def _prior(self, d):
         """Return the prior of all Gaussians, state after state, in the family's terms."""

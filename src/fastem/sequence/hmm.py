@@ -48,8 +48,8 @@ class HMM(Decoder, WithErrors[Errors]):
     - ``_check_rows(X, fresh)``: raises ValueError unless the rows are the family's;
     - ``_check_values(values, n_features)``: the emission attributes, validated;
     - ``_start_emission(X, weight, seed, init)``: the first emission attributes;
-    - ``_family(values, learn, n_threads, X)``: the family, which learns what has these letters, and
-      its parameters for these values; `learn` is None where the model is only read;
+    - ``_family(values, learn, n_threads, X, weight)``: the family, which learns what has these
+      letters, and its parameters for these values; `learn` is None where the model is only read;
     - ``_values(emission)``: the attributes of the family's parameters;
     - ``_drawer(values)``: a function of a state and a RandomState that draws one row;
     - ``_expectation(values)``: the mean of each state's rows, or the probabilities in them;
@@ -235,7 +235,8 @@ class HMM(Decoder, WithErrors[Errors]):
         seeds = restart_seeds(self.random_state, self.n_init)
         first = self._start(chain, X, row_weight, known, seeds[0], 0)
         self._tell_what_is_lost(X)
-        family, emission = self._family(first, self._learnt_letters(), n_threads, X)
+        learnt = self._learnt_letters()
+        family, emission = self._family(first, learnt, n_threads, X, row_weight)
         params = ChainParams(first["startprob_"], first["transmat_"], emission)
 
         def start(init):
@@ -245,7 +246,7 @@ class HMM(Decoder, WithErrors[Errors]):
             values.update(
                 {name: first[name] for c, name in self._all_letters() if c not in self.params}
             )
-            emission = self._family(values, self._learnt_letters(), n_threads, X)[1]
+            emission = self._family(values, learnt, n_threads, X, row_weight)[1]
             return ChainParams(values["startprob_"], values["transmat_"], emission)
 
         return family, params, chain, start

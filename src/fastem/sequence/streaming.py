@@ -76,6 +76,8 @@ class StreamingHMM(Streaming):
         with unchanged_on_error(self):
             n_threads = self._n_threads(X)  # complains before any work
             self._check_letters()
+            if getattr(self, "prior", None) is not None:
+                raise ValueError("partial_fit takes no prior: set prior=None, or take fit")
             stream = self._open_stream()
             X, begin = read_sequences(self, X, lengths, reset=stream.begins, dtype=self._dtype)
             weight = read_sequence_weight(sample_weight, begin)
