@@ -13,6 +13,7 @@ from sklearn.utils import check_array, check_random_state
 
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.cluster.kmeans import KMeans
+from fastem.select.documented import documented
 from fastem.select.result import Selection, chosen
 from fastem.select.running import (
     Runner,
@@ -27,6 +28,7 @@ from fastem.select.running import (
 __all__ = ["kmeans"]
 
 
+@documented
 def kmeans(
     X: MatrixLike,
     n_clusters: int | Iterable[int] = range(2, 11),
@@ -63,27 +65,7 @@ def kmeans(
         computed: the cost grows with its square. None: all.
     n_references : int, default=10
         Number of reference data sets of 'gap'.
-    random_state : int, RandomState instance or None, default=None
-        Seed of all; None: the estimator's.
-    n_jobs : int, default=None
-        Number of fits at a time, by joblib; None is 1, whose fits use all cores themselves.
-    progress : bool, default=False
-        Show a bar of progress.
-
-    Returns
-    -------
-    selection : Selection
-        The table, the best estimator, a picture.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is invalid, or no candidate can be fitted.
-
-    Warns
-    -----
-    UserWarning
-        If the best is at the edge of the range of numbers.
+    {running}
 
     Examples
     --------

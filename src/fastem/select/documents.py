@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 
 from fastem._compat import get_feature_names
 from fastem._typing import MatrixLike, RandomStateLike
+from fastem.select.documented import documented
 from fastem.select.result import Selection, chosen
 from fastem.select.running import (
     Runner,
@@ -32,6 +33,7 @@ __all__ = ["divided", "held_out_log_likelihood", "topics"]
 _ROWS = 1 << 20  # probabilities that are made at a time
 
 
+@documented
 def topics(
     X: MatrixLike,
     n_components: int | Iterable[int] = (5, 10, 20, 50),
@@ -70,29 +72,7 @@ def topics(
         The coherence, as ``coherence`` of the estimators computes it on X.
     n_words : int, default=10
         Number of words of each topic that it looks at.
-    random_state : int, RandomState instance or None, default=None
-        Seed of all; None: the estimator's.
-    n_jobs : int, default=None
-        Number of fits at a time, by joblib; None is 1, whose fits use all cores themselves.
-    progress : bool, default=False
-        Show a bar of progress.
-
-    Returns
-    -------
-    selection : Selection
-        The table, the best estimator, a picture.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is invalid, or no candidate can be fitted.
-
-    Warns
-    -----
-    UserWarning
-        If the best is at the edge of the range of numbers.
-    ConvergenceWarning
-        If the best did not converge.
+    {running}
 
     Notes
     -----

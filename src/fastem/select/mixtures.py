@@ -17,6 +17,7 @@ from fastem._base import check_flag, check_sample_weight
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.mixture.base import Criteria
 from fastem.mixture.gaussian import GaussianMixture
+from fastem.select.documented import documented
 from fastem.select.result import Selection, chosen
 from fastem.select.running import (
     Runner,
@@ -36,6 +37,7 @@ _CRITERIA = ("bic", "icl", "aic", "cv")
 _GIVEN = ("weights_init", "means_init", "precisions_init")
 
 
+@documented
 def mixture(
     X: MatrixLike,
     n_components: int | Iterable[int] = range(1, 10),
@@ -74,29 +76,7 @@ def mixture(
         Whether each candidate is also fitted from the one before of its type, whose widest
         component is split; the better of both fits is kept. So the likelihood hardly ever falls
         where a component is added.
-    random_state : int, RandomState instance or None, default=None
-        Seed of all fits and folds; None: the estimator's.
-    n_jobs : int, default=None
-        Number of fits at a time, by joblib; None is 1, whose fits use all cores themselves.
-    progress : bool, default=False
-        Show a bar of progress.
-
-    Returns
-    -------
-    selection : Selection
-        The table (with all criteria), the best estimator, a picture.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is invalid, or no candidate can be fitted.
-
-    Warns
-    -----
-    UserWarning
-        If the best is at the edge of the range of numbers.
-    ConvergenceWarning
-        If the best did not converge.
+    {running}
 
     Examples
     --------
@@ -165,6 +145,7 @@ def _of_one_number(choice, runner, made, last, shared):
     return rows, fits
 
 
+@documented
 def discrete(
     X: MatrixLike,
     n_components: int | Iterable[int] = range(1, 10),
@@ -194,29 +175,7 @@ def discrete(
         Non-negative weights.
     cv : int, splitter of scikit-learn or iterable, default=5
         The folds of 'cv'; of an int, samples are shuffled.
-    random_state : int, RandomState instance or None, default=None
-        Seed of all fits and folds; None: the estimator's.
-    n_jobs : int, default=None
-        Number of fits at a time, by joblib; None is 1.
-    progress : bool, default=False
-        Show a bar of progress.
-
-    Returns
-    -------
-    selection : Selection
-        The table (with all criteria), the best estimator, a picture.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is invalid, or no candidate can be fitted.
-
-    Warns
-    -----
-    UserWarning
-        If the best is at the edge of the range of numbers.
-    ConvergenceWarning
-        If the best did not converge.
+    {running}
 
     Examples
     --------

@@ -14,6 +14,7 @@ from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
 
 from fastem._typing import MatrixLike, RandomStateLike
+from fastem.select.documented import documented
 from fastem.select.result import Selection, chosen
 from fastem.select.running import (
     Runner,
@@ -32,6 +33,7 @@ from fastem.sequence.reading import read_sequences
 __all__ = ["hmm"]
 
 
+@documented
 def hmm(
     X: MatrixLike,
     lengths: npt.ArrayLike | None = None,
@@ -65,29 +67,7 @@ def hmm(
         ``GaussianHMM(n_init=3, n_iter=500)``.
     cv : int, splitter of scikit-learn or iterable, default=5
         The folds of 'cv', over sequences; of an int, they are shuffled.
-    random_state : int, RandomState instance or None, default=None
-        Seed of all fits and folds; None: the estimator's.
-    n_jobs : int, default=None
-        Number of fits at a time, by joblib; None is 1, whose fits use all cores themselves.
-    progress : bool, default=False
-        Show a bar of progress.
-
-    Returns
-    -------
-    selection : Selection
-        The table, the best estimator, a picture.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is invalid, or no candidate can be fitted.
-
-    Warns
-    -----
-    UserWarning
-        If the best is at the edge of the range of numbers.
-    ConvergenceWarning
-        If the best did not converge.
+    {running}
 
     Examples
     --------
