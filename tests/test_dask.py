@@ -243,6 +243,15 @@ def test_k_means_parallel_on_workers(client):
     np.testing.assert_array_equal(there.cluster_centers_, here.cluster_centers_)
 
 
+def test_workers_sort_samples_into_cells(client):
+    mixture = GaussianMixture(3, algorithm="multiresolution", random_state=0, tol=1e-6)
+    data = np.random.default_rng(0).normal(size=(20_000, 2)) * np.array([1, 3])
+    here = clone(mixture).fit(Blocks.from_arrays(data, batch_rows=1000))
+    there = clone(mixture).fit(da.from_array(data, chunks=(1000, 2)))
+    np.testing.assert_array_equal(there.covariances_, here.covariances_)
+    assert there.lower_bounds_ == here.lower_bounds_
+
+
 def test_a_fit_on_workers_goes_on_from_a_checkpoint(client, tmp_path):
     """K-means keeps no labels there, so that its checkpoint is whole."""
     X = da.from_array(IRIS, chunks=(30, 4))

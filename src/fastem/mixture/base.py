@@ -158,6 +158,7 @@ class Mixture(Reading, DensityMixin, EMEstimator):
                 n = X.shape[0] if sample_weight is None else np.count_nonzero(sample_weight)
                 self._check_n_components(n, sample_weight is not None)
                 model, block, start = self._problem(X, sample_weight)
+                start = self._start_of_fit(model, block, start)
                 with lent_random_state(self.random_state) as random_state:
                     result = self._fit_em(
                         model,
@@ -187,9 +188,12 @@ class Mixture(Reading, DensityMixin, EMEstimator):
             )
         if self.algorithm == "incremental" and isinstance(blocks, list) and len(blocks) == 1:
             blocks = self._pieces(model, blocks[0])
-        return super()._fit_em(
-            model, blocks, start, schedule=ALGORITHMS[self.algorithm], **settings
-        )
+        schedule = ALGORITHMS.get(self.algorithm, "batch")
+        return super()._fit_em(model, blocks, start, schedule=schedule, **settings)
+
+    def _start_of_fit(self, model, block, start):
+        """Return what makes the first parameters of a fit in memory; `start` is `_problem`'s."""
+        return start
 
     def _pieces(self, model, block):
         """Return a block in pieces of consecutive rows."""
@@ -202,17 +206,25 @@ class Mixture(Reading, DensityMixin, EMEstimator):
         found = survey(source, self._look_at, self.random_state, 2 * self.n_components)
         self._set_fitted(found.attributes())
         self._check_n_components(found.n_positive, found.weighted)
-        begun = source.call(begin, self, found, 0 if resume else self.n_init, source.sample)
-        source.sample = None  # which takes memory
-        self._set_fitted(begun.learned)
+        model, blocks, start = self._begin_source(source, found, 0 if resume else self.n_init)
         return self._fit_em(
-            begun.model,
-            source.prepared(begun.make),
-            lambda init: self._params() if resume else begun.starts[init],
+            model,
+            blocks,
+            lambda init: self._params() if resume else start(init),
             n_init=1 if resume else self.n_init,
             lower_bound=self.lower_bound_ if resume else -np.inf,
             executor=source.executor,
         )
+
+    def _begin_source(self, source, found, n_starts):
+        """Return the model, the blocks for the driver, and a function of a restart's number.
+
+        It returns the first parameters.
+        """
+        begun = source.call(begin, self, found, n_starts, source.sample)
+        source.sample = None  # which takes memory
+        self._set_fitted(begun.learned)
+        return begun.model, source.prepared(begun.make), begun.starts.__getitem__
 
     #: ``_look_at(X, sample_weight)``: what the first pass over blocks sums for the class; or None
     _look_at: Any = None

@@ -25,9 +25,15 @@ from fastem.components.gaussian_missing import imputed
 from fastem.components.gaussian_start import beside_noise, check_precisions, moments_of
 from fastem.components.noise import noise_of
 from fastem.components.prior import ConjugatePrior, resolve
-from fastem.mixture.base import Criteria
+from fastem.mixture.base import ALGORITHMS, Criteria
 from fastem.mixture.errors import GaussianErrors
 from fastem.mixture.gaussian_base import GaussianBase
+from fastem.mixture.multiresolution import (
+    check_samples,
+    grid_of,
+    start_on_cells,
+    start_on_cells_of_blocks,
+)
 from fastem.mixture.streaming import StreamingMixture
 
 __all__ = ["GaussianMixture", "mixture_of"]
@@ -83,12 +89,14 @@ class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
     n_jobs : int, default=None
         Number of threads. None and -1: all physical cores, or what OMP_NUM_THREADS and
         threadpoolctl allow. The result has the same bits for every number.
-    algorithm : {'em', 'squarem', 'incremental'}, default='em'
+    algorithm : {'em', 'squarem', 'incremental', 'multiresolution'}, default='em'
         'em': an M-step after each pass over the samples. 'squarem': beside it, extrapolates the
         sums that the M-step is made of (Varadhan & Roland 2008), and goes back where the bound is
         then lower: a third of the passes where EM converges slowly, as with components that
         overlap; it may end in another optimum. 'incremental': an M-step after each twentieth of the
         samples (Neal & Hinton 1998): fewer passes to a rough `tol`, best for many samples.
+        'multiresolution', for up to three features and many samples without NaN: EM on the cells of
+        a grid first (Moore 1999), then on all samples, of which iterations and bounds are counted.
     learning_decay : float, default=0.7
         Of `partial_fit`, whose step is (learning_offset + number of the step)^-learning_decay; in
         (0.5, 1].
@@ -183,6 +191,7 @@ class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
     _allow_nan = True
     _parameter_constraints: ClassVar[dict] = {
         **GaussianBase._parameter_constraints,
+        "algorithm": [StrOptions({*ALGORITHMS, "multiresolution"})],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
@@ -233,7 +242,29 @@ class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
         shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
         gaussian.keep_freed_memory(shape)
         block = model.prepared(block)
-        return model, block, lambda random_state: self._start(model, block, given, random_state)
+
+        def start(random_state, block=block):
+            return self._start(model, block, given, random_state)
+
+        return model, block, start
+
+    def _read(self, X):
+        return check_samples(self, super()._read(X))
+
+    def _read_block(self, X, reset=True):
+        return check_samples(self, super()._read_block(X, reset))
+
+    def _start_of_fit(self, model, block, start):
+        if self.algorithm == "multiresolution":
+            return start_on_cells(self, model, block, start)
+        return start
+
+    def _begin_source(self, source, found, n_starts):
+        if self.algorithm != "multiresolution" or not n_starts:
+            return super()._begin_source(source, found, n_starts)
+        grid = source.call(grid_of, source.sample, found.n_rows)
+        model, blocks, start = super()._begin_source(source, found, n_starts)
+        return model, blocks, start_on_cells_of_blocks(self, model, blocks, grid, start)
 
     @staticmethod
     def _composition(statistics):

@@ -1,0 +1,144 @@
+"""algorithm='multiresolution': a mixture of few features is fitted to cells of a grid first.
+
+Then all samples take part, from where that fit ended: at once where cells are too wide.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem import em
+from fastem.components.cells import (
+    MOST_FEATURES,
+    Grid,
+    cells_of,
+    too_narrow,
+    with_own_spread,
+)
+
+__all__ = ["check_samples", "grid_of", "start_on_cells", "start_on_cells_of_blocks"]
+
+_CELLS_OF_A_COMPONENT = 40  # at least, on average: fewer are no data to start with
+
+
+def check_samples(estimator, X):
+    """Return validated samples; raise ValueError if they are none for the algorithm."""
+    if estimator.algorithm != "multiresolution":
+        return X
+    if estimator.noise:
+        raise ValueError(
+            "algorithm='multiresolution' knows no noise: take 'em', or set noise=False"
+        )
+    if X.shape[1] > MOST_FEATURES:
+        raise ValueError(
+            f"algorithm='multiresolution' is for at most {MOST_FEATURES} features, got "
+            f"{X.shape[1]}: take 'em'"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        complete = np.isfinite(np.add.reduce(X, axis=None)) or not np.isnan(X).any()
+    if not complete:
+        raise ValueError(
+            "algorithm='multiresolution' needs samples without NaN: take 'em', or fill in what is "
+            "missing"
+        )
+    return X
+
+
+def grid_of(sample, n_rows):
+    """Return the grid for so many rows, of which there is a sample."""
+    return Grid.of(sample.rows, n_rows)
+
+
+def start_on_cells(estimator, model, block, start):
+    """Return a function that makes the parameters with which a fit to all samples begins.
+
+    Parameters
+    ----------
+    estimator : GaussianMixture
+    model : GaussianEM
+    block : GaussianBlock
+    start : callable
+        ``start(random_state, block)``, which makes the first parameters.
+    """
+    least = _CELLS_OF_A_COMPONENT * estimator.n_components
+
+    @cache
+    def levels():
+        return _levels(cells_of(block, Grid.of(block.X, len(block.X))).cells, model, least)
+
+    def begin(random_state):
+        coarsest = levels()[0]
+        if len(coarsest.points.X) < least:
+            if estimator.verbose:
+                print(f"Only {len(coarsest.points.X)} cells: the fit is to all samples")
+            return start(random_state, block)
+        return _fitted(estimator, model, levels(), start(random_state, coarsest.points))
+
+    return begin
+
+
+def start_on_cells_of_blocks(estimator, model, blocks, grid, start):
+    """Return what :func:`start_on_cells` does, as a function of the restart's number.
+
+    ``start(init)`` makes first parameters, too.
+    """
+    least = _CELLS_OF_A_COMPONENT * estimator.n_components
+
+    @cache
+    def levels():
+        return _levels(blocks.sum(cells_of, grid).cells, model, least)
+
+    def begin(init):
+        return _fitted(estimator, model, levels(), start(init))
+
+    return begin
+
+
+class _Level(NamedTuple):
+    """Cells of one width."""
+
+    points: Any  # their means, as a block
+    spread: np.ndarray  # (D, D) covariance of samples within them
+    width: np.ndarray  # (D,)
+
+
+def _levels(cells, model, least):
+    """Return cells and those of twice the width, and so on as long as they are many."""
+    levels: list[_Level] = []
+    while True:
+        points = model.prepared(cells.block())
+        if levels and len(points.X) < least:
+            return levels[::-1]
+        levels.append(_Level(points, cells.spread(), cells.grid.width))
+        if len(points.X) < least:
+            return levels
+        cells = cells.coarser()
+
+
+def _fitted(estimator, model, levels, params):
+    """Return parameters that were fitted to cells, wide ones first."""
+    for level in levels:
+        result = em.run(
+            model, [level.points], params,
+            schedule="batch", tol=estimator.tol, max_iter=estimator.max_iter, evaluate_every=1,
+            n_init=1, lower_bound=-math.inf,
+            callbacks=[lambda state, level=level: _are_too_wide(level, model, state.params)],
+            verbose=0, verbose_interval=1,
+        )  # fmt: skip
+        params = result.params
+        if estimator.verbose:
+            ends = "converged" if result.converged else "not converged"
+            if _are_too_wide(level, model, params):
+                ends = "a component is too narrow for them"
+            print(f"On {len(level.points.X)} cells: {result.n_iter} iterations, {ends}")
+        if result.n_iter:
+            params = with_own_spread(model, params, level.points, level.spread)
+    return params
+
+
+def _are_too_wide(level, model, params):
+    return too_narrow(params, model.kind, level.width)
