@@ -195,7 +195,7 @@ def test_blocks_are_sorted_into_cells_too():
     with em.watch(lambda state: passes.append(state.iteration)):
         mixture = GaussianMixture(4, **settings).fit(blocks)
     whole = GaussianMixture(4, **settings).fit(X, sample_weight=weight)
-    assert_allclose(mixture.lower_bound_, whole.lower_bound_, atol=2e-5)
+    assert_allclose(mixture.lower_bound_, whole.lower_bound_, atol=2e-4)
     settings["algorithm"] = "em"
     assert len(passes) < GaussianMixture(4, **settings).fit(blocks).n_iter_ / 2
 
