@@ -124,7 +124,7 @@ def _serving():
     ]  # fmt: skip
     return found + [
         Case(f"{name}-{d}-{rows}", None, None, cls, 1_000, d, 5, settings, "predict_proba", rows,
-             data=data, most=150)
+             data=data, most=150 if rows <= 10 else None)
         for name, (cls, data, settings) in _SMALL_FAMILIES.items()
         for d in (20, 100)
         for rows in (1, 10, 100)

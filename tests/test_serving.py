@@ -2,14 +2,18 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from fastem import (
+    PLSA,
     BernoulliMixture,
     CategoricalMixture,
     GaussianMixture,
     KMeans,
+    LatentDirichletAllocation,
+    MultinomialMixture,
     PoissonHMM,
     PoissonMixture,
 )
@@ -112,3 +116,63 @@ def test_a_chain_begins_anew_whatever_stood_there():
     expected = fitted.startprob_
     fitted.startprob_ = "a"
     assert_array_equal(fitted.fit(X).startprob_, expected)
+
+
+LAYOUTS = {
+    "columns": np.asfortranarray,
+    "strided": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "backwards": lambda a: a[::-1].copy()[::-1],
+    "other order of bytes": lambda a: a.astype(a.dtype.newbyteorder()),
+    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
+    "unaligned": lambda a: _unaligned(a),
+}
+
+
+def _unaligned(array):
+    memory = np.empty(array.nbytes + 1, np.uint8)
+    out = memory[1:].view(array.dtype).reshape(array.shape)
+    out[...] = array
+    return out
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_attributes_may_lie_in_memory_as_they_like(layout, kind):
+    """Kernels read doubles one after the other; what is not so is copied."""
+    fitted = GaussianMixture(3, covariance_type=kind, random_state=0, reg_covar=1e-3).fit(X)
+    before = [fitted.predict_proba(rows) for rows in (X[:1], X)]
+    for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
+        setattr(fitted, name, layout(getattr(fitted, name)))
+    for rows, expected in zip((X[:1], X), before, strict=True):
+        assert_array_equal(fitted.predict_proba(rows), expected)
+
+
+SPARSE = {
+    "lda": LatentDirichletAllocation(2, max_iter=2, random_state=0),
+    "plsa": PLSA(2, max_iter=2, tol=0, random_state=0),
+    "multinomial": MultinomialMixture(2, random_state=0),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("estimator", SPARSE.values(), ids=SPARSE)
+def test_sparse_rows_are_read_and_refused_as_by_scikit_learn(estimator):
+    fitted = clone(estimator).fit(sp.csr_array(X))
+    expected = read(fitted, X[:5])
+    for form in (sp.csr_array, sp.csr_matrix, sp.csc_array, sp.coo_matrix):
+        assert_array_equal(read(fitted, form(X[:5])), expected)
+    assert_allclose(read(fitted, sp.csr_array(X[:5].astype(np.float32))), expected, rtol=1e-6)
+    name = type(fitted).__name__
+    with pytest.raises(ValueError, match=f"X has 3 features, but {name} is expecting 4 features"):
+        read(fitted, sp.csr_array(X[:5, :3]))
+    for bad, problem in ((np.nan, "contains NaN"), (np.inf, "contains infinity")):
+        rows = sp.csr_array(X[:5])
+        rows.data[2] = bad
+        with pytest.raises(ValueError, match=problem):
+            read(fitted, rows)
+    with pytest.raises(ValueError, match=r"minimum of 1 is required"):
+        read(fitted, sp.csr_array(X[:0]))
+    rows = sp.csr_array(X[:5])
+    rows.data[1] = -1
+    with pytest.raises(ValueError, match=r"[Nn]egative|at least 0"):
+        read(fitted, rows)

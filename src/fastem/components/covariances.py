@@ -103,7 +103,7 @@ class Kind:
 
     def log_determinants(self, factors, d):
         """Return log det U of each component, (K,), or of the one that all share, ()."""
-        return np.log(self.diagonal(factors)).sum(axis=-1)
+        return np.add.reduce(np.log(self.diagonal(factors)), axis=-1)
 
     def whitened(self, means, factors):
         """Return the means in the kernel's units, or None where it subtracts them first."""

@@ -53,9 +53,12 @@ class BayesianParams(NamedTuple):
     def expected_log_weights(self):
         """Return E[log weights], (K,); it may be less than any weight has as its logarithm."""
         if self.concentration.ndim == 1:
-            return digamma(self.concentration) - digamma(self.concentration.sum())
-        mine, rest = digamma(self.concentration) - digamma(self.concentration.sum(axis=0))
-        return mine + np.concatenate([[0.0], rest[:-1].cumsum()])
+            return digamma(self.concentration) - digamma(np.add.reduce(self.concentration))
+        mine, rest = digamma(self.concentration) - digamma(
+            np.add.reduce(self.concentration, axis=0)
+        )
+        mine[1:] += rest[:-1].cumsum()
+        return mine
 
     def halves(self):
         """Return (degrees of freedom - i) / 2 for each feature i, (D, K) or (D, 1)."""
@@ -69,7 +72,7 @@ class BayesianParams(NamedTuple):
         d = self.means.shape[1]
         # The covariances are those of the mean precision: E[log det precision] is less than its
         # log det by this, and the mean is uncertain.
-        log_det = d * math.log(2) + digamma(self.halves()).sum(axis=0)
+        log_det = d * math.log(2) + np.add.reduce(digamma(self.halves()), axis=0)
         log_det = log_det - d * np.log(self.degrees_of_freedom) - d / self.mean_precision
         log_weights = self.expected_log_weights() + log_det / 2
         return GaussianParams(
@@ -170,12 +173,12 @@ class BayesianEM:
         (k, d), freedom = params.means.shape, params.degrees_of_freedom
         log_det = KINDS[self.kind].log_determinants(params.precisions_cholesky, d)
         wisharts = freedom * (log_det + d / 2 * np.log(2 / freedom))
-        wisharts = wisharts + gammaln(params.halves()).sum(axis=0)
+        wisharts = wisharts + np.add.reduce(gammaln(params.halves()), axis=0)
         if self.prior.process:
-            of_weights = betaln(*params.concentration).sum()
+            of_weights = np.add.reduce(betaln(*params.concentration))
         else:
             of_weights = gammaln(params.concentration).sum() - gammaln(params.concentration.sum())
-        of_means = -d / 2 * np.log(params.mean_precision).sum()
+        of_means = -d / 2 * np.add.reduce(np.log(params.mean_precision))
         entropy = statistics.bound - statistics.expected
         times = k if KINDS[self.kind].shared else 1
         return float(entropy + times * wisharts.sum() + of_weights + of_means)

@@ -72,6 +72,8 @@ class ShuffledDocuments:
 
     def next_joined(self, joined, growth):
         """Return how many chunks take part after the next pass, if so many did before."""
+        if joined == self.chunks.n_chunks:
+            return joined
         begin = self.chunks.doc_begin[self.chunks.cuts]
         first = max(1, int(np.searchsorted(begin, _FIRST_COUNTS, "right")) - 1)
         wanted = growth * joined if joined else first
@@ -167,10 +169,11 @@ class CVB0EM:
             n_words_of(self.vocabulary, sums),
         )  # fmt: skip
         for first, last in ((0, joined), (joined, after)):
-            kernel.cvb0_pass(
-                job, first, last, q, doc_topic, log_likelihood, self.n_threads,
-                doc_weight=block.sample_weight,
-            )  # fmt: skip
+            if first < last:
+                kernel.cvb0_pass(
+                    job, first, last, q, doc_topic, log_likelihood, self.n_threads,
+                    doc_weight=block.sample_weight,
+                )  # fmt: skip
         if joined:
             self._leave_own(sums, topics.sums, state.sums)
         else:  # from here on the documents alone

@@ -377,11 +377,11 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
         progress = Progress(priors, self.n_batch_iter_, stream=stream)
         return self._topics(dtype, vocabulary)._replace(progress=progress)
 
-    def _model(self, cls=LDAEM, n_samples=1, vocabulary=None):
+    def _model(self, cls=LDAEM, n_samples=1, vocabulary=None, n_threads=None):
         return cls(
             np.broadcast_to(self.doc_topic_prior_, len(self.components_)),
             self.topic_word_prior_,
-            effective_n_jobs(self.n_jobs),
+            n_threads or effective_n_jobs(self.n_jobs),
             max_sweeps=self.max_doc_update_iter,
             tol=self.mean_change_tol,
             learning_offset=self.learning_offset,

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from fastem._base import EMEstimator, check_sample_weight, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
 from fastem._data.sources import by_blocks, scores, source_of
-from fastem._engine.threads import effective_n_jobs
+from fastem._engine.threads import effective_n_jobs, useful_n_jobs
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.topics.by_blocks import DocumentBlock, survey_counts
 from fastem.topics.documents import (
@@ -421,7 +421,8 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
         X, topic_word = of_occurring(X, self.components_)
         documents = Documents(X)
         topics = Topics(padded(topic_word.T, k, dtype), np.ones(k), 0.0)
-        model = PLSAEM(k, self.doc_topic_prior, 0.0, effective_n_jobs(self.n_jobs), self.beta_)
+        n_threads = useful_n_jobs(self.n_jobs, 1.0 * self.max_doc_update_iter * X.nnz * k)
+        model = PLSAEM(k, self.doc_topic_prior, 0.0, n_threads, self.beta_)
         doc_topic = model.fold_in(topics, documents, self.max_doc_update_iter, float(self.doc_tol))
         return doc_topic, log_likelihood(topics, documents, doc_topic, model.n_threads)
 

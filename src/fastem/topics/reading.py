@@ -10,7 +10,7 @@ from scipy.special import psi
 
 from fastem._base import check_fitted_array, check_sample_weight
 from fastem._data.sources import by_blocks, scores
-from fastem._engine.threads import effective_n_jobs
+from fastem._engine.threads import effective_n_jobs, useful_n_jobs
 from fastem._typing import MatrixLike
 from fastem.topics.documents import (
     Documents,
@@ -77,8 +77,10 @@ class LDAReading(TopicModel):
 
         The topics' sums are lost, so that there are no two arrays of their size.
         """
-        model = model or self._model()
         topics, documents = topics or self._topics(X.dtype), Documents(X, sample_weight)
+        if model is None:
+            work = 4.0 * X.nnz * len(topics.totals) + 2.0 * topics.sums.size
+            model = self._model(n_threads=useful_n_jobs(self.n_jobs, work))
         point = model.priors.point_topics
         expected = expected_topics(topics, model.n_threads, point, out=topics.sums)
         return model, topics, documents, model.infer(topics, documents, expected=expected)

@@ -144,18 +144,18 @@ cpdef double work(Py_ssize_t n_samples, Py_ssize_t n_features, Py_ssize_t n_comp
 
 
 cdef _plain(array):
-    """Return an array of doubles, one after the other: the same one if it is such an array."""
+    """Return an array of aligned doubles, one after the other: the same one if it is such."""
     cdef Py_buffer view
     cdef bint plain
     PyObject_GetBuffer(array, &view, PyBUF_STRIDES | PyBUF_FORMAT)
-    plain = view.format[0] == b"d" and view.format[1] == 0
+    plain = view.format[0] == b"d" and view.format[1] == 0 and <uintptr_t> view.buf % 8 == 0
     cdef Py_ssize_t step = 8, axis = view.ndim
     while plain and axis > 0:
         axis -= 1
         plain = view.strides[axis] == step
         step *= view.shape[axis]
     PyBuffer_Release(&view)
-    return array if plain else np.ascontiguousarray(array, dtype=np.float64)
+    return array if plain else np.array(array, dtype=np.float64, order="C")
 
 
 cdef class Job:

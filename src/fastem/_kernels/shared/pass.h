@@ -122,7 +122,8 @@ static inline int fastem_begin(fastem_pass *pass, double *total)
         ptrdiff_t most = pass->n_strips ? pass->n_strips : fastem_strips_of(pass->n_sums);
         pass->n_strips = pass->in_turn ? n_chunks : fastem_most(1, fastem_least(most, n_chunks));
     }
-    n_threads = fastem_most(1, fastem_least(pass->n_threads, pass->n_strips));
+    n_threads = fastem_least(pass->n_threads, fastem_least(pass->n_strips, pass->n_rows));
+    n_threads = fastem_most(1, n_threads);
     pass->n_threads = fastem_worth((int)n_threads, pass->work);
     pass->sums_bytes = 8 * pass->n_sums;
     if (pass->n_sums && (pass->in_turn || pass->n_strips == 1))
