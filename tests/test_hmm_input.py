@@ -452,3 +452,15 @@ def test_integers_are_not_copied_as_a_whole():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < rows.nbytes
+
+
+def test_missing_values_need_no_copy_of_all_rows():
+    rows = np.random.default_rng(4).normal(size=(400_000, 4))
+    rows[::100, 1] = np.nan
+    model = gauss(means_=[[0.0] * 4, [1.0] * 4], covars_=np.ones((2, 4)))
+    model.set_params(init_params="", n_iter=2)
+    tracemalloc.start()
+    model.fit(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.6 * rows.nbytes

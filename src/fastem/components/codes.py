@@ -356,7 +356,8 @@ def _stored(family, X, n_components, contents, reading):
     It is what its log-probabilities have in common, such as the factorials of its counts.
     """
     sparse, complete = sp.issparse(X), not contents.missing.any()
-    if not sparse and X.shape[0] < FEW_ROWS:
+    # Of a single categorical feature the terms are the codes.
+    if not sparse and (X.shape[0] < FEW_ROWS or family.shape[:-1] == (1,)):
         few = family.few(X, complete)
         if few is not None:
             return few

@@ -388,7 +388,8 @@ class Categorical:
         """Return a few samples as the terms that occur, if none is missing."""
         if not complete:
             return None
-        index = (X + self.first[:-1]).astype(np.int32, order="C")
+        index = X.astype(np.int32, order="C")
+        index += self.first[:-1].astype(np.int32)
         return Lists(None, index, None, self.n_terms), None
 
     def counts(self, X, largest):

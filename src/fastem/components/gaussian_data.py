@@ -55,7 +55,7 @@ class Scaling(NamedTuple):
         rows = X[:: max(1, len(X) // _SAMPLED)]
         d = rows.shape[1]
         if len(rows) == 0:  # a block of documents without words
-            return cls._of(np.zeros(d), np.zeros(d), X.dtype)
+            return cls.of_moments(np.zeros(d), np.zeros(d), X.dtype)
         mean, std = np.empty(d), np.empty(d)
         columns = max(1, (1 << 20) // (8 * len(rows)))  # wide data are read some columns at a time
         for first in range(0, d, columns):
@@ -65,7 +65,7 @@ class Scaling(NamedTuple):
             part -= mean[some]
             part *= part
             std[some] = np.sqrt(np.add.reduce(part, axis=0) / len(rows))
-        return cls._of(mean, std, X.dtype)
+        return cls.of_moments(mean, std, X.dtype)
 
     @classmethod
     def of_params(cls, params, kind, dtype):
@@ -77,10 +77,11 @@ class Scaling(NamedTuple):
         with np.errstate(over="ignore", invalid="ignore"):  # means may be anything finite
             mean = (weights * params.means).sum(axis=0)
             variance = (weights * (variances + (params.means - mean) ** 2)).sum(axis=0)
-        return cls._of(mean, np.sqrt(variance), dtype)
+        return cls.of_moments(mean, np.sqrt(variance), dtype)
 
     @classmethod
-    def _of(cls, mean, std, dtype):
+    def of_moments(cls, mean, std, dtype):
+        """Return the scaling of data with these means and deviations, (D,)."""
         shift = np.where(np.abs(mean) > 4 * std, mean, 0.0)
         if dtype == np.float32:
             shift = shift.astype(np.float32).astype(np.float64)

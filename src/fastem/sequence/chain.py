@@ -106,7 +106,7 @@ class ChainEM:
             counts = block.weight > 0
             scores = scores[counts] * block.weight[counts]
         return Statistics(
-            bound=float(scores.sum()),
+            bound=float(np.add.reduce(scores)),
             weight=block.total_weight,
             start=start,
             transitions=transitions,

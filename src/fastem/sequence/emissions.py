@@ -17,6 +17,7 @@ from fastem._kernels import gaussian as kernel
 from fastem.components import discrete as discrete
 from fastem.components import gaussian as gaussian
 from fastem.components.covariances import KINDS
+from fastem.components.gaussian_data import Scaling, observed_moments
 from fastem.components.gaussian_missing import moments_of_sums
 from fastem.components.prior import GaussianPrior
 
@@ -40,15 +41,11 @@ class Rows(NamedTuple):
     @classmethod
     def of(cls, X):
         """Return the block of validated samples."""
-        missing = bool(np.isnan(X.sum()) and np.isnan(X).any())
-        if not missing:
-            return cls(X, gaussian.GaussianBlock.of(X, None).scaling, False)
-        whole = X[~np.isnan(X).any(axis=1)]
-        if len(whole) < 2:  # the scaling needs but the order of size: expectations are in its place
-            there = ~np.isnan(X)
-            mean = np.where(there, X, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
-            whole = np.where(there, X, mean)
-        return cls(X, gaussian.GaussianBlock.of(whole, None).scaling, True)
+        if not np.isnan(np.add.reduce(X, axis=None)):
+            return cls(X, Scaling.of_data(X), False)
+        count, mean, squares = observed_moments(X, None)
+        deviation = np.sqrt(squares / np.maximum(count, 1))
+        return cls(X, Scaling.of_moments(mean, deviation, X.dtype), True)
 
 
 def gaussian_params(means, covariances, kind):

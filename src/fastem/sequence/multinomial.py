@@ -108,7 +108,7 @@ class MultinomialHMM(DiscreteHMM[DiscreteHMMErrors]):
         self._keep(locals())
 
     def _check_rows(self, X, fresh):
-        refuse_but_counts(X, "counts 0, 1, 2, ... or NaN")
+        refuse_but_counts(X, "counts 0, 1, 2, ... or NaN", remedy=": see GaussianHMM for others")
 
     def _check_fit(self, X):
         totals = X.sum(axis=1)

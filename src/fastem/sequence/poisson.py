@@ -105,7 +105,7 @@ class PoissonHMM(DiscreteHMM[PoissonHMMErrors]):
         self._keep(locals())
 
     def _check_rows(self, X, fresh):
-        refuse_but_counts(X, "counts 0, 1, 2, ... or NaN")
+        refuse_but_counts(X, "counts 0, 1, 2, ... or NaN", remedy=": see GaussianHMM for others")
 
     def _check_values(self, values, n_features):
         return self._check_range(values, n_features, np.inf)

@@ -105,15 +105,19 @@ def _begin_of(lengths, n_samples):
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(
             f"lengths must be a list of integers, the number of rows of each sequence, got "
-            f"{lengths!r}"
+            f"{lengths!r}: pass integers, or None if X is one sequence"
         )
     if np.any(array < 1):
         bad = int(np.argmax(array < 1))
-        raise ValueError(f"lengths must be at least 1, got {array[bad]} for sequence {bad}")
+        raise ValueError(
+            f"lengths must be at least 1, got {array[bad]} for sequence {bad}: leave sequences "
+            "without rows out"
+        )
     begin = np.concatenate([[0], np.cumsum(array.astype(np.int64))])
     if begin[-1] != n_samples:
         raise ValueError(
-            f"lengths must sum to the number of rows of X, {n_samples}, got {begin[-1]}"
+            f"lengths must sum to the number of rows of X, {n_samples}, got {begin[-1]}: give the "
+            "number of rows of every sequence, or None if X is one"
         )
     return begin.astype(np.int64)
 
@@ -181,7 +185,10 @@ def check_distribution(name, value, shape):
     if not np.all(np.isfinite(array)) or np.any(array < 0):
         bad = np.unravel_index(np.argmax(~(array >= 0) | np.isinf(array)), array.shape)
         where = ", ".join(map(str, bad))
-        raise ValueError(f"{name} must be probabilities, at least 0, got {array[bad]} at [{where}]")
+        raise ValueError(
+            f"{name} must be probabilities, at least 0, got {array[bad]} at [{where}]: put 0 where "
+            "something is impossible, and let the others sum to 1"
+        )
     sums = array.sum(axis=-1)
     wrong = np.abs(sums - 1) > _SUM_TOLERANCE
     if np.any(wrong):

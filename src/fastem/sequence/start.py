@@ -48,6 +48,10 @@ class ChainStart:
                 f"n_components must be at most {_MOST_STATES}, got {k}: each pair of states has a "
                 "transition, and no memory holds so many"
             )
+        self.startprob, self.transmat = startprob, transmat
+        self.start_fixed = self.trans_fixed = None
+        if all(given is None for given in (topology, transmat_fixed, startprob, transmat)):
+            return
         fixed = _fixed_values(transmat_fixed, held, k)
         allowed = topology_mask(topology, k)
         if allowed is not None:

@@ -211,4 +211,5 @@ class BinomialHMM(_Trials):
     def _check_rows(self, X, fresh):
         trials = self._trials(X.shape[1])
         expected = f"successes in n_trials={self.n_trials!r} trials: integers, or NaN"
-        refuse_but_counts(X, expected, trials, ": pass a larger n_trials")
+        remedy = ": pass a larger n_trials if it is a count, or see GaussianHMM"
+        refuse_but_counts(X, expected, trials, remedy)
