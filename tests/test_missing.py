@@ -310,6 +310,16 @@ def test_float32_samples():
                     atol=1e-5)  # fmt: skip
 
 
+@every_kind
+def test_it_begins_with_clusters_of_what_is_there(kind):
+    X, weight, _ = samples(200, 3, 3)
+    for own in (None, weight):
+        begun = GaussianMixture(3, covariance_type=kind, random_state=0, max_iter=0)
+        begun.fit(X, sample_weight=own)
+        further = fastem.KMeans(3, init=begun.means_, max_iter=1).fit(X, sample_weight=own)
+        assert_allclose(further.cluster_centers_, begun.means_, atol=0.05)
+
+
 @pytest.mark.parametrize("init", ["kmeans", "k-means++", "random", "random_from_data"])
 @pytest.mark.parametrize("algorithm", ["em", "squarem", "incremental"])
 def test_every_start_and_algorithm(init, algorithm):

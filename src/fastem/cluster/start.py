@@ -18,10 +18,19 @@ from sklearn.cluster import KMeans
 from fastem import em
 from fastem._compat import lloyd_iteration
 from fastem.cluster.few import fit_few, is_few
-from fastem.cluster.lloyd import KMeansBlock, KMeansEM, KMeansParams, shift, useful_threads
+from fastem.cluster.lloyd import (
+    Assignment,
+    KMeansBlock,
+    KMeansEM,
+    KMeansParams,
+    shift,
+    useful_threads,
+)
+from fastem.cluster.missing import IncompleteBlock, IncompleteKMeansEM, imputed
 from fastem.cluster.plusplus import Rows, draw_rows
+from fastem.components.gaussian_data import observed_moments
 
-__all__ = ["labels_like_scikit_learn"]
+__all__ = ["known_clusters", "labels_like_scikit_learn"]
 
 _TOL, _MAX_ITER = 1e-4, 300  # the defaults of KMeans
 _MOST = 2.0**300  # scale, beyond which squares are lost
@@ -68,6 +77,41 @@ def labels_like_scikit_learn(X, n_clusters, sample_weight, random_state, n_jobs)
         return labels
     kmeans = KMeans(n_clusters, init=X[drawn], n_init=1)
     return kmeans.fit(X, sample_weight=sample_weight).labels_
+
+
+def known_clusters(block, n_clusters, random_state, n_jobs):
+    """Return samples with their centers' values in place of what is missing, and their labels.
+
+    The centers are those of k-means with missing values.
+
+    Parameters
+    ----------
+    block : GaussianBlock
+    n_clusters : int
+    random_state : RandomState
+    n_jobs : int or None
+
+    Returns
+    -------
+    block : GaussianBlock
+    labels : ndarray of shape (n,), int32
+    """
+    mean = observed_moments(block.X, None)[1]
+    n_threads = useful_threads(n_jobs, block.X.shape, n_clusters)
+    samples = IncompleteBlock(block.X - mean, block.sample_weight, n_threads)
+    complete = samples.drawn_from
+    rows = Rows(complete, samples.sample_weight, samples.length, n_jobs)
+    drawn = draw_rows(rows, n_clusters, random_state)
+    model = IncompleteKMeansEM(_TOL * samples.mean_variance(), np.float64, n_threads)
+    params, state = KMeansParams(complete[drawn], len(complete)), Assignment.none_yet(samples)
+    for _ in range(_MAX_ITER):
+        statistics, state = model.e_step(params, samples, state, spare=state)
+        before, params = params, model.m_step(statistics)
+        if model.converged(before, params):
+            break
+    labels = samples.labels(params.centers, n_threads)
+    X = imputed(block.X, params.centers + mean, labels)
+    return block._replace(X=X, missing=False), labels
 
 
 def _certain_labels(model, block, mean, drawn):

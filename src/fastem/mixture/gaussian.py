@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from fastem._base import check_flag, known_features, refuse_unknown_features
 from fastem._compat import Interval, StrOptions
 from fastem._typing import MatrixLike, RandomStateLike
+from fastem.cluster.start import known_clusters
 from fastem.components import gaussian
 from fastem.components.checks import check_start, check_weights
 from fastem.components.covariances import KINDS
@@ -22,7 +23,12 @@ from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_data import block_of
 from fastem.components.gaussian_map import GaussianMAP
 from fastem.components.gaussian_missing import imputed
-from fastem.components.gaussian_start import beside_noise, check_precisions, moments_of
+from fastem.components.gaussian_start import (
+    Labels,
+    beside_noise,
+    check_precisions,
+    moments_of,
+)
 from fastem.components.noise import noise_of
 from fastem.components.prior import ConjugatePrior, resolve
 from fastem.mixture.base import ALGORITHMS, Criteria
@@ -308,13 +314,21 @@ class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
     def _start(self, model, block, given, random_state):
         """Return the first parameters; those in `given` take the place of estimated ones."""
         if all(part is not None for part in given):
-            params = GaussianParams.from_precisions(*given, self.covariance_type, model.dtype)
-            return model.with_noise(params)
-        block = block.filled() if block.missing else block
+            weights, means, precisions = given
+            return model.with_noise(
+                GaussianParams.from_precisions(
+                    weights, means, precisions, self.covariance_type, model.dtype
+                )
+            )
         make = partial(self._first_responsibilities, random_state=random_state)
-        if model.noise is None:
+        if block.missing and self.init_params == "kmeans" and model.noise is None:
+            block, labels = known_clusters(block, self.n_components, random_state, self.n_jobs)
+            responsibilities = Labels(labels)
+        elif model.noise is None:
+            block = block.filled() if block.missing else block
             responsibilities = make(block)
         else:
+            block = block.filled() if block.missing else block
             block, responsibilities = beside_noise(block, self.n_components, make)
         moments = moments_of(responsibilities, self.n_components, block, model)
         return model.with_noise(self._start_from(model, block, given, moments))
