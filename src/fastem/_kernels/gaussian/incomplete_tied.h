@@ -99,8 +99,10 @@ ALWAYS_INLINE void FN(tied_rows)(const int rows, const gaussian_job *job, const 
 static void FN(tied_log_prob)(const gaussian_job *job, const tables_t *t, scratch_t *s,
                               ptrdiff_t padded, FN(runs) *runs)
 {
-    ptrdiff_t d = job->n_features;
+    ptrdiff_t d = job->n_features, n = runs->begin[runs->n_runs];
     FN(lay_means)(job, t, runs);
+    for (ptrdiff_t k = 0; k < job->n_components; k++) /* what is past the rows has no weight */
+        memset(s->lp + k * s->cap + n, 0, (padded - n) * sizeof *s->lp);
     for (ptrdiff_t run = 0; run < runs->n_runs; run++) {
         const int32_t *lost = runs->lost + run * d;
         ptrdiff_t m = runs->n_lost[run];
