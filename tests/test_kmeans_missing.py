@@ -40,6 +40,7 @@ def squared(X, centers):
     return out
 
 
+@pytest.mark.usefixtures("every_instruction_set")
 @both
 @sizes
 @weighted

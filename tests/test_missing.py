@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import sklearn.mixture
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal
 from sklearn.utils import get_tags
 
 import fastem
@@ -19,7 +21,7 @@ oracle = pytest.importorskip(
 )
 every_kind = pytest.mark.parametrize("kind", KINDS)
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-SIZES = [(40, 1, 2), (120, 3, 2), (90, 8, 3), (150, 9, 2), (80, 13, 5)]
+SIZES = [(40, 1, 2), (120, 3, 2), (90, 8, 3), (150, 9, 2), (80, 13, 5), (130, 6, 11)]
 
 
 def samples(n, d, k, share=0.3, seed=0, far=0.0):
@@ -51,6 +53,7 @@ def params_of(kind, means, seed=1):
     return params, KINDS[kind].matrices(covariances, k, d)
 
 
+@pytest.mark.usefixtures("every_instruction_set")
 @every_kind
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
@@ -193,6 +196,30 @@ def test_estimates_are_those_of_complete_data_where_complete_cases_are_not():
     assert np.abs(fitted.covariances_[0] - truth).max() < 0.1
     assert np.abs(fitted.means_[0]).max() < 0.08
     assert np.abs(np.cov(cases.T) - truth).max() > 0.2 or np.abs(cases.mean(axis=0)).max() > 0.2
+
+
+@pytest.mark.parametrize("kind", ["full", "diag"])
+def test_one_component_is_where_the_likelihood_is_largest(kind):
+    """Against SciPy's minimiser and densities of what is there of each row."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(40, 2)) @ [[1.0, 0.7], [0.0, 0.5]]
+    X[rng.uniform(size=X.shape) < 0.25] = np.nan
+    told = [(x[o], o) for x in X for o in [~np.isnan(x)] if o.any()]
+
+    def parameters(vector):
+        root = np.array([[vector[2], 0.0], [vector[4] if kind == "full" else 0.0, vector[3]]])
+        return vector[:2], root @ root.T
+
+    def loss(vector):
+        mean, cov = parameters(vector)
+        return -sum(multivariate_normal(mean[o], cov[np.ix_(o, o)]).logpdf(x) for x, o in told)
+
+    best = minimize(loss, [0.0, 0.0, 1.0, 1.0, 0.0][: 5 if kind == "full" else 4])
+    fitted = GaussianMixture(1, covariance_type=kind, reg_covar=0, tol=1e-13, max_iter=5000).fit(X)
+    mean, covariance = parameters(best.x)
+    assert_allclose(fitted.means_[0], mean, atol=1e-4)
+    assert_allclose(KINDS[kind].matrices(fitted.covariances_, 1, 2)[0], covariance, atol=1e-4)
+    assert_allclose(fitted.score(X) * len(X), -best.fun, rtol=1e-9)
 
 
 def test_groups_are_found_where_complete_cases_and_means_mislead():

@@ -161,6 +161,7 @@ def clusters(X: npt.NDArray[np.float32]) -> Sequence[int]:
     assert_type(kmeans.transform(X), np.ndarray)
     assert_type(kmeans.fit_transform(X), np.ndarray)
     assert_type(KMeans(2, n_init="auto").fit_predict(X), np.ndarray)
+    assert_type(kmeans.impute(X), np.ndarray)
     labels: list[int] = kmeans.predict(X).tolist()
     return labels
 
@@ -208,6 +209,8 @@ def topics(X: npt.NDArray[np.int64], vectors: np.ndarray) -> None:
 def sequences(X: np.ndarray, lengths: list[int]) -> None:
     """Fit hidden Markov models, and decode."""
     model = GaussianHMM(n_components=2, covariance_type="full", n_iter=20)
+    GaussianHMM(2, prior="conjugate").fit(X)
+    GMMHMM(2, n_mix=2, prior=ConjugatePrior(weight_concentration=[1.0, 2.0])).fit(X)
     model.startprob_ = np.array([0.5, 0.5])
     model.fit(X, lengths)
     assert_type(model.fit(X), GaussianHMM)
