@@ -64,6 +64,16 @@ class BayesianParams(NamedTuple):
         """Return (degrees of freedom - i) / 2 for each feature i, (D, K) or (D, 1)."""
         return (self.degrees_of_freedom - np.arange(self.means.shape[1])[:, None]) / 2
 
+    def digammas(self):
+        """Return the sum over features of digamma(halves()), (K,) or (1,).
+
+        Of two features at a time, by Legendre's duplication formula (Abramowitz & Stegun 6.3.8).
+        """
+        d, freedom = self.means.shape[1], self.degrees_of_freedom
+        pairs = digamma(freedom - np.arange(1, d, 2)[:, None])
+        total = 2 * (np.add.reduce(pairs, axis=0) - d // 2 * math.log(2))
+        return total + digamma((freedom - d + 1) / 2) if d % 2 else total
+
     def gaussians(self, weights=None):
         """Return Gaussian components whose log-densities are the expected ones (Bishop 10.46).
 
@@ -72,7 +82,7 @@ class BayesianParams(NamedTuple):
         d = self.means.shape[1]
         # The covariances are those of the mean precision: E[log det precision] is less than its
         # log det by this, and the mean is uncertain.
-        log_det = d * math.log(2) + np.add.reduce(digamma(self.halves()), axis=0)
+        log_det = d * math.log(2) + self.digammas()
         log_det = log_det - d * np.log(self.degrees_of_freedom) - d / self.mean_precision
         log_weights = self.expected_log_weights() + log_det / 2
         return GaussianParams(

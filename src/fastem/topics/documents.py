@@ -297,7 +297,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         X = validate_sparse(
             self, X, reset=reset, dtype=[np.float64, np.float32] if dtype is None else dtype
         )
-        X = sp.csr_array(X)
+        X = X if isinstance(X, sp.csr_array) else sp.csr_array(X)
         name = type(self).__name__
         check_non_negative(X, f"{name}.{method}" if method else f"{name}: a count of X")
         check_total(X)

@@ -418,10 +418,11 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
     def _fold_in(self, X):
         """Return padded p(z|d) and the log-likelihood of validated documents, topics fixed."""
         k, dtype = len(self.components_), X.dtype
-        X, topic_word = of_occurring(X, self.components_)
-        documents = Documents(X)
-        topics = Topics(padded(topic_word.T, k, dtype), np.ones(k), 0.0)
         n_threads = useful_n_jobs(self.n_jobs, 1.0 * self.max_doc_update_iter * X.nnz * k)
+        X, rows = of_occurring(X, self.components_, n_threads)
+        documents = Documents(X)
+        rows = padded(self.components_.T, k, dtype) if rows is None else rows
+        topics = Topics(rows, np.ones(k), 0.0)
         model = PLSAEM(k, self.doc_topic_prior, 0.0, n_threads, self.beta_)
         doc_topic = model.fold_in(topics, documents, self.max_doc_update_iter, float(self.doc_tol))
         return doc_topic, log_likelihood(topics, documents, doc_topic, model.n_threads)

@@ -66,11 +66,12 @@ class LDAReading(TopicModel):
 
     def _occurring(self, X):
         """Return documents and topics of the words that occur: both as they are, if most do."""
-        some, topic_word = of_occurring(X, self.components_)
-        if some is X:
+        n_threads = useful_n_jobs(self.n_jobs, 2.0 * X.nnz * len(self.components_))
+        some, rows = of_occurring(X, self.components_, n_threads)
+        if rows is None:
             return X, self._topics(X.dtype)
         totals = self._once("totals", lambda: self.components_.sum(axis=1, dtype=np.float64))
-        return some, Topics(padded(topic_word.T, len(topic_word), X.dtype), totals, 0.0)
+        return some, Topics(rows, totals, 0.0)
 
     def _documents(self, X, sample_weight=None, model=None, topics=None):
         """Return (model, topics, documents, what is found of them) of validated documents.

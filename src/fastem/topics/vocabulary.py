@@ -11,6 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from fastem._engine import arrays
+from fastem._kernels import topics as kernel
+
 __all__ = ["Vocabulary", "n_words_of", "occurring", "of_occurring"]
 
 _MOST = 0.75  # share of the words that occur, above which all of them keep their rows
@@ -57,17 +60,35 @@ def n_words_of(vocabulary, rows):
     return len(rows) if vocabulary is None else vocabulary.n_words
 
 
-def of_occurring(X, topic_word):
-    """Return documents and topics, (K, W), of the words that occur; both as they are, if most do.
+def of_occurring(X, topic_word, n_threads):
+    """Return documents of the words that occur, and their topics, (W, width); or X and None.
 
-    All words of the topics are read for these, which takes longer than the words of one document.
+    All words of the topics are read where most of them occur: there is nothing to choose then.
+
+    Parameters
+    ----------
+    X : csr_array of shape (D, V), canonical
+    topic_word : ndarray of shape (K, V), float32 or float64
+    n_threads : int
     """
-    words = np.unique(X.indices) if X.nnz else np.zeros(1, np.int32)
-    if 4 * len(words) > X.shape[1]:
-        return X, topic_word
-    columns = np.searchsorted(words, X.indices).astype(np.int32)
-    some = sp.csr_array((X.data, columns, X.indptr), shape=(X.shape[0], len(words)))
-    return some, topic_word[:, words]
+    n_docs, n_words = X.shape
+    if n_docs == 1:
+        words = X.indices.astype(np.int32, copy=False)
+    else:
+        there = np.zeros(n_words, bool)
+        there[X.indices] = True
+        words = np.flatnonzero(there).astype(np.int32)
+    if len(words) == 0:
+        words = np.zeros(1, np.int32)
+    if 2 * len(words) > n_words:
+        return X, None
+    column = np.empty(n_words, np.int32)
+    column[words] = np.arange(len(words), dtype=np.int32)
+    shape = len(words), kernel.width(len(topic_word), X.dtype)
+    rows = arrays.empty(shape, X.dtype)
+    kernel.rows_of_words(topic_word, words, rows, n_threads)
+    some = sp.csr_array((X.data, column[X.indices], X.indptr), shape=(n_docs, len(words)))
+    return some, rows
 
 
 def occurring(X):

@@ -86,6 +86,10 @@ ctypedef fused real:
     float
     double
 
+ctypedef fused given:
+    float
+    double
+
 cdef enum:
     STRIPS = 64
 
@@ -439,6 +443,22 @@ cdef void _dirichlet_strip(
             row[k] = sums[w, k] + added[w, k]
             totals[k] += row[k]
         ops.dirichlet_terms(row, eta, width, terms)
+
+
+def rows_of_words(
+    const given[:, :] topics,           # IN   (K, V)
+    const int32_t[::1] words,           # IN   (W,)  ascending
+    real[:, ::1] out,                   # OUT  (W, width)
+    int n_threads,
+):
+    """``out[:, :K] = topics[:, words].T; out[:, K:] = 0``, some words at a time, which stay near."""
+    cdef Py_ssize_t n_topics = topics.shape[0], n_words = words.shape[0], block, w, k, last
+    n_threads = worth(n_threads, 2.0 * n_words * n_topics)
+    for block in prange((n_words + 63) // 64, nogil=True, num_threads=n_threads, schedule="static"):
+        last = min(64 * block + 64, n_words)
+        for k in range(out.shape[1]):
+            for w in range(64 * block, last):
+                out[w, k] = <real> topics[k, words[w]] if k < n_topics else 0
 
 
 def add_rows(real[:, ::1] total, const int32_t[::1] rows, const real[:, ::1] values):
