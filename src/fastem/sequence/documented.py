@@ -52,6 +52,15 @@ _COURSE = """\
         Number of threads, which share out the sequences; None and -1: all physical cores. The bits
         of the result do not depend on it.
 """
+_FIT = """\
+    fit_algorithm : {'em', 'squarem', 'incremental'}, default='em'
+        How a fit goes; `algorithm`, in hmmlearn's words, is how states are chosen. 'em': an M-step
+        after each pass over the sequences. 'squarem': beside it, extrapolates the sums that the
+        M-step is made of (Varadhan & Roland 2008), and goes back where the likelihood is then
+        lower: a tenth of the passes, or less, where EM converges slowly, as with states that look
+        alike; it may end in another optimum. 'incremental': an M-step after each twentieth of the
+        sequences (Neal & Hinton 1998): fewer passes to a rough `tol`, best for many sequences.
+"""
 _STREAM = """\
     learning_decay : float, default=0.7
         Of `partial_fit`, whose step is (learning_offset + number of the step)^-learning_decay; in
@@ -105,6 +114,7 @@ def documented(cls: type[_Class]) -> type[_Class]:
     course = _COURSE.replace("{letters}", repr(letters)).replace("{meanings}", meanings)
     if "learning_decay" in signature(cls).parameters:
         course += _STREAM
+    course += _FIT
     for mark, text in {
         "{chain_priors}": _CHAIN_PRIORS,
         "{course}": course,

@@ -186,6 +186,7 @@ class GaussianHMM(WithPrior, StreamingHMM, HMM[HMMErrors]):
         learning_decay: float = 0.7,
         learning_offset: float = 10.0,
         prior: Literal["conjugate"] | ConjugatePrior | None = None,
+        fit_algorithm: str = "em",
     ) -> None:
         self._keep(locals())
 

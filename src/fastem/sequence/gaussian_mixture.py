@@ -161,6 +161,7 @@ class GMMHMM(WithPrior, HMM[MixtureHMMErrors]):
         transmat_fixed: npt.ArrayLike | None = None,
         n_jobs: int | None = None,
         prior: Literal["conjugate"] | ConjugatePrior | None = None,
+        fit_algorithm: str = "em",
     ) -> None:
         self._keep(locals())
 

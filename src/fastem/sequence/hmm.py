@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 from zlib import crc32
@@ -36,6 +37,9 @@ _log = logging.getLogger(__name__)
 #: exp of less is 0: where a forward pass that is merely scaled comes to its end.
 _LEAST_EXPONENT = -745.0
 _LETTERS = frozenset("stmcwel")
+#: The parameter `fit_algorithm`: its values, with the driver's schedules.
+_SCHEDULES = {"em": "batch", "squarem": "squarem", "incremental": "incremental"}
+_PIECES, _LEAST_PIECE = 20, 100  # of an incremental fit: their number, and the rows of one
 
 
 class HMM(Decoder, WithErrors[Errors]):
@@ -70,6 +74,7 @@ class HMM(Decoder, WithErrors[Errors]):
     topology: npt.ArrayLike | None
     transmat_fixed: npt.ArrayLike | None
     n_jobs: int | None
+    fit_algorithm: str
 
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -87,6 +92,7 @@ class HMM(Decoder, WithErrors[Errors]):
         "topology": [StrOptions({"left-right", "linear", "cyclic"}), "array-like", None],
         "transmat_fixed": ["array-like", None],
         "n_jobs": [Integral, None],
+        "fit_algorithm": [StrOptions({*_SCHEDULES})],
     }
 
     # ---- the course of a fit ---------------------------------------------------------------
@@ -219,8 +225,13 @@ class HMM(Decoder, WithErrors[Errors]):
         family, params, chain, start = self._begin(X, row_weight, known, n_threads)
         block = Sequences(family.block(self._rows(X)), begin, weight, known)
         self._refuse_underflow(family, params.emission, block)
-        model = self._model(family, params, chain, n_threads)
-        self._run(model, [block], start, block.total_weight, X=X, weight=weight)
+        model, blocks = self._model(family, params, chain, n_threads), [block]
+        if self.fit_algorithm == "incremental":
+            blocks = [
+                Sequences(family.block(self._rows(part[0])), *part[1:])
+                for part in _pieces(X, begin, weight, known)
+            ]
+        self._run(model, blocks, start, block.total_weight, X=X, weight=weight, whole=block)
 
     def _begin(self, X, row_weight, known, n_threads):
         """Return the family, the first parameters, the chain's start, and what gives restarts'."""
@@ -251,8 +262,15 @@ class HMM(Decoder, WithErrors[Errors]):
 
         return family, params, chain, start
 
-    def _run(self, model, blocks, start, total_weight, *, X=None, weight=None, executor=None):
+    def _run(
+        self, model, blocks, start, total_weight, *, X=None, weight=None, whole=None, executor=None
+    ):
         """Run the driver; set the fitted attributes and why it stopped."""
+        if executor is not None and self.fit_algorithm == "incremental":
+            raise ValueError(
+                "fit_algorithm='incremental' goes from block to block, and cannot run on several "
+                "workers: take 'em' or 'squarem'"
+            )
         own = vars(self).get("monitor_")
         monitor = own or ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
         watcher = Watcher(monitor, model, total_weight)
@@ -261,6 +279,7 @@ class HMM(Decoder, WithErrors[Errors]):
                 model,
                 blocks,
                 start,
+                schedule=_SCHEDULES[self.fit_algorithm],
                 tol=0.0,  # the monitor decides
                 verbose=0,
                 n_init=self._n_restarts(),
@@ -274,8 +293,8 @@ class HMM(Decoder, WithErrors[Errors]):
                 self._history, self._stop_reason = list(monitor.history), "interrupted"
                 raise
             watcher.restore()
-            if isinstance(error, ValueError) and X is not None:
-                self._refuse_the_impossible(model, start(0), blocks[0])
+            if isinstance(error, ValueError) and whole is not None:
+                self._refuse_the_impossible(model, start(0), whole)
             raise
         self.converged_ = watcher.finish(result)
         self._history = list(monitor.history)
@@ -414,6 +433,21 @@ class HMM(Decoder, WithErrors[Errors]):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _pieces(X, begin, weight, known):
+    """Yield rows of consecutive sequences, where each begins, weights and known states."""
+    n_rows = int(begin[-1])
+    ends = np.linspace(0, n_rows, min(_PIECES, n_rows // _LEAST_PIECE or 1) + 1)
+    cuts = np.unique(np.searchsorted(begin, ends))
+    for first, last in pairwise(cuts.tolist()):
+        rows, some = slice(begin[first], begin[last]), slice(first, last)
+        yield (
+            X[rows],
+            begin[first : last + 1] - begin[first],
+            None if weight is None else weight[some],
+            None if known is None else known[rows],
+        )
 
 
 def _sum_of(value):

@@ -101,6 +101,7 @@ class PoissonHMM(DiscreteHMM[PoissonHMMErrors]):
         n_jobs: int | None = None,
         learning_decay: float = 0.7,
         learning_offset: float = 10.0,
+        fit_algorithm: str = "em",
     ) -> None:
         self._keep(locals())
 

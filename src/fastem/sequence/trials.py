@@ -123,6 +123,7 @@ class BernoulliHMM(_Trials):
         n_jobs: int | None = None,
         learning_decay: float = 0.7,
         learning_offset: float = 10.0,
+        fit_algorithm: str = "em",
     ) -> None:
         self._keep(locals())
 
@@ -202,6 +203,7 @@ class BinomialHMM(_Trials):
         n_jobs: int | None = None,
         learning_decay: float = 0.7,
         learning_offset: float = 10.0,
+        fit_algorithm: str = "em",
     ) -> None:
         self._keep(locals())
 
