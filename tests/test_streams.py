@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from fastem import (
+    GMMHMM,
     PLSA,
     BernoulliMixture,
     CategoricalMixture,
@@ -347,6 +348,24 @@ def test_hidden_markov_models_of_a_stream(kind):
     five.fit(data, [50] * 800)
     gap = streamed.score(unseen, lengths) - five.score(unseen, lengths)
     assert gap > -1e-3 * abs(five.score(unseen, lengths))
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_mixtures_beneath_a_chain_of_a_stream(kind):
+    def drawn(seed, n):
+        rng = np.random.default_rng(seed)
+        states = np.cumsum(rng.uniform(size=(n, 50)) < 0.1, axis=1) % 2
+        peaks = np.array([[-5.0, -2.0], [2.0, 5.0]])[states, rng.integers(2, size=states.shape)]
+        return list(rng.normal(1000 + peaks, 0.7)[..., None])
+
+    data, unseen = drawn(0, 400), drawn(1, 60)
+    hmm = GMMHMM(2, 2, covariance_type=kind, random_state=0)
+    streamed = clone(hmm)
+    for begin in range(0, 400, 5):
+        streamed.partial_fit(data[begin : begin + 5])
+    five = hmm.set_params(n_iter=5, tol=-np.inf).fit(data)
+    assert streamed.n_iter_ == 79
+    assert streamed.score(unseen) > five.score(unseen)
 
 
 def test_sequences_are_gathered_and_weighted():

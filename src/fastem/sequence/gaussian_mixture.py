@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from fastem._compat import Interval, StrOptions
+from fastem._engine.statistics import Statistics
 from fastem._typing import RandomStateLike
 from fastem.components.covariances import KINDS
 from fastem.components.prior import ConjugatePrior, GaussianPrior
@@ -27,6 +28,7 @@ from fastem.sequence.hmm import HMM
 from fastem.sequence.mixture_emissions import MixtureEmissions
 from fastem.sequence.reading import as_numbers, broadcast_prior, check_distribution
 from fastem.sequence.start import centers_of, covariance_of, filled
+from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["GMMHMM"]
 
@@ -34,7 +36,7 @@ _NUMBER = [Interval(Real, 0, None, closed="left"), "array-like"]
 
 
 @documented
-class GMMHMM(WithPrior, HMM[MixtureHMMErrors]):
+class GMMHMM(WithPrior, StreamingHMM, HMM[MixtureHMMErrors]):
     r"""Hidden Markov model with a mixture of Gaussians for each state.
 
     A state :math:`k` emits a row of density :math:`\sum_m w_{km} \mathcal{N}(x \mid \mu_{km},
@@ -123,6 +125,7 @@ class GMMHMM(WithPrior, HMM[MixtureHMMErrors]):
 
     _parameter_constraints: ClassVar[dict] = {
         **HMM._parameter_constraints,
+        **StreamingHMM._step_constraints,
         "n_mix": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(KINDS))],
         "min_covar": [Interval(Real, 0, None, closed="left")],
@@ -160,6 +163,8 @@ class GMMHMM(WithPrior, HMM[MixtureHMMErrors]):
         topology: npt.ArrayLike | None = None,
         transmat_fixed: npt.ArrayLike | None = None,
         n_jobs: int | None = None,
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
         prior: Literal["conjugate"] | ConjugatePrior | None = None,
         fit_algorithm: str = "em",
     ) -> None:
@@ -300,6 +305,11 @@ class GMMHMM(WithPrior, HMM[MixtureHMMErrors]):
 
     def _emission(self, params):
         return of_mixtures(params.emission, self.covariance_type)
+
+    def _streamed(self, statistics):
+        # Covariances about the means of the E-step are for one E-step: a stream's are about the
+        # new means, from which nothing has moved.
+        return Statistics(**{**vars(statistics), "moved": 0.0 * statistics.moved})
 
     def _expectation(self, values):
         return np.einsum("km,kmd->kd", values["weights_"], values["means_"])

@@ -132,7 +132,11 @@ class StreamingHMM(Streaming):
         statistics = model.e_step(params, block)
         if not np.isfinite(statistics.bound):
             self._refuse_the_impossible(model, params, block)
-        return model, statistics
+        return model, self._streamed(statistics)
+
+    def _streamed(self, statistics):
+        """Return an E-step's statistics as a mean over steps may have them."""
+        return statistics
 
 
 def _composition(statistics):
