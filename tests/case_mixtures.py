@@ -14,7 +14,6 @@ from fastem.cluster import lloyd
 from fastem.cluster.bounds import Bounds
 from fastem.components import discrete as families
 from fastem.components import gaussian
-from fastem.components.noise import Noise
 from fastem.mixture.bayesian_em import BayesianEM, BayesianParams, BayesianPrior
 
 try:
@@ -144,60 +143,6 @@ class GaussianCase(Case):
             precisions_init=np.linalg.inv(start.covariances) if dense else 1 / start.covariances,
             **parameters,
         )
-
-
-@dataclass(frozen=True)
-class NoiseCase(GaussianCase):
-    """Gaussian mixture beside noise, which some of the samples are."""
-
-    def __str__(self):
-        return super().__str__().replace("gaussian", "noise")
-
-    def _noise(self):
-        half = 3 + 3 * self.spread
-        return Noise(
-            0.2, np.array([np.full(self.n_features, -half), np.full(self.n_features, half)])
-        )
-
-    def data(self, n_samples=None, seed=0):
-        X = super().data(n_samples, seed)
-        noisy = np.random.default_rng(seed + 100).uniform(*self._noise().box, X.shape)
-        X[::6] = noisy[::6]
-        return X
-
-    def start(self, X):
-        return self.model().with_noise(super().start(X))
-
-    def model(self, reg_covar=0.0, n_threads=1):
-        return gaussian.GaussianEM(
-            self.kind, reg_covar, self.dtype, n_threads, noise=self._noise()
-        )  # fmt: skip
-
-    def block(self, X, sample_weight=None):
-        return self.model().prepared(gaussian.GaussianBlock.of(X, sample_weight))
-
-    def sums(self, statistics):
-        return super().sums(statistics) | {"noise": statistics.noise}
-
-    def expected(self, X, params, sample_weight=None):
-        own = gaussian_oracle.Params(params.weights, params.means, params.covariances)
-        noise = np.log(params.noise.weight / np.prod(np.ptp(params.noise.box, axis=0)))
-        with single_threaded_blas():
-            sums = gaussian_oracle.e_step(
-                X.astype(np.float64), own, self.kind, sample_weight, noise
-            )  # fmt: skip
-        noise = sums.pop("noise")
-        return self._sums(**sums) | {"noise": noise}
-
-    def moved(self, params, scale, shift):
-        noise = params.noise._replace(box=params.noise.box * scale + shift)
-        weights = super().moved(params, scale, shift)
-        return weights._replace(noise=noise)
-
-    def estimator(self, X, **parameters):
-        return super().estimator(X, **parameters).set_params(
-            weights_init=super().start(X).weights, noise=True
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from case_mixtures import (
     DiscreteCase,
     GaussianCase,
     KMeansCase,
-    NoiseCase,
 )
+from case_robust import NoiseCase, StudentCase
 from case_sequences import ChainCase
 from case_topics import GaussianLDACase, LDACase, PLSACase
 
@@ -32,6 +32,7 @@ __all__ = [
     "LDACase",
     "NoiseCase",
     "PLSACase",
+    "StudentCase",
 ]
 
 #: D, K, n, spread. Full covariances have a kernel of their own up to D = 10 or 12; above that they
@@ -49,7 +50,7 @@ LARGE = [
     GaussianCase(dtype, "full", 72, 64, 9500, 0.7)  # D, K, n, spread
     for dtype in (np.float64, np.float32)
 ]
-LARGE.append(NoiseCase(np.float64, "full", 72, 64, 9500, 0.7))
+LARGE += [case(np.float64, "full", 72, 64, 9500, 0.7) for case in (NoiseCase, StudentCase)]
 
 CASES: list[Case] = [
     *(
@@ -61,6 +62,12 @@ CASES: list[Case] = [
     *(
         NoiseCase(dtype, kind, *size)
         for size in [(2, 3, 1001, 2.0), (13, 4, 777, 1.0)]
+        for kind in KINDS
+        for dtype in (np.float64, np.float32)
+    ),
+    *(
+        StudentCase(dtype, kind, *size, df)
+        for *size, df in [(2, 3, 1001, 2.0, "each"), (13, 4, 777, 1.0, "shared")]
         for kind in KINDS
         for dtype in (np.float64, np.float32)
     ),

@@ -125,6 +125,7 @@ def _methods():
         "k-means": partial(fastem.KMeans, 6, n_init=2, max_iter=4, verbose=1),
         **{f"gaussian-{kind}": partial(mixture, covariance_type=kind) for kind in KINDS},
         "gaussian-noise": partial(mixture, noise=True),
+        "student": partial(fastem.StudentMixture, 3, max_iter=4, tol=0.0),
         **{f"{k}-hmm": partial(fastem.GaussianHMM, 3, k, **chain) for k in KINDS},
         "gmm-hmm": partial(fastem.GMMHMM, 2, 2, **chain),
     }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastem.mixture.bayesian import BayesianGaussianMixture
     from fastem.mixture.discrete import CategoricalMixture, MultinomialMixture, PoissonMixture
     from fastem.mixture.gaussian import GaussianMixture
+    from fastem.mixture.student import StudentMixture
     from fastem.mixture.trials import BernoulliMixture, BinomialMixture
     from fastem.sequence.categorical import CategoricalHMM
     from fastem.sequence.gaussian import GaussianHMM
@@ -35,6 +36,7 @@ _HOMES = {
     "CategoricalMixture": "fastem.mixture.discrete",
     "MultinomialMixture": "fastem.mixture.discrete",
     "PoissonMixture": "fastem.mixture.discrete",
+    "StudentMixture": "fastem.mixture.student",
     "BernoulliHMM": "fastem.sequence.trials",
     "BinomialHMM": "fastem.sequence.trials",
     "Blocks": "fastem._engine.blocks",
@@ -78,6 +80,7 @@ __all__ = [
     "MultinomialMixture",
     "PoissonHMM",
     "PoissonMixture",
+    "StudentMixture",
     "__version__",
     "em",
     "has_openmp",

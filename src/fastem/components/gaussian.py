@@ -63,6 +63,7 @@ class GaussianParams(NamedTuple):
     dtype: np.dtype  # of the data
     log_weights: np.ndarray | None = None  # (K,) where they are not the logarithms of `weights`
     noise: Noise | None = None  # whose weight and those of the components sum to 1
+    df: np.ndarray | None = None  # (K,) degrees of freedom, where components are Student-t's
 
     @classmethod
     def of(cls, weights, means, covariances, precisions_cholesky, noise=None):
@@ -115,7 +116,7 @@ class GaussianEM:
 
     def e_step(self, params: GaussianParams, block: GaussianBlock) -> Statistics:
         """Return the bound and the components' moments under their responsibilities."""
-        bound, moments, noise = self._sums(self.with_noise(params), block, None)
+        bound, moments, noise = self._sums(self.completed(params), block, None)
         further = {} if self.noise is None else {"noise": noise}
         return Statistics(bound=bound, weight=block.total_weight, moments=moments, **further)
 
@@ -135,8 +136,8 @@ class GaussianEM:
             weights = self.fixed.weights_of(weights)
         return GaussianParams(weights, means, covariances, chol, self.dtype)
 
-    def with_noise(self, params: GaussianParams) -> GaussianParams:
-        """Return parameters with the model's noise, unless they have one, or it has none."""
+    def completed(self, params: GaussianParams) -> GaussianParams:
+        """Return first parameters with what else the model has."""
         if self.noise is None or params.noise is not None:
             return params
         return params._replace(weights=params.weights * (1 - self.noise.weight), noise=self.noise)
@@ -279,7 +280,7 @@ class GaussianEM:
             if own is None:
                 own = np.empty((len(part.X), n_columns(params)), part.X.dtype)
                 evaluate(part.X, part.scaling, params, self.kind, self.n_threads,
-                         responsibilities=own)  # fmt: skip
+                         responsibilities=own, scaled=params.df is not None)  # fmt: skip
                 own = own[:, : len(params.weights)].astype(np.float64, copy=False)
             found = self._pass(about, part.as_float64(), own)[1]
             total = found if total is None else total + found

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import gammaln
 
 from fastem._kernels import gaussian as kernel
 from fastem.components.covariances import KINDS
@@ -104,6 +105,8 @@ class Scaling(NamedTuple):
         )  # fmt: skip
         if likelihood and params.noise is not None:
             job.add_noise(params.noise.log_density, np.log(params.noise.sides))
+        if likelihood and params.df is not None:
+            job.make_student(params.df, log_ratios(params.df, d))
         return job
 
     def suits(self, params, kind, dtype):
@@ -195,6 +198,11 @@ def log_norms(params, kind):
             log_weights = np.log(params.weights)
     log_det = KINDS[kind].log_determinants(params.precisions_cholesky, d)
     return log_weights + log_det - d / 2 * math.log(2 * math.pi)
+
+
+def log_ratios(df, d):
+    """Return log-densities of Student-t's in the middle, without those of the Gaussians, (K,)."""
+    return gammaln((df + d) / 2) - gammaln(df / 2) - d / 2 * np.log(df / 2)
 
 
 def n_columns(params):
@@ -291,7 +299,9 @@ def covariances_of(params, kind, n_threads=1):
     return KINDS[kind].covariances(params.precisions_cholesky, n_threads)
 
 
-def evaluate(X, scaling, params, kind, n_threads, *, responsibilities=None, labels=None):
+def evaluate(
+    X, scaling, params, kind, n_threads, *, responsibilities=None, labels=None, scaled=False
+):
     """Return the log-density of each sample, float64, and write what else is asked for.
 
     Parameters
@@ -303,6 +313,8 @@ def evaluate(X, scaling, params, kind, n_threads, *, responsibilities=None, labe
     n_threads : int
     responsibilities : ndarray of shape (n, K), dtype of X, C-contiguous; with noise (n, K + 1)
     labels : ndarray of shape (n,), int64
+    scaled : bool
+        Student-t's: whether responsibilities are to be times what rows count for in the moments.
 
     Returns
     -------
@@ -313,7 +325,7 @@ def evaluate(X, scaling, params, kind, n_threads, *, responsibilities=None, labe
     log_prob = np.empty(len(X), X.dtype)
     if scaling.suits(params, kind, X.dtype):
         job = scaling.job(X, params, kind)
-        kernel.rows(job, log_prob, responsibilities, labels, n_threads)
+        kernel.rows(job, log_prob, responsibilities, labels, n_threads, scaled)
         lost = ~np.isfinite(log_prob)  # or what float32 cannot hold
     else:
         lost = np.ones(len(X), dtype=bool)
@@ -327,7 +339,9 @@ def evaluate(X, scaling, params, kind, n_threads, *, responsibilities=None, labe
             "responsibilities": _wide_like(responsibilities, len(wide)),
             "labels": None if labels is None else np.empty(len(wide), np.int64),
         }
-        log_prob[lost[some]] = evaluate(wide, scaling, params, kind, n_threads, **written)
+        log_prob[lost[some]] = evaluate(
+            wide, scaling, params, kind, n_threads, scaled=scaled, **written
+        )  # fmt: skip
         if responsibilities is not None:
             responsibilities[lost[some]] = written["responsibilities"]
         if labels is not None:

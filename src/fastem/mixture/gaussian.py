@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from numbers import Real
 from typing import ClassVar, Literal
 
@@ -11,27 +10,18 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_random_state
 
-from fastem._base import check_flag, known_features, refuse_unknown_features
+from fastem._base import check_flag
 from fastem._compat import Interval, StrOptions
 from fastem._typing import MatrixLike, RandomStateLike
-from fastem.cluster.start import known_clusters
 from fastem.components import gaussian
-from fastem.components.checks import check_start, check_weights
-from fastem.components.covariances import KINDS
 from fastem.components.fixed import n_free, read_fixed
 from fastem.components.gaussian import GaussianEM, GaussianParams
-from fastem.components.gaussian_data import block_of
 from fastem.components.gaussian_map import GaussianMAP
 from fastem.components.gaussian_missing import imputed
-from fastem.components.gaussian_start import (
-    Labels,
-    beside_noise,
-    check_precisions,
-    moments_of,
-)
 from fastem.components.noise import noise_of
 from fastem.components.prior import ConjugatePrior, resolve
-from fastem.mixture.base import ALGORITHMS, Criteria
+from fastem.mixture.base import ALGORITHMS
+from fastem.mixture.elliptical import EllipticalMixture
 from fastem.mixture.errors import GaussianErrors
 from fastem.mixture.gaussian_base import GaussianBase
 from fastem.mixture.multiresolution import (
@@ -40,12 +30,11 @@ from fastem.mixture.multiresolution import (
     start_on_cells,
     start_on_cells_of_blocks,
 )
-from fastem.mixture.streaming import StreamingMixture
 
 __all__ = ["GaussianMixture", "mixture_of"]
 
 
-class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
+class GaussianMixture(GaussianErrors, EllipticalMixture, GaussianBase):
     r"""Gaussian mixture fitted by expectation-maximisation.
 
     The density is :math:`p(x) = \sum_k \alpha_k \, \mathcal{N}(x \mid \mu_k, \Sigma_k)`. The
@@ -185,9 +174,6 @@ class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
     array([1, 0])
     """
 
-    weights_init: npt.ArrayLike | None
-    means_init: npt.ArrayLike | None
-    precisions_init: npt.ArrayLike | None
     prior: Literal["conjugate"] | ConjugatePrior | None
     fixed: Sequence[str] | Mapping[str, npt.ArrayLike]
     noise: bool | float
@@ -196,12 +182,8 @@ class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
 
     _allow_nan = True
     _parameter_constraints: ClassVar[dict] = {
-        **GaussianBase._parameter_constraints,
+        **EllipticalMixture._parameter_constraints,
         "algorithm": [StrOptions({*ALGORITHMS, "multiresolution"})],
-        "weights_init": ["array-like", None],
-        "means_init": ["array-like", None],
-        "precisions_init": ["array-like", None],
-        **StreamingMixture._step_constraints,
         "prior": [StrOptions({"conjugate"}), ConjugatePrior, None],
         "fixed": [list, tuple, dict],
         "noise": ["boolean", Interval(Real, 0.0, None, closed="neither")],
@@ -236,23 +218,8 @@ class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
 
     # ---- fitting ---------------------------------------------------------------------------
 
-    def _problem(self, X, sample_weight):
-        given = self._check_start(X.shape[1])
-        if self.prior is None:  # else weights are counts beside the prior's
-            sample_weight = _near_one(sample_weight)
-        block = gaussian.GaussianBlock.of(X, sample_weight)
-        streams = vars(self).get("_stream", {}).get("sums") is not None
-        if block.missing and not streams:  # else the rest of it was seen before
-            refuse_unknown_features(self, known_features(block.X, block.sample_weight))
-        model = self._model(block, given)
-        shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])
-        gaussian.keep_freed_memory(shape)
-        block = model.prepared(block)
-
-        def start(random_state, block=block):
-            return self._start(model, block, given, random_state)
-
-        return model, block, start
+    def _scales_weights(self):
+        return self.prior is None  # else weights are counts beside the prior's
 
     def _read(self, X):
         return check_samples(self, super()._read(X))
@@ -271,15 +238,6 @@ class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
         grid = source.call(grid_of, source.sample, found.n_rows)
         model, blocks, start = super()._begin_source(source, found, n_starts)
         return model, blocks, start_on_cells_of_blocks(self, model, blocks, grid, start)
-
-    @staticmethod
-    def _composition(statistics):
-        return statistics.moments.weight
-
-    def _maker(self, block, found):
-        mean_weight = found.total_weight / found.n_rows
-        exponent = _exponent(mean_weight) if self.prior is None else 0
-        return partial(block_of, block.scaling, exponent)
 
     def _model(self, block, given):
         kind, dtype, n_threads = self.covariance_type, block.X.dtype, self._n_threads(block.X)
@@ -311,59 +269,8 @@ class GaussianMixture(GaussianErrors, StreamingMixture, GaussianBase, Criteria):
             )
         return super()._fit_source(source, resume)
 
-    def _start(self, model, block, given, random_state):
-        """Return the first parameters; those in `given` take the place of estimated ones."""
-        if all(part is not None for part in given):
-            weights, means, precisions = given
-            return model.with_noise(
-                GaussianParams.from_precisions(
-                    weights, means, precisions, self.covariance_type, model.dtype
-                )
-            )
-        make = partial(self._first_responsibilities, random_state=random_state)
-        if block.missing and self.init_params == "kmeans" and model.noise is None:
-            block, labels = known_clusters(block, self.n_components, random_state, self.n_jobs)
-            responsibilities = Labels(labels)
-        elif model.noise is None:
-            block = block.filled() if block.missing else block
-            responsibilities = make(block)
-        else:
-            block = block.filled() if block.missing else block
-            block, responsibilities = beside_noise(block, self.n_components, make)
-        moments = moments_of(responsibilities, self.n_components, block, model)
-        return model.with_noise(self._start_from(model, block, given, moments))
-
-    def _start_from(self, model, block, given, moments):
-        """Return the first parameters: those that the moments give, unless `given`."""
-        weights, means, precisions = given
-        if weights is None:
-            # As in scikit-learn, the divisor counts all samples, also those without responsibility.
-            weights = model.component_weights(moments) / block.total_weight
-        if precisions is not None:
-            means = model.means(moments) if means is None else means
-            return GaussianParams.from_precisions(
-                weights, means, precisions, self.covariance_type, model.dtype
-            )
-        estimated = model.estimate(moments)
-        means = estimated.means if means is None else means
-        return estimated._replace(weights=weights, means=means)
-
-    def _params(self):
-        return self._densities()
-
     def _mixture(self, params, names):
         return mixture_of(self, params, names)
-
-    def _check_start(self, n_features):
-        """Return the given start (weights, means, precisions), validated; None where not given."""
-        k, d = self.n_components, n_features
-        return (
-            None if self.weights_init is None else check_weights(self.weights_init, k),
-            None if self.means_init is None else check_start("means", self.means_init, (k, d)),
-            None
-            if self.precisions_init is None
-            else check_precisions(self.precisions_init, self.covariance_type, k, d),
-        )
 
     # ---- missing values --------------------------------------------------------------------
 
@@ -440,15 +347,3 @@ def mixture_of(estimator, params, names):
         mixture.feature_names_in_ = names
     mixture._set_fitted(mixture._attributes(params))
     return mixture
-
-
-def _near_one(sample_weight):
-    """Return weights near 1, by a power of 2: EM takes a count of 1e-15 for none."""
-    exponent = 0 if sample_weight is None else _exponent(sample_weight.mean())
-    return np.ldexp(sample_weight, -exponent) if exponent else sample_weight
-
-
-def _exponent(mean_weight):
-    """Return the power of 2 that weights are divided by: 0 where they are near 1."""
-    exponent = int(np.frexp(mean_weight)[1])
-    return exponent if abs(exponent) > 20 else 0

@@ -23,11 +23,11 @@ from fastem.mixture.base import ALGORITHMS, Mixture
 from fastem.mixture.gaussian_reading import GaussianReading
 from fastem.mixture.summary import feature_names
 
-__all__ = ["GaussianBase"]
+__all__ = ["EllipticalBase", "GaussianBase"]
 
 
-class GaussianBase(ToOnnx, GaussianReading, Mixture):
-    """Base of mixtures of Gaussians: their common parameters, and what is read off them."""
+class EllipticalBase(Mixture):
+    """Base of mixtures whose components have means and matrices: parameters, what is read off."""
 
     n_components: int
     covariance_type: str
@@ -42,8 +42,8 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
     verbose_interval: int
     n_jobs: int | None
     _allow_nan: ClassVar[bool] = False  # whether NaN is what is missing, or refused
+    _matrices: ClassVar[str] = "covariances_"  # what they are called
     means_: np.ndarray
-    covariances_: np.ndarray
     precisions_: np.ndarray
     precisions_cholesky_: np.ndarray
 
@@ -113,7 +113,7 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
         return {
             "weights_": cast(params.weights),
             "means_": cast(params.means),
-            "covariances_": cast(gaussian.covariances_of(params, kind, n_threads)),
+            self._matrices: cast(gaussian.covariances_of(params, kind, n_threads)),
             "precisions_": cast(KINDS[kind].precisions(chol)),
             "precisions_cholesky_": cast(chol),
             **({"noise_weight_": noise.weight, "noise_box_": cast(noise.box)} if noise else {}),
@@ -125,13 +125,10 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
                 delattr(self, name)
         super()._set_fitted(attributes)
 
-    def _expected(self):
-        return GaussianBase._densities(self)  # a posterior's expected parameters
-
     def _described(self):
         k, d = self.means_.shape
         kind = KINDS[self.covariance_type]
-        deviations = np.sqrt(np.broadcast_to(kind.diagonal(self.covariances_), (k, d)))
+        deviations = np.sqrt(np.broadcast_to(kind.diagonal(getattr(self, self._matrices)), (k, d)))
         rows = [
             [f"{mean:.4g} ± {deviation:.2g}" for mean, deviation in zip(*pair, strict=True)]
             for pair in zip(self.means_, deviations, strict=True)
@@ -139,7 +136,7 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
         return feature_names(self), rows
 
     def _of_each_component(self):
-        names = ["covariances_", "precisions_", "precisions_cholesky_"]
+        names = [self._matrices, "precisions_", "precisions_cholesky_"]
         if KINDS[self.covariance_type].shared:
             names = []
         return "weights_", "means_", *(name for name in names if hasattr(self, name))
@@ -147,7 +144,7 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
     def _densities(self):
         """Return the fitted components and weights, checked once, as GaussianParams."""
         self._once("checked", self._check_attributes)
-        covariances = getattr(self, "covariances_", None)  # missing if the user set the others
+        covariances = getattr(self, self._matrices, None)  # missing if the user set the others
         noise = None
         if self._has_noise:
             noise = Noise(float(self.noise_weight_), np.asarray(self.noise_box_, np.float64))
@@ -179,7 +176,7 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
                     "set the attribute"
                 )
         # One of them may be missing if a user has set the other by hand.
-        names = ("precisions_cholesky_", "covariances_")
+        names = ("precisions_cholesky_", self._matrices)
         for name in [n for n in names if hasattr(self, n)] or names[:1]:
             value = check_fitted_array(self, name, kind.shape(k, d))
             own = kind.diagonal(value)
@@ -222,14 +219,23 @@ class GaussianBase(ToOnnx, GaussianReading, Mixture):
         return gaussian.rows(X, params, kind, output, self._n_threads(X), scaling)
 
     def _draw(self, counts, random_state, **settings):
-        kind = KINDS[self.covariance_type]
+        kind, matrices = KINDS[self.covariance_type], getattr(self, self._matrices)
         parts = [
-            kind.draw(mean, kind.of_component(self.covariances_, k), int(count), random_state)
+            kind.draw(mean, kind.of_component(matrices, k), int(count), random_state)
             for k, (mean, count) in enumerate(zip(self.means_, counts, strict=False))
         ]
         if self._has_noise:
             parts.append(self._densities().noise.draw(counts[-1], random_state))
         return np.vstack(parts)
+
+
+class GaussianBase(EllipticalBase, ToOnnx, GaussianReading):
+    """Base of mixtures of Gaussians."""
+
+    covariances_: np.ndarray
+
+    def _expected(self):
+        return GaussianBase._densities(self)  # a posterior's expected parameters
 
     _onnx_scores = "probabilities", "means_"
 

@@ -446,7 +446,9 @@ def geometry(estimator, columns):
     if not hasattr(estimator, "covariance_type"):
         return estimator.cluster_centers_[:, columns], None
     means = np.asarray(estimator.means_)[:, columns]
-    covariances, pair = np.asarray(estimator.covariances_), np.ix_(columns, columns)
+    found = getattr(estimator, "scales_", None)  # of Student-t's, which may have no covariances
+    covariances = np.asarray(estimator.covariances_ if found is None else found)
+    pair = np.ix_(columns, columns)
     kind = KINDS[estimator.covariance_type]
     each = kind.each(covariances, len(means), estimator.means_.shape[1])
     if kind.dense:

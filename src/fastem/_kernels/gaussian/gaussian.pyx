@@ -39,6 +39,9 @@ cdef extern from "gaussian/moments.h":
         int has_noise
         double noise
         const double *log_sides
+        const double *df
+        const double *student_norm
+        int scaled
         int incomplete
         const double *precisions
         const double *centers
@@ -116,6 +119,7 @@ cdef extern from "gaussian/moments.h":
     gaussian_job gaussian_one_full(const gaussian_job *) noexcept nogil
     Py_ssize_t gaussian_tied_rows(const gaussian_job *) noexcept nogil
     void gaussian_mirror(const gaussian_job *, const double *, double *) noexcept nogil
+    Py_ssize_t gaussian_student(const gaussian_job *) noexcept nogil
     double gaussian_lost(const gaussian_job *, const double *) noexcept nogil
     void gaussian_describe(const gaussian_job *, const gaussian_given *, double *,
                            double *) noexcept nogil
@@ -212,6 +216,15 @@ cdef class Job:
         self.c.has_noise, self.c.noise = 1, log_density
         self.c.log_sides = self.doubles(log_sides)
 
+    def make_student(self, df, log_ratios):
+        """Make components Student-t's of so many degrees of freedom, (K,).
+
+        `log_ratios`, (K,), are of their densities in the middle to those of the Gaussians.
+        """
+        norms = np.array(<double[:self.c.n_components]> <double *> self.c.log_norm)
+        self.c.df, self.c.student_norm = self.doubles(df), self.doubles(norms + log_ratios)
+        self.c.log_norm = self.doubles(np.zeros(self.c.n_components))
+
     cdef double *doubles(self, array) except? NULL:
         array = _plain(array)
         self.held.append(array)
@@ -263,8 +276,9 @@ def moments(Job job, sample_weight, given, int n_threads):
         How many times the scatter about a component's new mean goes into what taking it about the
         job's mean adds: so many digits are lost. The largest of all, for tied 0; nan where a sum
         is not finite.
-    noise : float
-        The weight of the noise; 0 without.
+    further : float or ndarray of shape (2, K)
+        The weight of the noise, 0 without; of Student-t components, whose moments are of r times
+        what the row counts for, the sums of r and of r log(1 + q / df), q the squared distance.
     """
     cdef gaussian_job *c = &job.c
     cdef Py_ssize_t n = c.n_components, d = c.n_features, size = gaussian_component(c), k
@@ -283,8 +297,10 @@ def moments(Job job, sample_weight, given, int n_threads):
         gaussian_read(c, &job.given, sums + k * size, k, weights + k, means + k * d, second)
         if c.kind != FULL:
             second += 1 if c.kind == SPHERICAL else d
-    lost, noise = gaussian_lost(c, sums), sums[gaussian_noise(c)]
-    return sums[gaussian_bound(c)], weight, mean, scatter, lost, noise
+    lost, further = gaussian_lost(c, sums), sums[gaussian_noise(c)]
+    if c.df != NULL:
+        further = memory[gaussian_student(c) :][: 2 * n].reshape(n, 2).T.copy()
+    return sums[gaussian_bound(c)], weight, mean, scatter, lost, further
 
 
 def second_moments(Job job, sample_weight, given, int n_threads):
@@ -396,7 +412,7 @@ def covariances(const double[:, :, ::1] precisions_cholesky, int n_threads):
     return np.asarray(out)
 
 
-def rows(Job job, log_prob, responsibilities, labels, int n_threads):
+def rows(Job job, log_prob, responsibilities, labels, int n_threads, bint scaled=False):
     """Write what the parameters say of each sample; each output may be None.
 
     Parameters
@@ -408,7 +424,10 @@ def rows(Job job, log_prob, responsibilities, labels, int n_threads):
     labels : ndarray of shape (n,), int64
         The component with the largest responsibility; -1: noise.
     n_threads : int
+    scaled : bool
+        Student-t's: write responsibilities times what the row counts for, as moments() sums them.
     """
+    job.c.scaled = scaled
     if log_prob is not None:
         job.c.log_prob = job.output(log_prob)
     if responsibilities is not None:

@@ -31,6 +31,10 @@ typedef struct {
     int has_noise;
     double noise;            /* log weight - sum of log_sides */
     const double *log_sides; /* (D,) of the box that it fills, in the data's units */
+    /* Student-t components: their degrees of freedom, (K,), or NULL: see student.h */
+    const double *df;
+    const double *student_norm; /* (K,) in place of log_norm, which is 0 */
+    int scaled;                 /* responsibilities are written as student.h scales them */
     /* where rows may have missing values, in double, and not spherical: see incomplete.h */
     int incomplete;
     const double *precisions; /* full: (K, D, D), tied: (D, D), scaled */

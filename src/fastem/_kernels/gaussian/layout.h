@@ -36,6 +36,8 @@ typedef struct {
     REAL *weight;   /* (cap,) */
     REAL *row;      /* (cap,) log-density */
     REAL *noise;    /* (cap,) of the noise: first lp, then r */
+    REAL *tail;     /* (K4, cap) see student.h */
+    double *student; /* (K, 2) the chunk's sums: see there */
     REAL *z;        /* (D4, TILE + pad) x - mean of some rows; (D4, PANEL) of a panel */
     REAL *rz;       /* (4, TILE + pad) 4 features of it times r */
     REAL *other;    /* (D4, cap) x in the coordinates of axis_log_prob: see there */
@@ -63,10 +65,12 @@ static ptrdiff_t FN(further_sums)(const gaussian_job *job)
     return FN(up)(job->n_components * size, 16);
 }
 
-/* All components, the bound, the noise. Rounded up, so that strips do not share cache lines. */
+/* All components, the bound, the noise, sums of student.h. Rounded up, so that strips do not share
+ * cache lines. */
 static ptrdiff_t FN(sums_size)(const gaussian_job *job)
 {
-    return FN(up)(gaussian_noise(job) + 1, 16) + FN(further_sums)(job);
+    ptrdiff_t of_student = job->df ? 2 * job->n_components : 0;
+    return FN(up)(gaussian_student(job) + of_student, 16) + FN(further_sums)(job);
 }
 
 /* A chunk's x and lp should stay in the second-level cache, better in the first. */
@@ -103,6 +107,8 @@ static ptrdiff_t FN(lay_scratch)(const gaussian_job *job, char *memory, scratch_
     s->weight = (REAL *)FN(take)(&p, column);
     s->row = (REAL *)FN(take)(&p, column);
     s->noise = job->has_noise ? (REAL *)FN(take)(&p, column) : NULL;
+    s->tail = job->df ? (REAL *)FN(take)(&p, k4 * column) : NULL;
+    s->student = job->df ? (double *)FN(take)(&p, 2 * k4 * sizeof(double)) : NULL;
     s->z = (REAL *)FN(take)(&p, d4 * TILE_COLUMN * sizeof(REAL));
     s->rz = (REAL *)FN(take)(&p, 4 * TILE_COLUMN * sizeof(REAL));
     s->other = job->kind == GAUSSIAN_TIED || job->kind == GAUSSIAN_SPHERICAL

@@ -15,6 +15,7 @@
 #include "gaussian/layout.h"
 #include "gaussian/log_prob.h"
 #include "gaussian/sums.h"
+#include "gaussian/student.h"
 
 /* ---- responsibilities -------------------------------------------------------------------- */
 
@@ -36,7 +37,7 @@ static void FN(normalise)(const gaussian_job *job, scratch_t *s, ptrdiff_t padde
     ptrdiff_t cap = s->cap, n_comp = job->n_components;
     vec negligible = FN(fill)((REAL)job->negligible), nothing = FN(fill)((REAL)-INFINITY);
     for (ptrdiff_t row = 0; row < padded; row += PANEL) {
-        const REAL *lp = s->lp + row;
+        const REAL *lp = (job->df ? s->r : s->lp) + row; /* of student.h: r takes the place of lp */
         REAL *r = s->r + row;
         vec base[PANEL_VECS], sum[PANEL_VECS], inverse[PANEL_VECS];
         ptrdiff_t share;
@@ -130,6 +131,7 @@ static void FN(write_rows)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n
                            const scratch_t *s)
 {
     ptrdiff_t n_comp = job->n_components, cap = s->cap, n_out = n_comp + job->has_noise;
+    const REAL *lp = job->df ? s->r : s->lp;
     for (ptrdiff_t row = 0; row < n; row++) {
         ptrdiff_t out = begin + (s->sorted ? s->order[row] : row), best = 0;
         REAL *shares = job->responsibilities ? (REAL *)job->responsibilities + out * n_out : NULL;
@@ -139,7 +141,7 @@ static void FN(write_rows)(const gaussian_job *job, ptrdiff_t begin, ptrdiff_t n
             shares[k] = k < n_comp ? s->r[k * cap + row] : s->noise[row];
         if (job->labels) {
             for (ptrdiff_t k = 1; k < n_comp; k++)
-                best = s->lp[k * cap + row] > s->lp[best * cap + row] ? k : best;
+                best = lp[k * cap + row] > lp[best * cap + row] ? k : best;
             job->labels[out] = s->noise && s->noise[row] > s->r[best * cap + row] ? -1 : best;
         }
     }
@@ -176,7 +178,11 @@ static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fas
     else {
         if (s.noise)
             FN(noise_log_prob)(job, &s, padded);
+        if (job->df)
+            FN(student_log_prob)(job, &s, padded);
         FN(normalise)(job, &s, padded);
+        if (job->df && (strip->sums || job->scaled))
+            FN(student_weights)(job, &s, padded);
     }
     if (job->log_prob || job->responsibilities || job->labels)
         FN(write_rows)(job, begin, n, &s);

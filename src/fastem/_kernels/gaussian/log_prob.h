@@ -77,7 +77,7 @@ static void FN(full_log_prob)(const tables_t *t, const scratch_t *s, ptrdiff_t p
 ALWAYS_INLINE int FN(prunes)(const gaussian_job *job, const scratch_t *s)
 {
     return job->kind == GAUSSIAN_FULL && !gaussian_is_small(job) && job->given == NULL && job->prune &&
-           job->n_components > 1 && *s->dense == 0;
+           job->df == NULL && job->n_components > 1 && *s->dense == 0;
 }
 
 /* best[t] = the component with the largest of the bounds. */

@@ -103,6 +103,9 @@ static inline ptrdiff_t gaussian_bound(const gaussian_job *job)
 /* Where the weight of the noise stands. */
 static inline ptrdiff_t gaussian_noise(const gaussian_job *job) { return gaussian_bound(job) + 1; }
 
+/* Where the two sums of each Student-t component stand: see student.h. */
+static inline ptrdiff_t gaussian_student(const gaussian_job *job) { return gaussian_noise(job) + 1; }
+
 /* Returns where (i, i) stands among a component's second moments. */
 static inline ptrdiff_t gaussian_diagonal(const gaussian_job *job, ptrdiff_t i)
 {

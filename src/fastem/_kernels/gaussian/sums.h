@@ -185,6 +185,8 @@ static void FN(add_bound)(const gaussian_job *job, const scratch_t *s, ptrdiff_t
     sums[gaussian_bound(job)] += bound;
     for (ptrdiff_t row = 0; s->noise && row < padded; row++)
         sums[gaussian_noise(job)] += s->noise[row];
+    for (ptrdiff_t i = 0; job->df && i < 2 * job->n_components; i++)
+        sums[gaussian_student(job) + i] += s->student[i];
     fastem_added(turn, job->n_components);
 }
 
