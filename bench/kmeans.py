@@ -117,8 +117,10 @@ def contenders(case, options):
         X, start = sample(case, dtype)
         for name, cls in ((OURS, KMeans), (PEER, peer)):
             if cls is not None and not (name == OURS and dtype not in options.dtype):
-                fit = estimator(cls, X, start)
-                found.append(Contender(name, dtype, options.threads, fit, long=case.long))
+                fit, settle = estimator(cls, X, start), case.share > 0  # its tables are large
+                found.append(
+                    Contender(name, dtype, options.threads, fit, long=case.long, settle=settle)
+                )
         if not case.share:
             found += others(case, dtype, X, start, options.threads)
     if case.n_features * case.n_clusters <= 1024:

@@ -13,7 +13,7 @@ from fastem._engine import arrays
 from fastem._kernels import runtime
 
 from fastem._kernels.address cimport address_of
-from fastem._kernels.strips cimport fastem_pass, fastem_prepare, fastem_step, run, up
+from fastem._kernels.strips cimport fastem_pass, fastem_prepare, fastem_step, run, up, worth
 
 
 cdef extern from "kmeans/job.h":
@@ -389,12 +389,13 @@ cdef int _label(Job job, int n_threads) except -1:
     return <int> changed
 
 
-cdef int _add_entries(Job job, int n_threads) except -1:
-    """Add rows to the sums of their clusters."""
+cdef int _add_entries(Job job, double n_rows, int n_threads) except -1:
+    """Add rows to the sums of their clusters, about so many."""
     cdef Py_ssize_t chunk = job.c.n_features
-    if n_threads > 1:  # which share out features; more parts than threads, as they are not alike
+    cdef double nanoseconds = 2 * n_rows * _entries(job) / max(1, job.c.n_samples)
+    if worth(n_threads, nanoseconds) > 1:  # features are shared out, in parts that are not alike
         chunk = max(1, chunk // (4 * n_threads))
-    return _each_feature(job, job.ops.add_entries, n_threads, chunk, 2 * _entries(job))
+    return _each_feature(job, job.ops.add_entries, n_threads, chunk, nanoseconds)
 
 
 cdef _weigh(Job job, double[::1] weights, bint moves):
@@ -425,7 +426,7 @@ cdef _assign_sparse(Job job, int n_threads, bint sums):
         return None, None, None, None, None
     rows, weights = np.zeros((k, d)), np.zeros(k)
     c.sums, c.sum_center_step, c.sum_feature_step = <double *> job.address(rows), d, 1
-    _add_entries(job, n_threads)
+    _add_entries(job, c.n_samples, n_threads)
     _weigh(job, weights, c.moves)
     return rows, weights, changed, 0, 0
 
@@ -460,7 +461,7 @@ def lloyd_sparse(
         c.moves = 2 * changed < c.n_samples  # else to add all rows is faster, and rounds less
         if not c.moves:
             sums.fill(0)
-        _add_entries(job, n_threads)
+        _add_entries(job, 2 * changed if c.moves else c.n_samples, n_threads)
         weights[:k] = 0
         _weigh(job, weights, False)
         if not (weights[:k] > 0).all():

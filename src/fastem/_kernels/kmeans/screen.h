@@ -6,14 +6,16 @@
  * translation unit.
  */
 #undef LEAST_SCREENED
+#undef LEAST_ROWS
 #define LEAST_SCREENED 8 /* centers: to pack rows takes as long as to compare so few */
+#define LEAST_ROWS 64    /* to make a second table takes as long as to label so few */
 
 /* Whether rows are compared in float first: not those of so many features that all digits of a float
  * may be lost. */
 ALWAYS_INLINE int FN(screened)(const kmeans_job *job)
 {
     return VEC_BYTES && job->x && !job->n_groups && job->n_clusters >= LEAST_SCREENED &&
-           job->n_features > FEW && job->n_features < 100000;
+           job->n_samples >= LEAST_ROWS && job->n_features > FEW && job->n_features < 100000;
 }
 
 /* By how much the difference of two scores of a row x in float may be off: a + b |x|^2.
