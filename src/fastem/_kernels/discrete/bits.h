@@ -8,12 +8,11 @@
  *
  * The table is made for each panel of components, one after another: of four columns ("a nibble")
  * 16 vectors for each vector of the panel, so that one shift and one mask give the place of all. */
-#undef ABREAST
-#define ABREAST (VEC_REGISTERS == 32 ? 4 : 2) /* samples whose sums are in registers at a time */
 #undef WORD_BYTES
 #undef COLUMNS_OF
 #undef ABREAST_OF
-#define ABREAST_OF(vecs) (4 * (vecs) < VEC_REGISTERS ? 4 : 2) /* the same, of so many vectors */
+/* Samples whose sums, of so many vectors, are in registers at a time. */
+#define ABREAST_OF(vecs) (4 * (vecs) < VEC_REGISTERS ? 4 : 2 * (vecs) < VEC_REGISTERS ? 2 : 1)
 #define COLUMNS_OF(vecs) ((vecs) == 1 ? 4 : 2) /* whose sums are in registers at a time */
 #define WORD_BYTES (128 * 8 * VL) /* of the table, for 32 columns and a vector of components */
 #define TABLE_BYTES (24 << 10)    /* of it that a chunk's samples go through: the first-level cache */

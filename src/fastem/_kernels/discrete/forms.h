@@ -14,6 +14,20 @@
         default: call(DISCRETE_PANEL); break;                                                     \
         }
 
+/* The same, up to 8 of them. */
+#define WIDE_PANELS(most, call)                                                                   \
+    for (ptrdiff_t at = 0; at < width; at += (most)*VL)                                           \
+        switch (width - at < (most)*VL ? (width - at) / VL : (most)) {                            \
+        case 1: call(1); break;                                                                   \
+        case 2: call(2); break;                                                                   \
+        case 3: call(3); break;                                                                   \
+        case 4: call(4); break;                                                                   \
+        case 5: call(5); break;                                                                   \
+        case 6: call(6); break;                                                                   \
+        case 7: call(7); break;                                                                   \
+        default: call(8); break;                                                                  \
+        }
+
 /* What a thread needs for some samples beside their responsibilities. */
 typedef struct {
     REAL *room;    /* of counts: as doubles; of bits: (16, panel, 16) sums of subsets */
@@ -48,11 +62,11 @@ static void FN(look)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, cons
 #undef CALL
         }
     } else if (job->form == DISCRETE_CODES) {
-        ptrdiff_t bytes = sizeof(REAL) * (width < DISCRETE_PANEL * VL ? width : DISCRETE_PANEL * VL);
+        ptrdiff_t panel = FN(codes_panel)(width);
         for (ptrdiff_t g = 0, end; g < job->n_groups; g = end) {
-            end = FN(groups_end)(job, g, bytes);
+            end = FN(groups_end)(job, g, panel * VL * sizeof(REAL));
 #define CALL(vecs) FN(look_codes)(vecs, job, at, begin, n, g, end, lp)
-            PANELS(DISCRETE_PANEL, CALL)
+            WIDE_PANELS(panel, CALL)
 #undef CALL
         }
     } else if (job->form == DISCRETE_COUNTS) {
@@ -112,11 +126,11 @@ static void FN(add)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, const
         return;
     }
     if (job->form == DISCRETE_CODES) {
-        ptrdiff_t bytes = sizeof(REAL) * (width < DISCRETE_PANEL * VL ? width : DISCRETE_PANEL * VL);
+        ptrdiff_t panel = FN(codes_panel)(width);
         for (ptrdiff_t g = 0, end; g < job->n_groups; g = end) {
-            end = FN(groups_end)(job, g, bytes);
+            end = FN(groups_end)(job, g, panel * VL * sizeof(REAL));
 #define CALL(vecs) FN(add_codes)(vecs, job, at, begin, n, g, end, r, sums)
-            PANELS(DISCRETE_PANEL, CALL)
+            WIDE_PANELS(panel, CALL)
 #undef CALL
         }
     } else if (job->form == DISCRETE_COUNTS) {

@@ -4,7 +4,7 @@
 
 #define ENTRIES_AHEAD 8
 #define NEAR_BYTES (512 << 10)
-#define CODES_BYTES (96 << 10) /* of a table that a chunk's samples go through */
+#define CODES_BYTES (64 << 10) /* of a table that a chunk's samples go through */
 
 ALWAYS_INLINE int64_t FN(begin)(const discrete_job *job, ptrdiff_t i)
 {
@@ -95,7 +95,15 @@ static void FN(add_live)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t n, 
     }
 }
 
-/* Groups from `g` on whose part of the table, as wide as a panel, fits a near cache. */
+/* Vectors of components that are worked on together: panels as equal as can be, of which two samples'
+ * sums are in registers. */
+ALWAYS_INLINE ptrdiff_t FN(codes_panel)(ptrdiff_t width)
+{
+    ptrdiff_t most = VEC_REGISTERS == 32 ? 8 : 7, vecs = width / VL, n = (vecs + most - 1) / most;
+    return (vecs + n - 1) / n;
+}
+
+/* Groups from `g` on whose part of the table, `bytes` a row, fits a near cache. */
 ALWAYS_INLINE ptrdiff_t FN(groups_end)(const discrete_job *job, ptrdiff_t g, ptrdiff_t bytes)
 {
     ptrdiff_t end = g + 1;
@@ -108,14 +116,15 @@ ALWAYS_INLINE ptrdiff_t FN(groups_end)(const discrete_job *job, ptrdiff_t g, ptr
 ALWAYS_INLINE void FN(look_codes)(const int vecs, const discrete_job *job, ptrdiff_t at,
                                   ptrdiff_t begin, ptrdiff_t n, ptrdiff_t g, ptrdiff_t end, REAL *lp)
 {
+    const int abreast = ABREAST_OF(vecs);
     const REAL *table = job->table + at;
     const int32_t *first = job->first;
     ptrdiff_t width = job->width, n_groups = job->n_groups;
-    for (ptrdiff_t row = 0; row < n; row += ABREAST) {
-        const uint8_t *codes[ABREAST];
-        vec sum[ABREAST][DISCRETE_PANEL];
+    for (ptrdiff_t row = 0; row < n; row += abreast) {
+        const uint8_t *codes[4];
+        vec sum[4][8];
         UNROLL
-        for (int i = 0; i < ABREAST; i++) {
+        for (int i = 0; i < abreast; i++) {
             codes[i] = job->codes + (begin + (row + i < n ? row + i : n - 1)) * n_groups;
             UNROLL
             for (int v = 0; v < vecs; v++)
@@ -123,16 +132,17 @@ ALWAYS_INLINE void FN(look_codes)(const int vecs, const discrete_job *job, ptrdi
                                        : job->bias + at + v * VL);
         }
         for (ptrdiff_t j = g; j < end; j++) {
+            const REAL *group = table + first[j] * width;
             UNROLL
-            for (int i = 0; i < ABREAST; i++) {
-                const REAL *own = table + (first[j] + codes[i][j]) * width;
+            for (int i = 0; i < abreast; i++) {
+                const REAL *own = group + codes[i][j] * width;
                 UNROLL
                 for (int v = 0; v < vecs; v++)
                     sum[i][v] += FN(load)(own + v * VL);
             }
         }
         UNROLL
-        for (int i = 0; i < ABREAST; i++)
+        for (int i = 0; i < abreast; i++)
             UNROLL
             for (int v = 0; v < vecs; v++)
                 FN(store)(lp + (row + i) * width + at + v * VL, sum[i][v]);
@@ -147,13 +157,13 @@ ALWAYS_INLINE void FN(add_codes)(const int vecs, const discrete_job *job, ptrdif
     const int32_t *first = job->first;
     const uint8_t *codes = job->codes + begin * job->n_groups;
     ptrdiff_t width = job->width, n_groups = job->n_groups;
-    for (ptrdiff_t row = 0; row < n; row++) {
-        vec rv[DISCRETE_PANEL];
+    for (ptrdiff_t row = 0; row < n; row++, codes += n_groups, r += width) {
+        vec rv[8];
         UNROLL
         for (int v = 0; v < vecs; v++)
-            rv[v] = FN(load)(r + row * width + at + v * VL);
+            rv[v] = FN(load)(r + at + v * VL);
         for (ptrdiff_t j = g; j < end; j++) {
-            double *own = sums + (first[j] + codes[row * n_groups + j]) * width + at;
+            double *own = sums + (first[j] + codes[j]) * width + at;
             UNROLL
             for (int v = 0; v < vecs; v++)
                 FN(store)(own + v * VL, FN(load)(own + v * VL) + rv[v]);
