@@ -12,7 +12,8 @@ from pathlib import Path
 
 # Command-line name -> module beside this file; _harness says what a module needs.
 FAMILIES = {
-    name: name for name in ("whole", "gmm", "bayesian", "kmeans", "mixtures", "plsa", "lda", "hmm")
+    name: name
+    for name in ("whole", "gmm", "bayesian", "kmeans", "mixtures", "plsa", "lda", "hmm", "wide")
 }
 FAMILIES["gaussian-lda"] = "gaussian_lda"
 FAMILIES["gmm-more"] = "gmm_more"

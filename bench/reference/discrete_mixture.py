@@ -8,16 +8,17 @@ M-step   pi_k = sum_i r_ik / sum_i w_i, and with sums over the samples in which 
          categorical           p_kjc = sum_i r_ik [x_ij = c] / sum_i r_ik
 
 McLachlan & Peel (2000), *Finite Mixture Models*, chapter 5; Bishop (2006), section 9.3.3. NaN is a
-value that is missing: its factor is left out. Probabilities must be above 0 and below 1. An
+value that is missing: its factor is left out. What is next to impossible has probability 1e-300. An
 iteration on complete data makes two matrix products, which is as fast as NumPy can be.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 from scipy.special import gammaln
 
+TINY = 1e-300
 FAMILIES = ("bernoulli", "binomial", "categorical", "multinomial", "poisson")
 
 
@@ -37,7 +38,12 @@ class Data(NamedTuple):
 
 
 def prepare(X, family, n_trials=1, n_categories=None):
-    """Data of X; `n_categories` is C."""
+    """Data of X, of counts given their total also CSR; `n_categories` is C."""
+    if issparse(X):
+        factorials = X.copy()
+        factorials.data = gammaln(X.data + 1)
+        constant = gammaln(X.sum(axis=1) + 1) - factorials.sum(axis=1)
+        return Data(X, None, constant[:, np.newaxis])
     missing = np.isnan(X)
     x = np.where(missing, 0, X)
     known = (~missing).astype(float) if missing.any() else None
@@ -62,14 +68,15 @@ def log_prob(data, values, family, n_trials=1):
     """log f(x_i | theta_k), shape (n, K): one product, and one more where values are missing."""
     known = data.known
     if family in ("bernoulli", "binomial"):
-        odds = np.log(values) - np.log(1 - values)
-        failure = n_trials * np.log(1 - values)
+        failing = np.log(np.maximum(1 - values, TINY))
+        odds = np.log(np.maximum(values, TINY)) - failing
+        failure = n_trials * failing
         result = data.x @ odds.T
         result += failure.sum(axis=1) if known is None else known @ failure.T
     elif family == "categorical":
         result = data.x @ np.log(values).reshape(len(values), -1).T
     else:
-        result = data.x @ np.log(values).T
+        result = data.x @ np.log(np.maximum(values, TINY)).T
         if family == "poisson":
             result -= values.sum(axis=1) if known is None else known @ values.T
     return result + data.constant
