@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 
 from fastem.__main__ import main
-from fastem._cli import reading, text_source
+from fastem._cli import reading, sources, text_source
 from fastem._cli.reading import Wanted, read_table
 
 X = load_iris().data
@@ -66,6 +66,7 @@ def saved_by_numpy():
         ("quoted.csv", "\n".join([",".join(f'"{n}"' for n in NAMES), *ROWS]), True),
         ("quotes.csv", "\n".join('"' + row.replace(",", '","') + '"' for row in ROWS), False),
         ("spaces.csv", "\n".join(row.replace(",", ", ") for row in ROWS), False),
+        ("blanks.txt", "\n".join(row.replace(",", "   ") for row in ROWS), False),
         ("semicolon.csv", "\n".join([";".join(NAMES), *ROWS]).replace(",", ";"), True),
         ("tab.tsv", "\n".join([",".join(NAMES), *ROWS]).replace(",", "\t"), True),
         ("numpy.txt", saved_by_numpy(), True),
@@ -122,10 +123,10 @@ def test_columns_by_name_and_number(folder):
 @pytest.mark.parametrize(
     "array", [X, X.astype(">f8"), np.asfortranarray(X), X[:, 0], (10 * X).astype(int), X > 3]
 )
-@pytest.mark.parametrize("large", [0, 1 << 28], ids=["mapped", "in memory"])
+@pytest.mark.parametrize("large", [0, 1 << 26], ids=["mapped", "in memory"])
 def test_numpy_files(folder, array, large, monkeypatch):
     monkeypatch.setattr(reading, "LARGE", large)
-    monkeypatch.setattr(reading, "_ROWS", 40)
+    monkeypatch.setattr(sources, "_ROWS", 40)
     np.save("x.npy", array)
     table = read_table("x.npy")
     assert isinstance(table.X, np.memmap) == (large == 0)

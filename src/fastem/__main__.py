@@ -8,6 +8,7 @@ The exit status of ``run`` is its program's.
 
 import argparse
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -89,6 +90,9 @@ def _guarded(args):
 
 
 def _run(args):
+    logged = logging.StreamHandler()
+    logged.setFormatter(logging.Formatter("fastem: warning: %(message)s"))
+    logging.getLogger("fastem").addHandler(logged)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_args, **_kwargs: _say("warning", message)
         try:
@@ -103,6 +107,8 @@ def _run(args):
             # exit: give it somewhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
+        finally:
+            logging.getLogger("fastem").removeHandler(logged)
 
 
 if __name__ == "__main__":

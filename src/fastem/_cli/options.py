@@ -3,7 +3,7 @@
 import argparse
 import re
 
-from fastem._cli.models import MODELS, names_of
+from fastem._cli.models import COVARIANCE_TYPES, MODELS, names_of
 
 _MOST_NUMBERS = 1000  # that -k may list
 
@@ -63,125 +63,103 @@ def threads(text):
     return value
 
 
-_READING = (
-    ("--drop-missing", {"action": "store_true", "help": "leave out rows with a missing value"}),
-    ("--encoding", {"default": "utf-8", "metavar": "NAME", "help": "of text (%(default)s)"}),
-    ("--decimal", {"choices": (".", ","), "default": ".",
-                   "help": "what stands before decimals in text (%(default)s)"}),
-)  # fmt: skip
-_WRITING = (
-    ("-o --output-dir", {"metavar": "DIR", "help": "where to write (default: beside the input)"}),
-    ("-f --force", {"action": "store_true", "help": "replace existing files"}),
-)
-_FITTING = (
-    ("--n-jobs", {"type": threads, "metavar": "N", "help": "threads (default: one a core)"}),
-    ("--compare", {"action": "store_true", "help": "time another program's fit as well"}),
-    ("--report", {"metavar": "FILE.html", "help": "also write what is printed, with pictures, as "
-                  "one page (needs matplotlib)"}),
-)  # fmt: skip
+def _option(flags, meaning, **settings):
+    """Return what argparse is told of an option; a default is told to the user as well."""
+    if settings.get("default") not in (None, []) and "default" not in meaning:
+        meaning += " (default: %(default)s)"
+    return flags.split(), settings | {"help": meaning}
 
 
-def _numbers(*rows):
-    """Return options that are a number: each row has name, type, lowest, default and meaning."""
-    return [
-        (name, {"type": number(kind, lowest), "default": default, "metavar": "N",
-                "help": f"{meaning} (default: %(default)s)"})
-        for name, kind, lowest, default, meaning in rows
-    ]  # fmt: skip
+def _number(flag, kind, lowest, default, meaning):
+    """Return an option that is a number, `lowest` at least."""
+    return _option(flag, meaning, type=number(kind, lowest), default=default, metavar="N")
 
+
+_DROP = _option("--drop-missing", "leave out rows with a missing value", action="store_true")
+_ENCODING = _option("--encoding", "of text", default="utf-8", metavar="NAME")
+_DECIMAL = _option("--decimal", "what stands before decimals in text, . or ,", choices=(".", ","),
+                   default=".", metavar="MARK")  # fmt: skip
+_SEED = _number("--seed", int, 0, 0, "seed of what is random")
+_N_JOBS = _option("--n-jobs", "threads (default: one a core)", type=threads, metavar="N")
+_COMPARE = _option("--compare", "time scikit-learn's estimator as well", action="store_true")
+_REPORT = _option("--report", "also write what is printed, with pictures, as one page (needs "
+                  "matplotlib)", metavar="FILE.html")  # fmt: skip
+_OUTPUT = _option("-o --output-dir", "where to write (default: beside the input)", metavar="DIR")
+_FORCE = _option("-f --force", "replace existing files", action="store_true")
 
 CLUSTER = [
-    ("file", {"metavar": "FILE", "help": "table, one sample a row"}),
-    ("--model", {"choices": names_of("cluster"), "default": "mixture", "help": "what to fit: a "
-                 "mixture of Gaussians, by maximum likelihood or Bayesian (which drops components "
-                 "that it does not need); k-means; a mixture for yes or no, for counts, for "
-                 "categories; a hidden Markov model of rows in order (default: %(default)s)"}),
-    ("-k --components", {"type": component_numbers, "default": [8], "metavar": "K",
-                         "help": "number of components; several, as 2,4,8 or 2-12, are compared "
-                         "and the best is kept (default: 8)"}),
-    ("--criterion", {"choices": sorted({c for name in names_of("cluster")
-                                        for c in MODELS[name].criteria}),
-                     "help": "what several are compared by (default: bic; kmeans: silhouette)"}),
-    ("--covariance --covariance-type", {
-        "dest": "covariance_type", "default": "full",
-        "choices": ("full", "tied", "diag", "spherical", "all"),
-        "help": "shape of Gaussian components; all: compared, too (default: %(default)s)"}),
-    ("--columns", {"type": names, "metavar": "A,B,2-5",
-                   "help": "columns to use, by name or number from 1"}),
-    ("--exclude", {"type": names, "default": [], "metavar": "A,B", "help": "columns to leave out"}),
-    ("--standardize", {"action": "store_true", "help": "give all columns mean 0 and variance 1 "
-                       "first; results are printed in the file's units"}),
-    *_READING,
-    *_numbers(
-        ("--max-iter", int, 1, 100, "iterations at most"),
-        ("--tol", float, 0, 1e-3, "stop when the bound changes, or centers move, by less"),
-        ("--reg-covar", float, 0, 1e-6, "added to every variance; hmm: the least variance"),
-        ("--n-init", int, 1, 1, "starts, of which the best is kept"),
-        ("--seed", int, 0, 0, "seed of the random starts"),
-    ),
-    *_FITTING,
-    *_WRITING,
+    _option("file", "table, one sample a row", metavar="FILE"),
+    _option("--model", "what to fit: a mixture of Gaussians, by maximum likelihood or Bayesian "
+            "(which drops components that it does not need); k-means; a mixture for yes or no, for "
+            "counts, for categories; a hidden Markov model of rows in order",
+            choices=names_of("cluster"), default="mixture"),
+    _option("-k --components", "number of components; several, as 2,4,8 or 2-12, are compared and "
+            "the best is kept (default: 8)", type=component_numbers, default=[8], metavar="K"),
+    _option("--criterion", "what several are compared by (default: bic; kmeans: silhouette)",
+            choices=sorted({c for name in names_of("cluster") for c in MODELS[name].criteria})),
+    _option("--covariance --covariance-type", "shape of Gaussian components; all: compared, too",
+            dest="covariance_type", choices=(*COVARIANCE_TYPES, "all"), default="full"),
+    _option("--columns", "columns to use, by name or number", type=names, metavar="A,B,2-5"),
+    _option("--exclude", "columns to leave out", type=names, default=[], metavar="A,B"),
+    _option("--standardize", "give all columns mean 0 and variance 1 first; results are printed in "
+            "the file's units", action="store_true"),
+    _DROP, _ENCODING, _DECIMAL,
+    _number("--max-iter", int, 1, 100, "iterations at most"),
+    _number("--tol", float, 0, 1e-3, "stop when the bound changes, or centers move, by less"),
+    _number("--reg-covar", float, 0, 1e-6, "added to every variance; hmm: the least variance"),
+    _number("--n-init", int, 1, 1, "starts, of which the best is kept"),
+    _SEED, _N_JOBS, _COMPARE, _REPORT, _OUTPUT, _FORCE,
 ]  # fmt: skip
 
 TOPICS = [
-    ("input", {"metavar": "INPUT", "nargs": "?", "help": "documents; see below"}),
-    ("-k --components", {"type": component_numbers, "default": [20], "metavar": "K",
-                         "help": "number of topics; several, as 5,10,20 or 10-15, are compared "
-                         "and the best is kept (default: 20)"}),
-    ("--criterion", {"choices": ("held_out", "coherence"), "default": "held_out",
-                     "help": "what several are compared by (default: %(default)s)"}),
-    ("--model", {"choices": names_of("topics"), "default": "plsa", "help": "probabilistic latent "
-                 "semantic analysis; latent Dirichlet allocation, with priors; topics that are "
-                 "Gaussians over the words' vectors (default: %(default)s)"}),
-    ("--vectors", {"metavar": "FILE", "help": "gaussian-lda: the words' vectors, a word and its "
-                   "numbers a line (GloVe, word2vec), or .npy with vocab.txt beside it"}),
-    ("--algorithm", {"choices": ("batch", "incremental", "cvb0", "stochastic"), "help": "M-step "
-                     "after all documents, or after some; lda: the topic of every word, expected "
-                     "or, for short documents, drawn (default: batch; lda: cvb0)"}),
-    ("--max-iter", {"type": number(int, 1), "metavar": "N",
-                    "help": "iterations at most (default: 200; lda: 50)"}),
-    *_numbers(
-        ("--tol", float, 0, 1e-4, "plsa: stop when the bound changes by less"),
-        ("--doc-topic-prior", float, 0, 0.1, "pseudo-count of each topic of a document"),
-        ("--topic-word-prior", float, 0, 0.01, "pseudo-count of each word of a topic"),
-        ("--words", int, 1, 10, "words to print of each topic"),
-        ("--seed", int, 0, 0, "seed of the random start and of what is held out"),
-        ("--min-df", int, 1, 2, "text: leave out words in fewer documents"),
-        ("--max-words", int, 1, 20_000, "text: keep this many words, the most frequent"),
-    ),
-    ("--max-df", {"type": number(float, 0, 1.0000001, above=0), "metavar": "P", "help": "text: "
-                  "leave out words in more than this part of the documents (default: 0.5; "
-                  "docstrings: 0.1)"}),
-    ("--column", {"metavar": "NAME", "help": "a table's column of texts, by name or number"}),
-    ("--encoding", {"default": "utf-8", "metavar": "NAME", "help": "of text (%(default)s)"}),
-    ("--stop-words", {"default": "english", "metavar": "WORDS", "help": "text: words to leave "
-                      "out: english, none, a file with a word a line, or a language's code, as de "
-                      "(needs fastem[stopwords]) (default: %(default)s)"}),
-    ("--token-pattern", {"type": pattern, "metavar": "REGEX",
-                         "help": "text: what a word is (default: three letters or more)"}),
-    ("--tokenizer", {"metavar": "PACKAGE:FUNCTION", "help": "text: a function that takes a text "
-                     "and returns its words, as jieba:lcut"}),
-    ("--vocab", {"metavar": "FILE", "help": ".npz: the words, one a line (default: vocab.txt "
-                 "beside it, or else w0, w1, ...)"}),
-    ("--held-out", {"type": number(float, 0, 1), "default": 0.1, "metavar": "P", "help": "part of "
-                    "the documents kept from the fit, to measure it on (default: %(default)s)"}),
-    *_FITTING,
-    *_WRITING,
+    _option("input", "documents; see below", metavar="INPUT", nargs="?"),
+    _option("-k --components", "number of topics; several, as 5,10,20 or 10-15, are compared and "
+            "the best is kept (default: 20)", type=component_numbers, default=[20], metavar="K"),
+    _option("--criterion", "what several are compared by", choices=("held_out", "coherence"),
+            default="held_out"),
+    _option("--model", "probabilistic latent semantic analysis; latent Dirichlet allocation, with "
+            "priors; topics that are Gaussians over the words' vectors",
+            choices=names_of("topics"), default="plsa"),
+    _option("--vectors", "gaussian-lda: the words' vectors, a word and its numbers a line (GloVe, "
+            "word2vec), or .npy with vocab.txt beside it", metavar="FILE"),
+    _option("--algorithm", "M-step after all documents, or after some; lda: the topic of every "
+            "word, expected or, for short documents, drawn (default: batch; lda: cvb0)",
+            choices=("batch", "incremental", "cvb0", "stochastic")),
+    _option("--max-iter", "iterations at most (default: 200; lda: 50)", type=number(int, 1),
+            metavar="N"),
+    _number("--tol", float, 0, 1e-4, "plsa: stop when the bound changes by less"),
+    _number("--doc-topic-prior", float, 0, 0.1, "pseudo-count of each topic of a document"),
+    _number("--topic-word-prior", float, 0, 0.01, "pseudo-count of each word of a topic"),
+    _number("--words", int, 1, 10, "words to print of each topic"),
+    _number("--min-df", int, 1, 2, "text: leave out words in fewer documents"),
+    _option("--max-df", "text: leave out words in more than this part of the documents (default: "
+            "0.5; docstrings: 0.1)", type=number(float, 0, 1.0000001, above=0), metavar="P"),
+    _number("--max-words", int, 1, 20_000, "text: keep this many words, the most frequent"),
+    _option("--column", "a table's column of texts, by name or number", metavar="NAME"),
+    _ENCODING,
+    _option("--stop-words", "text: words to leave out: english, none, a file with a word a line, "
+            "or a language's code, as de (needs fastem[stopwords])", default="english",
+            metavar="WORDS"),
+    _option("--token-pattern", "text: what a word is (default: three letters or more)",
+            type=pattern, metavar="REGEX"),
+    _option("--tokenizer", "text: a function that takes a text and returns its words, as "
+            "jieba:lcut", metavar="PACKAGE:FUNCTION"),
+    _option("--vocab", ".npz: the words, one a line (default: vocab.txt beside it, or else w0, w1, "
+            "...)", metavar="FILE"),
+    _option("--held-out", "part of the documents kept from the fit, to measure it on",
+            type=number(float, 0, 1), default=0.1, metavar="P"),
+    _SEED, _N_JOBS, _COMPARE, _REPORT, _OUTPUT, _FORCE,
 ]  # fmt: skip
 
 PREDICT = [
-    ("model", {"metavar": "MODEL", "help": "NAME.MODEL.skops, as cluster wrote it"}),
-    ("file", {"metavar": "FILE", "help": "table with the columns that the model was fitted to"}),
-    ("--append", {"action": "store_true",
-                  "help": "write the table itself, with the labels as further columns"}),
-    *_READING,
-    *_WRITING,
+    _option("model", "NAME.MODEL.skops, as cluster wrote it", metavar="MODEL"),
+    _option("file", "table with the columns that the model was fitted to", metavar="FILE"),
+    _option("--append", "write the table itself, with the labels as further columns",
+            action="store_true"),
+    _DROP, _ENCODING, _DECIMAL, _OUTPUT, _FORCE,
 ]  # fmt: skip
 
-DEMO = [
-    *_numbers(("--seed", int, 0, 0, "of the starts")),
-    _FITTING[0],
-]
+DEMO = [_SEED, _N_JOBS]
 
 
 def add_command(subparsers, name, options, summary, description, epilog=None):
@@ -194,5 +172,5 @@ def add_command(subparsers, name, options, summary, description, epilog=None):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for flags, settings in options:
-        parser.add_argument(*flags.split(), **settings)
+        parser.add_argument(*flags, **settings)
     return parser

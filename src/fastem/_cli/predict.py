@@ -59,7 +59,7 @@ def main(args):
 def _appended(source, table, labels, values, of_what):
     """Yield a table as CSV, with two columns more."""
     from fastem._cli.outputs import safe_cell
-    from fastem._cli.reading import _text
+    from fastem._cli.sources import cell_text
 
     every = list(range(len(source.names)))
     if getattr(source, "header", True):
@@ -74,4 +74,4 @@ def _appended(source, table, labels, values, of_what):
             if row == following:
                 label, value = next(found)
                 more, following = [str(label), f"{value:.6g}"], next(kept, 0)
-            yield ",".join([*(safe_cell(_text(cell)) for cell in cells), *more]) + "\n"
+            yield ",".join([*(safe_cell(cell_text(cell)) for cell in cells), *more]) + "\n"

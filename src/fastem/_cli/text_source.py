@@ -67,7 +67,10 @@ class TextSource:
 
     def rows(self, lines=None, before=0):
         """Yield (line number, cells) of every line that is not blank."""
-        reader = csv.reader(self.lines() if lines is None else lines, delimiter=self.delimiter)
+        reader = csv.reader(
+            self.lines() if lines is None else lines, delimiter=self.delimiter,
+            skipinitialspace=self.delimiter == " ",
+        )  # fmt: skip
         try:
             for row in reader:
                 if len(row) > 1 or (row and row[0].strip()):
@@ -131,7 +134,7 @@ class TextSource:
         X = np.column_stack([column.to_numpy() for column in table.columns])
         return None if len(X) != len(lines) or np.isinf(X).any() else X
 
-    def whole(self, keep):
+    def whole(self, keep, large):
         """Return None: text is no array."""
 
     # ---- the layout -----------------------------------------------------------------------------

@@ -19,21 +19,19 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from fastem._cli import CommandError, count, need, one_line, short
 from fastem._cli.reading import Wanted, choose, ending, open_table
-from fastem._engine.sparse import canonical_csr
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
 #: A word has three letters or more; everything else, digits and underscores too, separates words.
 _TOKEN = r"[^\W\d_]{3,}"
 #: Chinese, Japanese, Thai, Lao, Khmer and Burmese.
 _SPACELESS = re.compile("[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+_NONE_LEFT = re.compile(
+    "empty vocabulary|no terms remain|max_df corresponds"
+)  # as scikit-learn says it
 _NO_SPACES = (
     "the texts have no spaces between words: give --tokenizer PACKAGE:FUNCTION, as jieba:lcut for "
     "Chinese"
 )
-#: Larger counts would change if they were converted to int64 and back.
-_LARGEST = 1e15
-#: Most rows and columns of a matrix: each has a name, and each column a number for each topic.
-_MOST = 100_000_000, 10_000_000
 
 
 class Corpus(NamedTuple):
@@ -97,7 +95,9 @@ def read_corpus(path, args, progress=None):
     try:
         "".encode(args.encoding)
         if matrix:
-            return _read_matrix(path, args.vocab)
+            from fastem._cli.matrices import read_matrix
+
+            return read_matrix(path, args.vocab)
         return count_words(path, _open_texts(path, args.column, args.encoding), args, progress)
     except LookupError as error:
         raise CommandError(f"--encoding {args.encoding}: is not known, try utf-8") from error
@@ -121,24 +121,20 @@ def count_words(source, texts, args, progress=None):
                 progress(f"counting words: {len(texts.names):,} documents")
             yield text
 
-    X = None
     try:
         X = sp.csr_array(vectorizer.fit_transform(shown()))
     except (CommandError, OSError, EOFError, MemoryError, zlib.error):
         raise
-    except Exception as error:
+    except Exception as error:  # scikit-learn's if no word is left; or the tokenizer's
         if not texts.names:
             raise CommandError(f"{source}: holds no document") from error
-        if args.tokenizer is not None and "empty vocab" not in (said := str(error)) and (
-            "no terms" not in said.lower()
-        ):  # fmt: skip
+        if args.tokenizer is not None and not _NONE_LEFT.search(str(error)):
             raise CommandError(f"--tokenizer {args.tokenizer}: {one_line(error)}") from error
         cure = "lower --min-df, raise --max-df, or give --stop-words none"
         if texts.is_spaceless and args.tokenizer is None:
             cure = _NO_SPACES
-        raise CommandError(
-            f"{source}: no word is left of {count(len(texts.names), 'document')}; {cure}"
-        ) from error
+        documents = count(len(texts.names), "document")
+        raise CommandError(f"{source}: no word is left of {documents}; {cure}") from error
     notes = texts.say()
     if texts.is_spaceless and not (args.tokenizer or args.token_pattern):
         notes.append(_NO_SPACES)
@@ -168,7 +164,7 @@ def _stop_words(name):
         return None if name == "none" else name
     path = Path(name)
     if path.is_file():
-        return [word.strip().lower() for word in _lines_of(path) if word.strip()]
+        return [word.strip().lower() for word in lines_of(path) if word.strip()]
     if not re.fullmatch("[a-z]{2}", name):
         raise CommandError(
             f"--stop-words {name}: give english, none, a file with a word a line, or a language's "
@@ -191,7 +187,7 @@ def _open_texts(path, column, encoding):
             raise CommandError(f"{path}: is a folder, and --column names a column of a table")
         return _open_folder(path, encoding)
     if column is None and ending(path) not in TABLES:
-        lines = ((i, line) for i, line in enumerate(_lines_of(path, encoding), 1))
+        lines = ((i, line) for i, line in enumerate(lines_of(path, encoding), 1))
         return Texts(lines, lambda: _looks_like_table(path, encoding))
     names, rows = _open_columns(path, encoding)
     if column is None:
@@ -242,7 +238,7 @@ def _open_columns(path, encoding) -> tuple[list[str], Callable[[], Any]]:
 
 def _records(path, encoding):
     """Yield (line, object) of a file with an object of JSON a line."""
-    for number, line in enumerate(_lines_of(path, encoding), 1):
+    for number, line in enumerate(lines_of(path, encoding), 1):
         if line.strip():
             try:
                 record = json.loads(line)
@@ -254,7 +250,7 @@ def _records(path, encoding):
             yield number, record
 
 
-def _lines_of(path, encoding="utf-8"):
+def lines_of(path, encoding="utf-8"):
     """Yield the lines of a file, unpacked if its name ends in .gz; they must be text."""
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     try:
@@ -273,7 +269,7 @@ def _lines_of(path, encoding="utf-8"):
 
 def _looks_like_table(path, encoding):
     """Return a note if every one of the first lines of a text has equally many separators."""
-    head = [line for line in islice(_lines_of(path, encoding), 20) if line.strip()]
+    head = [line for line in islice(lines_of(path, encoding), 20) if line.strip()]
     for mark in ",;\t":
         if len(head) > 2 and len(numbers := {line.count(mark) for line in head}) == 1 and (
             min(numbers) > 0
@@ -292,7 +288,7 @@ def _open_folder(path, encoding):
             if not file.is_file() or any(part.startswith(".") for part in name.parts):
                 continue
             try:
-                text = "\n".join(_lines_of(file, encoding))
+                text = "\n".join(lines_of(file, encoding))
             except (CommandError, gzip.BadGzipFile, EOFError, zlib.error):
                 skipped.append(name)
                 continue
@@ -304,134 +300,3 @@ def _open_folder(path, encoding):
         return [f"{count(len(skipped), 'file')} skipped that {verb} not text"] if skipped else []
 
     return Texts(pairs(), notes)
-
-
-# ---- matrices -----------------------------------------------------------------------------------
-
-
-def _read_matrix(path, vocab):
-    """Read a matrix, documents × words, that scipy.sparse.save_npz wrote, and its words."""
-    try:
-        X = sp.load_npz(path)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # SciPy's reader trusts the file: damaged ones raise anything
-        raise CommandError(
-            f"{path}: is not a matrix that scipy.sparse.save_npz wrote ({one_line(error)})"
-        ) from error
-    if X.dtype.kind not in "fiub":
-        raise CommandError(f"{path}: holds {X.dtype}; convert it to real numbers")
-    if X.ndim != 2:
-        raise CommandError(f"{path}: has shape {X.shape}; make it documents × words")
-    for n, most, what in zip(X.shape, _MOST, ("rows", "columns"), strict=True):
-        if n > most:
-            raise CommandError(
-                f"{path}: has {n:,} {what}, more than {most:,}; leave out those without counts"
-            )
-    try:
-        X = sp.csr_array(canonical_csr(X))
-    except ValueError as error:
-        raise CommandError(f"{path}: {one_line(error)}") from error
-    wrong = ~((X.data >= 0) & (X.data <= _LARGEST))
-    if wrong.any():
-        place = int(wrong.argmax())
-        row = int(np.searchsorted(X.indptr, place, side="right")) - 1
-        raise CommandError(
-            f"{path}, row {row + 1}, column {X.indices[place] + 1}: {X.data[place]:.10g} is not a "
-            "count"
-        )
-    if not X.data.any():
-        raise CommandError(f"{path}: has no count above 0")
-    words, notes = _words(path, vocab, X.shape[1])
-    names = [str(i) for i in range(1, X.shape[0] + 1)]
-    return Corpus(X.astype(np.float32), words, names, notes)
-
-
-def _words(path, vocab, n_words):
-    """Return the names of a matrix's columns, and a note where they are made up."""
-    file = path.with_name("vocab.txt") if vocab is None else Path(vocab)
-    columns = [f"w{j}" for j in range(n_words)]
-    if vocab is None and not file.exists():
-        return columns, ("no vocab.txt beside it: words are named by their column, from w0",)
-    if not file.is_file():
-        raise CommandError(f"{file}: no such file")
-    words = list(_lines_of(file))
-    if len(words) == n_words:
-        return [word.strip() for word in words], () if vocab else (f"words from {file}",)
-    problem = f"has {count(len(words), 'line')} where {path} has {count(n_words, 'column')}"
-    if vocab is None:  # perhaps they belong to another corpus: no reason to refuse the matrix
-        return columns, (f"{file} {problem}: words are named by their column, from w0",)
-    raise CommandError(f"{file}: {problem}; give a word a line, in the order of the columns")
-
-
-# ---- the words' vectors -------------------------------------------------------------------------
-
-
-def with_vectors(corpus, path):
-    """Return the corpus without the words that have no vector, and the vectors of the others.
-
-    The file is a .npy array, a row for each word of vocab.txt beside it, or else for each column of
-    the corpus; or text, a word and its numbers a line, with or without word2vec's first line of two
-    numbers (.gz too).
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CommandError(f"{path}: no such file")
-    try:
-        read = _vectors_of_array if path.suffix.lower() == ".npy" else _vectors_of_text
-        found = read(path, corpus.vocabulary)
-    except (OSError, EOFError, zlib.error) as error:
-        raise CommandError(f"{path}: cannot be read ({one_line(error)})") from error
-    known = [j for j, word in enumerate(corpus.vocabulary) if word in found]
-    words = [corpus.vocabulary[j] for j in known]
-    X = sp.csr_array(corpus.X[:, known])
-    if not X.data.any():
-        raise CommandError(f"{path}: has a vector for none of the corpus's words")
-    note = f"{len(known):,} of {len(corpus.vocabulary):,} words have a vector; no other is used"
-    vectors = np.array([found[word] for word in words], dtype=np.float32)
-    return corpus._replace(X=X, vocabulary=words, notes=(*corpus.notes, note)), vectors
-
-
-def _vectors_of_array(path, vocabulary):
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # NumPy parses the header as Python: a damaged one raises anything
-        raise CommandError(f"{path}: is not an array that numpy.save wrote") from error
-    if not isinstance(array, np.ndarray):
-        raise CommandError(f"{path}: is an .npz archive; save one array with numpy.save")
-    if array.ndim != 2 or array.dtype.kind != "f":
-        what = f"{array.dtype} of shape {array.shape}"
-        raise CommandError(f"{path}: holds {what}; make it a real vector for each word")
-    beside = path.with_name("vocab.txt")
-    words = " ".join(_lines_of(beside)).split() if beside.is_file() else vocabulary
-    if len(words) != len(array):
-        raise CommandError(
-            f"{path}: has {len(array):,} rows for {len(words):,} words; put the words of its rows "
-            "in vocab.txt beside it, one a line"
-        )
-    wanted = set(vocabulary)
-    rows = zip(words, array, strict=True)
-    return {word: row for word, row in rows if word in wanted and np.isfinite(row).all()}
-
-
-def _vectors_of_text(path, vocabulary):
-    wanted, found, length = set(vocabulary), {}, None
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            word, _, numbers = line.rstrip().partition(" ")
-            if word not in wanted or (number == 1 and len(numbers.split()) == 1):
-                continue
-            try:
-                vector = np.array(numbers.split(), dtype=np.float32)
-            except ValueError as error:
-                raise CommandError(f"{path}, line {number}: is not a word and numbers") from error
-            length = length or len(vector)
-            if len(vector) != length or not length:
-                has = f"has {len(vector)} numbers where other words have {length}"
-                raise CommandError(f"{path}, line {number}: {has}")
-            if np.isfinite(vector).all():
-                found.setdefault(word, vector)
-    return found

@@ -90,7 +90,8 @@ def settings_of(args):
 
 def read(args, progress=None):
     """Return the corpus's name, the corpus, and the words' vectors as a parameter, if any."""
-    from fastem._cli.texts import count_words, read_corpus, with_vectors
+    from fastem._cli.matrices import with_vectors
+    from fastem._cli.texts import count_words, read_corpus
 
     if args.max_df is None:
         args.max_df = _MAX_DF_DOCSTRINGS if args.input is None else _MAX_DF

@@ -1,0 +1,147 @@
+"""Matrices of counts, their words, and the words' vectors; or why they cannot be read."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastem._cli import CommandError, count, one_line
+from fastem._cli.texts import Corpus, lines_of
+from fastem._engine.sparse import canonical_csr
+
+#: Larger counts would change if they were converted to int64 and back.
+_LARGEST = 1e15
+#: Most rows and columns of a matrix: each has a name, and each column a number for each topic.
+_MOST = 100_000_000, 10_000_000
+
+
+def read_matrix(path, vocab):
+    """Read a matrix, documents × words, that scipy.sparse.save_npz wrote, and its words."""
+    try:
+        X = sp.load_npz(path)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # SciPy's reader trusts the file: damaged ones raise anything
+        raise CommandError(
+            f"{path}: is not a matrix that scipy.sparse.save_npz wrote ({one_line(error)})"
+        ) from error
+    if X.dtype.kind not in "fiub":
+        raise CommandError(f"{path}: holds {X.dtype}; convert it to real numbers")
+    if X.ndim != 2:
+        raise CommandError(f"{path}: has shape {X.shape}; make it documents × words")
+    for n, most, what in zip(X.shape, _MOST, ("rows", "columns"), strict=True):
+        if n > most:
+            raise CommandError(
+                f"{path}: has {n:,} {what}, more than {most:,}; leave out those without counts"
+            )
+    try:
+        X = sp.csr_array(canonical_csr(X))
+    except ValueError as error:
+        raise CommandError(f"{path}: {one_line(error)}") from error
+    wrong = ~((X.data >= 0) & (X.data <= _LARGEST))
+    if wrong.any():
+        place = int(wrong.argmax())
+        row = int(np.searchsorted(X.indptr, place, side="right")) - 1
+        raise CommandError(
+            f"{path}, row {row + 1}, column {X.indices[place] + 1}: {X.data[place]:.10g} is not a "
+            "count"
+        )
+    if not X.data.any():
+        raise CommandError(f"{path}: has no count above 0")
+    words, notes = _words(path, vocab, X.shape[1])
+    names = [str(i) for i in range(1, X.shape[0] + 1)]
+    return Corpus(X.astype(np.float32), words, names, notes)
+
+
+def _words(path, vocab, n_words):
+    """Return the names of a matrix's columns, and a note where they are made up."""
+    file = path.with_name("vocab.txt") if vocab is None else Path(vocab)
+    columns = [f"w{j}" for j in range(n_words)]
+    if vocab is None and not file.exists():
+        return columns, ("no vocab.txt beside it: words are named by their column, from w0",)
+    if not file.is_file():
+        raise CommandError(f"{file}: no such file")
+    words = list(lines_of(file))
+    if len(words) == n_words:
+        return [word.strip() for word in words], () if vocab else (f"words from {file}",)
+    problem = f"has {count(len(words), 'line')} where {path} has {count(n_words, 'column')}"
+    if vocab is None:  # perhaps they belong to another corpus: no reason to refuse the matrix
+        return columns, (f"{file} {problem}: words are named by their column, from w0",)
+    raise CommandError(f"{file}: {problem}; give a word a line, in the order of the columns")
+
+
+# ---- the words' vectors -------------------------------------------------------------------------
+
+
+def with_vectors(corpus, path):
+    """Return the corpus without the words that have no vector, and the vectors of the others.
+
+    The file is a .npy array, a row for each word of vocab.txt beside it, or else for each column of
+    the corpus; or text, a word and its numbers a line, with or without word2vec's first line of two
+    numbers (.gz too).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CommandError(f"{path}: no such file")
+    try:
+        read = _vectors_of_array if path.suffix.lower() == ".npy" else _vectors_of_text
+        found = read(path, corpus.vocabulary)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CommandError(f"{path}: cannot be read ({one_line(error)})") from error
+    known = [j for j, word in enumerate(corpus.vocabulary) if word in found]
+    words = [corpus.vocabulary[j] for j in known]
+    X = sp.csr_array(corpus.X[:, known])
+    if not X.data.any():
+        raise CommandError(f"{path}: has a vector for none of the corpus's words")
+    note = f"{len(known):,} of {len(corpus.vocabulary):,} words have a vector; no other is used"
+    vectors = np.array([found[word] for word in words], dtype=np.float32)
+    return corpus._replace(X=X, vocabulary=words, notes=(*corpus.notes, note)), vectors
+
+
+def _vectors_of_array(path, vocabulary):
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # NumPy parses the header as Python: a damaged one raises anything
+        raise CommandError(f"{path}: is not an array that numpy.save wrote") from error
+    if not isinstance(array, np.ndarray):
+        raise CommandError(f"{path}: is an .npz archive; save one array with numpy.save")
+    if array.ndim != 2 or array.dtype.kind != "f":
+        what = f"{array.dtype} of shape {array.shape}"
+        raise CommandError(f"{path}: holds {what}; make it a real vector for each word")
+    beside = path.with_name("vocab.txt")
+    words = " ".join(lines_of(beside)).split() if beside.is_file() else vocabulary
+    if len(words) != len(array):
+        raise CommandError(
+            f"{path}: has {len(array):,} rows for {len(words):,} words; put the words of its rows "
+            "in vocab.txt beside it, one a line"
+        )
+    wanted = set(vocabulary)
+    rows = zip(words, array, strict=True)
+    return {word: row for word, row in rows if word in wanted and np.isfinite(row).all()}
+
+
+def _vectors_of_text(path, vocabulary):
+    wanted, found, length = set(vocabulary), {}, None
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            word, _, numbers = line.rstrip().partition(" ")
+            if word not in wanted or (number == 1 and len(numbers.split()) == 1):
+                continue
+            try:
+                vector = np.array(numbers.split(), dtype=np.float32)
+            except ValueError as error:
+                raise CommandError(f"{path}, line {number}: is not a word and numbers") from error
+            length = length or len(vector)
+            if len(vector) != length or not length:
+                has = f"has {len(vector)} numbers where other words have {length}"
+                raise CommandError(f"{path}, line {number}: {has}")
+            if np.isfinite(vector).all():
+                found.setdefault(word, vector)
+    return found
