@@ -99,7 +99,8 @@ def test_a_model_is_the_estimator_s_and_serves_new_rows(name, folder, capsys):
 
 @pytest.mark.parametrize(
     ("name", "criterion", "best"),
-    [("mixture", "icl", 2), ("kmeans", None, 2), ("kmeans", "gap", None), ("bernoulli", None, 2),
+    [("mixture", "icl", 2), ("bayesian", None, None), ("kmeans", None, 2), ("kmeans", "gap", None),
+     ("bernoulli", None, 2),
      ("poisson", "bic", 2), ("hmm", None, None)],
 )  # fmt: skip
 def test_several_numbers_are_compared(name, criterion, best, folder, capsys):
@@ -158,12 +159,11 @@ def test_categories_are_words(folder, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "bayesian", "-k", "2-4"], "takes one number, the most that it may use"),
         (["--model", "poisson"], "row 1 of data, column x1: 5.1 is no count"),
         (["--model", "bernoulli"], "row 1 of data, column x1: 5.1 is neither 0 nor 1"),
         (["--model", "hmm", "--criterion", "icl"], "hmm's: bic, aic, cv"),
         (["--model", "bernoulli", "--standardize"], "would change the binary"),
-        (["--model", "bayesian", "--covariance-type", "all"], "is for --model mixture and hmm"),
+        (["--model", "bayesian", "--criterion", "bic"], "bayesian's: cv"),
         (["--model", "hmm", "--compare"], "is for --model mixture and kmeans"),
         (["--encoding", "klingon"], "--encoding klingon: is not known"),
         (["--exclude", "1-4"], "--exclude leaves no column"),

@@ -105,10 +105,13 @@ def test_the_best_of_several_numbers_is_kept(folder, capsys):
     (folder / "x.txt").write_text("\n".join(TEXTS))
     assert main(["topics", "x.txt", "-k", "2-3,9", "--held-out", "0.3"]) == 0
     out = capsys.readouterr().out
-    best = int(re.search(r"^ +(\d) .* ◀ best", out, re.MULTILINE)[1])
-    assert len(re.findall(r"^ +\d +[\d.]+  █", out, re.MULTILINE)) == 3
+    best = int(re.search(r"^ +(\d) .* ◀ highest", out, re.MULTILINE)[1])
+    assert len(re.findall(r"^ +\d +-[\d.]+ +-[\d.]+  ", out, re.MULTILINE)) == 3
     content = json.loads((folder / "x.topics.json").read_text())
     assert len(content["topics"]) == best
+    scores = {row["n_components"]: row["held_out"] for row in content["candidates"]}
+    assert max(scores, key=scores.get) == best
+    assert scores[best] == pytest.approx(-np.log(content["perplexity"]))
     assert best == 3
     assert "at the edge" not in out
     assert main(["topics", "x.txt", "-k", "2,3", "-f"]) == 0
@@ -181,7 +184,8 @@ def test_numbers_are_chosen_by_held_out_words_or_coherence(criterion, folder, ca
     (folder / "x.txt").write_text("\n".join(TEXTS))
     assert main(["topics", "x.txt", "-k", "2-4", "--criterion", criterion]) == 0
     out = capsys.readouterr().out
-    rows = re.findall(r"^ +(\d) +([\d.]+)  █\S* +(-?[\d.]+)(.*)$", out, re.MULTILINE)
-    place = 1 if criterion == "held_out" else 2
-    best = (min if place == 1 else max)(float(row[place]) for row in rows)
-    assert [float(row[place]) for row in rows if "best" in row[3]] == [best]
+    rows = re.findall(r"^ +\d +(-[\d.]+) +(-[\d.]+) +(.*)$", out, re.MULTILINE)
+    best = max(float(row[1]) for row in rows)  # what decides comes last
+    assert [float(row[1]) for row in rows if "highest" in row[2]] == [best]
+    candidates = json.loads((folder / "x.topics.json").read_text())["candidates"]
+    assert max(row[criterion] for row in candidates) == pytest.approx(best, abs=1e-4)

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from fastem.__main__ import main
 from fastem._cli import CommandError
-from fastem._cli.matrices import with_vectors
+from fastem._cli.corpora import with_vectors
 from fastem._cli.texts import Corpus
 
 THEMES = ("engine wheel brake motor", "flour butter oven sugar", "violin cello opera tempo")

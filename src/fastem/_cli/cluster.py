@@ -55,7 +55,7 @@ def main(args):
     outputs.check_outputs(paths, args.force)
     check_report(args)
     folder = outputs.existing_folder(paths[0])
-    with Fitting("reading") as reading:
+    with Fitting("reading", keeps=False) as reading:
         table = read_table(args.file, _wanted(args, folder), progress=reading.show)
     found = moments(table.X)
     check_table(args, table, found)
@@ -123,12 +123,32 @@ def _fit(args, table, X):
     try:
         if len(args.components) == len(types) == 1:
             return model.fit(X), None
-        choosing = {kind.number: args.components, "criterion": args.criterion or kind.criteria[0]}
-        if kind.covariances is not None:
-            choosing["covariance_type"] = types
+        criterion = args.criterion or kind.criteria[0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of an edge, which the report tells
-            selection = getattr(select, kind.choose)(X, estimator=model, **choosing)
+            if kind.choose is None:
+                selection = _cross_validated(kind, X, settings, args.components, types)
+            else:
+                choosing = {kind.number: args.components, "criterion": criterion}
+                choosing |= {} if kind.covariances is None else {"covariance_type": types}
+                selection = getattr(select, kind.choose)(X, estimator=model, **choosing)
         return selection.best_estimator_, selection
     except ValueError as error:
         raise CommandError(f"{args.file}: {one_line(error)}") from error
+
+
+def _cross_validated(kind, X, settings, numbers, types):
+    """Return the choice by the log-likelihood of rows that a fit has not seen."""
+    from sklearn.model_selection import KFold, cross_val_score
+
+    from fastem.select.result import chosen
+
+    folds = KFold(5, shuffle=True, random_state=settings["random_state"])
+    table, fits = [], []
+    for row in [{kind.number: k, "covariance_type": shape} for k in numbers for shape in types]:
+        model = kind.make(**settings | row)
+        scores = cross_val_score(model, X, cv=folds, error_score="raise")
+        row |= {"cv": scores.mean(), "cv_std": scores.std(), "converged": None, "error": None}
+        table.append(row)
+        fits.append(model.fit(X))
+    return chosen("cv", table, [kind.number, "covariance_type"], fits)

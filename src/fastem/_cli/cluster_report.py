@@ -136,35 +136,32 @@ def show(screen, fit):
         compare.show(screen, compare.of_table(fit.X, model))
 
 
-def selection_section(screen, selection, noun="component"):
+def selection_section(screen, selection):
     """Print the criterion of each number, and type, as its distance from the best."""
     sign = 1 if selection.lower_is_better else -1
-    best = selection.best_score_
-    scores = [row[selection.criterion] for row in selection.table]
+    best, criterion = selection.best_score_, selection.criterion
+    scores = [row[criterion] for row in selection.table]
     span = max(sign * (score - best) for score in scores if score == score) or 1.0
     better, end = ("lower", "lowest") if selection.lower_is_better else ("higher", "highest")
     screen.heading("How many?", f"{selection.title}; {better} is better")
     number, *kinds = selection.best_params_
     several = len({row[kind] for row in selection.table for kind in kinds}) > 1
-    rows = [["K", *(["shape"] if several else []), "score", "from the best", ""]]
+    others = [c for c in ("held_out", "coherence") if c in selection.table[0] and c != criterion]
+    rows = [["K", *(["shape"] if several else []), *others, criterion, "difference", ""]]
     for i, (row, score) in enumerate(zip(selection.table, scores, strict=True)):
-        cells = [str(row[number]), *([str(row[kinds[0]])] if several else []), figure(score, 5)]
+        cells = [str(row[name]) for name in (number, *(kinds if several else []))]
+        cells += [figure(value, 5) for value in (*(row[name] for name in others), score)]
+        far = sign * (score - best)
         if i == selection.best_index_:
-            cells += [f"◀ {end}", ""]
+            cells += ["", f"◀ {end}"]
         elif score != score:
-            cells += [short(row["error"] or "not defined", screen.width - 30), ""]
+            cells += ["", short(row["error"] or "not defined", screen.width - 40)]
         else:
-            far = sign * (score - best)
-            cells += [bar(far / span, screen.width - 45), f"{sign * far:+,.4g}"]
+            cells += [f"{sign * far:+,.4g}", bar(far / span, screen.width - 50)]
         rows.append(cells)
-    screen.table(rows, left=[len(rows[0]) - 2], mark=selection.best_index_)
-    edge_line(screen, selection.edge_)
-
-
-def edge_line(screen, edge):
-    """Say that the best number is at the edge of what was tried."""
-    if edge is not None:
-        more = "more" if "largest" in edge else "fewer"
+    screen.table(rows, left=[len(rows[0]) - 1], mark=selection.best_index_)
+    if selection.edge_ is not None:
+        more = "more" if "largest" in selection.edge_ else "fewer"
         screen.print(f"  The best is at the edge of what was tried: try {more}.")
 
 
@@ -205,33 +202,36 @@ def _parts_section(screen, fit):
         if not isinstance(own[0], str):
             spreads = [0.0] * len(own) if spread is None else spread[shown, j]
             own = [with_spread(*pair) for pair in zip(own, spreads, strict=True)]
-        cells = [short(cell, 24) for cell in own]
-        cells.insert(0, short(name, max(12, *map(len, cells))))
-        columns.append(cells)
-    widths = np.cumsum([2 + max(map(len, column)) for column in columns])
-    n_shown = max(4, int((widths <= screen.width).sum()))
+        columns.append([name, *(short(cell, 24) for cell in own)])
     spread_too = "" if spread is None else " ± standard deviation"
     screen.heading(f"The {noun}s", f"largest first; {fit.kind.what}{spread_too} of each column")
-    screen.table(list(zip(*columns, strict=True)), shown=n_shown)
-    hidden = [(len(columns) - n_shown, "more column"), (len(order) - len(shown), f"smaller {noun}")]
+    n_hidden = screen.table(list(zip(*columns, strict=True)), least=4)
+    hidden = [(n_hidden, "more column"), (len(order) - len(shown), f"smaller {noun}")]
     if any(number for number, _ in hidden):
         listed = " and ".join(count(number, noun) for number, noun in hidden if number)
         screen.print(f"  … {listed} in the files", "dim")
+
+
+def general_pictures(model, selection):
+    """Return (heading, caption, draw) of the pictures of the choice, if any, and of the bound."""
+    from fastem import plot
+
+    def draw(figure):
+        plot.LowerBoundDisplay.from_estimator(model, ax=figure.subplots())
+
+    heading = "The inertia" if hasattr(model, "inertia_") else "The bound"
+    made = [(heading, "The bound by iteration.", draw)]
+    if selection is not None:
+        made.append(("How many?", "All that were tried.",
+                     lambda figure: selection.plot(ax=figure.subplots())))  # fmt: skip
+    return made
 
 
 def pictures(fit):
     """Return (heading, caption, draw) of the pictures of a report."""
     from fastem import plot
 
-    model, selection, made = fit.model, fit.selection, []
-    if selection is not None:
-        made.append(("How many?", "All that were tried.",
-                     lambda figure: selection.plot(ax=figure.subplots())))  # fmt: skip
-    heading = "The inertia" if hasattr(model, "inertia_") else "The bound"
-    made.append((heading, "The bound by iteration.",
-                 lambda figure: plot.LowerBoundDisplay.from_estimator(
-                     model, ax=figure.subplots())))  # fmt: skip
-    return made + list(_part_pictures(fit, plot))
+    return [*general_pictures(fit.model, fit.selection), *_part_pictures(fit, plot)]
 
 
 def _part_pictures(fit, plot):

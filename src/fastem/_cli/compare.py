@@ -11,15 +11,15 @@ from fastem._cli.screen import bar, seconds
 
 _BUDGET = 2.0  # seconds, after which no further run begins
 _ROUNDS = 20
+_TOLERANCE = 1e-6  # of bounds that are alike
 
 
 class Compared(NamedTuple):
     """How long equal work took, by program, and which bound it reached."""
 
     work: str
-    times: dict
-    bounds: dict
-    tolerance: float
+    times: dict[str, float]
+    bounds: dict[str, float]
 
 
 def of_table(X, model):
@@ -97,7 +97,7 @@ def _timed(ours, theirs, X, n_iter, k, bound):
     found = (
         {} if bound is None else {name: float(getattr(run, bound)) for name, run in runs.items()}
     )
-    return Compared(work, times, found, 1e-6)
+    return Compared(work, times, found)
 
 
 def show(screen, compared):
@@ -113,6 +113,6 @@ def show(screen, compared):
         low, high = min(compared.bounds.values()), max(compared.bounds.values())
         spread = (high - low) / (abs(low) or 1.0)
         agree = f"agree to {spread:.0e}" if spread else "agree exactly"
-        if spread > compared.tolerance:
+        if spread > _TOLERANCE:
             agree = f"DIFFER by {spread:.0e}: this is not equal work"
         screen.print(f"  the bounds that they reach {agree}")

@@ -146,7 +146,7 @@ def _show_topics(screen, args, model):
         title, corpus, _ = topic_fits.read(options, fitting.show)
         fits = topic_fits.fit_all(title, corpus.X, options, settings, fitting)
     topic_fits.show_corpus(screen, title, corpus)
-    topic_fits.show(screen, fits, fits[0], corpus.vocabulary, options, fitting, brief=True)
+    topic_fits.show(screen, fits[0], corpus.vocabulary, options, fitting, brief=True)
 
 
 def _draw(screen, images, notes):

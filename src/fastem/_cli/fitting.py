@@ -14,6 +14,13 @@ from fastem import em
 class Fitting(em.Callback):
     """Watches all fits of a ``with`` block.
 
+    Parameters
+    ----------
+    what : str
+        What is being done.
+    keeps : bool
+        Whether Ctrl-C leaves something that is worth keeping; else it ends the command.
+
     Attributes
     ----------
     interrupted : bool
@@ -22,8 +29,8 @@ class Fitting(em.Callback):
         Since the block began.
     """
 
-    def __init__(self, what="fitting"):
-        self.what, self.interrupted, self.n_fits = what, False, 0
+    def __init__(self, what="fitting", *, keeps=True):
+        self.what, self.keeps, self.interrupted, self.n_fits = what, keeps, False, 0
         self.status = None
 
     def __enter__(self):
@@ -36,7 +43,8 @@ class Fitting(em.Callback):
         self.before = signal.getsignal(signal.SIGINT)
         # Python handles signals in its main thread alone; another's handler stays as it is.
         self.listens = (
-            threading.current_thread() is threading.main_thread()
+            self.keeps
+            and threading.current_thread() is threading.main_thread()
             and self.before is signal.default_int_handler
         )
         if self.listens:

@@ -8,52 +8,22 @@ COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 
 
 class Kind(NamedTuple):
-    """One model.
+    """One model."""
 
-    Attributes
-    ----------
-    command : str
-        Which command fits it.
-    estimator : str
-        Its name in :mod:`fastem`.
-    noun : str
-        What its parts are called.
-    values : str
-        The attribute that has a row for each part, and a column for each column of the data.
-    choose : str or None
-        The function of :mod:`fastem.select` that compares numbers of parts.
-    criteria : tuple of str
-        By what; the first is the default.
-    covariances : str or None
-        The attribute of the parts' covariances, whose shape can be chosen.
-    data : {'numbers', 'binary', 'counts', 'categories'}
-        What its cells must be.
-    what : str
-        What stands in the table of parts, of each column.
-    number, iterations : str
-        The names of the parameters for the number of parts and of iterations.
-    max_iter : int
-        Iterations at most, by default.
-    algorithms : tuple of str
-        Of topics; the first is the default.
-    algorithm : str or None
-        The parameter that these are values of.
-    """
-
-    command: str
-    estimator: str
-    noun: str
-    values: str
-    choose: str | None = None
-    criteria: tuple[str, ...] = ("bic", "icl", "aic", "cv")
-    covariances: str | None = None
-    data: str = "numbers"
-    what: str = "mean"
-    number: str = "n_components"
-    iterations: str = "max_iter"
-    max_iter: int = 100
-    algorithms: tuple[str, ...] = ()
-    algorithm: str | None = None
+    command: str  # which fits it
+    estimator: str  # its name in fastem
+    noun: str  # what its parts are called
+    values: str  # the attribute with a row for each part, and a column for each column of the data
+    choose: str | None = None  # the function of fastem.select that compares numbers of parts
+    criteria: tuple[str, ...] = ("bic", "icl", "aic", "cv")  # by what; the first is the default
+    covariances: str | None = None  # the attribute of covariances whose shape can be chosen
+    data: str = "numbers"  # what its cells must be: numbers, binary, counts, categories
+    what: str = "mean"  # what stands in the table of parts, of each column
+    number: str = "n_components"  # the parameter for the number of parts
+    iterations: str = "max_iter"  # and that for the number of iterations
+    max_iter: int = 100  # its default
+    algorithms: tuple[str, ...] = ()  # of topics; the first is the default
+    algorithm: str | None = None  # the parameter that these are values of
 
     def make(self, **settings):
         """Return the estimator, unfitted."""
@@ -66,7 +36,7 @@ _SCORED = ("held_out", "coherence")
 MODELS = {
     "mixture": Kind("cluster", "GaussianMixture", "component", "means_", "mixture",
                     covariances="covariances_"),
-    "bayesian": Kind("cluster", "BayesianGaussianMixture", "component", "means_", None, (),
+    "bayesian": Kind("cluster", "BayesianGaussianMixture", "component", "means_", None, ("cv",),
                      covariances="covariances_"),
     "kmeans": Kind("cluster", "KMeans", "cluster", "cluster_centers_", "kmeans",
                    ("silhouette", "gap"), number="n_clusters"),

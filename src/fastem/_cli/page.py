@@ -64,6 +64,7 @@ def page(title, screen, pictures):
     title = str(title)
     yield _HEAD.format(title=html.escape(title))
     for heading, note, items in screen.sections:
+        items = items[items[:1] == [title] :]  # it is above
         if heading:
             yield f"<h2>{html.escape(heading)}</h2>\n"
         if note:

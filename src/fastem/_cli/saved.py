@@ -14,24 +14,13 @@ _ROWS = 10_000  # that are worked on at a time
 
 
 class Saved(NamedTuple):
-    """What new rows need.
+    """What new rows need."""
 
-    Attributes
-    ----------
-    model : str
-        Its name on the command line.
-    estimator : estimator
-    columns : list of str
-    scaling : dict of str to ndarray, or None
-        The mean and the scale that were taken from the columns.
-    categories : list of list of str, or None
-    """
-
-    model: str
+    model: str  # its name on the command line
     estimator: Any
     columns: list[str]
-    scaling: Any
-    categories: Any
+    scaling: Any  # the mean and the scale that were taken from the columns, or None
+    categories: Any  # what codes stand for, or None
 
 
 def can_save():

@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from fastem._cli import short
 
 #: What stands in where the output's encoding lacks the drawing characters (a Windows pipe).
 _ASCII = str.maketrans(
@@ -46,20 +49,26 @@ class Screen:
         shown = Text(f"\n{text}", "bold")
         self._show(shown.append(mark + note if note else "", "not bold dim"), soft_wrap=True)
 
-    def table(self, rows, left=(), mark=None, shown=None):
-        """Print rows of equal length; the first is the heading.
+    def table(self, rows, left=(), mark=None, least=None):
+        """Print rows of equal length, of which the first is the heading.
 
         Columns are aligned at the right, those of `left` at the left; `mark` is the row that stands
-        out, and `shown` the number of columns that the terminal has room for.
+        out. Columns from `least` on are left out if there is no room; return how many.
         """
         self.sections[-1][2].append([list(row) for row in rows])
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        for column in columns:
+            column[0] = short(column[0], max(12, *map(len, column[1:])))
+        room = np.cumsum([2 + max(map(len, column)) for column in columns]) <= self.width
+        n_shown = len(columns) if least is None else max(least, int(room.sum()))
         table = Table(box=None, padding=(0, 0, 0, 2))
-        for j, name in enumerate(rows[0][:shown]):
+        for j, column in enumerate(columns[:n_shown]):
             justify = "left" if j in left else "right"
-            table.add_column(Text(name), justify=justify, no_wrap=True, header_style="dim")
+            table.add_column(Text(column[0]), justify=justify, no_wrap=True, header_style="dim")
         for i, row in enumerate(rows[1:]):
-            table.add_row(*map(Text, row[:shown]), style="green" if i == mark else "")
+            table.add_row(*map(Text, row[:n_shown]), style="green" if i == mark else "")
         self._show(table)
+        return len(columns) - n_shown
 
     def _show(self, what, **settings):
         """Write what rich makes of it, in ASCII if the output cannot do better."""

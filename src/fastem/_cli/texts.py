@@ -35,22 +35,12 @@ _NO_SPACES = (
 
 
 class Corpus(NamedTuple):
-    """Documents as counts of words.
+    """Documents as counts of words."""
 
-    Attributes
-    ----------
-    X : csr_array of shape (n_documents, n_words), float32
-    vocabulary : list of str
-    names : list of str
-        One a document.
-    notes : tuple of str
-        What was left out without being asked.
-    """
-
-    X: sp.csr_array
+    X: sp.csr_array  # (n_documents, n_words), float32
     vocabulary: list[str]
-    names: list[str]
-    notes: tuple[str, ...] = ()
+    names: list[str]  # of the documents
+    notes: tuple[str, ...] = ()  # what was left out without being asked
 
 
 class Texts:
@@ -82,29 +72,6 @@ class Texts:
         """Whether texts are mostly of letters that are written without spaces between words."""
         letters = [letter for letter in self.sample if letter.isalpha()]
         return sum(bool(_SPACELESS.match(letter)) for letter in letters) > len(letters) / 2 > 0
-
-
-def read_corpus(path, args, progress=None):
-    """Read a text file, a folder of them, a table's column of texts, or a sparse matrix (.npz)."""
-    path = Path(path)
-    if not path.exists():
-        raise CommandError(f"{path}: no such file")
-    matrix = path.suffix.lower() == ".npz" and not path.is_dir()
-    if args.vocab is not None and not matrix:
-        raise CommandError(f"--vocab names the columns of a .npz matrix, and {path} is none")
-    try:
-        "".encode(args.encoding)
-        if matrix:
-            from fastem._cli.matrices import read_matrix
-
-            return read_matrix(path, args.vocab)
-        return count_words(path, _open_texts(path, args.column, args.encoding), args, progress)
-    except LookupError as error:
-        raise CommandError(f"--encoding {args.encoding}: is not known, try utf-8") from error
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        where = getattr(error, "filename", None) or path
-        raise CommandError(f"{where}: cannot be read ({reason})") from error
 
 
 def count_words(source, texts, args, progress=None):
@@ -180,7 +147,7 @@ def _stop_words(name):
 # ---- documents ----------------------------------------------------------------------------------
 
 
-def _open_texts(path, column, encoding):
+def open_texts(path, column, encoding):
     """Return the documents of a table's column, of a folder, or of a file's lines."""
     if path.is_dir():
         if column is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -10,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._cli import CommandError, count, one_line
-from fastem._cli.cluster_report import bound_lines, edge_line
+from fastem._cli.cluster_report import bound_lines, general_pictures
 from fastem._cli.models import MODELS
-from fastem._cli.screen import bar, figure, seconds, sparkline, wrapped
+from fastem._cli.screen import figure, seconds, sparkline, wrapped
 from fastem.select.documents import divided, held_out_log_likelihood
+from fastem.select.result import chosen
 
 #: Fewer documents are too few to hold some out.
 FEWEST_DOCUMENTS = 10
@@ -24,37 +26,19 @@ _MAX_DF, _MAX_DF_DOCSTRINGS = 0.5, 0.1
 
 
 class TopicFit(NamedTuple):
-    """A fitted topic model, its topics by falling share, and what the fit was worth.
+    """A fitted topic model, its topics by falling share, and what the fit was worth."""
 
-    Attributes
-    ----------
-    model : estimator
-        Fitted to the documents that were not held out; its topics are in an order of its own.
-    order : ndarray of shape (n_topics,)
-        The numbers that the topics have in the model.
-    topic_word, doc_topic : ndarray
-        p(w|z); p(z|d) of all documents, by `transform`.
-    shares, coherences : ndarray of shape (n_topics,)
-        Each topic's part of all words; its UMass coherence, nan where it is not defined.
-    coherence : float
-        Their mean.
-    perplexity, baseline : float
-        On held-out words: of the model, and of the words' frequencies alone; nan if not measured.
-    n_held_out, n_scored : int
-        Documents held out; words that the perplexity is of.
-    """
-
-    model: Any
-    order: Any
-    topic_word: Any
-    doc_topic: Any
-    shares: Any
-    coherences: Any
-    coherence: float
-    perplexity: float
-    baseline: float
-    n_held_out: int
-    n_scored: int
+    model: Any  # fitted to the documents not held out; its topics are in an order of its own
+    order: Any  # the numbers that the topics have in the model
+    topic_word: Any  # p(w|z)
+    doc_topic: Any  # p(z|d) of all documents, by `transform`
+    shares: Any  # each topic's part of all words
+    coherences: Any  # the topics' UMass coherences, nan where they are not defined
+    coherence: float  # their mean
+    perplexity: float  # on held-out words; nan if not measured
+    baseline: float  # the same, by the words' frequencies alone
+    n_held_out: int  # documents
+    n_scored: int  # words that the perplexity is of
     seconds: float
 
     def top_words(self, vocabulary, n):
@@ -90,8 +74,8 @@ def settings_of(args):
 
 def read(args, progress=None):
     """Return the corpus's name, the corpus, and the words' vectors as a parameter, if any."""
-    from fastem._cli.matrices import with_vectors
-    from fastem._cli.texts import count_words, read_corpus
+    from fastem._cli.corpora import read_corpus, with_vectors
+    from fastem._cli.texts import count_words
 
     if args.max_df is None:
         args.max_df = _MAX_DF_DOCSTRINGS if args.input is None else _MAX_DF
@@ -170,12 +154,16 @@ def _fit(model, X, train, observed, held, args):
     )  # fmt: skip
 
 
-def best_of(fits, criterion):
-    """Return the fit of the lowest perplexity, or of the highest coherence."""
-    if criterion == "coherence":
-        return max(fits, key=lambda fit: -math.inf if fit.coherence != fit.coherence
-                   else fit.coherence)  # fmt: skip
-    return min(fits, key=lambda fit: fit.perplexity)
+def selection_of(fits, criterion):
+    """Return the choice among fits: the highest held-out log-likelihood, or coherence."""
+    table = [
+        {"n_components": len(fit.order), "held_out": -math.log(fit.perplexity),
+         "coherence": fit.coherence, "converged": None, "error": None}
+        for fit in fits
+    ]  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of an edge, which the report tells
+        return chosen(criterion, table, ["n_components"], fits)
 
 
 # ---- what is shown ------------------------------------------------------------------------------
@@ -195,21 +183,16 @@ def show_corpus(screen, title, corpus):
         screen.print(f"  {note}", "dim")
 
 
-def show(screen, fits, fit, vocabulary, args, fitting, *, brief=False):
-    """Print the choice, the topics, how the fit went and how good it is."""
-    if len(args.components) > 1:
-        _show_choice(screen, fits, fit, args)
+def show(screen, fit, vocabulary, args, fitting, *, brief=False):
+    """Print the topics, how the fit went and how good it is."""
     screen.heading("The topics", "their share of all words; the probability of each word in them"
                    if not brief else "their share of all words, and their words")  # fmt: skip
     rows = [["topic", "share", "words"]]
     weights = -np.sort(-fit.topic_word, axis=1)[:, : args.words]
     for k, words in enumerate(fit.top_words(vocabulary, args.words)):
-        items = (
-            words
-            if brief
-            else [f"{word} {weight:.3f}" for word, weight in zip(words, weights[k], strict=True)]
-        )
-        rows.append([str(k), f"{fit.shares[k]:.1%}", wrapped(items, screen.width - 18)])
+        if not brief:
+            words = [f"{word} {p:.3f}" for word, p in zip(words, weights[k], strict=True)]
+        rows.append([str(k), f"{fit.shares[k]:.1%}", wrapped(words, screen.width - 18)])
     screen.table(rows, left=[2])
     if not brief:
         every = getattr(fit.model, "evaluate_every", 1)
@@ -225,32 +208,14 @@ def show(screen, fits, fit, vocabulary, args, fitting, *, brief=False):
     _show_quality(screen, fit, len(vocabulary))
 
 
-def _show_choice(screen, fits, best, args):
-    """Print the perplexity and the coherence of each number of topics."""
-    lower = "lower is better" if args.criterion == "held_out" else "chosen by coherence"
-    screen.heading("How many topics?", f"perplexity of held-out words, {lower}; coherence")
-    span = max(fit.perplexity for fit in fits) or 1.0
-    rows = [["K", "perplexity", "", "coherence", ""]]
-    for fit in fits:
-        rows.append([
-            str(len(fit.order)), figure(fit.perplexity), bar(fit.perplexity / span, 20),
-            figure(fit.coherence, 3), "◀ best" if fit is best else "",
-        ])  # fmt: skip
-    screen.table(rows, left=[2, 4], mark=fits.index(best))
-    numbers = [len(fit.order) for fit in fits]
-    if len(numbers) > 1 and 1 < len(best.order) in (numbers[0], numbers[-1]):
-        edge_line(screen, "largest" if len(best.order) == numbers[-1] else "smallest")
-
-
 def _show_quality(screen, fit, n_words):
     """Print the perplexity, with what it would be without topics, and the coherence."""
     screen.heading("How good?", "perplexity of words that the fit has not seen; lower is better")
     if math.isnan(fit.perplexity):
         screen.print("  perplexity not measured: no words were held out")
     else:
-        of = (
-            f"on {count(fit.n_scored, 'word')}: half of each of {count(fit.n_held_out, 'document')}"
-        )
+        documents = count(fit.n_held_out, "document")
+        of = f"on {count(fit.n_scored, 'word')}: half of each of {documents}"
         screen.table([
             ["perplexity", ""], [figure(fit.perplexity), of],
             [figure(fit.baseline), "by the words' frequencies alone, without topics"],
@@ -260,7 +225,7 @@ def _show_quality(screen, fit, n_words):
         screen.print(f"  coherence {fit.coherence:.2f}, mean UMass; 0 or near it is best")
 
 
-def pictures(fits, fit, vocabulary, n_words):
+def pictures(selection, fit, vocabulary, n_words):
     """Return (heading, caption, draw) of the pictures of a report."""
     from fastem import plot
     from fastem.plot._topics import grid_of
@@ -275,15 +240,5 @@ def pictures(fits, fit, vocabulary, n_words):
             titles=[f"{k}: {fit.shares[k]:.1%}" for k in range(n_topics)], ax=figure.subplots(),
         )  # fmt: skip
 
-    def draw_choice(figure):
-        axes = figure.subplots()
-        axes.plot([len(one.order) for one in fits], [one.perplexity for one in fits], "o-")
-        axes.set(xlabel="topics", ylabel="perplexity of held-out words")
-
-    made = [("How many topics?", "All that were tried.", draw_choice)] if len(fits) > 1 else []
-    return [
-        *made,
-        ("The topics", f"{which}, with their share of all words, and their words.", draw),
-        ("The bound", "The bound by iteration.",
-         lambda figure: plot.LowerBoundDisplay.from_estimator(fit.model, ax=figure.subplots())),
-    ]  # fmt: skip
+    caption = f"{which}, with their share of all words, and their words."
+    return [*general_pictures(fit.model, selection), ("The topics", caption, draw)]

@@ -54,6 +54,7 @@ def add_parser(subparsers):
 def main(args):
     """Read, fit, report, write."""
     from fastem._cli import compare, outputs, topic_fits
+    from fastem._cli.cluster_report import selection_section
     from fastem._cli.fitting import Fitting
     from fastem._cli.page import check_report, page
     from fastem._cli.screen import Screen
@@ -66,18 +67,22 @@ def main(args):
         outputs.check_outputs(paths, args.force)
     check_report(args)
     screen = Screen()
-    with Fitting("reading") as reading:
+    with Fitting("reading", keeps=False) as reading:
         title, corpus, vectors = topic_fits.read(args, reading.show)
     topic_fits.show_corpus(screen, title, corpus)
     with Fitting() as fitting:
         fits = topic_fits.fit_all(title, corpus.X, args, settings | vectors, fitting)
-    fit = topic_fits.best_of(fits, args.criterion)
-    topic_fits.show(screen, fits, fit, corpus.vocabulary, args, fitting)
+    fit, selection = fits[0], None
+    if len(args.components) > 1:
+        selection = topic_fits.selection_of(fits, args.criterion)
+        fit = selection.best_estimator_
+        selection_section(screen, selection)
+    topic_fits.show(screen, fit, corpus.vocabulary, args, fitting)
     if args.compare:
         compare.show(screen, compare.of_topics(corpus.X, fit.model))
-    files = _files(paths, title, corpus, fit) if paths else {}
+    files = _files(paths, title, corpus, fit, selection) if paths else {}
     if args.report is not None:
-        pictures = topic_fits.pictures(fits, fit, corpus.vocabulary, args.words)
+        pictures = topic_fits.pictures(selection, fit, corpus.vocabulary, args.words)
         files[args.report] = page(title, screen, pictures)
     if files:
         outputs.write_all(files)
@@ -87,7 +92,7 @@ def main(args):
     return 130 if fitting.interrupted else 0
 
 
-def _files(paths, title, corpus, fit):
+def _files(paths, title, corpus, fit, selection):
     """Return what the three files hold."""
     import numpy as np
 
@@ -101,13 +106,13 @@ def _files(paths, title, corpus, fit):
     header = ["document", "words", "topic", *(f"topic_{k}" for k in range(len(fit.order)))]
     columns = [n_tokens, fit.doc_topic.argmax(axis=1), *fit.doc_topic.T]
     contents = (
-        to_json(_content(title, corpus, fit)), to_npz(**arrays),
+        to_json(_content(title, corpus, fit, selection)), to_npz(**arrays),
         csv_of(header, corpus.names, columns),
     )  # fmt: skip
     return dict(zip(paths, contents, strict=True))
 
 
-def _content(title, corpus, fit):
+def _content(title, corpus, fit, selection):
     """Return what the JSON file holds."""
     import numpy as np
 
@@ -124,7 +129,10 @@ def _content(title, corpus, fit):
         }
         for k, words in enumerate(fit.top_words(corpus.vocabulary, _WORDS))
     ]  # fmt: skip
-    return {
+    choice = {}
+    if selection is not None:
+        choice = {"criterion": selection.criterion, "candidates": selection.table}
+    return choice | {
         "fastem": __version__, "corpus": title, "model": type(model).__name__,
         "n_documents": corpus.X.shape[0], "n_words": len(corpus.vocabulary),
         "n_tokens": float(corpus.X.sum(dtype=float)), "settings": settings,

@@ -1,4 +1,4 @@
-"""Matrices of counts, their words, and the words' vectors; or why they cannot be read."""
+"""Reads what ``topics`` is given: texts, matrices of counts and their words, the words' vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastem._cli import CommandError, count, one_line
-from fastem._cli.texts import Corpus, lines_of
+from fastem._cli.texts import Corpus, count_words, lines_of, open_texts
 from fastem._engine.sparse import canonical_csr
 
 #: Larger counts would change if they were converted to int64 and back.
@@ -19,7 +19,28 @@ _LARGEST = 1e15
 _MOST = 100_000_000, 10_000_000
 
 
-def read_matrix(path, vocab):
+def read_corpus(path, args, progress=None):
+    """Read a text file, a folder of them, a table's column of texts, or a sparse matrix (.npz)."""
+    path = Path(path)
+    if not path.exists():
+        raise CommandError(f"{path}: no such file")
+    matrix = path.suffix.lower() == ".npz" and not path.is_dir()
+    if args.vocab is not None and not matrix:
+        raise CommandError(f"--vocab names the columns of a .npz matrix, and {path} is none")
+    try:
+        "".encode(args.encoding)
+        if matrix:
+            return _read_matrix(path, args.vocab)
+        return count_words(path, open_texts(path, args.column, args.encoding), args, progress)
+    except LookupError as error:
+        raise CommandError(f"--encoding {args.encoding}: is not known, try utf-8") from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        where = getattr(error, "filename", None) or path
+        raise CommandError(f"{where}: cannot be read ({reason})") from error
+
+
+def _read_matrix(path, vocab):
     """Read a matrix, documents × words, that scipy.sparse.save_npz wrote, and its words."""
     try:
         X = sp.load_npz(path)
