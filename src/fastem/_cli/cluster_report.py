@@ -274,7 +274,7 @@ def _part_pictures(fit, plot):
         f" Not drawn: {', '.join(left)}." if left else ""
     )
 
-    def draw(figure):
+    def draw_pairs(figure):
         size = {1: (6.4, 3.6), 2: (6.4, 5.2)}.get(len(drawn), (2.1 * len(drawn), 2.0 * len(drawn)))
         figure.set_size_inches(size)
         plot.MixtureDisplay.from_estimator(
@@ -282,7 +282,7 @@ def _part_pictures(fit, plot):
             if hasattr(model, "means_") else False, scatter_kw={"rasterized": True},
         )  # fmt: skip
 
-    yield heading, caption, draw
+    yield heading, caption, draw_pairs
 
 
 def _telling(fit):

@@ -148,7 +148,8 @@ def _vectors_of_array(path, vocabulary):
 
 
 def _vectors_of_text(path, vocabulary):
-    wanted, found, length = set(vocabulary), {}, None
+    wanted, length = set(vocabulary), None
+    found: dict[str, np.ndarray] = {}
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     with opener(path, "rt", encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):

@@ -9,6 +9,7 @@ import html
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 from fastem._cli import CommandError, need
 from fastem._cli.outputs import check_outputs
@@ -109,7 +110,7 @@ def _uri(draw):
     from matplotlib.figure import Figure  # not pyplot's: no window can open
 
     buffer = io.BytesIO()
-    settings = {"svg.hashsalt": "fastem", "svg.fonttype": "none"}
+    settings: Any = {"svg.hashsalt": "fastem", "svg.fonttype": "none"}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font|X does not have valid")
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")

@@ -128,7 +128,7 @@ def _collect(source, wanted, progress):
     """Read all pieces."""
     keep, coded = wanted.positions(source), wanted.categories is not None
     known = wanted.categories if isinstance(wanted.categories, list) else [None] * len(keep)
-    codes = [Codes(one) for one in known] if coded else None
+    codes = [Codes(one) for one in known] if coded else []
     whole = None if wanted.drop_missing or coded else source.whole(keep, LARGE)
     X, labels, kept = Rows(len(keep), wanted.folder), [], []
     n_rows = n_missing = 0
@@ -138,14 +138,13 @@ def _collect(source, wanted, progress):
         missing = np.isnan(values)
         here = np.flatnonzero(~missing.any(axis=1)) if wanted.drop_missing else range(len(values))
         if not (wanted.drop_missing or wanted.allow_missing) and missing.any():
-            piece.refuse(
-                *np.argwhere(missing)[0], "is missing", "fill it in, give --drop-missing, or "
-            )
+            row, i = np.argwhere(missing)[0]
+            piece.refuse(row, i, "is missing", "fill it in, give --drop-missing, or ")
         if whole is None:
             X.add(values if len(here) == len(values) else values[here])
         n_missing += int(missing.sum())
         if wanted.drop_missing:
-            kept.append(n_rows + 1 + here)
+            kept.append(n_rows + 1 + np.asarray(here))
         labels += [] if own is None else [own[i] for i in here]
         n_rows += len(values)
         if progress is not None:
@@ -153,7 +152,7 @@ def _collect(source, wanted, progress):
     if n_rows == 0:
         raise CommandError(f"{source.name}: has 0 rows and {len(source.names)} columns")
     array = X.array() if whole is None else whole
-    for j, one in enumerate(codes or ()):
+    for j, one in enumerate(codes):
         array[:, j] = one.ordered(array[:, j])
     notes, n_dropped = [], n_rows - len(array)
     if source.label_column is not None and wanted.columns is None:
@@ -248,7 +247,8 @@ class _Piece(NamedTuple):
         X = X if X.dtype.kind == "f" else X.astype(np.float64)
         infinite = np.isinf(X)
         if infinite.any():
-            self.refuse(*np.argwhere(infinite)[0], "is not finite")
+            row, i = np.argwhere(infinite)[0]
+            self.refuse(row, i, "is not finite")
         return X
 
     def codes(self, codes):

@@ -1,6 +1,7 @@
 """Where a command prints its results; plain where the output is no terminal. It keeps them, too."""
 
 import math
+from typing import Any
 
 import numpy as np
 from rich.cells import cell_len
@@ -35,7 +36,7 @@ class Screen:
         self.console = Console(highlight=False, markup=False, emoji=False)
         self.width = min(max(self.console.width, 60), 120)
         self.console.width = self.width
-        self.sections = [("", "", [])]
+        self.sections: list[tuple[str, str, list[Any]]] = [("", "", [])]
 
     def print(self, text="", style=""):
         """Print a line, whole."""
@@ -63,7 +64,7 @@ class Screen:
         n_shown = len(columns) if least is None else max(least, int(room.sum()))
         table = Table(box=None, padding=(0, 0, 0, 2))
         for j, column in enumerate(columns[:n_shown]):
-            justify = "left" if j in left else "right"
+            justify: Any = "left" if j in left else "right"
             table.add_column(Text(column[0]), justify=justify, no_wrap=True, header_style="dim")
         for i, row in enumerate(rows[1:]):
             table.add_row(*map(Text, row[:n_shown]), style="green" if i == mark else "")

@@ -110,7 +110,7 @@ def fit_all(title, X, args, settings, fitting):
                 break
             fitting.what = f"{k} topics"
             model = MODELS[args.model].make(n_components=k, **settings)
-            fits.append(_fit(model, X, *parts, args))
+            fits.append(_fit(model, X, parts, args))
     except ValueError as error:
         raise CommandError(f"{title}: {one_line(error)}") from error
     return fits
@@ -127,7 +127,8 @@ def _parts(X, args):
         return X, None, None
 
 
-def _fit(model, X, train, observed, held, args):
+def _fit(model, X, parts, args):
+    train, observed, held = parts
     begin = perf_counter()
     model.fit(train)
     took = perf_counter() - begin

@@ -43,7 +43,7 @@ class Runner:
         self.size = joblib.effective_n_jobs(n_jobs)
         self.parallel = joblib.Parallel(n_jobs=n_jobs)
         self.progress = progress
-        self.bar = _bar() if progress else nullcontext()
+        self.bar: Any = _bar() if progress else nullcontext()
         self.task = self.bar.add_task("fits", total=total) if progress else None
 
     @contextmanager
