@@ -43,8 +43,7 @@ class Runner:
         self.size = joblib.effective_n_jobs(n_jobs)
         self.parallel = joblib.Parallel(n_jobs=n_jobs)
         self.progress = progress
-        self.bar: Any = _bar() if progress else nullcontext()
-        self.task = self.bar.add_task("fits", total=total) if progress else None
+        self.bar: Any = _bar(total) if progress else nullcontext()
 
     @contextmanager
     def open(self):
@@ -60,17 +59,19 @@ class Runner:
             some = calls[begin : begin + step]
             found += self.parallel(joblib.delayed(_call)(*call) for call in some)
             if self.progress:
-                self.bar.advance(self.task, len(some))
+                self.bar.advance(self.bar.task_ids[0], len(some))
         return found
 
 
-def _bar():
+def _bar(total):
     """Return a bar of progress on stderr, which names the fits that are done and that there are."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
     columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    return Progress(*columns, console=Console(stderr=True))
+    bar = Progress(*columns, console=Console(stderr=True))
+    bar.add_task("fits", total=total)
+    return bar
 
 
 def _call(function, *arguments):
