@@ -322,6 +322,25 @@ def test_columns_are_found_by_name(named):
     assert_array_equal(labels_of("new.labels.csv")[0], expected)
 
 
+@pytest.mark.parametrize("name", ["new.parquet", "new.xlsx"])
+def test_labels_are_appended_to_tables_that_are_no_text(named, name):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow" if name.endswith("parquet") else "openpyxl")
+    frame = pandas.DataFrame(X[:4], columns=list("abcd"), index=["@1", "p", "q", "r"])
+    frame["note"] = ["u", None, "v", "w"]
+    frame.iloc[1, 0] = np.nan
+    getattr(frame, "to_parquet" if name.endswith("parquet") else "to_excel")(name)
+    assert main(["predict", named, name, "--append", "--drop-missing"]) == 0
+    found = pandas.read_csv("new.labels.csv")
+    expected = GaussianMixture(2, random_state=0).fit(X).predict(X[:4]).astype(float)
+    expected[1] = np.nan
+    assert_array_equal(found["label"], expected)
+    assert_allclose(found[list("abcd")], frame[list("abcd")])
+    assert "'@1" in found.to_numpy()
+    assert main(["predict", named, name, "-f", "--drop-missing"]) == 0
+    assert pandas.read_csv("new.labels.csv")["row"].tolist() == ["'@1", "q", "r"]
+
+
 def test_labels_are_appended_to_the_table(named):
     write_csv("new.csv", [[*row, "x,y"] for row in X[:5]], [*"abcd", "note"])
     with open("new.csv", encoding="utf-8") as file:

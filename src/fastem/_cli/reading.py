@@ -63,7 +63,8 @@ class Wanted(NamedTuple):
         out = set(choose(source.name, names, self.exclude))
         keep = [j for j in keep if j not in out]
         if not keep:
-            raise CommandError(f"{source.name}: --exclude leaves no column")
+            why = "--exclude leaves no column" if self.exclude else "has no column of values"
+            raise CommandError(f"{source.name}: {why}")
         return keep
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from fastem._cli import CommandError, need, one_line
 
 _ROWS = 20_000  # that are read at a time
+_UNNAMED = "Unnamed: 0", "__index_level_"  # what pandas calls an index without a name
 
 
 def cell_text(cell):
-    """Return a cell's text: '' for none, whole floats as integers."""
-    text = "" if cell is None else str(cell).strip()
+    """Return a cell's text: '' where it is missing, whole floats as integers."""
+    text = "" if cell is None or cell != cell else str(cell).strip()
     return text.removesuffix(".0") if isinstance(cell, float | np.floating) else text
 
 
@@ -26,7 +27,7 @@ class ArraySource:
     def __init__(self, path, names, read, kinds, label_column=None, array=None):
         self.name, self.names, self.read, self.kinds = str(path), names, read, kinds
         self.label_column, self.array = label_column, array
-        if label_column is not None:
+        if label_column is not None and names[label_column].startswith(_UNNAMED):
             names[label_column] = ""
 
     def pieces(self, keep, numbers):
@@ -117,7 +118,7 @@ def _open_excel(path):
         raise CommandError(f"{path}: not a workbook ({one_line(error)})") from error
     names = [str(name) for name in frame.columns]
     columns = [frame.iloc[:, j].to_numpy() for j in range(len(names))]
-    label = 0 if len(names) > 1 and names[0] == "Unnamed: 0" else None
+    label = 0 if len(names) > 1 and names[0].startswith(_UNNAMED) else None
     kinds = [column.dtype.kind for column in columns]
     return ArraySource(
         path, names, lambda keep: [_stacked([columns[j] for j in keep])], kinds, label
