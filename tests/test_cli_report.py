@@ -245,18 +245,18 @@ def test_without_the_option_matplotlib_is_not_imported(folder, monkeypatch):
 
 
 def test_what_a_screen_shows_is_what_it_remembers(capsys):
-    screen = Screen()
+    screen, long = Screen(), "long " * 20
     screen.print("before")
     screen.heading("A <heading>", "a note")
     screen.print("█▌ 3 & 4", "green")
-    screen.table([("a", "b"), ("1", "██")], shown=1)
+    assert screen.table([("a", "b"), ("1", long)], least=1) == 1  # there is no room for a column
     screen.print("after")
-    assert "██" not in capsys.readouterr().out
+    assert "long" not in capsys.readouterr().out
     assert screen.sections == [
         ("", "", ["before"]),
-        ("A <heading>", "a note", ["█▌ 3 & 4", [["a", "b"], ["1", "██"]], "after"]),
+        ("A <heading>", "a note", ["█▌ 3 & 4", [["a", "b"], ["1", long]], "after"]),
     ]
-    shown = Page("".join(page("before", screen, [])))
-    assert shown.words[:2] == ["before", "-"]  # of the title
-    expected = "A <heading> a note █▌ 3 & 4 a b 1 ██ after Written by fastem "
+    shown = Page("".join(page("title", screen, [])))
+    assert shown.words[:2] == ["title", "-"]
+    expected = f"before A <heading> a note █▌ 3 & 4 a b 1 {long}after Written by fastem "
     assert expected in " ".join(shown.words)

@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 import warnings
+from contextlib import ExitStack
 from time import perf_counter
 
 from sklearn.exceptions import ConvergenceWarning
@@ -19,14 +20,8 @@ class Fitting(em.Callback):
     what : str
         What is being done.
     keeps : bool
-        Whether Ctrl-C leaves something that is worth keeping; else it ends the command.
-
-    Attributes
-    ----------
-    interrupted : bool
-        Whether Ctrl-C came: every fit then ends after its iteration. A second one is an error.
-    seconds : float
-        Since the block began.
+        Whether Ctrl-C leaves something that is worth keeping: every fit then ends after its
+        iteration, `interrupted` is true, and a second Ctrl-C is an error. Else the first one is.
     """
 
     def __init__(self, what="fitting", *, keeps=True):
@@ -35,35 +30,27 @@ class Fitting(em.Callback):
 
     def __enter__(self):
         self.begin = perf_counter()
-        if sys.stderr.isatty():
-            from rich.console import Console
+        with ExitStack() as stack:
+            if sys.stderr.isatty():
+                from rich.console import Console
 
-            self.status = Console(stderr=True, markup=False).status(self.what)
-            self.status.start()
-        self.before = signal.getsignal(signal.SIGINT)
-        # Python handles signals in its main thread alone; another's handler stays as it is.
-        self.listens = (
-            self.keeps
-            and threading.current_thread() is threading.main_thread()
-            and self.before is signal.default_int_handler
-        )
-        if self.listens:
-            signal.signal(signal.SIGINT, self._interrupt)
-        self.watching = em.watch(self)
-        self.watching.__enter__()
-        self.filters = warnings.catch_warnings()
-        self.filters.__enter__()
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it, with the remedy
+                status = Console(stderr=True, markup=False).status(self.what)
+                self.status = stack.enter_context(status)
+            # Python handles signals in its main thread alone; another's handler stays as it is.
+            here = threading.current_thread() is threading.main_thread()
+            before = signal.getsignal(signal.SIGINT)
+            if self.keeps and here and before is signal.default_int_handler:
+                stack.callback(signal.signal, signal.SIGINT, before)
+                signal.signal(signal.SIGINT, self._interrupt)
+            stack.enter_context(em.watch(self))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it
+            self.closing = stack.pop_all()
         return self
 
     def __exit__(self, *error):
         self.seconds = perf_counter() - self.begin
-        self.filters.__exit__(*error)
-        self.watching.__exit__(*error)
-        if self.listens:
-            signal.signal(signal.SIGINT, self.before)
-        if self.status is not None:
-            self.status.stop()
+        self.closing.close()
 
     def show(self, text):
         """Say what is being done."""

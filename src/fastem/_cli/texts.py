@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -89,7 +90,9 @@ def count_words(source, texts, args, progress=None):
             yield text
 
     try:
-        X = sp.csr_array(vectorizer.fit_transform(shown()))
+        with warnings.catch_warnings():  # of a list's words that no text could have
+            warnings.filterwarnings("ignore", "Your stop_words may be inconsistent")
+            X = sp.csr_array(vectorizer.fit_transform(shown()))
     except (CommandError, OSError, EOFError, MemoryError, zlib.error):
         raise
     except Exception as error:  # scikit-learn's if no word is left; or the tokenizer's
