@@ -85,6 +85,7 @@ OPTIONS = {
         "--algorithm": ["batch", "incremental", "cvb0", "stochastic"],
         "--min-df": ["1", "2", "0"],
         "--held-out": ["0", "0.5", "1", "nan"],
+        "--criterion": ["held_out", "coherence"],
         "--stop-words": ["none", "nowhere"],
         "--token-pattern": ["[a-z]+", "("],
         "--column": ["1", "text"],

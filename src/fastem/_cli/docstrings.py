@@ -18,6 +18,7 @@ import sklearn
 
 from fastem._cli.texts import Texts
 
+_PACKAGES = {"NumPy": numpy, "SciPy": scipy, "scikit-learn": sklearn}
 #: Enough for topics that mean something, read in a few seconds.
 MAX_DOCUMENTS, MAX_BYTES = 6000, 12_000_000
 #: Fewest words of a docstring that counts as a document.
@@ -28,8 +29,7 @@ _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "__pycache__", "i
 
 def describe():
     """Name the corpus, with the versions that it came from."""
-    packages = (("NumPy", numpy), ("SciPy", scipy), ("scikit-learn", sklearn))
-    names = [f"{name} {package.__version__}" for name, package in packages]
+    names = [f"{name} {package.__version__}" for name, package in _PACKAGES.items()]
     return f"Docstrings of Python {platform.python_version()}, {', '.join(names)}"
 
 
@@ -37,7 +37,8 @@ def open_docstrings():
     """Return docstrings of at least 20 words as `Texts`, named by module, class and function."""
     found: dict[str, str] = {}  # a text and its name: copies count once
     n_bytes = 0
-    for path, module in _files():
+    # Well mixed, in an order that stays the same.
+    for module, path in sorted(_modules(), key=lambda one: (zlib.crc32(one[0].encode()), one[0])):
         source = path.read_bytes()
         n_bytes += len(source)
         if len(found) >= MAX_DOCUMENTS or n_bytes > MAX_BYTES:
@@ -47,21 +48,16 @@ def open_docstrings():
     return Texts(sorted((name, text) for text, name in list(found.items())[:MAX_DOCUMENTS]))
 
 
-def _files():
-    """Return (path, module) of the source files, well mixed, in an order that stays the same."""
-    roots = [(Path(inspect.getfile(os)).parent, "")]
-    for package in (numpy, scipy, sklearn):
-        roots.append((Path(inspect.getfile(package)).parent, f"{package.__name__}."))
-    files = []
-    for root, prefix in roots:
-        for folder, folders, names in os.walk(root):
-            folders[:] = [
-                name for name in folders if name not in _SKIPPED
-            ]  # do not descend into it
-            for path in (Path(folder, name) for name in names if name.endswith(".py")):
-                module = ".".join(path.relative_to(root).with_suffix("").parts)
-                files.append((path, (prefix + module).removesuffix(".__init__")))
-    return sorted(files, key=lambda file: (zlib.crc32(file[1].encode()), file[1]))
+def _modules():
+    """Yield (name, path) of the modules."""
+    for package in (os, *_PACKAGES.values()):
+        root = Path(inspect.getfile(package)).parent
+        prefix = [] if package is os else [package.__name__]
+        for folder, folders, files in os.walk(root):
+            folders[:] = set(folders) - _SKIPPED  # those are not descended into
+            for path in (Path(folder, file) for file in files if file.endswith(".py")):
+                parts = [*prefix, *path.relative_to(root).with_suffix("").parts]
+                yield ".".join(parts).removesuffix(".__init__"), path
 
 
 def _docstrings(source, module):
@@ -69,16 +65,15 @@ def _docstrings(source, module):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about escape sequences in other people's code
-            tree = ast.parse(source)
+            nodes = [(module, ast.parse(source))]
     except (SyntaxError, ValueError):  # a template, or code for another version of Python
         return
-    nodes = [(module, tree)]
     while nodes:
         name, node = nodes.pop()
-        text = ast.get_docstring(node) or ""
-        lines = [line for line in text.splitlines() if not line.lstrip().startswith((">>>", "..."))]
-        if len(" ".join(lines).split()) >= _FEWEST_WORDS:
-            yield name, "\n".join(lines)
+        lines = (ast.get_docstring(node) or "").splitlines()
+        text = "\n".join(x for x in lines if not x.lstrip().startswith((">>>", "...")))
+        if len(text.split()) >= _FEWEST_WORDS:
+            yield name, text
         if isinstance(node, ast.Module | ast.ClassDef):
             named = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
             nodes += [(f"{name}.{n.name}", n) for n in node.body if isinstance(n, named)]
