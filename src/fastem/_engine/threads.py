@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import time
 from contextlib import contextmanager
 from functools import cache
 from threading import RLock, get_ident
@@ -47,8 +49,20 @@ def effective_n_jobs(n_jobs: int | None = None) -> int:
     # Asked each time: threadpoolctl changes the limit while the process runs.
     limit = runtime.max_threads()
     if not os.environ.get("OMP_NUM_THREADS"):
-        limit = min(limit, joblib.cpu_count(only_physical_cores=True))
+        limit = min(limit, _physical_cores())
     return limit if n_jobs is None else max(1, limit + n_jobs + 1)
+
+
+_counted = -math.inf, 1  # when the cores were counted, and how many they were
+
+
+def _physical_cores() -> int:
+    """Return how many this process may use; asked once a second, for the answer is in files."""
+    global _counted
+    now = time.monotonic()
+    if now - _counted[0] > 1:
+        _counted = now, joblib.cpu_count(only_physical_cores=True)
+    return _counted[1]
 
 
 @cache

@@ -135,7 +135,7 @@ class Topics(NamedTuple):
             return self
         others = self.vocabulary.others
         others = np.zeros(1, self.sums.dtype) if others is None else others
-        sums = self.vocabulary.by_topic(self.sums[:, : len(self.totals)], others)
+        sums = self.vocabulary.by_topic(self.sums[:, : len(self.totals)], others, "F")
         return self._replace(sums=padded(sums.T, len(self.totals), sums.dtype), vocabulary=None)
 
     def counts(self):
@@ -143,16 +143,19 @@ class Topics(NamedTuple):
         return self.sums + np.asarray(self.prior, self.sums.dtype)
 
     def components(self):
-        """Return sums + prior, by topic, (K, V)."""
+        """Return sums + prior, by topic, (K, V).
+
+        In memory word by word, as they are here: documents read the topics of their own words.
+        """
         n_words, k, whole = len(self.sums), len(self.totals), np.ndim(self.prior) == 0
         if self.vocabulary is not None:
-            return self.vocabulary.by_topic(self.counts()[:, :k], self._counts_of_others())
-        components = np.empty((k, n_words), self.sums.dtype)
+            return self.vocabulary.by_topic(self.counts()[:, :k], self._counts_of_others(), "F")
+        components = np.empty((n_words, k), self.sums.dtype)
         for begin in range(0, n_words, _ROWS):  # no second array of their size
             rows = slice(begin, begin + _ROWS)
             prior = np.asarray(self.prior if whole else self.prior[rows, :k], self.sums.dtype)
-            components[:, rows] = (self.sums[rows, :k] + prior).T
-        return components
+            components[rows] = self.sums[rows, :k] + prior
+        return components.T
 
     def probabilities(self):
         """Return p(w|z), (V, K); a topic without any word has equal ones."""
@@ -167,7 +170,7 @@ class Topics(NamedTuple):
         rows = self.probabilities()
         if self.vocabulary is None:
             return np.ascontiguousarray(rows.T)
-        return self.vocabulary.by_topic(rows, self.probabilities_of_others())
+        return self.vocabulary.by_topic(rows, self.probabilities_of_others(), "C")
 
     def _counts_of_others(self):
         """Return sums + prior of words without a row, (V - W, K), or (K,) if none has counts."""

@@ -69,7 +69,7 @@ def expected_components(topics, components, n_threads, point_topics):
     expected = np.empty_like(components)
     # Of topics next to nothing all words are read, but such topics are rare.
     scale, small = topic_scale(topics.whole() if min(topics.totals) < _LEAST_TOTAL else topics)
-    kernel.exp_digamma(components, 0.0, expected, n_threads)
+    kernel.exp_digamma(components.T, 0.0, expected.T, n_threads)  # as they lie in memory
     set_columns(expected.T, small)
     expected *= scale[: len(components), None]
     return expected

@@ -39,9 +39,12 @@ class Vocabulary(NamedTuple):
         there = self._there()
         return topic_word[:, self.word_id].T, topic_word[:, ~there].T
 
-    def by_topic(self, rows, others):
-        """Return (K, V) from rows (W, K) and what the others have, (V - W, K) or (K,)."""
-        out = np.empty((rows.shape[1], self.n_words), rows.dtype)
+    def by_topic(self, rows, others, order):
+        """Return (K, V) from rows (W, K) and what the others have, (V - W, K) or (K,).
+
+        In memory topic by topic, 'C', or word by word, 'F'.
+        """
+        out = np.empty((rows.shape[1], self.n_words), rows.dtype, order=order)
         if others.ndim == 1:
             out[:] = others[:, None]
         else:
@@ -82,12 +85,15 @@ def of_occurring(X, topic_word, n_threads):
         words = np.zeros(1, np.int32)
     if 2 * len(words) > n_words:
         return X, None
-    column = np.empty(n_words, np.int32)
-    column[words] = np.arange(len(words), dtype=np.int32)
+    places = np.arange(X.nnz, dtype=np.int32)
+    if n_docs > 1:
+        column = np.empty(n_words, np.int32)
+        column[words] = np.arange(len(words), dtype=np.int32)
+        places = column[X.indices]
     shape = len(words), kernel.width(len(topic_word), X.dtype)
     rows = arrays.empty(shape, X.dtype)
     kernel.rows_of_words(topic_word, words, rows, n_threads)
-    some = sp.csr_array((X.data, column[X.indices], X.indptr), shape=(n_docs, len(words)))
+    some = sp.csr_array((X.data, places, X.indptr), shape=(n_docs, len(words)))
     return some, rows
 
 

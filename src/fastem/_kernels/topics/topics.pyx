@@ -453,12 +453,21 @@ def rows_of_words(
 ):
     """``out[:, :K] = topics[:, words].T; out[:, K:] = 0``, some words at a time, which stay near."""
     cdef Py_ssize_t n_topics = topics.shape[0], n_words = words.shape[0], block, w, k, last
+    cdef bint by_word = topics.strides[0] < topics.strides[1]  # how the topics lie in memory
     n_threads = worth(n_threads, 2.0 * n_words * n_topics)
     for block in prange((n_words + 63) // 64, nogil=True, num_threads=n_threads, schedule="static"):
         last = min(64 * block + 64, n_words)
-        for k in range(out.shape[1]):
+        if by_word:
             for w in range(64 * block, last):
-                out[w, k] = <real> topics[k, words[w]] if k < n_topics else 0
+                for k in range(n_topics):
+                    out[w, k] = <real> topics[k, words[w]]
+        else:
+            for k in range(n_topics):
+                for w in range(64 * block, last):
+                    out[w, k] = <real> topics[k, words[w]]
+        for w in range(64 * block, last):
+            for k in range(n_topics, out.shape[1]):
+                out[w, k] = 0
 
 
 def add_rows(real[:, ::1] total, const int32_t[::1] rows, const real[:, ::1] values):
