@@ -130,6 +130,7 @@ setup(
             kernel("gaussian"),
             kernel("kmeans"),
             kernel("seeding"),
+            kernel("truncated"),
             kernel("topics"),
             kernel("discrete"),
             kernel("tokens"),

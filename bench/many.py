@@ -1,4 +1,4 @@
-"""Many samples, many components: `python bench/many.py multiresolution` (or truncated, kmeans).
+"""Many samples, many components: `python bench/many.py multiresolution` (or truncated).
 
 Compares `algorithm=` with the estimators' plain EM from starts of the same kind, whole fits
 included. Prints a Markdown report, and writes it into bench/RESULTS.md unless it is a part.
@@ -74,7 +74,67 @@ def multiresolution(options):
         )
 
 
-REPORTS = {"multiresolution": multiresolution}
+# ---- many components -----------------------------------------------------------------------------
+
+COMPONENTS = {  # n, d, k, data, most iterations of EM
+    "clusters-1000": (200_000, 16, 1000, "clusters", 40),
+    "structureless-1000": (200_000, 16, 1000, "structureless", 40),
+    "clusters-4000": (200_000, 16, 4000, "clusters", 20),
+}
+
+
+def structureless(n, d, seed=0):
+    """Samples of a smooth density without clusters."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(d, d)) / 2
+    return np.tanh(rng.normal(size=(n, d)) @ mixing) + 0.3 * rng.normal(size=(n, d))
+
+
+def course(estimator, X):
+    """Return seconds and bound after each iteration, and how many were of all components."""
+    from fastem import em
+
+    seen, begin = [], time.perf_counter()
+
+    def watch(state):
+        n_all = getattr(state.params, "n_dense", state.iteration)
+        seen.append((time.perf_counter() - begin, state.lower_bound, n_all))
+
+    with em.watch(watch):
+        fitted(estimator, X)
+    return np.array(seen)
+
+
+def truncated(options):
+    """Print fits of diagonal covariances by both algorithms, from the same rows at random."""
+    from fastem import GaussianMixture
+
+    yield (
+        "| N × D, K, data | `'em'`, s | iterations | `'truncated'`, s | iterations | of all "
+        "components | log-likelihood higher by | × to the lower end | × whole |"
+    )
+    for name, (n, d, k, data, most) in COMPONENTS.items():
+        if options.case and name not in options.case:
+            continue
+        n, k = n // options.divide, k // options.divide
+        X = clusters(n, d, k, 1.0) if data == "clusters" else structureless(n, d)
+        rows = np.random.default_rng(1).choice(n, k, replace=False)
+        settings = {
+            "covariance_type": "diag", "means_init": X[rows], "weights_init": np.full(k, 1 / k),
+            "precisions_init": np.tile(10 / X.var(axis=0), (k, 1)), "random_state": 0,
+        }  # fmt: skip
+        fast = course(GaussianMixture(k, algorithm="truncated", max_iter=300, **settings), X)
+        slow = course(GaussianMixture(k, max_iter=most, **settings), X)
+        lower = min(fast[-1, 1], slow[-1, 1])
+        reached = [seen[np.argmax(seen[:, 1] >= lower), 0] for seen in (slow, fast)]
+        yield (
+            f"| {n:,} × {d}, {k:,}, {data} | {slow[-1, 0]:.1f} | {len(slow)} | {fast[-1, 0]:.1f} | "
+            f"{len(fast)} | {fast[-1, 2]:.0f} | {fast[-1, 1] - slow[-1, 1]:+.3f} | "
+            f"{reached[0] / reached[1]:.1f} | {slow[-1, 0] / fast[-1, 0]:.1f} |"
+        )
+
+
+REPORTS = {"multiresolution": multiresolution, "truncated": truncated}
 
 
 def main():

@@ -14,6 +14,7 @@ from fastem.cluster import lloyd
 from fastem.cluster.bounds import Bounds
 from fastem.components import discrete as families
 from fastem.components import gaussian
+from fastem.components.truncated import TruncatedEM
 from fastem.mixture.bayesian_em import BayesianEM, BayesianParams, BayesianPrior
 
 try:
@@ -141,6 +142,42 @@ class GaussianCase(Case):
             weights_init=start.weights,
             means_init=start.means,
             precisions_init=np.linalg.inv(start.covariances) if dense else 1 / start.covariances,
+            **parameters,
+        )
+
+
+@dataclass(frozen=True)
+class TruncatedCase(GaussianCase):
+    """Truncated EM where rows keep all components: exact."""
+
+    chunk_rows: ClassVar[int] = 256
+    equivariant: ClassVar[bool] = False
+
+    def __str__(self):
+        return super().__str__().replace("gaussian", "truncated")
+
+    def start(self, X):
+        return self.model().begin(super().start(X))
+
+    def model(self, reg_covar=0.0, n_threads=1):
+        return TruncatedEM(super().model(reg_covar, n_threads), 0.0, 1000, 0)
+
+    def block(self, X, sample_weight=None):
+        return gaussian.GaussianBlock.of(X, sample_weight)
+
+    def expected(self, X, params, sample_weight=None):
+        return super().expected(X, params.components, sample_weight)
+
+    def estimator(self, X, **parameters):
+        start = super().start(X)
+        parameters = {"max_iter": 3, "tol": 0.0, "n_jobs": 1} | parameters
+        return GaussianMixture(
+            self.n_components,
+            covariance_type=self.kind,
+            weights_init=start.weights,
+            means_init=start.means,
+            precisions_init=1 / start.covariances,
+            algorithm="truncated",
             **parameters,
         )
 

@@ -14,6 +14,7 @@ from case_mixtures import (
     DiscreteCase,
     GaussianCase,
     KMeansCase,
+    TruncatedCase,
 )
 from case_robust import NoiseCase, StudentCase
 from case_sequences import ChainCase
@@ -33,6 +34,7 @@ __all__ = [
     "NoiseCase",
     "PLSACase",
     "StudentCase",
+    "TruncatedCase",
 ]
 
 #: D, K, n, spread. Full covariances have a kernel of their own up to D = 10 or 12; above that they
@@ -94,6 +96,12 @@ CASES: list[Case] = [
             ("categorical", 1, 5, 203),
             ("poisson", 3, 4, 150),
         ]
+    ),
+    *(
+        TruncatedCase(dtype, kind, *size)
+        for kind in ("diag", "spherical")
+        for size in [(1, 2, 37, 2.0), (3, 8, 301, 1.0), (17, 5, 450, 1.0)]
+        for dtype in (np.float64, np.float32)
     ),
     *(
         KMeansCase(dtype, *size, bounded)

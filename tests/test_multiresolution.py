@@ -20,7 +20,8 @@ def overlapping(n, d, k, seed=0, apart=1.6, dtype=np.float64):
     noise = rng.normal(size=(n, d))
     X = means[label] + np.einsum("nij,nj->ni", shapes[label], noise)
     start = means + 0.5 * rng.normal(size=(k, d))
-    return X.astype(dtype), {"means_init": start, "weights_init": np.full(k, 1 / k)}
+    start = {"means_init": start, "weights_init": np.full(k, 1 / k), "random_state": 0}
+    return X.astype(dtype), start
 
 
 def both(X, k, weight=None, **settings):

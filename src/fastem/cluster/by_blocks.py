@@ -21,6 +21,7 @@ from fastem.cluster.lloyd import (
 )
 from fastem.cluster.missing import IncompleteBlock, IncompleteKMeansEM
 from fastem.cluster.parallel_start import draw_centers
+from fastem.cluster.truncated import check_samples, truncated_model
 from fastem.cluster.watch import Printer
 from fastem.components.gaussian_data import observed_moments
 
@@ -153,6 +154,11 @@ def fit_source(estimator, source) -> int:
     tol = estimator.tol * float((moments.scatter[:, 0] / moments.weight).mean())
     kind = IncompleteKMeansEM if missing else KMeansEM
     model = kind(tol, found.dtype, make.n_threads, keeps_labels=False)
+    begin = None
+    if estimator.algorithm == "truncated":
+        check_samples(sparse, missing)
+        model = truncated_model(estimator, model)
+        begin = model.begin
     starts = source.call(first_centers, estimator, init, make, n_starts, source.sample)
     source.sample = None  # which takes memory
     blocks = source.prepared(make)
@@ -162,13 +168,18 @@ def fit_source(estimator, source) -> int:
             draw_centers(blocks, first, k, random_state, make.n_threads, type(estimator))
             for first in starts
         ]
+
+    def first(init):
+        params = KMeansParams(starts[init], found.n_rows)
+        return params if begin is None else begin(params)
+
     best = estimator._restarts = Best(blocks, make)
     try:
         printer = Printer(found.total_weight, model)
         estimator._fit_em(
             model,
             blocks,
-            lambda start: KMeansParams(starts[start], found.n_rows),
+            first,
             tol=0.0,
             verbose=0,
             n_init=n_starts,

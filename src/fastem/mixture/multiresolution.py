@@ -13,39 +13,15 @@ import numpy as np
 
 from fastem import em
 from fastem.components.cells import (
-    MOST_FEATURES,
     Grid,
     cells_of,
     too_narrow,
     with_own_spread,
 )
 
-__all__ = ["check_samples", "grid_of", "start_on_cells", "start_on_cells_of_blocks"]
+__all__ = ["grid_of", "start_on_cells", "start_on_cells_of_blocks"]
 
 _CELLS_OF_A_COMPONENT = 40  # at least, on average: fewer are no data to start with
-
-
-def check_samples(estimator, X):
-    """Return validated samples; raise ValueError if they are none for the algorithm."""
-    if estimator.algorithm != "multiresolution":
-        return X
-    if estimator.noise:
-        raise ValueError(
-            "algorithm='multiresolution' knows no noise: take 'em', or set noise=False"
-        )
-    if X.shape[1] > MOST_FEATURES:
-        raise ValueError(
-            f"algorithm='multiresolution' is for at most {MOST_FEATURES} features, got "
-            f"{X.shape[1]}: take 'em'"
-        )
-    with np.errstate(over="ignore", invalid="ignore"):
-        complete = np.isfinite(np.add.reduce(X, axis=None)) or not np.isnan(X).any()
-    if not complete:
-        raise ValueError(
-            "algorithm='multiresolution' needs samples without NaN: take 'em', or fill in what is "
-            "missing"
-        )
-    return X
 
 
 def grid_of(sample, n_rows):

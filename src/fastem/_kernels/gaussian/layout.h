@@ -79,10 +79,12 @@ static ptrdiff_t FN(chunk_rows)(const gaussian_job *job)
     ptrdiff_t row = sizeof(REAL) * (FN(up)(job->n_features, 4) + 2 * job->n_components);
     ptrdiff_t bytes = gaussian_is_small(job) || job->kind != GAUSSIAN_FULL ? 64 << 10 : 3 << 20;
     ptrdiff_t rows = bytes / row / 64 * 64;
-    ptrdiff_t most = 12288 / (ptrdiff_t)sizeof(REAL);
+    ptrdiff_t most = 12288 / (ptrdiff_t)sizeof(REAL), least = 256;
     if (job->rows)
         return job->rows;
-    return rows < 256 ? 256 : rows > most ? most : rows;
+    while (job->kind != GAUSSIAN_FULL && least > 64 && least * row > 2 << 20)
+        least /= 2; /* many components: what fewer rows cost is less than a cache that is too small */
+    return rows < least ? least : rows > most ? most : rows;
 }
 
 static char *FN(take)(char **p, ptrdiff_t bytes)
