@@ -150,7 +150,7 @@ def contenders(case, options):
         hmmlearn = importlib.import_module("hmmlearn.hmm")
         for name, implementation in ((SCALED, "scaling"), (DEFAULT, "log")):
             run = _runner(hmmlearn, case, {"implementation": implementation})
-            found.append(Contender(name, "float64", 1, *run, tolerance=TOLERANCE))
+            found.append(Contender(name, "float64", 1, *run, tolerance=TOLERANCE, settle=True))
     return found + _dynamax(case)
 
 
