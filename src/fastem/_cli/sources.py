@@ -83,7 +83,7 @@ def _open_parquet(path):
     from pyarrow.parquet import ParquetFile
 
     try:
-        file = ParquetFile(path)
+        file = ParquetFile(path, pre_buffer=False)  # or all of it would be in memory
         schema = file.schema_arrow
         index = (schema.pandas_metadata or {}).get("index_columns", ())
     except arrow.ArrowException as error:
