@@ -341,10 +341,14 @@ def _check_columns(schema, features, sample_weight):
 
 def _read_dataset(dataset, features, sample_weight, batch_rows):
     columns = features if sample_weight is None else [*features, sample_weight]
+    arrow, options = _pyarrow_dataset(), None
+    if isinstance(getattr(dataset, "format", None), arrow.ParquetFileFormat):
+        options = arrow.ParquetFragmentScanOptions(pre_buffer=False)  # or whole files are in memory
     # pyarrow reads some twenty batches ahead unless it is told not to.
     batches = dataset.to_batches(
-        columns=columns, batch_size=batch_rows, batch_readahead=1, fragment_readahead=1
-    )
+        columns=columns, batch_size=batch_rows, batch_readahead=1, fragment_readahead=1,
+        fragment_scan_options=options,
+    )  # fmt: skip
     for batch in batches:
         if batch.num_rows == 0:
             continue
