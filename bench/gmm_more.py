@@ -47,7 +47,7 @@ CASES = [
     *(_missing(kind, 10, 3) for kind in KINDS),
     *(_missing(kind, 1000, 3) for kind in KINDS),
     *(_missing(kind, 10_000, 8) for kind in KINDS),
-    *(Variant(f"prior-{kind}", 1.1, 50_000, 16, 8, kind, long=10, prior=True) for kind in KINDS),
+    *(Variant(f"prior-{kind}", 1.2, 50_000, 16, 8, kind, long=10, prior=True) for kind in KINDS),
 ]
 
 

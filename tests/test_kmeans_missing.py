@@ -255,6 +255,10 @@ def test_what_is_refused():
     fitted = KMeans(2, random_state=0).fit(X)
     with pytest.raises(ValueError, match="NaN"):
         KMeans(2).fit(sp.csr_array(X))
+    pandas = pytest.importorskip("pandas")
+    columns = {i: pandas.arrays.SparseArray(X[:, i], fill_value=0.0) for i in range(3)}
+    with pytest.raises(ValueError, match="NaN"):
+        KMeans(2).fit(pandas.DataFrame(columns))
     with pytest.raises(TypeError, match="X must be a dense array"):
         fitted.impute(sp.csr_array(np.nan_to_num(X)))
     with pytest.raises(ValueError, match="init contains NaN"):

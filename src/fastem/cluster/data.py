@@ -6,7 +6,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastem._compat import check_any_sample_weight
-from fastem.components.gaussian_data import observed_moments
 
 __all__ = ["centered", "check_weights", "refuse_overflow"]
 
@@ -42,8 +41,10 @@ def refuse_overflow(name, X, sample_weight=None):
         squares = float(np.vdot(values, values))  # one fast pass, in float32 if X is
     if squares < _MOST_SQUARES / heaviest:
         return False
+    if np.isnan(squares) and sp.issparse(X):  # a data frame of sparse columns
+        raise ValueError(f"{name} contains NaN, which is a missing value in dense data alone")
     if np.isnan(squares):
-        refuse_overflow(name, np.nan_to_num(X), sample_weight)
+        refuse_overflow(name, np.where(np.isnan(X), X.dtype.type(0), X), sample_weight)
         return True
     largest = max(-float(values.min()), float(values.max()))
     # Lengths are below the root of D times this, and distances are of X's dtype.
@@ -69,7 +70,9 @@ class centered:
     def __enter__(self):
         self.mean = np.zeros(self.X.shape[1], self.X.dtype)
         if self.missing:
-            self.mean = observed_moments(self.X, None)[1].astype(self.X.dtype)
+            there = ~np.isnan(self.X)
+            sums = np.where(there, self.X, self.X.dtype.type(0)).sum(axis=0, dtype=np.float64)
+            self.mean = (sums / there.sum(axis=0)).astype(self.X.dtype)
             self.X -= self.mean
         elif not sp.issparse(self.X):
             with np.errstate(over="ignore", invalid="ignore"):
