@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import logsumexp
+from sklearn.base import clone
 from test_chain import FAMILIES, chain_params, make, sequences
 
-from fastem import em
+from fastem import GMMHMM, BernoulliHMM, GaussianHMM, PoissonHMM, em
 from fastem.components import gaussian
 from fastem.sequence.chain import ChainEM
 from fastem.sequence.emissions import (
@@ -113,3 +114,25 @@ class Gathered:
     def scatter(self):
         """Return the scatter about the mean."""
         return self.second - np.outer(self.first, self.first) / self.weight
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GaussianHMM(2, random_state=0),
+        GaussianHMM(2, prior="conjugate", random_state=0),
+        GMMHMM(2, n_mix=2, random_state=0),
+        PoissonHMM(2, random_state=0),
+        BernoulliHMM(2, random_state=0),
+    ],
+    ids=repr,
+)
+def test_a_feature_of_nan_only_is_named(model):
+    X = np.random.default_rng(0).integers(2, size=(60, 2)).astype(float)
+    fitted = clone(model).fit(X)
+    X[:, 1] = np.nan
+    with pytest.raises(ValueError, match="feature 1 of X has no value but NaN"):
+        model.fit(X)
+    assert not hasattr(model, "transmat_")
+    fitted.set_params(params="st", init_params="st").fit(X)  # which learns nothing of features
+    assert np.all(np.isfinite(fitted.predict_proba(X)))

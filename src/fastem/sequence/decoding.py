@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
-from fastem._base import EMEstimator
+from fastem._base import EMEstimator, known_features, refuse_unknown_features
 from fastem._data.sources import by_blocks, scores
 from fastem._engine.blocks import as_blocks, read_ahead
 from fastem._engine.dask import is_collection
@@ -45,6 +45,7 @@ class Decoder(EMEstimator):
     n_components: int
     n_jobs: int | None
     _letters: ClassVar[dict[str, str]] = {}
+    params: str
     _dtype: ClassVar[Any] = (np.float64, np.float32)
 
     def _n_threads(self, X):
@@ -365,7 +366,12 @@ class Decoder(EMEstimator):
     # ---- what a subclass has ---------------------------------------------------------------
 
     def _check_fit(self, X) -> None:
-        """Raise ValueError where the data of a fit do not suit the parameters."""
+        """Raise ValueError where the data of a fit do not suit the parameters.
+
+        Of a feature that has no value nothing can be learnt.
+        """
+        if set(self._letters) & set(self.params) and np.isnan(np.add.reduce(X, axis=None)):
+            refuse_unknown_features(self, known_features(X, None))
 
     def _rows(self, X) -> np.ndarray:
         """Return validated rows as the family takes them."""

@@ -112,6 +112,7 @@ class MultinomialHMM(DiscreteHMM[DiscreteHMMErrors]):
         refuse_but_counts(X, "counts 0, 1, 2, ... or NaN", remedy=": see GaussianHMM for others")
 
     def _check_fit(self, X):
+        super()._check_fit(X)
         totals = X.sum(axis=1)
         known = totals[~np.isnan(totals)].astype(np.int64)
         self.n_trials_ = known[:1] if np.all(known == known[:1]) else known
