@@ -180,7 +180,8 @@ def resolve(prior, kind, k, block):
         weight, center, scatter = observed_moments(block.X, block.sample_weight)
         mean = center if mean is None else mean
     if scale is None:
-        variances = _floored(scatter / weight, center) / n_expected ** (2 / d)
+        variances = np.divide(scatter, weight, out=np.zeros(d), where=weight > 0)
+        variances = _floored(variances, center) / n_expected ** (2 / d)
         scale = variances if own.one(d) else variances.mean()
         scale = np.diag(scale) if own.dense else scale
     # The exponent of a precision's root in the density, by features where they share it.
