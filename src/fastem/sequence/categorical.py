@@ -141,6 +141,9 @@ class CategoricalHMM(DiscreteHMM[DiscreteHMMErrors]):
         """
         return super().get_params(deep) | {"n_features": vars(self)["n_features"]}
 
+    def _check_fit(self, X):
+        """Symbols may all be missing: of the number that was given each is then as likely."""
+
     def _check_rows(self, X, fresh):
         if X.shape[1] != 1:
             raise ValueError(
