@@ -1,7 +1,8 @@
 """Larger than memory: `python bench/blocks.py memory --gigabytes 20`, and what blocks cost.
 
 Prints a Markdown report. `memory` fits a file in a process of its own and says how much of it was
-ever resident; `overhead` compares blocks and a Dask cluster with one array in memory.
+ever resident; `overhead` compares blocks and a Dask cluster with one array in memory; `spark` has
+Spark on this machine beside fastem.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from _spark import spark
 
 FEATURES, COMPONENTS, ITERATIONS = 16, 8, 3  # of the file
 BLOCKS, ROWS, WIDE = 100, 500, 32  # of the overhead: so many blocks, rows of each, components
@@ -165,13 +167,15 @@ def main():
         fit_file(sys.argv[2])
         return 0
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("case", choices=["memory", "overhead"])
+    parser.add_argument("case", choices=["memory", "overhead", "spark"])
     parser.add_argument("--gigabytes", type=float, default=2.0, help="default: %(default)s")
     parser.add_argument("--directory", help="where the file is made (default: the system's)")
     parser.add_argument("--workers", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="default: %(default)s")
     options = parser.parse_args()
-    return 0 if {"memory": memory, "overhead": overhead}[options.case](options) else 1
+    return (
+        0 if {"memory": memory, "overhead": overhead, "spark": spark}[options.case](options) else 1
+    )
 
 
 if __name__ == "__main__":
