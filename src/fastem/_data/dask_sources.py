@@ -85,7 +85,7 @@ def _stacked(blocks):
     blocks = list(blocks)
     if not blocks:
         return None
-    return sp.vstack(blocks) if sp.issparse(blocks[0]) else np.concatenate(blocks)
+    return sp.vstack(blocks, format="csr") if sp.issparse(blocks[0]) else np.concatenate(blocks)
 
 
 def local_blocks(X: Any, sample_weight: Any = None) -> Blocks:

@@ -95,9 +95,10 @@ class Sample(NamedTuple):
     def joined(cls, samples):
         """Return the sample of all that some samples are of."""
         rows, weights, keys, sizes = zip(*samples, strict=True)
-        together = sp.vstack if sp.issparse(rows[0]) else np.concatenate
+        sparse = sp.issparse(rows[0])
+        joined = sp.vstack(rows, format="csr") if sparse else np.concatenate(rows)
         size = max(sizes)
-        return cls(together(rows), np.concatenate(weights), np.concatenate(keys), size).cut()
+        return cls(joined, np.concatenate(weights), np.concatenate(keys), size).cut()
 
     def __add__(self, other):
         return Sample.joined([self, other])
