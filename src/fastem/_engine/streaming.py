@@ -140,7 +140,8 @@ class Stream:
 
     def gathered(self, n: int, random_state: Any) -> tuple[Any, Any]:
         """Return the waiting rows, at most n, and their weights, None if all are 1."""
-        X = sp.vstack(self.rows, format="csr") if sp.issparse(self.rows[0]) else np.concatenate(self.rows)
+        sparse = sp.issparse(self.rows[0])
+        X = sp.vstack(self.rows, format="csr") if sparse else np.concatenate(self.rows)
         weight = np.concatenate(self.row_weights)
         if X.shape[0] > n:
             some = np.sort(random_state.choice(X.shape[0], n, replace=False))
