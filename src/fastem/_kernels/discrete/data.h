@@ -2,18 +2,55 @@
 
 #define WORD 32 /* features that are looked at together */
 
-/* Copies up to 32 values of a row as doubles; 0 after n. */
+/* Copies n values of a row as doubles. */
 ALWAYS_INLINE void FN(take)(const void *x, int is_float, ptrdiff_t at, ptrdiff_t n, REAL *out)
 {
-    const float *narrow = x;
-    const double *wide = x;
-    if (is_float)
-        for (ptrdiff_t j = 0; j < n; j++)
-            out[j] = narrow[at + j];
-    else
-        memcpy(out, wide + at, n * sizeof *out);
-    for (ptrdiff_t j = n; j < WORD; j++)
-        out[j] = 0;
+    for (ptrdiff_t j = 0; j < n; j++)
+        out[j] = is_float ? (REAL)((const float *)x)[at + j] : ((const double *)x)[at + j];
+}
+
+/* A bit for each of 32 values that is 1, and for each that is not NaN; returns which lanes of `good`
+ * have had nothing but 0, 1 and NaN. */
+ALWAYS_INLINE ivec FN(pack_word)(const REAL *values, ivec good, uint32_t *ones, uint32_t *known)
+{
+    vec zero = FN(fill)(0), one = FN(fill)(1);
+    uint32_t set = 0, there = 0;
+    UNROLL
+    for (ptrdiff_t j = 0; j < WORD; j += VL) {
+        vec v = FN(load)(values + j);
+        good &= (ivec)(v == zero) | (ivec)(v == one) | (ivec)(v != v);
+        set |= (uint32_t)FN(mask_greater)(v, zero) << j;
+        there |= (uint32_t)FN(mask_greater)(v, zero - 1) << j;
+    }
+    *ones = set;
+    *known = there;
+    return good;
+}
+
+ALWAYS_INLINE int FN(pack_rows)(const int is_float, const void *x, ptrdiff_t n, ptrdiff_t d,
+                                uint32_t *ones, uint32_t *known)
+{
+    ptrdiff_t n_words = (d + WORD - 1) / WORD, whole = d / WORD, rest = d % WORD;
+    vec zero = FN(fill)(0), one = FN(fill)(1);
+    REAL some[WORD], last[WORD] = {0}; /* 0 after the last value of a row */
+    for (ptrdiff_t i = 0; i < n; i++, ones += n_words, known += n_words) {
+        ivec good = (ivec)(zero == zero);
+        for (ptrdiff_t w = 0; w < whole; w++) {
+            const REAL *values = (const double *)x + i * d + w * WORD;
+            if (is_float) {
+                FN(take)(x, 1, i * d + w * WORD, WORD, some);
+                values = some;
+            }
+            good = FN(pack_word)(values, good, ones + w, known + w);
+        }
+        if (rest) {
+            FN(take)(x, is_float, i * d + whole * WORD, rest, last);
+            good = FN(pack_word)(last, good, ones + whole, known + whole);
+        }
+        if (FN(mask_greater)(one, FN(select)(good, one, zero)))
+            return 0;
+    }
+    return 1;
 }
 
 /* Writes a bit for each value that is 1, and for each that is not NaN; returns 0, and leaves off, if
@@ -21,28 +58,7 @@ ALWAYS_INLINE void FN(take)(const void *x, int is_float, ptrdiff_t at, ptrdiff_t
 static int FN(pack)(const void *x, int is_float, ptrdiff_t n, ptrdiff_t d, uint32_t *ones,
                     uint32_t *known)
 {
-    ptrdiff_t n_words = (d + WORD - 1) / WORD;
-    vec zero = FN(fill)(0), one = FN(fill)(1);
-    for (ptrdiff_t i = 0; i < n; i++) {
-        ivec good = (ivec)(zero == zero);
-        for (ptrdiff_t w = 0; w < n_words; w++) {
-            REAL values[WORD];
-            uint32_t set = 0, there = 0;
-            FN(take)(x, is_float, i * d + w * WORD, d - w * WORD < WORD ? d - w * WORD : WORD, values);
-            UNROLL
-            for (ptrdiff_t j = 0; j < WORD; j += VL) {
-                vec v = FN(load)(values + j);
-                good &= (ivec)(v == zero) | (ivec)(v == one) | (ivec)(v != v);
-                set |= (uint32_t)FN(mask_greater)(v, zero) << j;
-                there |= (uint32_t)FN(mask_greater)(v, zero - 1) << j;
-            }
-            ones[i * n_words + w] = set;
-            known[i * n_words + w] = there;
-        }
-        if (FN(mask_greater)(one, FN(select)(good, one, zero)))
-            return 0;
-    }
-    return 1;
+    return is_float ? FN(pack_rows)(1, x, n, d, ones, known) : FN(pack_rows)(0, x, n, d, ones, known);
 }
 
 /* What VL features hold in n rows, `stride` numbers apart; of the last ones `width` are there. */
