@@ -22,6 +22,7 @@ from fastem import (
     KMeans,
     MultinomialMixture,
     PoissonMixture,
+    StudentMixture,
     em,
 )
 from fastem._engine.blocks import read_ahead
@@ -44,6 +45,8 @@ CASES = {
         GaussianMixture(3, init_params="random_from_data", random_state=0),
         np.where(np.random.default_rng(0).random(IRIS.shape) < 0.1, np.nan, IRIS),
     ),
+    "noise": (GaussianMixture(2, noise=50.0, random_state=0, max_iter=300), IRIS),
+    "student": (StudentMixture(3, random_state=0, max_iter=300), IRIS),
     "bayesian": (BayesianGaussianMixture(4, random_state=0, max_iter=300), IRIS),
     "bayesian tied": (
         BayesianGaussianMixture(4, covariance_type="tied", random_state=0, max_iter=300),

@@ -31,6 +31,7 @@ from fastem import (
     LatentDirichletAllocation,
     MultinomialMixture,
     PoissonMixture,
+    StudentMixture,
     em,
 )
 from fastem._engine import checkpoints
@@ -125,6 +126,8 @@ ESTIMATORS = {
         for kind in ("full", "tied", "diag", "spherical")
         for algorithm in ("em", "squarem", "incremental")
     },
+    "noise": (GaussianMixture(3, noise=True, n_init=3, max_iter=5, tol=0, random_state=0), X),
+    "student": (StudentMixture(3, n_init=3, max_iter=5, tol=0, random_state=0), X),
     "bayesian": (BayesianGaussianMixture(3, n_init=3, max_iter=5, tol=0, random_state=0), X),
     "bernoulli": (BernoulliMixture(3, n_init=3, max_iter=5, random_state=0), COUNTS > 0),
     "categorical": (CategoricalMixture(3, n_init=3, max_iter=5, random_state=0), CATEGORIES),

@@ -35,6 +35,7 @@ from fastem import (
     MultinomialMixture,
     PoissonHMM,
     PoissonMixture,
+    StudentMixture,
     em,
     plot,
     select,
@@ -101,6 +102,15 @@ def mixtures(X: npt.NDArray[np.float64], table: Any) -> float:
     for n_components in range(1, 4):
         for covariance_type in ("full", "tied", "diag", "spherical"):
             GaussianMixture(n_components, covariance_type=covariance_type, n_jobs=2).fit(X)
+
+    noisy = GaussianMixture(2, noise=True).fit(X)
+    assert_type(noisy.noise_weight_, float)
+    assert_type(noisy.noise_box_, np.ndarray)
+    student = StudentMixture(2, df="shared", covariance_type="diag").fit(X)
+    assert_type(student, StudentMixture)
+    assert_type(student.df_, np.ndarray)
+    assert_type(student.scales_, np.ndarray)
+    StudentMixture(2, df=[3.0, 5.0]).fit(X, sample_weight=np.ones(len(X)))
 
     bayesian = BayesianGaussianMixture(
         5, weight_concentration_prior=0.01, mean_prior=[0.0, 1.0], covariance_prior=2.0

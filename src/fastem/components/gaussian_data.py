@@ -61,7 +61,7 @@ class Scaling(NamedTuple):
         columns = max(1, (1 << 20) // (8 * len(rows)))  # wide data are read some columns at a time
         for first in range(0, d, columns):
             some = slice(first, first + columns)
-            part = rows[:, some].astype(np.float64)
+            part = rows[:, some].astype(np.float64, order="C")  # so that no layout changes a bit
             mean[some] = np.add.reduce(part, axis=0) / len(rows)
             part -= mean[some]
             part *= part
