@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from abc import abstractmethod
 from itertools import pairwise
@@ -28,7 +27,7 @@ from fastem._typing import CheckpointLike, MatrixLike, SamplerLike
 from fastem.mixture.by_blocks import begin
 from fastem.mixture.reading import Reading, sampler
 
-__all__ = ["ALGORITHM", "ALGORITHMS", "Criteria", "Mixture", "check_count"]
+__all__ = ["ALGORITHM", "ALGORITHMS", "Mixture", "check_count"]
 
 #: The parameter `algorithm`: its values with the driver's schedules, and what docstrings say.
 ALGORITHMS = {"em": "batch", "squarem": "squarem", "incremental": "incremental"}
@@ -432,79 +431,3 @@ class Mixture(Reading, DensityMixin, EMEstimator):
     @abstractmethod
     def _of_each_component(self) -> tuple[str, ...]:
         """Return the names of the attributes whose first axis is the components."""
-
-
-class Criteria(Mixture):
-    """A mixture whose maximum likelihood is weighed against its number of parameters.
-
-    A subclass has a method ``_n_parameters()`` that returns it.
-    """
-
-    def bic(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> float:
-        """Return the Bayesian information criterion (Schwarz 1978) on X; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; their sum is the number of samples.
-
-        Returns
-        -------
-        bic : float
-            -2 log-likelihood + (number of free parameters) log n_samples.
-        """
-        score, total = self._score(X, sample_weight)
-        return -2 * score * total + self._n_parameters() * math.log(total)
-
-    def aic(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> float:
-        """Return Akaike's information criterion (1974) on X; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; their sum is the number of samples.
-
-        Returns
-        -------
-        aic : float
-            -2 log-likelihood + 2 (number of free parameters).
-        """
-        score, total = self._score(X, sample_weight)
-        return -2 * score * total + 2 * self._n_parameters()
-
-    def icl(self, X: MatrixLike, sample_weight: npt.ArrayLike | None = None) -> float:
-        """Return the integrated completed likelihood criterion on X; lower is better.
-
-        BIC with a price on overlap, for a mixture that is to find clusters and not only a density
-        (Biernacki, Celeux & Govaert 2000, *Assessing a mixture model for clustering with the
-        integrated completed likelihood*, IEEE PAMI 22:719; with the entropy of the labels as in
-        McLachlan & Peel 2000, *Finite Mixture Models*, section 6.10.3, where mclust takes the
-        logarithm of the largest responsibilities).
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The samples.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; their sum is the number of samples.
-
-        Returns
-        -------
-        icl : float
-            BIC + 2 :meth:`entropy`.
-        """
-        return self.bic(X, sample_weight) + 2 * self.entropy(X, sample_weight)
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of free parameters of the fitted mixture, as `bic` counts them."""
-        check_is_fitted(self)
-        return int(self._n_parameters())
-
-    @abstractmethod
-    def _n_parameters(self) -> int:
-        """Return the number of free parameters."""

@@ -29,7 +29,8 @@ from fastem.components.checks import (
 )
 from fastem.components.codes import FEW_ROWS
 from fastem.components.discrete import CodedBlock, Contents, DiscreteEM, DiscreteParams
-from fastem.mixture.base import ALGORITHM, ALGORITHMS, Criteria
+from fastem.mixture.base import ALGORITHM, ALGORITHMS
+from fastem.mixture.criteria import Criteria
 from fastem.mixture.discrete_start import METHODS
 from fastem.mixture.discrete_start import start as start_of
 from fastem.mixture.errors import DiscreteErrors, Errors

@@ -22,7 +22,7 @@ from fastem.components.gaussian_start import (
     check_precisions,
     moments_of,
 )
-from fastem.mixture.base import Criteria
+from fastem.mixture.criteria import Criteria
 from fastem.mixture.gaussian_base import EllipticalBase
 from fastem.mixture.streaming import StreamingMixture
 

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from fastem._base import check_flag, check_sample_weight
 from fastem._typing import MatrixLike, RandomStateLike
-from fastem.mixture.base import Criteria
+from fastem.mixture.criteria import Criteria
 from fastem.mixture.gaussian import GaussianMixture
 from fastem.select.documented import documented
 from fastem.select.result import Selection, chosen

@@ -174,6 +174,7 @@ class Topics(NamedTuple):
 
     def _counts_of_others(self):
         """Return sums + prior of words without a row, (V - W, K), or (K,) if none has counts."""
+        assert self.vocabulary is not None  # there are no other words without one
         sums, dtype = self.vocabulary.others, self.sums.dtype
         if sums is None:
             return np.full(len(self.totals), self.prior, dtype)

@@ -346,72 +346,6 @@ cdef _unpacked(Job job, const double *sums, int n_threads):
     return table[:, 0].copy(), table[:, 1 : 1 + d].copy(), second
 
 
-def precisions_cholesky(
-    scatter,                # IN  (K, D, D) about the moments' means, or (D, D)
-    step,                   # IN  (K, D) from the covariances' means to those, or None for zeros
-    weight,                 # IN  (K,), or None
-    divisor,                # IN  (K,)
-    double reg_covar,       # IN  added to the diagonal
-    int n_threads,
-):
-    """Return U, upper triangular with U U^T = inverse(covariance), (K, D, D), and a failure.
-
-    The covariance is (scatter + weight * step step^T) / divisor + reg_covar * I. A failure is the
-    first k without U, which has the covariance's upper triangle in its place, or -1.
-    """
-    cdef gaussian_factors to_do
-    cdef Py_ssize_t k = len(divisor), d = scatter.shape[1], i
-    scatter, divisor = _plain(scatter), _plain(divisor)
-    upper, failures = np.empty(scatter.shape), bytearray(k)
-    cdef unsigned char *failed = failures
-    to_do.scatter, to_do.divisor = <double *> address_of(scatter), <double *> address_of(divisor)
-    to_do.step = to_do.weight = NULL
-    if step is not None:
-        step, weight = _plain(step), _plain(weight)
-        to_do.step, to_do.weight = <double *> address_of(step), <double *> address_of(weight)
-    to_do.reg_covar, to_do.upper, to_do.failed = reg_covar, <double *> address_of(upper), failed
-    _run_factors(gaussian_factor, &to_do, k, d, n_threads)
-    return upper, failures.find(1)
-
-
-def add_squares(
-    double[:, :, :] scatter,        # INOUT  (K, D, D)
-    const double[:, :] offset,      # IN     (K, D)
-    const double[:] weight,         # IN     (K,)
-):
-    """``scatter[k] += weight[k] * outer(offset[k], offset[k])``, without a second (K, D, D)."""
-    cdef Py_ssize_t k, i, j
-    cdef double factor
-    for k in range(scatter.shape[0]):
-        for i in range(scatter.shape[1]):
-            factor = weight[k] * offset[k, i]
-            for j in range(scatter.shape[2]):
-                scatter[k, i, j] += factor * offset[k, j]
-
-
-def roots(variances):
-    """Return 1 / sqrt(variances), and the first row with one that has no such number, or -1."""
-    given, shape = _plain(variances), variances.shape
-    cdef Py_ssize_t n = given.size, width = n // max(1, shape[0]), i, failed = -1
-    out = np.empty(shape)
-    cdef double *from_ = <double *> address_of(given)
-    cdef double *to = <double *> address_of(out)
-    for i in range(n):
-        if not (from_[i] > SMALLEST and isfinite(from_[i])):
-            return None, i // width
-        to[i] = 1 / sqrt(from_[i])
-    return out, failed
-
-
-def covariances(const double[:, :, ::1] precisions_cholesky, int n_threads):
-    """Return the inverses of U U^T, (K, D, D), symmetric to the last bit."""
-    cdef double[:, :, ::1] out = np.empty_like(precisions_cholesky)
-    cdef gaussian_factors to_do
-    to_do.upper, to_do.covariance = <double *> &precisions_cholesky[0, 0, 0], &out[0, 0, 0]
-    _run_factors(gaussian_covariance, &to_do, out.shape[0], out.shape[1], n_threads)
-    return np.asarray(out)
-
-
 def rows(Job job, log_prob, responsibilities, labels, int n_threads, bint scaled=False):
     """Write what the parameters say of each sample; each output may be None.
 
@@ -508,3 +442,4 @@ cdef _run_factors(fastem_step step, gaussian_factors *job, Py_ssize_t n_componen
 
 include "emission.pxi"
 include "incomplete.pxi"
+include "factors.pxi"
