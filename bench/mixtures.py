@@ -155,7 +155,9 @@ def contenders(case, options):
         stepmix = optional("stepmix", "StepMix", _attempt)
         if stepmix is not None:
             fit, bounds = _stepmix(stepmix, case, X, start)
-            found.append(Contender(STEPMIX, "float64", options.threads, fit, bounds))
+            # It keeps probabilities away from 0 and 1, which those of many features reach.
+            loose = Contender(STEPMIX, "float64", options.threads, fit, bounds, tolerance=1e-4)
+            found.append(loose)
     return found
 
 
