@@ -213,6 +213,19 @@ def test_what_is_no_volume_is_refused(volume):
         fit(X, noise=volume)
 
 
+@pytest.mark.parametrize(("volume", "shift"), [(1e-300, 0.0), (1e-18, 1e8), (1e-42, 0.0)])
+def test_a_volume_lost_to_rounding_is_refused(volume, shift):
+    """Corners that cannot be told apart would make a density of infinity, or a wrong one."""
+    X = samples(300)[0]
+    mixture = GaussianMixture(3, noise=True, random_state=0).fit(X)
+    before = mixture.means_.copy()
+    with pytest.raises(ValueError, match=f"noise={volume} is a box whose sides are lost"):
+        mixture.set_params(noise=volume).fit(X + shift)
+    assert_array_equal(mixture.means_, before)
+    sides = np.ptp(fit(X + 1e8, noise=1.0, reg_covar=1e-3, max_iter=1).noise_box_, axis=0)
+    assert_allclose(np.prod(sides), 1.0, rtol=1e-6)
+
+
 @pytest.mark.parametrize("column", ["constant", "dependent"])
 def test_samples_without_a_volume_are_refused(column):
     X, _ = samples(100)

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -243,6 +244,15 @@ def test_a_feature_may_lack_in_a_later_call(kind):
     assert np.isfinite(mixture.covariances_).all()
     with pytest.raises(ValueError, match="feature 1 of X has no value"):
         mixture.fit(holes)
+
+
+@pytest.mark.parametrize("family", [GaussianHMM, partial(GMMHMM, n_mix=2)])
+def test_a_sequence_of_nothing_but_missing_values_tells_a_hidden_markov_model_nothing(family):
+    hmm = family(2, random_state=0).partial_fit(X[:600, :2])
+    before = hmm.means_.copy()
+    hmm.partial_fit(np.full((5, 2), np.nan))
+    assert_allclose(hmm.means_, before, rtol=1e-6)
+    assert np.isfinite(hmm.transmat_).all()
 
 
 def test_a_fit_forgets_the_stream():

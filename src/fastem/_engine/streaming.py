@@ -174,6 +174,8 @@ class Stream:
         self.weight += float(statistics.weight)
         self.bounds.append(float(statistics.bound / statistics.weight))
         n, k = float(statistics.weight), len(now)
+        if not now.sum() > 0:  # rows of NaN only, which tell of no component
+            return False
         gap = 0.5 * np.abs(now / now.sum() - before / before.sum()).sum()
         if self.apart < _TIMES_APART:  # then it has been said
             self.apart = self.apart + 1 if gap > _APART + 0.5 * np.sqrt(k / n) else 0

@@ -19,6 +19,7 @@ from fastem.components.gaussian_data import observed_moments, parts
 __all__ = ["Noise", "noise_of"]
 
 _DEPENDENT = 1e-12  # of a correlation matrix: a smaller eigenvalue is none
+_ROUNDED = 1e-3  # a side of the box that is this wrong: its density would be, too
 
 
 class Noise(NamedTuple):
@@ -70,7 +71,8 @@ def noise_of(X, sample_weight, volume, weight) -> Noise:
     Raises
     ------
     ValueError
-        If the samples have no volume, and none is given.
+        If the samples have no volume, and none is given; or if the box is so small beside the
+        distance of the samples from 0 that its corners cannot be told apart.
     """
     if sample_weight is not None:
         X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
@@ -91,7 +93,13 @@ def noise_of(X, sample_weight, volume, weight) -> Noise:
         some = sides[~flat]
         sides = np.where(flat, np.exp(np.log(some).mean()) if len(some) else 1.0, sides)
     half = sides * math.exp((log_volume - float(np.log(sides).sum())) / len(sides)) / 2
-    return Noise(weight, box.mean(axis=0) + np.array([-half, half]))
+    noise = Noise(weight, box.mean(axis=0) + np.array([-half, half]))
+    if not np.allclose(noise.sides, 2 * half, rtol=_ROUNDED, atol=0):
+        raise ValueError(
+            f"noise={volume} is a box whose sides are lost to rounding at the place of X: give "
+            "noise a larger volume, or subtract the mean from X"
+        )
+    return noise
 
 
 def _log_volume(X, sample_weight, sides):
