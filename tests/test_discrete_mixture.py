@@ -324,6 +324,17 @@ def test_weights_are_repetitions(family):
 
 
 @every_family
+@pytest.mark.parametrize("n", [2, 30, N])
+def test_the_layout_of_samples_does_not_matter(family, n):
+    """Few samples are stored in another way than many."""
+    X = data(family, n)
+    fits = [mixture(family).fit(rows) for rows in (X, np.asfortranarray(X))]
+    assert_array_equal(values_of(fits[1]), values_of(fits[0]))
+    for rows in (np.asfortranarray(X), X.repeat(2, axis=1)[:, ::2], X[::-1].copy()[::-1]):
+        assert_array_equal(fits[0].score_samples(rows), fits[0].score_samples(X))
+
+
+@every_family
 def test_rows_of_weight_0_do_not_touch_the_fit(family):
     """Not even by values that occur nowhere else."""
     X, weight = data(family), np.ones(N)
