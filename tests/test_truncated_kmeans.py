@@ -108,6 +108,25 @@ def test_few_iterations_and_clusters_that_nobody_is_in(max_iter):
         assert_allclose(kmeans.inertia_, lloyd.inertia_, rtol=1e-3)
 
 
+def test_a_cluster_for_each_sample_is_the_end():
+    # The inertia is 0 from the first E-step on, and cannot fall by a share of it.
+    X = clusters(30)
+    kmeans = KMeans(30, algorithm="truncated", init=X, random_state=0).fit(X)
+    assert kmeans.inertia_ < 1e-20
+    assert kmeans.n_iter_ <= 7
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e-150, 1e-20, 1e-10, 1e10, 1e150])
+def test_the_unit_of_the_features_does_not_matter(scale):
+    X = clusters(4000)
+    kmeans = KMeans(K, algorithm="truncated", init=X[:K] * scale, random_state=0).fit(X * scale)
+    plain = KMeans(K, algorithm="truncated", init=X[:K], random_state=0).fit(X)
+    centers = kmeans.cluster_centers_ / scale
+    inertia = squared_distances(X, centers).min(axis=1).sum()
+    assert_allclose(inertia, plain.inertia_, rtol=0.02)
+    assert kmeans.n_iter_ < 2 * plain.n_iter_
+
+
 def test_bad_input_is_refused():
     X = clusters(300)
     kmeans = KMeans(5, algorithm="truncated")

@@ -72,12 +72,18 @@ class TruncatedKMeansEM:
 
     def begin(self, params: KMeansParams) -> TruncatedCenters:
         """Return the first parameters."""
-        near = self._search(params.centers, 1.0).first_neighbours(self.seed)
+        near = self._among(params.centers).first_neighbours(self.seed)
         ends = self._must_end(0)
         return TruncatedCenters(params.centers, params.n_changed, near, 0, 0, ends, -math.inf)
 
     def _must_end(self, step):
         return step >= self.max_iter - _LEAST_DENSE
+
+    def _among(self, centers):
+        # Neighbours are found by expected log-densities, in which squared distances stand beside
+        # the number of features: they must not be lost there where the unit of X is large.
+        exponent = int(np.frexp(np.ptp(centers.astype(np.float64), axis=0).max())[1])
+        return self._search(centers, math.ldexp(1.0, min(max(-exponent, 0), 1000)))
 
     def _search(self, centers, scale):
         k, d = centers.shape
@@ -102,7 +108,7 @@ class TruncatedKMeansEM:
         n_empty = np.count_nonzero(weights == 0)
         labels = np.ascontiguousarray(kept[:, 0])
         statistics = Statistics(
-            bound=2 * bound / block.scale**2,
+            bound=2 * (bound / block.scale) / block.scale,  # scale**2 may overflow
             weight=block.total_weight or 1.0,
             rows=(first + weights[:, None] * offset) / block.scale,
             weights=weights,
@@ -128,7 +134,7 @@ class TruncatedKMeansEM:
         after = self.model.m_step(statistics)
         step, near = params.step + 1, params.neighbours
         bound = float(statistics.bound / statistics.weight)
-        settled = bound - params.bound < _SETTLED * abs(bound)
+        settled = bound - params.bound <= _SETTLED * abs(bound)  # also if both are 0
         if params.ends:
             n_dense = params.n_dense + 1
             return TruncatedCenters(
@@ -136,7 +142,7 @@ class TruncatedKMeansEM:
             )
         ends = settled or self._must_end(step)
         if not ends:
-            near = self._search(after.centers, 1.0).of_means().meet(near, self.seed + step)
+            near = self._among(after.centers).of_means().meet(near, self.seed + step)
         n_changed = max(1.0, after.n_changed)
         return TruncatedCenters(after.centers, n_changed, near, step, 0, ends, bound)
 
