@@ -70,3 +70,17 @@ def test_a_variational_model_is_left_alone():
         model = vhmm.VariationalGaussianHMM(2, random_state=0).fit(REALS)
         assert not isinstance(model, fastem.GaussianHMM)
         assert model.predict(REALS).shape == (120,)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_missing_values_are_refused_as_before(name):
+    """A program that relies on the error would go on with data that it never meant to take."""
+    model, X = fitted(name)
+    holes = X.astype(float)
+    holes[7] = np.nan
+    with fastem.patched():
+        for call in (model.score, model.predict, model.predict_proba, model.decode, model.fit):
+            with pytest.raises(ValueError, match="contains NaN"):
+                call(holes, LENGTHS)
+    settings = CLASSES[name][0]
+    getattr(fastem, name)(2, random_state=0, **settings).fit(holes, LENGTHS)

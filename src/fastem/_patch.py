@@ -94,7 +94,13 @@ TABLE = (
         numpy_floats=("bound_", "score", "perplexity"),
     ),
     *(
-        Entry("hmmlearn.hmm", name, name, only_ours=(*_BOUNDS, *_FIT_OF_CHAINS))
+        Entry(
+            "hmmlearn.hmm",
+            name,
+            name,
+            settings={"_allow_nan": False},
+            only_ours=(*_BOUNDS, *_FIT_OF_CHAINS),
+        )
         for name in ("CategoricalHMM", "GMMHMM", "GaussianHMM", "MultinomialHMM", "PoissonHMM")
     ),
 )

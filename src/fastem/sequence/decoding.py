@@ -47,6 +47,7 @@ class Decoder(EMEstimator):
     _letters: ClassVar[dict[str, str]] = {}
     params: str
     _dtype: ClassVar[Any] = (np.float64, np.float32)
+    _allow_nan: ClassVar[bool] = True  # NaN is what is missing; else it is refused
 
     def _n_threads(self, X):
         """Return the number of threads; 1 for so few rows that to count processors takes longer."""

@@ -431,7 +431,7 @@ class HMM(Decoder, WithErrors[Errors]):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = self._allow_nan
         return tags
 
 

@@ -40,7 +40,8 @@ def read_sequences(estimator, X, lengths, *, reset, dtype):
         NaN stands for what is missing.
     begin : ndarray of shape (n_sequences + 1,), int64
     """
-    settings = {"dtype": dtype, "ensure_all_finite": "allow-nan"}
+    finite = "allow-nan" if estimator._allow_nan else True
+    settings = {"dtype": dtype, "ensure_all_finite": finite}
     if getattr(X, "ndim", 2) == 3:
         raise ValueError(
             f"X must have two dimensions, rows and features, got shape {tuple(X.shape)}: if these "
