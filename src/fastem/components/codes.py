@@ -358,7 +358,7 @@ def _stored(family, X, n_components, contents, reading):
     sparse, complete = sp.issparse(X), not contents.missing.any()
     # Of a single categorical feature the terms are the codes.
     if not sparse and (X.shape[0] < FEW_ROWS or family.shape[:-1] == (1,)):
-        few = family.few(X, complete)
+        few = family.few(np.ascontiguousarray(X), complete)  # the kernel reads row by row
         if few is not None:
             return few
     if family.binary:

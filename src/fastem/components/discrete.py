@@ -134,7 +134,7 @@ class Binomial:
 
     def few(self, X, complete):
         """Return a few samples with their terms written out, and each one's constant."""
-        x = X.astype(np.float64, order="C", copy=False)  # the kernel reads row by row
+        x = X.astype(np.float64, copy=False)
         failures = self.n_trials - x
         constant = None
         if not self.binary:
