@@ -108,7 +108,8 @@ def draw_speed():
         if "dtype" in header:  # a line for each
             rows = [row for row in rows if row[header.index("dtype")] == "float64"]
         if name == "whole":  # neither single iterations nor reading
-            rows = [row for row in rows if not re.search(r"iteration| of \d+ rows?|max_iter", row[1])]
+            part = re.compile(r"iteration| of \d+ rows?|max_iter")
+            rows = [row for row in rows if not part.search(row[1])]
         bars.append((title, [(row[1], float(row[place].split(" / ")[0])) for row in rows]))
     heights = [len(rows) for _, rows in bars]
     with plt.rc_context(STYLE):
