@@ -1,6 +1,7 @@
 """KMeans: what is accepted and refused, as scikit-learn does, and numbers far from one."""
 
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import scipy.sparse as sp
 import sklearn.cluster
 from numpy.testing import assert_allclose, assert_array_equal
 
+import fastem
 from fastem import KMeans
 from fastem.cluster import lloyd
 
@@ -208,3 +210,19 @@ def test_64_bit_indices_are_accepted_where_32_are_enough():
     wide = sp.csr_array((X.data, X.indices, X.indptr), shape=(N, 2**40))
     with pytest.raises(ValueError, match="Only sparse matrices with 32-bit integer indices"):
         KMeans(K).fit(wide)
+
+
+# ---- frames --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("patched", [False, True], ids=["ours", "patched"])
+@pytest.mark.parametrize("method", ["transform", "fit_transform"])
+def test_distances_come_as_the_frame_that_was_asked_for(patched, method):
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    X = data()
+    with fastem.patched() if patched else nullcontext():
+        kmeans = (sklearn.cluster.KMeans if patched else KMeans)(K, random_state=0).fit(X)
+        plain = kmeans.transform(X)
+        frame = getattr(kmeans.set_output(transform="pandas"), method)(X)
+    assert list(frame.columns) == [f"kmeans{k}" for k in range(K)]
+    assert_array_equal(frame.to_numpy(), plain)

@@ -10,11 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from sklearn.base import (
-    ClassNamePrefixFeaturesOutMixin,
-    ClusterMixin,
-    TransformerMixin,
-)
+from sklearn.base import ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
@@ -57,8 +53,6 @@ class KMeans(
     FirstCenters,
     StreamingKMeans,
     ToOnnx,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
     ClusterMixin,
     EMEstimator,
 ):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from fastem._base import check_fitted_array
 from fastem._compat import checked_distances
@@ -28,8 +29,12 @@ __all__ = ["KMeansReading"]
 _FEW_DIFFERENCES = 20_000  # of a row and a center, feature by feature: taken one by one
 
 
-class KMeansReading:
-    """Mixin of k-means: what its centers say of samples."""
+class KMeansReading(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """Mixin of k-means: what its centers say of samples.
+
+    `set_output` holds for a `transform` that a transformer's own body defines, and for no other:
+    hence the bases.
+    """
 
     cluster_centers_: np.ndarray
     n_jobs: int | None
