@@ -116,7 +116,8 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
     ----------
     components_ : ndarray of shape (n_components, n_features)
         Lambda, not normalised: what Dirichlet distribution a topic's words have; point estimates:
-        the expected counts.
+        the expected counts. To change it set another array: ``transform`` keeps the sums of its
+        rows, and would not notice what is written into it.
     exp_dirichlet_component_ : ndarray of shape (n_components, n_features)
         Exponential of the expected logarithm of the words' probabilities; point estimates: these.
     n_batch_iter_ : int
