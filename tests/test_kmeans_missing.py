@@ -271,6 +271,23 @@ def test_what_is_refused():
         KMeans(2).fit(X)
 
 
+def test_a_start_takes_weighted_means_for_what_is_missing():
+    """A sample of weight 0, however far, and copies begin as if they were left out or repeated."""
+    X = samples(60, 3, 2)[0]
+    X[0, 1], X[-1] = np.nan, 1e6
+    weight = np.r_[1, 1, np.arange(57) % 3, 0]
+    seen = []
+
+    def first(X, n_clusters, random_state):
+        seen.append(X[:n_clusters].copy())
+        return seen[-1]
+
+    KMeans(2, init=first).fit(X, sample_weight=weight)
+    KMeans(2, init=first).fit(np.repeat(X, weight, axis=0))
+    weighted, *_, repeated = seen
+    assert_allclose(weighted, repeated, rtol=1e-9, atol=1e-9)
+
+
 def test_who_takes_nan():
     X, _ = samples(60, 3, 2)
     assert get_tags(KMeans()).input_tags.allow_nan

@@ -61,18 +61,24 @@ def refuse_overflow(name, X, sample_weight=None):
 class centered:
     """Subtracts its mean from a dense X within the block, which is given the mean.
 
-    With `missing`, that of the values that are no NaN.
+    With `missing`, that of the values that are no NaN, by their weights: a start takes it for what
+    is missing.
     """
 
-    def __init__(self, X, copied, missing=False):
+    def __init__(self, X, copied, missing=False, sample_weight=None):
         self.X, self.copied, self.missing = X, copied, missing
+        self.sample_weight = sample_weight
 
     def __enter__(self):
         self.mean = np.zeros(self.X.shape[1], self.X.dtype)
         if self.missing:
             there = ~np.isnan(self.X)
-            sums = np.where(there, self.X, self.X.dtype.type(0)).sum(axis=0, dtype=np.float64)
-            self.mean = (sums / there.sum(axis=0)).astype(self.X.dtype)
+            values = np.where(there, self.X, self.X.dtype.type(0))
+            if self.sample_weight is not None:
+                share = (self.sample_weight / np.max(self.sample_weight))[:, None]
+                there, values = there * share, values * share
+            counts = np.maximum(there.sum(axis=0, dtype=np.float64), np.finfo(np.float64).tiny)
+            self.mean = (values.sum(axis=0, dtype=np.float64) / counts).astype(self.X.dtype)
             self.X -= self.mean
         elif not sp.issparse(self.X):
             with np.errstate(over="ignore", invalid="ignore"):

@@ -293,7 +293,7 @@ class KMeans(
         if callable(init):  # which may keep it
             random_state = check_random_state(random_state)
         with (
-            centered(X, self.copy_x, missing) as mean,
+            centered(X, self.copy_x, missing, sample_weight) as mean,
             lent_random_state(random_state) as random_state,
         ):
             best = self._fit(X, mean, sample_weight, init, random_state, missing)

@@ -96,7 +96,7 @@ def known_clusters(block, n_clusters, random_state, n_jobs):
     block : GaussianBlock
     labels : ndarray of shape (n,), int32
     """
-    mean = observed_moments(block.X, None)[1]
+    mean = observed_moments(block.X, block.sample_weight)[1]
     n_threads = useful_threads(n_jobs, block.X.shape, n_clusters)
     samples = IncompleteBlock(block.X - mean, block.sample_weight, n_threads)
     complete = samples.drawn_from
