@@ -22,7 +22,7 @@ __all__ = ["GaussianCoordinates", "Simplex", "covariance_of", "errors_of"]
 _STEP = 1e-4
 _BOUNDARY = 1e-8  # a probability below it is at its bound, where it has no standard error
 _FAR = 0.1  # standard errors from the maximum that are worth a warning
-_SINGULAR = 1e-10  # of an information whose diagonal is 1
+_SINGULAR = 1e-7  # of an information whose diagonal is 1, and whose differences have such errors
 
 
 class Simplex:
