@@ -12,6 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastem import LatentDirichletAllocation, em
 from fastem._kernels import tokens as kernel
+from fastem.topics import stochastic
 from fastem.topics.cvb0 import CVB0EM, ShuffledDocuments
 from fastem.topics.documents import Topics, padded
 from fastem.topics.stochastic import StochasticEM, WholeDocuments
@@ -98,6 +99,22 @@ def test_every_pass_of_cvb0_knows_the_totals(monkeypatch):
     LatentDirichletAllocation(6, learning_method="cvb0", max_iter=5, random_state=0).fit(MANY)
     assert len(passes) > 5  # where documents join, an iteration has a pass of theirs
     assert passes[0] < passes[-1] == pytest.approx(MANY.sum())
+
+
+def test_many_topics_of_few_tokens_are_annealed_for_fewer_passes(monkeypatch):
+    """Or the start would take longer than the draws that follow."""
+    passes, fit = [], em.fit
+
+    def counted(model, *args, max_iter, **settings):
+        passes.append(max_iter)
+        return fit(model, *args, max_iter=max_iter, **settings)
+
+    monkeypatch.setattr(stochastic.em, "fit", counted)
+    for n_topics in (5, 1000, 5000):
+        model, documents, topics = stochastic_model(X, n_topics)
+        model.first_state(topics, documents)
+    n_counts, n_tokens = np.count_nonzero(X), X.sum()
+    assert passes == [20, int(4_000 * n_tokens // (1000 * n_counts)), 5]
 
 
 # ---- the estimator ---------------------------------------------------------------------------

@@ -31,7 +31,10 @@ _ANNEALED_DOCS, _ANNEALED_CHUNK = 10_000, 128
 #: Counts that the start anneals, at most: in all, and times the number of topics. A pass over them
 #: reads and writes the probabilities of their topics.
 _ANNEALED_COUNTS, _ANNEALED_WORK = 1_000_000, 1e8
-_ANNEALING_PASSES, _ANNEALING_GROWTH = 20, 1.5
+_ANNEALING_PASSES, _LEAST_PASSES, _ANNEALING_GROWTH = 20, 5, 1.5
+#: Counts times topics that all passes of annealing may visit for each token: many topics of few
+#: tokens would be annealed for longer than they are drawn, and end no better.
+_ANNEALED_WORK_OF_TOKEN = 4_000
 _PRIOR_SUM, _LARGEST_PRIOR = 5.0, 0.5  # alpha before it is learned: 5 / K, but not above 0.5
 _GROWTH, _JOINING_PASSES = 1.7, 17  # all documents have joined after so many passes, or sooner
 _MEMORY = 0.9  # of the average over passes
@@ -198,13 +201,15 @@ class StochasticEM:
         The draws alone would end in a worse optimum: CVB0 anneals.
         """
         cuts, begin = block.chunks.cuts, block.chunks.doc_begin
+        topic = np.full(block.token_begin[-1], -1, np.int32)
         counts = min(_ANNEALED_COUNTS, _ANNEALED_WORK / self.n_topics)
         most = min(_ANNEALED_DOCS, int(np.searchsorted(begin, counts, "right")) - 1)
         joined = int(np.searchsorted(cuts, max(1, most)))
         some = block.X[: cuts[joined]].astype(np.float32)
         annealed = ShuffledDocuments(some, None, slice(None), _ANNEALED_CHUNK)
         first = padded(topics.sums[:, : self.n_topics], self.n_topics, np.float32)
-        alpha, eta, passes = self.doc_topic_prior, self.topic_word_prior, _ANNEALING_PASSES
+        alpha, eta = self.doc_topic_prior, self.topic_word_prior
+        passes = _annealing_passes(len(some.data) * self.n_topics, len(topic))
         model = CVB0EM(
             alpha, eta, self.n_threads, _ANNEALING_GROWTH, brief=True, vocabulary=self.vocabulary
         )
@@ -214,7 +219,6 @@ class StochasticEM:
         ).states[0].q  # fmt: skip
         counts = arrays.zeros((block.X.shape[1], q.shape[1]), np.int32)
         totals = np.zeros(counts.shape[1], np.int64)
-        topic = np.full(block.token_begin[-1], -1, np.int32)
         self._draw(block, (0, joined), topic, alpha, 0, counts, totals, q=q)
         left = block.chunks.n_chunks / max(1, joined)
         growth = max(_GROWTH, left ** (1 / _JOINING_PASSES))
@@ -316,6 +320,12 @@ class StochasticEM:
             counts=counts, count_totals=totals, doc_topic_prior=alpha, average=average,
             averaged=averaged, n_passes=topics.n_passes + 1,
         )  # fmt: skip
+
+
+def _annealing_passes(work, n_tokens):
+    """Return how often CVB0 visits what it anneals, a pass over which is so much work."""
+    most = _ANNEALED_WORK_OF_TOKEN * n_tokens // max(1, work)
+    return min(_ANNEALING_PASSES, max(_LEAST_PASSES, most))
 
 
 def fit_pseudo_counts(prior, topic_counts, lengths):
