@@ -1,5 +1,6 @@
 """K-means of samples with missing values, against loops over rows."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -194,6 +195,25 @@ def test_every_start(init, copy_x):
     assert np.all(np.isfinite(kmeans.cluster_centers_))
     assert_allclose(data, before, rtol=1e-12)
     assert_array_equal(np.isnan(data), np.isnan(before))
+
+
+def test_centers_far_from_the_samples_are_compared_in_double():
+    """Single precision, which compares them first, has none of the digits that decide."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(5000, 3)) * 1e-3
+    X[np.arange(5000), rng.integers(3, size=5000)] = np.nan
+    centers = 1e4 * np.array(list(itertools.product([-1.0, 1.0], repeat=3)))
+    kmeans = KMeans(8, random_state=0).fit(rng.normal(size=(50, 3)))
+    kmeans.cluster_centers_ = centers + rng.normal(size=(8, 3)) * 1e-3
+    squares = np.nansum((X[:, None] - kmeans.cluster_centers_) ** 2, axis=2)
+    assert_array_equal(kmeans.predict(X), squares.argmin(axis=1))
+
+
+def test_negative_weights_are_refused():
+    X, _ = samples(100, 4, 3)
+    weight = np.where(np.arange(100) % 2, 1.0, -2.0)
+    with pytest.raises(ValueError, match="sample_weight must not be negative where X has missing"):
+        KMeans(3, init=np.nan_to_num(X[:3])).fit(X, sample_weight=weight)
 
 
 def test_an_empty_cluster_takes_the_farthest_sample():

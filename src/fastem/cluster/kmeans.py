@@ -39,7 +39,7 @@ from fastem.cluster.lloyd import (
     KMeansParams,
     useful_threads,
 )
-from fastem.cluster.missing import IncompleteBlock, IncompleteKMeansEM
+from fastem.cluster.missing import IncompleteBlock, IncompleteKMeansEM, refuse_negative
 from fastem.cluster.reading import KMeansReading
 from fastem.cluster.streaming import StreamingKMeans
 from fastem.cluster.truncated import check_samples, truncated_model
@@ -284,6 +284,7 @@ class KMeans(
         sample_weight = check_weights(sample_weight, X)
         missing = refuse_overflow("X", X, sample_weight)
         if missing:
+            refuse_negative(sample_weight)
             refuse_unknown_features(self, known_features(X, sample_weight))
         if isinstance(self.init, str) and self.init == "k-means||":
             raise ValueError("init='k-means||' is for blocks: take 'k-means++' for data in memory")

@@ -34,6 +34,7 @@ __all__ = [
     "distances_where_known",
     "imputed",
     "labels_where_known",
+    "refuse_negative",
     "squares_where_known",
 ]
 
@@ -167,6 +168,15 @@ def _job(X, centers, scale, sample_weight=None):
     centers = centers.astype(np.float64)
     both = np.hstack([centers, centers**2 / -2])
     return kernel.Job(X, both, np.zeros(X.shape[1]), scale, sample_weight, by_product=True)
+
+
+def refuse_negative(sample_weight):
+    """Raise ValueError if a weight is negative: means of what is there would divide by nothing."""
+    if sample_weight is not None and sample_weight.min() < 0:
+        raise ValueError(
+            f"sample_weight must not be negative where X has missing values, got "
+            f"{sample_weight.min():.6g}: leave such samples out, or fill in what is missing"
+        )
 
 
 def labels_where_known(X, centers, n_jobs, shift):

@@ -92,8 +92,7 @@ static ptrdiff_t FN(tables_bytes)(const kmeans_job *job)
     return job->x ? FN(lay_tables)(job, NULL, &t) : 0;
 }
 
-/* One center's coefficients, `step` apart; returns what their products with a row are added to: |c|^2,
- * or nothing. */
+/* One center's coefficients, `step` apart; returns |c|^2. */
 static double FN(pack_center)(const kmeans_job *job, ptrdiff_t k, REAL *coef, ptrdiff_t step)
 {
     const double *center = job->centers + k * job->n_features;
@@ -103,7 +102,7 @@ static double FN(pack_center)(const kmeans_job *job, ptrdiff_t k, REAL *coef, pt
         coef[i * step] = (REAL)(-2 * c);
         norm += c * c;
     }
-    return job->by_product ? 0 : norm;
+    return norm;
 }
 
 static void FN(prepare)(const void *given, ptrdiff_t part, void *memory)
@@ -111,6 +110,7 @@ static void FN(prepare)(const void *given, ptrdiff_t part, void *memory)
     const kmeans_job *job = given;
     tables_t *t = memory;
     ptrdiff_t d = job->n_features, groups = FN(n_groups)(job);
+    double longest = 0;
     (void)part;
     FN(lay_tables)(job, memory, t);
     t->scale = (REAL)job->scale;
@@ -123,7 +123,9 @@ static void FN(prepare)(const void *given, ptrdiff_t part, void *memory)
         for (ptrdiff_t k = 0; k < job->n_clusters; k++)
             if (job->n_groups == 0 || job->group[k] == g) {
                 REAL *coef = t->coef + place / 4 * d * 4 + place % 4;
-                t->norm[place] = (REAL)FN(pack_center)(job, k, coef, 4);
+                double norm = FN(pack_center)(job, k, coef, 4);
+                longest = norm > longest ? norm : longest;
+                t->norm[place] = job->by_product ? 0 : (REAL)norm;
                 t->center[place++] = (int32_t)k;
             }
         for (; place % 4; place++)
@@ -132,9 +134,6 @@ static void FN(prepare)(const void *given, ptrdiff_t part, void *memory)
     }
 #ifndef REAL_IS_FLOAT
     if (t->screen) {
-        double longest = 0;
-        for (ptrdiff_t k = 0; k < job->n_clusters; k++)
-            longest = t->norm[k] > longest ? t->norm[k] : longest;
         FASTEM_CAT(prepare, f32, SUFFIX)(job, 0, t->screen);
         memcpy(t->screen_shift, job->shift, d * sizeof(double));
         t->off = FN(screen_error)(job, longest);
