@@ -255,6 +255,22 @@ def test_a_sequence_of_nothing_but_missing_values_tells_a_hidden_markov_model_no
     assert np.isfinite(hmm.transmat_).all()
 
 
+@pytest.mark.parametrize(
+    "estimator", [KMeans(2), GaussianMixture(2), PoissonMixture(2), GaussianHMM(2), PoissonHMM(2)]
+)
+@pytest.mark.parametrize("size", [40, 400])
+def test_features_keep_their_names(estimator, size):
+    pandas = pytest.importorskip("pandas")
+    data = np.random.default_rng(0).poisson(np.repeat([2.0, 20.0], 200)[:, None], size=(400, 3))
+    frame = pandas.DataFrame(np.random.default_rng(1).permutation(data), columns=["a", "b", "c"])
+    estimator = stream(clone(estimator).set_params(random_state=0), frame, size)
+    estimator.partial_fit(frame[:100])
+    assert estimator.feature_names_in_.tolist() == ["a", "b", "c"]
+    estimator.predict(frame)
+    with pytest.raises(ValueError, match="feature names should match"):
+        estimator.partial_fit(frame.rename(columns={"a": "other"}))
+
+
 def test_a_fit_forgets_the_stream():
     codes = np.random.RandomState(0).randint(3, size=(300, 3))
     mixture = CategoricalMixture(2, random_state=0).partial_fit(codes)

@@ -8,6 +8,7 @@ M-step makes parameters of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from numbers import Real
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ import scipy.sparse as sp
 from fastem._compat import Interval
 from fastem._engine.statistics import Moments, Statistics
 
-__all__ = ["ROWS_OF_A_START", "SORTED", "Stream", "Streaming", "pieces"]
+__all__ = ["ROWS_OF_A_START", "SORTED", "Stream", "Streaming", "keeping_names", "pieces"]
 
 #: Rows for each component that a stream begins with.
 ROWS_OF_A_START = 100
@@ -188,6 +189,15 @@ SORTED = (
     "the last blocks had other components than those before them: a sorted stream is forgotten "
     "from its beginning on, so that only the last blocks count. Shuffle it before partial_fit"
 )
+
+
+@contextmanager
+def keeping_names(estimator: Any) -> Iterator[None]:
+    """Keep the features' names while an estimator is fitted to gathered rows, which have none."""
+    names = vars(estimator).get("feature_names_in_")
+    yield
+    if names is not None:
+        estimator.feature_names_in_ = names
 
 
 def pieces(X: Any, sample_weight: Any, n_components: int) -> Iterator[tuple[Any, Any]]:

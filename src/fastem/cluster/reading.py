@@ -78,7 +78,10 @@ class KMeansReading(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         labels : ndarray of shape (n_samples,), int32
             Numbers of the clusters; 0 of a sample of NaN only.
         """
-        X, centers, missing = self._validated(X)
+        return self._labels(*self._validated(X))
+
+    def _labels(self, X, centers, missing):
+        """Return the nearest center of each validated sample."""
         kind = "sparse shift" if sp.issparse(X) else "shift"
         shift = self._once(kind, lambda: shift_of(X, centers))
         return (labels_where_known if missing else labels_of)(X, centers, self.n_jobs, shift)
@@ -135,13 +138,17 @@ class KMeansReading(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         X, centers, missing = self._validated(X)
         sample_weight = check_weights(sample_weight, X)
         refuse_overflow("X", X, sample_weight)
+        return -self._inertia(X, centers, missing, sample_weight)
+
+    def _inertia(self, X, centers, missing, sample_weight):
+        """Return the inertia of validated samples."""
         n_threads = effective_n_jobs(self.n_jobs)
         if missing:
             labels = labels_where_known(X, centers, n_threads, shift_of(X, centers))
             squares = squares_where_known(X, centers, labels)
-            return -float(squares.sum() if sample_weight is None else sample_weight @ squares)
+            return float(squares.sum() if sample_weight is None else sample_weight @ squares)
         labels = labels_of(X, centers, n_threads)
-        return -inertia_of(X, centers, labels, sample_weight, n_threads)
+        return inertia_of(X, centers, labels, sample_weight, n_threads)
 
     def impute(self, X: MatrixLike) -> np.ndarray:
         """Return samples with values of their nearest centers in place of NaN.

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from fastem._base import unchanged_on_error
 from fastem._compat import fit_context
 from fastem._engine.statistics import Statistics
-from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Streaming, pieces
+from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Streaming, keeping_names, pieces
 from fastem._engine.threads import effective_n_jobs, single_threaded_blas
 from fastem._typing import MatrixLike
 from fastem.cluster.data import check_weights, refuse_overflow
@@ -95,8 +95,12 @@ class StreamingKMeans(Streaming):
 
     def _finish_step(self: Any, stream, X, sample_weight):
         """Set what is read off the samples of one call."""
-        self.labels_ = self.predict(X)
-        self.inertia_ = -self.score(X, sample_weight=sample_weight)
+        # Not by `predict`, which would ask validated samples for the names of their features.
+        centers = np.asarray(self.cluster_centers_)
+        X = X.astype(np.result_type(X.dtype, centers.dtype), copy=False)
+        missing = not sp.issparse(X) and bool(np.isnan(X).any())
+        self.labels_ = self._labels(X, centers, missing)
+        self.inertia_ = self._inertia(X, centers, missing, sample_weight)
         self.converged_, self.n_iter_ = False, stream.n_steps
         self.lower_bounds_ = list(stream.bounds)
         self.lower_bound_ = stream.bounds[-1] if stream.bounds else -self.inertia_ / X.shape[0]
@@ -111,7 +115,8 @@ class StreamingKMeans(Streaming):
             return False
         rows, weight = stream.gathered(wanted, check_random_state(self.random_state))
         if not resumes:
-            self._fit_array(rows.copy(), weight)
+            with keeping_names(self):
+                self._fit_array(rows.copy(), weight)
         if n < wanted:  # more samples are to come: this start is for those who read in between
             return False
         stream.begin(self._sums(rows, weight))

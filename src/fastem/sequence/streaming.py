@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastem._base import unchanged_on_error
 from fastem._compat import fit_context
-from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Streaming
+from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Streaming, keeping_names
 from fastem._typing import MatrixLike
 from fastem.sequence.chain import ChainParams, Sequences
 from fastem.sequence.decoding import quiet
@@ -108,7 +108,8 @@ class StreamingHMM(Streaming):
         lengths, weight = np.hstack(stream.row_weights)
         lengths = lengths.astype(np.int64)
         if not stream.resumes:
-            self.fit(rows, lengths, sample_weight=weight)
+            with keeping_names(self):
+                self.fit(rows, lengths, sample_weight=weight)
         if stream.n_rows >= wanted:
             begin = np.concatenate([[0], np.cumsum(lengths)])
             weight = read_sequence_weight(weight, begin)
