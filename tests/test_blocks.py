@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.cluster import KMeans as PeersKMeans
 from sklearn.datasets import load_digits, load_iris
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from fastem import (
     BayesianGaussianMixture,
@@ -386,6 +386,16 @@ def test_k_means_parallel_finds_clusters_that_the_sample_misses():
     assert np.abs(first.fit(blocks_of(X, weighted, 40_000)).cluster_centers_).max() < 100
     with pytest.raises(ValueError, match=r"init='k-means\|\|' is for blocks"):
         first.fit(X[:100])
+
+
+@pytest.mark.parametrize("n_different", [1, 3])
+def test_k_means_parallel_of_fewer_different_rows_than_clusters(n_different):
+    X = np.tile(np.arange(n_different, dtype=float), 100)[:, None]
+    kmeans = KMeans(5, init="k-means||", random_state=0)
+    with pytest.warns(ConvergenceWarning, match=rf"distinct clusters \({n_different}\)"):
+        kmeans.fit(blocks_of(X, rows=40))
+    assert kmeans.inertia_ == 0
+    assert set(kmeans.cluster_centers_.ravel()) == set(X.ravel())
 
 
 def test_k_means_parallel_takes_sparse_blocks():

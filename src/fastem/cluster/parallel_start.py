@@ -38,6 +38,8 @@ def draw_centers(blocks, first, n_clusters, random_state, n_threads, kmeans):
         seed = int(random_state.randint(2**31 - 1))
         far = blocks.sum_numbered(_far_rows, drawn, seed, size, n_threads).sample
         drawn = np.vstack([drawn, far.rows])
+    if len(drawn) < n_clusters:  # so few rows differ: each is a center, some more than once
+        return drawn[np.arange(n_clusters) % len(drawn)]
     weight = blocks.sum(_weights, drawn, n_threads).weights
     few = kmeans(n_clusters, n_init=_SEEDINGS, random_state=random_state, n_jobs=n_threads, tol=0)
     return few.fit(drawn, sample_weight=weight).cluster_centers_.astype(first.dtype)
