@@ -54,6 +54,19 @@ def test_cells_keep_weight_mean_and_all_of_the_covariance(d, weighted):
     assert np.all(cells.spread().diagonal() > 0)
 
 
+def test_a_sample_may_lie_as_far_from_the_box_as_integers_go():
+    """Numbers of cells that float64 rounds, but int64 does not."""
+    X, _ = overlapping(3000, 1, 3)
+    above = X.max() + np.array([[0.0], [0.1], [0.5], [1.0], [1.5]])
+    for far in np.linspace(1e14, 1e15, 50):
+        data = np.vstack([X, above, [[-far]]])
+        cells = cells_of(GaussianBlock.of(data, None), Grid.of(data, len(data))).cells
+        for wider in (cells, cells.coarser()):
+            points = wider.block()
+            assert points.sample_weight.sum() == len(data)
+            assert_allclose(points.X.min(), -far)
+
+
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_wider_cells_are_those_that_samples_are_sorted_into(d):
     X, _ = overlapping(3000, d, 3)

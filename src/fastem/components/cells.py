@@ -163,8 +163,9 @@ def cells_of(block, grid):
 
 def _merged(keys, sums):
     """Return the keys that differ, sorted, and the sums of each."""
-    least = keys.min(axis=0, initial=0)
-    ranges = [int(r) + 1 for r in keys.max(axis=0, initial=0) - least.astype(float)]
+    least, most = keys.min(axis=0, initial=0), keys.max(axis=0, initial=0)
+    # In Python's integers: the range may be more than int64 holds.
+    ranges = [1 + b - a for a, b in zip(least.tolist(), most.tolist(), strict=True)]
     if math.prod(ranges) < 2**62:  # one number for each key, which is quicker to sort
         numbers = np.ravel_multi_index(tuple((keys - least).T), ranges)
         numbers, place = np.unique(numbers, return_inverse=True)
