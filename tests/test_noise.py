@@ -139,7 +139,8 @@ def test_m_steps_are_those_of_the_responsibilities(kind):
 def test_float32_and_threads(kind):
     X, _ = samples(6000)
     double, single = fit(X, kind), fit(X.astype(np.float32), kind)
-    assert single.noise_box_.dtype == np.float32
+    assert single.means_.dtype == np.float32
+    assert single.noise_box_.dtype == np.float64
     assert_allclose(single.noise_weight_, double.noise_weight_, rtol=1e-3)
     assert_allclose(single.means_, double.means_, rtol=0, atol=1e-2)
     for n_jobs in (1, 2, 4):
@@ -385,6 +386,47 @@ def test_pickles_and_further_fits():
     assert further.predict(X).min() == 0
     further.set_params(noise=True, warm_start=True).fit(X)
     assert further.noise_weight_ > 0
+
+
+def test_samples_are_drawn_where_hardly_any_weight_is_left_for_noise():
+    """The weights of the components may be rounded to more than 1 together."""
+    X, _ = samples(200)
+    mixture = fit(X)
+    mixture.noise_weight_ = 0.0
+    for seed in range(100):
+        weights = np.random.default_rng(seed).random(3)
+        mixture.weights_ = weights / weights.sum()
+        assert set(mixture.sample(20, random_state=0)[1]) <= {0, 1, 2}
+
+
+def test_noise_may_have_all_of_the_weight():
+    X, _ = samples(200)
+    mixture = fit(X)
+    mixture.weights_, mixture.noise_weight_ = np.zeros(3), 1.0
+    volume = np.prod(np.diff(mixture.noise_box_, axis=0))
+    assert_allclose(mixture.score_samples(X), -np.log(volume))
+
+
+def test_the_box_of_single_precision_keeps_its_sides():
+    """Its corners would be the same number in float32."""
+    X = (samples(400)[0] * 1e-3 + 1000).astype(np.float32)
+    mixture = fit(X, noise=1e-12, tol=1e-9, max_iter=1000, reg_covar=1e-12)
+    assert_allclose(np.prod(np.diff(mixture.noise_box_, axis=0)), 1e-12, rtol=1e-6)
+    assert_allclose(mixture.score(X), mixture.lower_bound_, atol=1e-5)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2000.0, 2e6), (2000.0, False), (False, 2000.0)])
+def test_a_further_fit_has_its_own_noise(before, after):
+    """It goes on until nothing changes with that noise."""
+    X, _ = samples(400)
+    settings = {"tol": 1e-9, "max_iter": 1000, "reg_covar": 0.0}
+    mixture = fit(X, noise=before, warm_start=True, **settings)
+    mixture.set_params(noise=after).fit(X)
+    assert_allclose(mixture.score(X), mixture.lower_bound_, rtol=1e-6)
+    bound = mixture.lower_bound_
+    assert_allclose(mixture.fit(X).lower_bound_, bound, rtol=1e-6)
+    if after:
+        assert_allclose(np.prod(np.diff(mixture.noise_box_, axis=0)), after)
 
 
 def test_altered_attributes_are_named():

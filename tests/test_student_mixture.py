@@ -207,6 +207,19 @@ def test_streams_blocks_and_pickles():
     assert_allclose(warm.lower_bound_, whole.lower_bound_, rtol=1e-6)
 
 
+@pytest.mark.parametrize("df", [1.0, [1.0, 3.0, 50.0], "shared"])
+def test_a_further_fit_has_its_own_degrees_of_freedom(df):
+    X, _ = samples(1000)
+    warm = fit(X, warm_start=True, tol=1e-9, max_iter=2000)
+    warm.set_params(df=df).fit(X)
+    assert warm.n_iter_ > 1
+    assert_allclose(warm.score(X), warm.lower_bound_, rtol=1e-6)
+    if df == "shared":
+        assert np.ptp(warm.df_) == 0
+    else:
+        assert_allclose(warm.df_, np.broadcast_to(df, 3))
+
+
 @every_kind
 def test_samples_have_the_distribution(kind):
     mixture = fit(samples()[0], covariance_type=kind, df=[5.0, 8.0, 20.0])

@@ -137,10 +137,17 @@ class GaussianEM:
         return GaussianParams(weights, means, covariances, chol, self.dtype)
 
     def completed(self, params: GaussianParams) -> GaussianParams:
-        """Return first parameters with what else the model has."""
-        if self.noise is None or params.noise is not None:
+        """Return parameters of a start, or of another fit, with the noise that the model has."""
+        own, noise, weights = self.noise, params.noise, params.weights
+        if own is None and noise is None:
             return params
-        return params._replace(weights=params.weights * (1 - self.noise.weight), noise=self.noise)
+        if own is None:
+            return params._replace(weights=weights / weights.sum(), noise=None)
+        if noise is None:
+            return params._replace(weights=weights * (1 - own.weight), noise=own)
+        if noise.box is own.box:
+            return params
+        return params._replace(noise=own._replace(weight=noise.weight))
 
     def counts(self, moments: Moments):
         """Return what the components' shares of all weight are proportional to."""

@@ -72,7 +72,8 @@ class Scaling(NamedTuple):
     def of_params(cls, params, kind, dtype):
         """Return the scaling of data from a mixture; it does not depend on the data."""
         weights = params.weights[:, None]
-        if params.noise is not None:
+        if params.noise is not None:  # which may have all of the weight
+            weights = weights if weights.any() else np.ones_like(weights)
             weights = weights / weights.sum()
         variances = KINDS[kind].diagonal(covariances_of(params, kind))
         with np.errstate(over="ignore", invalid="ignore"):  # means may be anything finite

@@ -50,11 +50,15 @@ class StudentEM(GaussianEM):
         self.df = df
 
     def completed(self, params):
-        """Return first parameters with degrees of freedom, unless they have them."""
-        if params.df is not None:
-            return params
-        df = np.full(len(params.weights), _FIRST_DF) if isinstance(self.df, str) else self.df
-        return params._replace(df=df)
+        """Return parameters of a start, or of another fit, with degrees of freedom as `df` says."""
+        df = params.df
+        if not isinstance(self.df, str):
+            df = self.df
+        elif df is None:
+            df = np.full(len(params.weights), _FIRST_DF)
+        elif self.df == "shared" and df.min() < df.max():
+            df = np.full_like(df, params.weights @ df)
+        return params if df is params.df else params._replace(df=df)
 
     def prepared(self, block):
         """Return the block."""

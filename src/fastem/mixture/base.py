@@ -365,7 +365,8 @@ class Mixture(Reading, DensityMixin, EMEstimator):
             weights *= whole / weights.sum()  # the rounded ones may sum to more than 1
         labels = np.arange(len(weights))
         if hasattr(self, "noise_weight_"):
-            weights, labels = np.append(weights, 1 - weights.sum()), np.append(labels, -1)
+            rest = max(0.0, 1 - weights.sum())  # rounded, it may be less than 0
+            weights, labels = np.append(weights, rest), np.append(labels, -1)
         counts = rng.multinomial(n_samples, weights)
         X = self._draw(counts, rng, **settings)
         return X.astype(np.float64, copy=False), np.repeat(labels, counts)

@@ -128,7 +128,7 @@ class GaussianMixture(GaussianErrors, EllipticalMixture, GaussianBase):
         Upper triangular U with precision = U U^T; for 'diag' and 'spherical' the square roots.
     noise_weight_ : float
         With noise alone: its weight, the share of the samples that belong to no component.
-    noise_box_ : ndarray of shape (2, n_features)
+    noise_box_ : ndarray of shape (2, n_features), float64
         With noise alone: the lowest and the highest corner of the box that it fills: the data's
         box along the features, or one of its proportions that has the noise's volume.
     converged_ : bool

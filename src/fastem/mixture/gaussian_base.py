@@ -108,7 +108,7 @@ class EllipticalBase(Mixture):
                 raise OverflowError
             return value.astype(dtype, copy=False)
 
-        noise = params.noise
+        noise = params.noise  # whose box stays float64: its sides may be short beside its place
         # One after the other: with float32 data, only U and one more array are ever float64.
         return {
             "weights_": cast(params.weights),
@@ -116,7 +116,7 @@ class EllipticalBase(Mixture):
             self._matrices: cast(gaussian.covariances_of(params, kind, n_threads)),
             "precisions_": cast(KINDS[kind].precisions(chol)),
             "precisions_cholesky_": cast(chol),
-            **({"noise_weight_": noise.weight, "noise_box_": cast(noise.box)} if noise else {}),
+            **({"noise_weight_": noise.weight, "noise_box_": noise.box} if noise else {}),
         }
 
     def _set_fitted(self, attributes):
