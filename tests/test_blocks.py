@@ -441,3 +441,17 @@ def test_a_fit_to_blocks_goes_on_from_a_checkpoint_with_the_same_bits(estimator,
     assert seen[0] == 3
     for name, value in numbers(whole).items():
         np.testing.assert_array_equal(getattr(resumed, name), value)
+
+
+def test_blocks_that_are_lists_are_scored_as_they_are_fitted():
+    blocks = Blocks(lambda: iter([IRIS[:70].tolist(), IRIS[70:].tolist()]))
+    mixture = GaussianMixture(2, random_state=0).fit(blocks)
+    assert mixture.score(blocks) == pytest.approx(mixture.score(IRIS), rel=1e-12)
+
+
+def test_weights_for_several_arrays_are_several():
+    arrays = [IRIS[:70], IRIS[70:]]
+    with pytest.raises(ValueError, match="a list with one array of weights for each of the 2"):
+        Blocks.from_arrays(arrays, np.ones(len(IRIS)))
+    with pytest.raises(ValueError, match=r"got shape \(4,\): pass np.asarray\(arrays\) if these"):
+        Blocks.from_arrays(IRIS.tolist())

@@ -330,6 +330,12 @@ def test_a_bound_that_is_not_finite_is_an_error(value):
         ({"tol": np.nan}, ValueError, "tol must be >= 0, got nan"),
         ({"max_iter": -1}, ValueError, "max_iter must be >= 0, got -1"),
         ({"n_init": 0}, ValueError, "n_init must be >= 1, got 0"),
+        ({"tol": "small"}, TypeError, "tol must be a number >= 0, got 'small'"),
+        ({"max_iter": 2.5}, TypeError, "max_iter must be an integer >= 0, got 2.5"),
+        ({"max_iter": None}, TypeError, "max_iter must be an integer >= 0, got None"),
+        ({"evaluate_every": 1.5}, TypeError, "evaluate_every must be an integer >= 1, got 1.5"),
+        ({"n_init": "a"}, TypeError, "n_init must be an integer >= 1, got 'a'"),
+        ({"schedule": ["batch"]}, ValueError, r"schedule must be one of .* got \['batch'\]"),
         ({"n_init": 3}, ValueError, "n_init=3 .*function of the restart's number"),
     ],
 )

@@ -437,7 +437,7 @@ def test_states_over_time():
     assert len(display.line_.get_xdata()) == 10
     again = fastem.plot.StatesDisplay(display.states, display.values).plot(display.ax_)
     assert again.figure_ is display.figure_
-    with pytest.raises(ValueError, match="feature must be from 0 to 0, got 1"):
+    with pytest.raises(ValueError, match="feature must be an integer from 0 to 0, got 1"):
         fastem.plot.StatesDisplay.from_estimator(model, X, feature=1)
     with pytest.raises(ValueError, match="names must have 2 entries"):
         display.plot(names=["one"])

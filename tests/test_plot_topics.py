@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
@@ -46,9 +47,9 @@ def _loose(model):
 def test_what_cannot_be_drawn_of_topics():
     plsa = PLSA(2, random_state=0, tol=1.0).fit(counts())
     for settings, message in (
-        ({"topics": [2]}, "topics must be numbers from 0 to 1"),
-        ({"topics": []}, "topics must be numbers"),
-        ({"n_words": 0}, "n_words must be >= 1"),
+        ({"topics": [2]}, "topics must be a list of integers from 0 to 1"),
+        ({"topics": []}, "topics must be a list of integers"),
+        ({"n_words": 0}, "n_words must be an integer >= 1"),
         ({"titles": ["a"]}, "titles must have 2 entries, got 1"),
         ({"feature_names": WORDS[:3]}, "feature_names must have 8 entries, got 3"),
         ({"ax": Figure().add_axes((0, 0, 1, 1))}, "ax must be in a grid"),
@@ -101,3 +102,23 @@ def test_what_has_no_topic_map():
         prepare_topics(PLSA(1, random_state=0, tol=1.0).fit(X), X)
     with pytest.raises(TypeError, match="topic model of fastem"):
         prepare_topics(KMeans(), X)
+
+
+def test_words_are_taken_in_their_order_whatever_the_labels_of_a_series():
+    """A Series that was sorted has other labels than places: words must not follow the labels."""
+    plsa, X = PLSA(2, random_state=0, tol=1.0).fit(counts()[:, :4]), counts()[:, :4]
+    words = np.array(["oven", "dough", "cello", "chord"])
+    series = pd.Series(words, index=[3, 2, 1, 0])
+    assert plsa.top_words(series, 2) == plsa.top_words(words, 2)
+    assert prepare_topics(plsa, X, series)["vocab"] == words.tolist()
+    by_series = TopicsDisplay.from_estimator(plsa, series, n_words=2)
+    assert by_series.words == TopicsDisplay.from_estimator(plsa, words, n_words=2).words
+    for call in (plsa.top_words, lambda names: prepare_topics(plsa, X, names)):
+        with pytest.raises(TypeError, match="in the order of the columns, got set"):
+            call(set(words))
+
+
+@pytest.mark.parametrize("topics", [[1.0], ["a"], [-1], [2], []])
+def test_topics_to_draw_are_numbers_of_topics(topics):
+    with pytest.raises(ValueError, match="topics must be a list of integers from 0 to 1"):
+        TopicsDisplay.from_estimator(PLSA(2, random_state=0, tol=1.0).fit(counts()), topics=topics)

@@ -193,7 +193,7 @@ def test_fits_that_fail_or_do_not_converge_are_in_the_table():
     [
         ({"n_components": 0}, ValueError, "n_components must be at least 1"),
         ({"n_components": []}, ValueError, "n_components must have one number"),
-        ({"n_components": [1.5]}, TypeError, "n_components must be integers, got 1.5"),
+        ({"n_components": [1.5]}, TypeError, "n_components must be an integer, got 1.5"),
         ({"n_components": "123"}, TypeError, "range\\(1, 10\\)"),
         ({"n_components": [2, 151]}, ValueError, "number of samples in a fit, 150, got 151"),
         ({"covariance_type": "round"}, ValueError, "covariance_type"),

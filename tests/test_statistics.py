@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastem.em import Moments, Statistics
+from fastem.em import Moments, Statistics, tree_sum
 
 KINDS = ("full", "tied", "diag", "spherical")
 
@@ -186,3 +186,29 @@ def test_moments_add_in_place(kind):
     for name in ("weight", "mean", "scatter"):
         assert_array_equal(getattr(total, name), getattr(expected, name))
         assert not np.array_equal(getattr(one, name), getattr(total, name))
+
+
+def test_fields_whose_add_returns_a_sum_are_added_all_the_same():
+    """A pandas Series has an `add` that changes nothing: a tree of many blocks lost all but two."""
+    pandas = pytest.importorskip("pandas")
+    each = [
+        Statistics(bound=0.0, weight=1, counts=pandas.Series([1.0, 2.0]), least=Least(number))
+        for number in (3, 5, 4, 9)
+    ]
+    total = tree_sum(each)
+    assert total.counts.tolist() == [4.0, 8.0]
+    assert total.least.number == 3
+    assert each[0].counts.tolist() == [1.0, 2.0]
+
+
+class Least:
+    """The least of some numbers: a sum of somebody's own, with an `add` of another meaning."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __add__(self, other):
+        return Least(min(self.number, other.number))
+
+    def add(self, other):
+        return self + other

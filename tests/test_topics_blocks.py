@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from numpy.testing import assert_allclose
 from sklearn.base import clone
 
-from fastem import PLSA, Blocks
+from fastem import PLSA, Blocks, GaussianLDA
 from fastem import LatentDirichletAllocation as LDA
 
 RNG = np.random.default_rng(0)
@@ -133,3 +134,27 @@ def test_bad_documents_are_told_with_their_block():
         LDA(5).fit(Blocks(lambda: [COUNTS, COUNTS[:, :59]]))
     with pytest.raises(ValueError, match="no count above 0"):
         PLSA(5).fit(Blocks.from_arrays(0 * COUNTS, batch_rows=40))
+
+
+@pytest.mark.parametrize("model", [PLSA(2, random_state=0), LDA(2)])
+def test_fit_transform_of_blocks_transforms_them(model):
+    """PLSA was fitted, and then raised an error of nothing's dtype."""
+    X = np.random.default_rng(0).poisson(1.0, size=(30, 6))
+    blocks = Blocks.from_arrays(X, batch_rows=10)
+    found = np.vstack(list(model.fit_transform(blocks)))
+    assert_allclose(found, model.transform(X), rtol=1e-10)
+
+
+def test_lengths_beside_blocks_of_vectors_are_refused():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    model = GaussianLDA(2, random_state=0).fit(X, lengths=[15, 15])
+    with pytest.raises(TypeError, match="lengths must come with the blocks"):
+        model.transform(Blocks.from_arrays(X, batch_rows=15), [10, 5])
+
+
+def test_the_summary_of_words_that_never_meet_has_no_coherence():
+    """NumPy warned of the mean of nothing; where X has no words, there is no perplexity either."""
+    X = np.random.default_rng(0).poisson(1.0, size=(30, 6))
+    model = LDA(2, random_state=0).fit(X)
+    for documents in (np.eye(6)[:1], np.zeros((2, 6))):
+        assert "Mean coherence (NPMI):" in model.summary(documents)

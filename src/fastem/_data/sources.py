@@ -7,6 +7,7 @@ cluster hold. Its first pass surveys the data; later ones are the driver's.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,6 +37,7 @@ from fastem._engine.dask import current_client, is_collection
 from fastem._engine.tree import tree_sum
 
 __all__ = [
+    "LENGTHS_APART",
     "LocalSource",
     "by_blocks",
     "in_blocks",
@@ -48,6 +50,11 @@ __all__ = [
 _WEIGHTS_APART = (
     "sample_weight must come with the blocks, as pairs (X, sample_weight): for arrays, "
     "Blocks.from_arrays(X, sample_weight)"
+)
+
+LENGTHS_APART = (
+    "lengths must come with the blocks, as (X, lengths) or (X, lengths, sample_weight): pass "
+    "lengths=None"
 )
 
 
@@ -210,6 +217,7 @@ else:
 
     def by_blocks(method):
         """Let a method that reads X read blocks, too: it then returns a generator over them."""
+        signature = inspect.signature(method)
 
         @wraps(method)
         def read(self, X, *args, **settings):
@@ -219,6 +227,9 @@ else:
             if blocks is None and not is_collection(X):
                 return method(self, X, *args, **settings)
             check_is_fitted(self)
+            given = signature.bind(self, X, *args, **settings).arguments
+            if given.get("lengths") is not None:
+                raise TypeError(LENGTHS_APART)
             if blocks is None:
                 return dask_sources.applied(method, self, X, args, settings)
             return _each(method, self, blocks, args, settings)
@@ -252,7 +263,7 @@ def pairs(blocks, sample_weight=None):
         raise TypeError(_WEIGHTS_APART)
     for block in read_ahead(blocks):
         X, weight = block if isinstance(block, tuple) and len(block) == 2 else (block, None)
-        if X.shape[0] and (weight is None or np.any(weight)):
+        if n_rows_of(X) and (weight is None or np.any(weight)):
             yield X, weight
 
 
@@ -266,4 +277,4 @@ def _each(method, estimator, blocks, args, settings):
         try:
             yield method(estimator, X, *(rest[:1] if follow else ()), *args, **settings)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"block {number}{at_row(X)}: {error}") from error
+            raise type(error)(f"block {number}{at_row(X, estimator)}: {error}") from error

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_array
 
 from fastem._engine.arrays import native
-from fastem._engine.statistics import Statistics
+from fastem._engine.statistics import AddsInPlace, Statistics
 from fastem._engine.tree import tree_sum
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Survey",
     "add_looks",
     "at_row",
+    "checked_weight",
     "made",
     "n_rows_of",
     "survey_of",
@@ -164,7 +165,7 @@ class Layout(NamedTuple):
         return self
 
 
-class Lengths(dict):
+class Lengths(AddsInPlace, dict):
     """Numbers of rows by block: a sum that adds."""
 
     def __add__(self, other):
@@ -283,18 +284,19 @@ class Reader:
         try:
             X = door._read_block(X)
             if weight is not None:
-                weight = _checked_weight(weight, X.shape[0], self.positive)
+                weight = checked_weight(weight, X.shape[0], self.positive)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"block {number}{at_row(X)}: {error}") from error
+            raise type(error)(f"block {number}{at_row(X, door)}: {error}") from error
         return Read(X, native(weight), _names_of(door))
 
     def _opened(self, door, number, block):
-        if n_rows_of(block[0] if isinstance(block, tuple) else block) == 0:
+        rows = block[0] if isinstance(block, tuple) else block
+        if n_rows_of(rows) == 0:
             return None
         try:
             X, weight, *rest = door._open_block(block)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"block {number}: {error}") from error
+            raise type(error)(f"block {number}{at_row(rows, door)}: {error}") from error
         return Read(X, weight, _names_of(door), tuple(rest))
 
 
@@ -308,7 +310,7 @@ def _names_of(door):
     return None if names is None else tuple(names)
 
 
-def _checked_weight(weight, n_rows, positive):
+def checked_weight(weight, n_rows, positive):
     """Return a block's weights as float64; they may all be 0."""
     weight = check_array(
         weight, dtype=np.float64, ensure_2d=False, ensure_min_samples=0, input_name="sample_weight"
@@ -323,15 +325,19 @@ def _checked_weight(weight, n_rows, positive):
     return weight
 
 
-def at_row(X):
-    """Return which row has a value that is no finite number, in words, if one has."""
+def at_row(X, estimator):
+    """Return which row has a value that the estimator cannot take, in words, if one has.
+
+    That is one that is no finite number, except for NaN where NaN is a missing value.
+    """
     try:
         values = X.data if sp.issparse(X) else np.asarray(X, dtype=np.float64)
     except (TypeError, ValueError):
         return ""
     if values.ndim == 0:
         return ""
-    bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+    wrong = np.isinf(values) if getattr(estimator, "_allow_nan", False) else ~np.isfinite(values)
+    bad = np.flatnonzero(wrong.reshape(len(values), -1).any(axis=1))
     if len(bad) == 0:
         return ""
     row = np.searchsorted(X.tocsr().indptr, bad[0], "right") - 1 if sp.issparse(X) else bad[0]

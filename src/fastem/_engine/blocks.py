@@ -117,6 +117,11 @@ class Blocks:
             sample_weight = None if sample_weight is None else [sample_weight]
         arrays = [a.tocsr() if sp.issparse(a) else _two_dimensional(a) for a in arrays]
         weights = [None] * len(arrays) if sample_weight is None else list(sample_weight)
+        if any(w is not None and np.ndim(w) != 1 for w in weights):
+            raise ValueError(
+                f"sample_weight must be a list with one array of weights for each of the "
+                f"{len(arrays)} arrays: cut it as they are"
+            )
         lengths = [None if w is None else len(w) for w in weights]
         expected = [a.shape[0] for a in arrays]
         if sample_weight is not None and lengths != expected:
@@ -266,7 +271,10 @@ def _read_once(iterator: Iterator[Any]) -> str:
 def _two_dimensional(array, name="arrays"):
     array = array if hasattr(array, "shape") else np.asarray(array)
     if len(array.shape) != 2:
-        raise ValueError(f"{name} must be of shape (n_rows, n_features), got shape {array.shape}")
+        remedy = ": pass np.asarray(arrays) if these are rows" if name == "arrays" else ""
+        raise ValueError(
+            f"{name} must be of shape (n_rows, n_features), got shape {array.shape}{remedy}"
+        )
     return array
 
 

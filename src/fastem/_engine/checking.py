@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
+from numbers import Integral, Real
 
 import numpy as np
 import scipy.sparse as sp
@@ -59,7 +60,7 @@ def check_arguments(
         )
     if isinstance(blocks, Sized) and len(blocks) == 0:
         raise ValueError("blocks is empty: give at least one block of data")
-    if schedule not in PASSES:
+    if not isinstance(schedule, str) or schedule not in PASSES:
         known = ", ".join(map(repr, PASSES))
         raise ValueError(f"schedule must be one of {known}, got {schedule!r}")
     as_executor(executor)
@@ -68,14 +69,16 @@ def check_arguments(
             f"executor={executor!r} needs schedule='batch' or 'squarem', got schedule="
             f"{schedule!r}, which goes from block to block: leave one of them out"
         )
+    if not isinstance(tol, Real):
+        raise TypeError(f"tol must be a number >= 0, got {tol!r}")
     if not tol >= 0:
         raise ValueError(f"tol must be >= 0, got {tol!r}")
-    if max_iter < 0:
-        raise ValueError(f"max_iter must be >= 0, got {max_iter!r}")
-    if evaluate_every < 1:
-        raise ValueError(f"evaluate_every must be >= 1, got {evaluate_every!r}")
-    if n_init < 1:
-        raise ValueError(f"n_init must be >= 1, got {n_init!r}")
+    wholes = ("max_iter", max_iter, 0), ("evaluate_every", evaluate_every, 1), ("n_init", n_init, 1)
+    for name, value, least in wholes:
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an integer >= {least}, got {value!r}")
+        if value < least:
+            raise ValueError(f"{name} must be >= {least}, got {value!r}")
     if n_init > 1 and not callable(start):
         raise ValueError(
             f"n_init={n_init} restarts from one start would give one result {n_init} times: "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fastem._engine.protocols import Executor, Overwriting, Recycling, RowState, follows
-from fastem._engine.statistics import Statistics
+from fastem._engine.statistics import AddsInPlace, Statistics
 from fastem._engine.tree import FAN_IN, tree_sum
 
 __all__ = [
@@ -30,7 +30,7 @@ class Shard(NamedTuple):
     spare: Any = None  # a state that nobody needs, whose memory may be written over; or `state`
 
 
-class RowStates(dict):
+class RowStates(AddsInPlace, dict):
     """The new states of shards by their number: a statistic, which travels with the sums."""
 
     def __add__(self, other: RowStates) -> RowStates:

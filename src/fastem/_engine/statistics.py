@@ -9,7 +9,13 @@ import numpy as np
 
 from fastem._kernels import gaussian as kernel
 
-__all__ = ["Moments", "Statistics"]
+__all__ = ["AddsInPlace", "Moments", "Statistics"]
+
+
+class AddsInPlace:
+    """Mark of sums whose ``add(other)`` changes them; that of a pandas Series returns a sum."""
+
+    __slots__ = ()
 
 
 class Statistics:
@@ -83,15 +89,15 @@ class Statistics:
         )
 
     def add(self, other: Statistics) -> None:
-        """Add other statistics to these; a field with a method ``add(other)`` does it in place."""
+        """Add other statistics to these; a field that is :class:`AddsInPlace` is changed itself."""
         for name, value in vars(self).items():
-            if hasattr(value, "add"):
+            if isinstance(value, AddsInPlace):
                 value.add(getattr(other, name))
             else:
                 setattr(self, name, value + getattr(other, name))
 
 
-class Moments:
+class Moments(AddsInPlace):
     """Weighted moments of K groups about their own means, which add by Chan's formula.
 
     Raw second moments cancel when the data lie far from zero; these do not, because every sum

@@ -175,7 +175,10 @@ def iterations_of(estimator):
     if every < 1:  # latent Dirichlet allocation looks at the last one alone
         every = estimator.max_iter
     numbers = every * np.arange(1, len(estimator.lower_bounds_) + 1)
-    return np.minimum(numbers, estimator.max_iter)
+    # The last iteration is looked at, too, if it is no multiple. (A stream has other numbers.)
+    if len(numbers) and numbers[-1] - every < estimator.max_iter < numbers[-1]:
+        numbers[-1] = estimator.max_iter
+    return numbers
 
 
 def _why_one_point(estimators):

@@ -185,7 +185,12 @@ class MixtureDisplay:
         if subsample is not None and n_samples > subsample:
             X = resample(X, replace=False, n_samples=subsample, random_state=random_state)
         responsibilities = _responsibilities(estimator, X)  # raises if X has other features
-        samples, title = check_array(X), None
+        samples, title = check_array(X, ensure_all_finite="allow-nan"), None
+        if np.isnan(samples).any():
+            raise ValueError(
+                "X must have no NaN to be drawn: pass the samples whose features are all known, "
+                "such as X[~np.isnan(X).any(axis=1)]"
+            )
         if many:
             every = list(range(samples.shape[1]))
             samples, *where, names, title = first_two_axes(samples, *geometry(estimator, every))
@@ -383,7 +388,7 @@ class MixtureDisplay:
 def check_mixture(estimator):
     """Refuse what has neither Gaussian components nor centers."""
     parameters = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
-    if not {"covariance_type", "n_clusters"} & set(parameters):
+    if not {"covariance_type", "n_clusters"} & set(parameters) or "transmat_prior" in parameters:
         raise TypeError(
             "estimator must be a GaussianMixture or a KMeans, whose components have a place among "
             f"the samples; got {type(estimator).__name__}"

@@ -126,13 +126,8 @@ class ProfilesDisplay:
         ValueError
             If `feature_names` do not fit it, or `n_rows` is below 1.
         """
-        found = [name for name in _VALUES if name in dir(estimator)]
-        if not found and "weights_init" not in getattr(estimator, "get_params", dict)():
-            raise TypeError(
-                f"estimator must be a mixture of fastem, got {type(estimator).__name__}"
-            )
-        check_is_fitted(estimator)
-        values = np.asarray(getattr(estimator, found[0]), dtype=float)
+        kind = _kind_of(estimator)
+        values = np.asarray(getattr(estimator, kind), dtype=float)
         if feature_names is None:
             feature_names = getattr(estimator, "feature_names_in_", None)
         if feature_names is None:
@@ -151,7 +146,7 @@ class ProfilesDisplay:
             spread = weights @ (values - mean) ** 2
             kept = np.sort(np.argsort(-spread, kind="stable")[:n_rows])
             values, names = values[:, kept], [names[j] for j in kept]
-        display = cls(values, names, weights, label=_VALUES[found[0]], note=note)
+        display = cls(values, names, weights, label=_VALUES[kind], note=note)
         return display.plot(ax, **line_kw)
 
     def plot(self, ax: Axes | None = None, **line_kw: Any) -> Self:
@@ -205,6 +200,19 @@ class ProfilesDisplay:
                 title_fontsize=8,
             )
         return self
+
+
+def _kind_of(estimator):
+    """Return the attribute with the values of a fitted mixture's components; refuse what is none.
+
+    Hidden Markov models have means, too, and no weight for each.
+    """
+    kind = next((name for name in _VALUES if hasattr(estimator, name)), None)
+    weighted = np.ndim(getattr(estimator, "weights_", 0.0)) == 1
+    if not weighted and (kind or "weights_init" not in getattr(estimator, "get_params", dict)()):
+        raise TypeError(f"estimator must be a mixture of fastem, got {type(estimator).__name__}")
+    check_is_fitted(estimator)
+    return kind
 
 
 def _by_category(values, names, n_categories):

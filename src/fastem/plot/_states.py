@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -119,9 +120,19 @@ class StatesDisplay:
         ValueError
             If X is no sequence of the model's.
         """
-        states, values = estimator.predict(X), np.asarray(X)
-        if not -values.shape[1] <= feature < values.shape[1]:
-            raise ValueError(f"feature must be from 0 to {values.shape[1] - 1}, got {feature!r}")
+        if not hasattr(X, "shape"):
+            X = np.asarray(X)
+        if len(X.shape) != 2:
+            raise ValueError(
+                f"X must be one sequence, of shape (n_steps, n_features), got {tuple(X.shape)}: "
+                "draw each of several on axes of its own"
+            )
+        n_features, values = X.shape[1], np.asarray(X)
+        if not isinstance(feature, Integral) or not -n_features <= feature < n_features:
+            raise ValueError(
+                f"feature must be an integer from 0 to {n_features - 1}, got {feature!r}"
+            )
+        states = estimator.predict(X)
         values = values[:, feature].astype(float)
         display = cls(states, values, times=times, n_states=estimator.n_components)
         return display.plot(ax, names=names, **line_kw)
@@ -156,13 +167,16 @@ class StatesDisplay:
         self.figure_ = axes.figure
         colors, self.spans_, named = palette(n_states), [], set()
         begins = np.flatnonzero(np.diff(states, prepend=-1))
+        # A step lasts until the next; the last one as long as the one before it.
+        last = times[-1] + (times[-1] - times[-2]) if len(times) > 1 else times[-1]
+        edges = [*times, last]
         for begin, end in zip(begins, [*begins[1:], len(states)], strict=True):
             state = int(states[begin])
             label = None if state in named else f"state {state}" if names is None else names[state]
             named.add(state)
-            until = times[min(end, len(times) - 1)]
+            until = edges[end]
             span = axes.axvspan(
-                times[begin], until, color=colors[state], alpha=0.3, linewidth=0, label=label
+                edges[begin], until, color=colors[state], alpha=0.3, linewidth=0, label=label
             )
             self.spans_.append(span)
         style = {"color": INK, "linewidth": 0.8} | line_kw

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastem._engine.sparse import canonical_csr
 from fastem._typing import MatrixLike
 from fastem.plot._style import INK, axes_or_new, palette
+from fastem.topics.documents import words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,11 +123,9 @@ class TopicsDisplay:
         """
         _check_topic_model(estimator)
         n_topics = len(estimator.components_)
-        topics = list(range(n_topics) if topics is None else topics)
-        if not topics or not all(0 <= k < n_topics for k in topics):
-            raise ValueError(f"topics must be numbers from 0 to {n_topics - 1}, got {topics}")
-        if n_words < 1:
-            raise ValueError(f"n_words must be >= 1, got {n_words!r}")
+        topics = _check_topics(topics, n_topics)
+        if not isinstance(n_words, Integral) or n_words < 1:
+            raise ValueError(f"n_words must be an integer >= 1, got {n_words!r}")
         titles = [f"topic {k}" for k in topics] if titles is None else list(titles)
         if len(titles) != len(topics):
             raise ValueError(f"titles must have {len(topics)} entries, got {len(titles)}")
@@ -233,13 +233,9 @@ def prepare_topics(estimator: Any, X: MatrixLike, vocabulary: Any = None) -> dic
     array([5., 5., 5., 5.])
     """
     _check_topic_model(estimator)
-    n_topics, n_words = estimator.components_.shape
-    if n_topics < 2:
+    if len(estimator.components_) < 2:
         raise ValueError("estimator must have 2 topics at least for a map of them, got 1")
-    if vocabulary is None:
-        vocabulary = getattr(estimator, "feature_names_in_", range(n_words))
-    if len(vocabulary) != n_words:
-        raise ValueError(f"vocabulary must have {n_words} entries, got {len(vocabulary)}")
+    vocabulary = words_of(estimator, vocabulary, "vocabulary")
     doc_topic = np.asarray(estimator.transform(X), dtype=np.float64)
     counts = check_array(canonical_csr(X), accept_sparse="csr")
     lengths = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
@@ -266,6 +262,18 @@ def _check_topic_model(estimator):
             f"{type(estimator).__name__}"
         )
     check_is_fitted(estimator)
+
+
+def _check_topics(topics, n_topics):
+    """Return the numbers of topics to draw."""
+    if topics is None:
+        return list(range(n_topics))
+    given = list(topics) if isinstance(topics, Iterable) else [topics]
+    if not given or not all(isinstance(k, Integral) and 0 <= k < n_topics for k in given):
+        raise ValueError(
+            f"topics must be a list of integers from 0 to {n_topics - 1}, got {topics!r}"
+        )
+    return given
 
 
 def _probabilities(estimator):

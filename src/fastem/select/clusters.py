@@ -21,6 +21,7 @@ from fastem.select.running import (
     candidate,
     check_choice,
     check_estimator,
+    check_number,
     check_numbers,
     check_runs,
 )
@@ -79,9 +80,9 @@ def kmeans(
     check_choice("criterion", criterion, ("silhouette", "gap"))
     gap = criterion == "gap"
     numbers = check_numbers("n_clusters", n_clusters, 1 if gap else 2)
-    check_numbers("n_references", n_references, 2)
+    check_number("n_references", n_references, 2)
     if sample_size is not None:
-        check_numbers("sample_size", sample_size, 2)
+        check_number("sample_size", sample_size, 2)
     estimator = KMeans(n_init=10) if estimator is None else estimator
     check_estimator(estimator, KMeans, "a KMeans of fastem")
     check_runs(n_jobs, progress)

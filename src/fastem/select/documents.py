@@ -22,11 +22,13 @@ from fastem.select.running import (
     candidate,
     check_choice,
     check_estimator,
+    check_number,
     check_numbers,
     check_runs,
 )
 from fastem.topics.lda import LatentDirichletAllocation
 from fastem.topics.plsa import PLSA
+from fastem.topics.summary import mean_of
 
 __all__ = ["divided", "held_out_log_likelihood", "topics"]
 
@@ -94,7 +96,7 @@ def topics(
     check_choice("criterion", criterion, ("held_out", "coherence"))
     check_choice("measure", measure, ("npmi", "umass"))
     numbers = check_numbers("n_components", n_components)
-    check_numbers("n_words", n_words, 2)
+    check_number("n_words", n_words, 2)
     if not isinstance(test_size, Real) or not 0 < test_size < 1:
         raise ValueError(f"test_size must be between 0 and 1, got {test_size!r}")
     estimator = LatentDirichletAllocation() if estimator is None else estimator
@@ -178,7 +180,7 @@ def _fit(estimator, train, counts, observed, held, measure, n_words):
     coherence = fit.coherence(counts, measure=measure, n=n_words)
     return {
         "held_out": held_out_log_likelihood(fit, observed, held),
-        "coherence": float(np.nanmean(coherence)) if np.isfinite(coherence).any() else math.nan,
+        "coherence": mean_of(coherence),
         "n_iter": fit.n_iter_,
         "converged": _converged(fit),
         "error": None,

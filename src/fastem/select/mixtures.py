@@ -27,7 +27,9 @@ from fastem.select.running import (
     check_estimator,
     check_numbers,
     check_runs,
+    held_out,
     kinds_of,
+    of_folds,
 )
 from fastem.select.splitting import can_split, split_start
 
@@ -249,13 +251,7 @@ class _Choice:
 
     def row(self, fit, figures, held):
         """Return the figures of a fit and of the next folds of `held` as a row of the table."""
-        error = fit if isinstance(fit, ValueError) else None
-        if self.folds:
-            scores = list(islice(held, self.n_folds))
-            lost = [one for one in scores if isinstance(one, ValueError)]
-            error = error or (lost[0] if lost else None)
-            scores = [math.nan] if error else scores
-            figures = figures | {"cv": float(np.mean(scores)), "cv_std": float(np.std(scores))}
+        figures, error = of_folds(fit, figures, list(islice(held, self.n_folds)))
         failed = error is not None
         return {
             "n_parameters": None if failed else fit.n_parameters,
@@ -286,7 +282,7 @@ def _fold(estimator, X, weight, train, test):
     """Return the mean log-likelihood of a fold's test samples, or the error."""
     own, others = (None, None) if weight is None else (weight[train], weight[test])
     fit = attempt(estimator, _rows(X, train), sample_weight=own)
-    return fit if isinstance(fit, ValueError) else fit.score(_rows(X, test), sample_weight=others)
+    return held_out(fit, lambda: fit.score(_rows(X, test), sample_weight=others))
 
 
 def _rows(X, rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from numbers import Integral
 from typing import Any
 
 import joblib
+import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -21,9 +23,12 @@ __all__ = [
     "candidate",
     "check_choice",
     "check_estimator",
+    "check_number",
     "check_numbers",
     "check_runs",
+    "held_out",
     "kinds_of",
+    "of_folds",
 ]
 
 
@@ -115,6 +120,34 @@ def attempt(estimator, *arguments, **settings):
         return error
 
 
+def held_out(fit, score):
+    """Return what `score()` tells of samples that a fit has not seen, or why it cannot.
+
+    `fit` may be the error of the fit itself.
+    """
+    if isinstance(fit, ValueError):
+        return fit
+    try:
+        return score()
+    except ValueError as error:  # a category, say, that the fold's fit does not know
+        return error
+
+
+def of_folds(fit, figures, scores):
+    """Return the figures of a candidate with those of its folds, and its error or None.
+
+    Folds that a model calls impossible have a score of -inf, and no standard deviation.
+    """
+    error = fit if isinstance(fit, ValueError) else None
+    if not scores:
+        return figures, error
+    lost = [one for one in scores if isinstance(one, ValueError)]
+    error = error or (lost[0] if lost else None)
+    scores = [math.nan] if error else scores
+    with np.errstate(invalid="ignore"):
+        return figures | {"cv": float(np.mean(scores)), "cv_std": float(np.std(scores))}, error
+
+
 def candidate(estimator, n_jobs, **parameters):
     """Return an unfitted copy with other parameters, checked; in a worker it uses one thread."""
     made = clone(estimator).set_params(**parameters)
@@ -133,11 +166,16 @@ def check_numbers(name: str, numbers: Any, least: int = 1) -> list[int]:
     if not found:
         raise ValueError(f"{name} must have one number at least, got none")
     for number in found:
-        if not isinstance(number, Integral) or isinstance(number, bool):
-            raise TypeError(f"{name} must be integers, got {number!r}")
-        if number < least:
-            raise ValueError(f"{name} must be at least {least} here, got {number}")
+        check_number(name, number, least)
     return sorted({int(number) for number in found})
+
+
+def check_number(name: str, number: Any, least: int) -> None:
+    """Raise TypeError or ValueError unless a value is an integer, and large enough."""
+    if not isinstance(number, Integral) or isinstance(number, bool):
+        raise TypeError(f"{name} must be an integer, got {number!r}")
+    if number < least:
+        raise ValueError(f"{name} must be at least {least} here, got {number}")
 
 
 def check_choice(name, value, allowed):

@@ -24,7 +24,9 @@ from fastem.select.running import (
     check_estimator,
     check_numbers,
     check_runs,
+    held_out,
     kinds_of,
+    of_folds,
 )
 from fastem.sequence.gaussian import GaussianHMM
 from fastem.sequence.hmm import HMM
@@ -135,17 +137,12 @@ def _fold(estimator, rows, begin, train, test):
     """Return the mean log-likelihood by row of a fold's test sequences, or the error."""
     parts = [[rows[begin[i] : begin[i + 1]] for i in some] for some in (train, test)]
     fit = attempt(estimator, parts[0])
-    return fit if isinstance(fit, ValueError) else fit.score(parts[1]) / sum(map(len, parts[1]))
+    return held_out(fit, lambda: fit.score(parts[1]) / sum(map(len, parts[1])))
 
 
 def _row(fit, figures, scores):
     """Return the figures of a fit and its folds as a row of the table."""
-    error = fit if isinstance(fit, ValueError) else None
-    if scores:
-        lost = [one for one in scores if isinstance(one, ValueError)]
-        error = error or (lost[0] if lost else None)
-        scores = [math.nan] if error else scores
-        figures = figures | {"cv": float(np.mean(scores)), "cv_std": float(np.std(scores))}
+    figures, error = of_folds(fit, figures, scores)
     failed = error is not None
     return {
         "n_parameters": None if failed else sum(fit._n_parameters(None).values()),

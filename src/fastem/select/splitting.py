@@ -34,7 +34,8 @@ def split_start(estimator, fitted, X):
         means[k] -= _HALF * step
         if fitted.covariance_type != "tied":
             precisions = np.append(precisions, precisions[[k]], axis=0)
-        side = (X - (means[k] + means[-1]) / 2) @ axis > 0  # which half a sample is in
+        # Which half a sample is in, by what is known of it.
+        side = np.nan_to_num(X - (means[k] + means[-1]) / 2) @ axis > 0
         labels = np.where((labels == k) & side, len(weights) - 1, labels)
     weights /= weights.sum()
     return clone(estimator).set_params(
@@ -62,7 +63,9 @@ def _widest(X, labels, k):
         Z = X[labels == component] / scale
         if len(Z) < 2:
             continue
-        Z = np.nan_to_num(Z - np.nanmean(Z, axis=0))
+        missing = np.isnan(Z)
+        seen = np.maximum((~missing).sum(axis=0), 1)
+        Z = np.where(missing, 0, Z - np.where(missing, 0, Z).sum(axis=0) / seen)
         variances, axes = np.linalg.eigh(Z.T @ Z)
         if variances[-1] > best[0]:
             step = math.sqrt(variances[-1] / len(Z)) * axes[:, -1]

@@ -49,9 +49,9 @@ def begin_fit(estimator, found, n_threads, sample) -> Begun:
     door = copy.copy(estimator)
     if "n_features" in door._get_param_names() and vars(door)["n_features"] is None:
         door.n_features = int(found.extra) + 1  # symbols, of which the sample may lack some
-    X = sample.rows
-    door._check_fit(X)
-    family, params, chain, start = door._begin(X, sample.weight_or_none(), None, n_threads)
+    X, weight = sample.rows, sample.weight_or_none()
+    door._check_fit(X, weight)
+    family, params, chain, start = door._begin(X, weight, None, n_threads)
     model = door._model(family, params, chain, n_threads)
     before = vars(estimator)
     learned = {

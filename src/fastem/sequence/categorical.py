@@ -141,7 +141,7 @@ class CategoricalHMM(DiscreteHMM[DiscreteHMMErrors]):
         """
         return super().get_params(deep) | {"n_features": vars(self)["n_features"]}
 
-    def _check_fit(self, X):
+    def _check_fit(self, X, row_weight):
         """Symbols may all be missing: of the number that was given each is then as likely."""
 
     def _check_rows(self, X, fresh):

@@ -25,7 +25,7 @@ def compact_covars(covars, kind, k):
     own, given = KINDS[kind], covars.shape
     names = ["n_components"] * len(own.lead(k)) + ["n_features"] * len(own.one(1))
     shape = f"({', '.join(names)}{',' * (len(names) == 1)})"
-    if not own.one(1) and covars.size == k and len(covars) == k:
+    if not own.one(1) and covars.ndim and len(covars) == covars.size == k:
         covars = covars.reshape(k)
     elif not own.one(1) and covars.ndim == 2 and np.all(covars == covars[:, :1]):
         covars = covars[:, 0].copy()  # hmmlearn's, of a fitted model

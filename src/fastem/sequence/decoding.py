@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
 from fastem._base import EMEstimator, known_features, refuse_unknown_features
-from fastem._data.sources import by_blocks, scores
+from fastem._data.sources import LENGTHS_APART, by_blocks, in_blocks, scores
 from fastem._engine.blocks import as_blocks, read_ahead
 from fastem._engine.dask import is_collection
 from fastem._engine.threads import effective_n_jobs
@@ -23,7 +23,7 @@ from fastem.sequence.chain import ChainEM, ChainParams, Sequences
 from fastem.sequence.reading import check_distribution, read_sequences
 from fastem.sequence.start import ChainStart
 
-__all__ = ["Decoder", "NextStep", "draw_index", "quiet", "which_sequence"]
+__all__ = ["Decoder", "NextStep", "draw_index", "possible", "quiet", "which_sequence"]
 
 #: That a probability is too small for a number is no news, whatever np.seterr says.
 quiet = np.errstate(under="ignore")
@@ -108,6 +108,8 @@ class Decoder(EMEstimator):
         log_prob : float
             Natural logarithm of the probability, or of the density; -inf for what is impossible.
         """
+        if lengths is not None and in_blocks(X):
+            raise TypeError(LENGTHS_APART)
         if is_collection(X):
             return float(sum(scores(self, _score_of_rows, X, None) or []))
         blocks = as_blocks(X)
@@ -137,7 +139,7 @@ class Decoder(EMEstimator):
             Probability of each state at each row, given the whole sequence. Rows sum to 1.
         """
         model, params, block = self._read(X, lengths)
-        scores, posteriors = _possible(model.posteriors, params, block)
+        scores, posteriors = possible(model.posteriors, params, block)
         return float(scores.sum()), posteriors
 
     @by_blocks
@@ -186,10 +188,10 @@ class Decoder(EMEstimator):
         if algorithm not in ("viterbi", "map"):
             raise ValueError(f"algorithm must be 'viterbi' or 'map', got {algorithm!r}")
         if algorithm == "map":
-            posteriors = self.predict_proba(X, lengths)
+            posteriors = self.score_samples(X, lengths)[1]
             return float(posteriors.max(axis=1).sum()), posteriors.argmax(axis=1)
         model, params, block = self._read(X, lengths)
-        scores, states = _possible(model.viterbi, params, block)
+        scores, states = possible(model.viterbi, params, block)
         return float(scores.sum()), states
 
     @by_blocks
@@ -229,7 +231,7 @@ class Decoder(EMEstimator):
             The mean of the next row; of categories their probabilities.
         """
         model, params, block = self._read(X, lengths)
-        _, posteriors = _possible(model.posteriors, params, block)
+        _, posteriors = possible(model.posteriors, params, block)
         states = posteriors[block.begin[1:] - 1] @ params.transmat
         return NextStep(states, states @ self._expectation(self._fitted_values()))
 
@@ -366,13 +368,13 @@ class Decoder(EMEstimator):
 
     # ---- what a subclass has ---------------------------------------------------------------
 
-    def _check_fit(self, X) -> None:
+    def _check_fit(self, X, row_weight) -> None:
         """Raise ValueError where the data of a fit do not suit the parameters.
 
         Of a feature that has no value nothing can be learnt.
         """
         if set(self._letters) & set(self.params) and np.isnan(np.add.reduce(X, axis=None)):
-            refuse_unknown_features(self, known_features(X, None))
+            refuse_unknown_features(self, known_features(X, row_weight))
 
     def _rows(self, X) -> np.ndarray:
         """Return validated rows as the family takes them."""
@@ -472,7 +474,7 @@ def _random_state(seed):
     return check_random_state(seed)
 
 
-def _possible(read, params, block):
+def possible(read, params, block):
     """Return the scores and what else is read of the sequences.
 
     Raises ValueError if one has probability 0: then there is no posterior.

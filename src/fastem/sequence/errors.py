@@ -15,6 +15,7 @@ from fastem._typing import MatrixLike
 from fastem.components.covariances import KINDS
 from fastem.components.discrete_information import coordinates_of
 from fastem.components.information import GaussianCoordinates, Simplex, covariance_of
+from fastem.sequence.decoding import possible
 from fastem.sequence.emissions import params_of
 from fastem.sequence.mixture_emissions import MixtureParams
 from fastem.sequence.start import ChainStart
@@ -115,8 +116,8 @@ class WithErrors(Summarized, Generic[Errors]):
         Raises
         ------
         ValueError
-            If the observed information is not positive definite, or if the emissions were not
-            fitted.
+            If the observed information is not positive definite, the emissions were not fitted, or
+            a sequence is impossible.
 
         Warns
         -----
@@ -140,6 +141,7 @@ class WithErrors(Summarized, Generic[Errors]):
                 f"emissions that were fitted, {''.join(self._letters)!r}"
             )
         model, params, block = self._read(X, lengths)
+        possible(lambda *given: (model.scores(*given), None), params, block)
         k = len(params.startprob)
         chain = ChainStart(
             k,

@@ -30,7 +30,7 @@ from fastem.sequence.emissions import (
 from fastem.sequence.errors import HMMErrors, of_gaussians
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import as_numbers, broadcast_prior
-from fastem.sequence.start import centers_of, covariance_of, filled
+from fastem.sequence.start import centers_of, counted, covariance_of, filled
 from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["GaussianHMM", "check_means", "check_reals"]
@@ -230,6 +230,7 @@ class GaussianHMM(WithPrior, StreamingHMM, HMM[HMMErrors]):
         return {"means_": means, "_covars_": covars}
 
     def _start_emission(self, X, weight, seed, init):
+        X, weight = counted(X, weight)
         X = filled(X)
         means, _ = centers_of(X, self.n_components, seed, weight, 10 if init == 0 else 1)
         covariance = covariance_of(X, self.min_covar, weight)

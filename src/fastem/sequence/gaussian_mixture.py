@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_random_state
 
 from fastem._compat import Interval, StrOptions
+from fastem._engine.random_states import lent_random_state
 from fastem._engine.statistics import Statistics
 from fastem._typing import RandomStateLike
 from fastem.components.covariances import KINDS
@@ -27,7 +27,7 @@ from fastem.sequence.gaussian import check_means, check_reals
 from fastem.sequence.hmm import HMM
 from fastem.sequence.mixture_emissions import MixtureEmissions
 from fastem.sequence.reading import as_numbers, broadcast_prior, check_distribution
-from fastem.sequence.start import centers_of, covariance_of, filled
+from fastem.sequence.start import centers_of, counted, covariance_of, filled
 from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["GMMHMM"]
@@ -205,18 +205,22 @@ class GMMHMM(WithPrior, StreamingHMM, HMM[MixtureHMMErrors]):
 
     def _start_emission(self, X, weight, seed, init):
         k, m = self.n_components, self.n_mix
+        X, weight = counted(X, weight)
         X, n_init = filled(X), 10 if init == 0 else 1
         covariance = covariance_of(X, self.min_covar, weight)
         centers, labels = centers_of(X, k, seed, weight, n_init)
-        means = np.empty((k, m, X.shape[1]))
+        means, few = np.empty((k, m, X.shape[1])), []
         for state in range(k):
             rows = labels == state
             if rows.sum() >= m:
                 own = None if weight is None else weight[rows]
                 means[state] = centers_of(X[rows], m, seed, own, n_init)[0]
             else:  # too few for as many clusters
-                means[state] = check_random_state(seed).multivariate_normal(
-                    centers.mean(axis=0), covariance, size=m
+                few.append(state)
+        if few:  # of one draw: a seed would give each state the same means
+            with lent_random_state(seed) as random_state:
+                means[few] = random_state.multivariate_normal(
+                    centers.mean(axis=0), covariance, size=(len(few), m)
                 )
         covars = spread_covariance(covariance, self.covariance_type, self._lead())
         return {"weights_": np.full((k, m), 1 / m), "means_": means, "covars_": covars}

@@ -99,7 +99,11 @@ class HMM(Decoder, WithErrors[Errors]):
 
     @property
     def monitor_(self) -> ConvergenceMonitor:
-        """The course of the fit; set one of your own before `fit` to decide when it stops."""
+        """The course of the fit; set one of your own before `fit` to decide when it stops.
+
+        Without one it is made of `tol`, `n_iter` and `verbose` whenever it is asked for: to change
+        the one that is returned changes no fit.
+        """
         if "monitor_" in vars(self):
             return vars(self)["monitor_"]
         monitor = ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
@@ -125,8 +129,10 @@ class HMM(Decoder, WithErrors[Errors]):
         'converged': the log-likelihood rose by less than `tol`; 'n_iter': the iterations ran out;
         'callback': a callback, or a monitor of your own, said so; 'interrupted': Ctrl-C.
         """
-        if not hasattr(self, "_stop_reason"):
-            raise AttributeError(f"this {type(self).__name__} has no stop_reason_ before fit")
+        if getattr(self, "_stop_reason", None) is None:
+            raise AttributeError(
+                f"this {type(self).__name__} has no stop_reason_: call fit, which has one"
+            )
         return self._stop_reason
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -187,9 +193,10 @@ class HMM(Decoder, WithErrors[Errors]):
             X, begin = read_sequences(self, X, lengths, reset=True, dtype=self._dtype)
             weight = read_sequence_weight(sample_weight, begin)
             known = read_known_states(states, begin, self.n_components)
+            row_weight = None if weight is None else np.repeat(weight, np.diff(begin))
             self._check_rows(X, self._is_fresh())
-            self._check_fit(X)
-            self._fit_rows(X, begin, weight, known, n_threads)
+            self._check_fit(X, row_weight)
+            self._fit_rows(X, begin, weight, row_weight, known, n_threads)
         return self
 
     _lengths_follow = True  # X in a block
@@ -203,7 +210,7 @@ class HMM(Decoder, WithErrors[Errors]):
         parts = block if isinstance(block, tuple) else (block,)
         X, lengths, weight = (*parts, None, None)[:3]
         X, begin = read_sequences(self, X, lengths, reset=True, dtype=self._dtype)
-        weight = read_sequence_weight(weight, begin)
+        weight = read_sequence_weight(weight, begin, some=False)
         self._check_rows(X, self._is_fresh())
         row_weight = None if weight is None else np.repeat(weight, np.diff(begin))
         return X, row_weight, begin, weight
@@ -219,9 +226,8 @@ class HMM(Decoder, WithErrors[Errors]):
         start = begun.starts.__getitem__
         self._run(begun.model, blocks, start, found.total_weight, executor=source.executor)
 
-    def _fit_rows(self, X, begin, weight, known, n_threads):
+    def _fit_rows(self, X, begin, weight, row_weight, known, n_threads):
         """Fit to validated sequences."""
-        row_weight = None if weight is None else np.repeat(weight, np.diff(begin))
         family, params, chain, start = self._begin(X, row_weight, known, n_threads)
         block = Sequences(family.block(self._rows(X)), begin, weight, known)
         self._refuse_underflow(family, params.emission, block)
@@ -290,18 +296,19 @@ class HMM(Decoder, WithErrors[Errors]):
             )
         except BaseException as error:
             if getattr(error, "keep_fitted", False):
-                self._history, self._stop_reason = list(monitor.history), "interrupted"
+                self._remember(list(monitor.history), "interrupted")
                 raise
             watcher.restore()
             if isinstance(error, ValueError) and whole is not None:
                 self._refuse_the_impossible(model, start(0), whole)
             raise
         self.converged_ = watcher.finish(result)
-        self._history = list(monitor.history)
-        if self.converged_:
-            self._stop_reason = "converged"
-        else:
-            self._stop_reason = "n_iter" if result.n_iter == self.n_iter else "callback"
+        reason = "n_iter" if result.n_iter == self.n_iter else "callback"
+        self._remember(list(monitor.history), "converged" if self.converged_ else reason)
+
+    def _remember(self, history, reason):
+        """Keep the course of a fit, None of a stream; and by sums over them what it has set."""
+        self._history, self._stop_reason = history, reason
         self._from_fit = {name: _sum_of(vars(self)[name]) for _, name in self._all_letters()}
 
     def _n_restarts(self):

@@ -111,8 +111,8 @@ class MultinomialHMM(DiscreteHMM[DiscreteHMMErrors]):
     def _check_rows(self, X, fresh):
         refuse_but_counts(X, "counts 0, 1, 2, ... or NaN", remedy=": see GaussianHMM for others")
 
-    def _check_fit(self, X):
-        super()._check_fit(X)
+    def _check_fit(self, X, row_weight):
+        super()._check_fit(X, row_weight)
         totals = X.sum(axis=1)
         known = totals[~np.isnan(totals)].astype(np.int64)
         self.n_trials_ = known[:1] if np.all(known == known[:1]) else known

@@ -15,6 +15,7 @@ from fastem.sequence.documented import documented
 from fastem.sequence.errors import PoissonHMMErrors
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import broadcast_prior
+from fastem.sequence.start import counted
 from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["PoissonHMM"]
@@ -113,6 +114,7 @@ class PoissonHMM(DiscreteHMM[PoissonHMMErrors]):
 
     def _start_emission(self, X, weight, seed, init):
         shape = self.n_components, X.shape[1]
+        X, _ = counted(X, weight)
         known = X[~np.isnan(X)] if X.dtype.kind == "f" else X
         mean, variance = (known.mean(), known.var()) if known.size else (0.0, 0.0)
         if not (mean > 0 and variance > 0):  # hmmlearn's draw is not defined

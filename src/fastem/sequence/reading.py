@@ -131,8 +131,11 @@ def as_numbers(name, value):
         raise TypeError(f"{name} must be numbers, got {value!r}") from error
 
 
-def read_sequence_weight(sample_weight, begin):
-    """Return one weight for each sequence as float64, or None if they are all alike 1."""
+def read_sequence_weight(sample_weight, begin, *, some=True):
+    """Return one weight for each sequence as float64, or None if they are all alike 1.
+
+    `some` must be above 0, but not within each block of many.
+    """
     if sample_weight is None:
         return None
     n = len(begin) - 1
@@ -149,7 +152,7 @@ def read_sequence_weight(sample_weight, begin):
         raise ValueError(
             f"sample_weight must be finite and not negative, got {weight[bad]} for sequence {bad}"
         )
-    if not weight.any():
+    if some and not weight.any():
         raise ValueError("sample_weight must have at least one positive weight, got only zeros")
     return None if np.all(weight == 1) else weight
 

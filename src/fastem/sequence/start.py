@@ -12,7 +12,15 @@ from fastem._engine.random_states import lent_random_state
 from fastem._engine.threads import single_threaded_openmp
 from fastem.sequence.reading import check_distribution, topology_mask
 
-__all__ = ["ChainStart", "centers_of", "covariance_of", "filled", "random_rows", "restart_seeds"]
+__all__ = [
+    "ChainStart",
+    "centers_of",
+    "counted",
+    "covariance_of",
+    "filled",
+    "random_rows",
+    "restart_seeds",
+]
 
 _MOST_STATES = 100_000  # whose transitions are 80 GB
 
@@ -161,6 +169,14 @@ def random_rows(seed, shape):
     with lent_random_state(seed) as random_state:
         values = random_state.rand(*shape)
     return values / values.sum(axis=-1, keepdims=True)
+
+
+def counted(X, sample_weight):
+    """Return the rows of positive weight, and their weights or None."""
+    if sample_weight is None or sample_weight.all():
+        return X, sample_weight
+    there = sample_weight > 0
+    return X[there], sample_weight[there]
 
 
 def filled(X):

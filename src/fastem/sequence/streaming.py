@@ -93,6 +93,7 @@ class StreamingHMM(Streaming):
                 self.converged_, self.n_iter_ = False, stream.n_steps
                 self.lower_bounds_ = list(stream.bounds)
                 self.lower_bound_ = stream.bounds[-1]
+                self._remember([], None)
             self._stream = stream.keep()
         return looks_sorted
 
@@ -117,6 +118,7 @@ class StreamingHMM(Streaming):
             stream.begin(statistics)
             self._set_fitted(self._attributes(model.m_step(stream.total())))
             self.converged_, self.n_iter_, self.lower_bounds_ = False, 0, []
+            self._remember([], None)
 
     def _sums(self: Any, X, begin, weight, n_threads):
         """Return the model at the fitted parameters, and the statistics of sequences."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fastem._summary import Summary, ending, summary_of
 from fastem._typing import MatrixLike
+from fastem.sequence.decoding import possible
 
 __all__ = ["Summarized"]
 
@@ -43,7 +44,8 @@ class Summarized:
     def _summary(self, X, lengths, parameters=()):
         """Return the summary, with rows of a table of parameters."""
         model, params, block = self._read(X, lengths)
-        log_likelihood = float(model.scores(params, block).sum())
+        scores, posteriors = possible(model.posteriors, params, block)
+        log_likelihood = float(scores.sum())
         n_rows, n_free = int(block.begin[-1]), sum(self._n_parameters(None).values())
         facts: list[tuple[str, Any]] = [
             ("Sequences", len(block.begin) - 1),
@@ -63,7 +65,7 @@ class Summarized:
             ("ICL", -2 * path + price),
             ("AIC", -2 * log_likelihood + 2 * n_free),
         ]
-        tables = [self._states_table(params, model.posteriors(params, block)[1])]
+        tables = [self._states_table(params, posteriors)]
         if self.n_components <= _MOST_STATES:
             heads = ["from / to", *(str(k) for k in range(self.n_components))]
             trans = [[k, *map(float, row)] for k, row in enumerate(params.transmat)]
@@ -75,7 +77,7 @@ class Summarized:
     def _states_table(self, params, posteriors):
         """Return the heads and the rows of the table of states."""
         values = np.asarray(self._expectation(self._fitted_values()))
-        share = np.nanmean(posteriors, axis=0)
+        share = posteriors.mean(axis=0)
         with np.errstate(divide="ignore"):
             stay = 1 / (1 - np.minimum(params.transmat.diagonal(), 1))
         names = self._names(values.shape[1])

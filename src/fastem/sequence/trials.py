@@ -17,7 +17,7 @@ from fastem.sequence.discrete import NUMBERS, DiscreteHMM, refuse_but_counts
 from fastem.sequence.documented import documented
 from fastem.sequence.errors import DiscreteHMMErrors
 from fastem.sequence.hmm import HMM
-from fastem.sequence.start import filled
+from fastem.sequence.start import counted, filled
 from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["BernoulliHMM", "BinomialHMM"]
@@ -38,6 +38,7 @@ class _Trials(DiscreteHMM[DiscreteHMMErrors]):
 
     def _start_emission(self, X, weight, seed, init):
         # About the mean of all rows: each state somewhere between it and chance.
+        X, weight = counted(X, weight)
         mean = np.average(filled(X), axis=0, weights=weight) / self._trials(X.shape[1])
         shape = self.n_components, X.shape[1]
         with lent_random_state(seed) as random_state:

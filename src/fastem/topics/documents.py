@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from fastem._base import check_fitted_array
 from fastem._engine import arrays
 from fastem._engine.codec import savable
 from fastem._engine.sparse import validate_sparse
+from fastem._engine.statistics import AddsInPlace
 from fastem._kernels import topics as kernel
 from fastem._summary import Summary
 from fastem._typing import MatrixLike
@@ -31,6 +33,7 @@ __all__ = [
     "log_likelihood",
     "padded",
     "with_counts",
+    "words_of",
 ]
 
 _MOST_COUNTS = 2**31 - 1  # in one block, whose counts have int32 positions
@@ -38,7 +41,7 @@ _ROWS = 2048  # words that are taken at a time
 _MOST_TOTAL = {np.float32: 1e15, np.float64: 1e100}  # of all counts, which are multiplied
 
 
-class TopicSums:
+class TopicSums(AddsInPlace):
     """Expected counts of words in topics: a statistic that adds.
 
     Parameters
@@ -332,13 +335,9 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             For each topic, its words by falling probability.
         """
         self._check_fitted()
-        n_words = self.components_.shape[1]
-        if feature_names is None:
-            feature_names = getattr(self, "feature_names_in_", range(n_words))
-        if len(feature_names) != n_words:
-            raise ValueError(f"feature_names must have {n_words} entries, got {len(feature_names)}")
+        names = words_of(self, feature_names, "feature_names")
         _check_number(n, 1)
-        return [[feature_names[word] for word in topic] for topic in self._top(n)]
+        return [[names[word] for word in topic] for topic in self._top(n)]
 
     def _top(self, n):
         """Return the columns of the n most probable words of each topic, (K, n)."""
@@ -427,6 +426,25 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         tags.input_tags.sparse = True
         tags.input_tags.positive_only = True
         return tags
+
+
+def words_of(estimator, names, parameter):
+    """Return the words of fitted topics as a list: given ones, those of the fit, or numbers.
+
+    Names are taken in their order, whatever labels a Series of pandas has for them.
+    """
+    n_words = estimator.components_.shape[1]
+    if names is None:
+        names = getattr(estimator, "feature_names_in_", range(n_words))
+    if isinstance(names, str | set | frozenset | dict) or not isinstance(names, Iterable):
+        raise TypeError(
+            f"{parameter} must be a list or an array of words in the order of the columns, got "
+            f"{type(names).__name__}"
+        )
+    names = list(names)
+    if len(names) != n_words:
+        raise ValueError(f"{parameter} must have {n_words} entries, got {len(names)}")
+    return names
 
 
 def check_total(X, sample_weight=None):

@@ -20,7 +20,8 @@ from fastem._base import (
     unchanged_on_error,
 )
 from fastem._compat import Interval, StrOptions, fit_context
-from fastem._data.sources import by_blocks, source_of, survey
+from fastem._data.sources import LENGTHS_APART, by_blocks, source_of, survey
+from fastem._data.survey import checked_weight
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
@@ -273,9 +274,7 @@ class GaussianLDA(TopicModel, EMEstimator):
     def _fit_source(self, source, lengths):
         """Fit to documents that come in blocks; return the result."""
         if lengths is not None:
-            raise TypeError(
-                "lengths must come with the blocks, as (X, lengths) or (X, lengths, sample_weight)"
-            )
+            raise TypeError(LENGTHS_APART)
         counted = self.vectors is not None
         vectors = check_vectors(self.vectors) if counted else None
         extra, least = (word_weights, None) if counted else (None, 1000)
@@ -308,11 +307,13 @@ class GaussianLDA(TopicModel, EMEstimator):
             X, weight = (*parts, None)[:2]
             dtype = np.float32 if np.asarray(self.vectors).dtype == np.float32 else np.float64
             X = self._validated(X, reset=True, dtype=dtype)
-            return X, check_sample_weight(weight, X)
+            return X, None if weight is None else checked_weight(weight, X.shape[0], True)
         X, lengths, weight = (*parts, None, None)[:3]
         X, lengths, _ = self._data(X, lengths, reset=True)
-        weight = check_sample_weight(weight, lengths)
-        return X, None if weight is None else np.repeat(weight, lengths), lengths, weight
+        if weight is None:
+            return X, None, lengths, None
+        weight = checked_weight(weight, len(lengths), True)
+        return X, np.repeat(weight, lengths), lengths, weight
 
     def _fit_array(self, X, lengths, sample_weight):
         """Fit to documents in memory; return the result."""

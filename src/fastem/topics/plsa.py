@@ -284,10 +284,13 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
         doc_topic : ndarray of shape (n_samples, n_components)
             p(z|d), equal to ``fit(X).transform(X)``.
         """
-        return self._fold_in(self._fit(X, sample_weight))[0][:, : self.n_components].copy()
+        counts = self._fit(X, sample_weight)
+        if counts is None:  # they came in blocks
+            return self.transform(X)
+        return self._fold_in(counts)[0][:, : self.n_components].copy()
 
     def _fit(self, X, sample_weight, checkpoint=None):
-        """Fit; return the validated counts."""
+        """Fit; return the validated counts, or None where they came in blocks."""
         with unchanged_on_error(self):
             n_threads = effective_n_jobs(self.n_jobs)
             self._open_checkpoint(checkpoint, X, sample_weight=sample_weight)

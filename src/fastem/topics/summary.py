@@ -8,7 +8,7 @@ import numpy as np
 
 from fastem._summary import Summary, ending, summary_of
 
-__all__ = ["summary"]
+__all__ = ["mean_of", "summary"]
 
 _ROOM = 52  # characters for the words of a topic
 
@@ -36,9 +36,9 @@ def summary(estimator: Any, X: Any, feature_names: Any, n_words: int) -> Summary
         ("Topics", len(words)),
         ("Converged", ending(estimator)),
         *_bound(estimator),
-        ("Mean coherence (NPMI)", float(np.nanmean(coherence))),
+        ("Mean coherence (NPMI)", mean_of(coherence)),
     ]
-    if hasattr(estimator, "perplexity"):
+    if hasattr(estimator, "perplexity") and total > 0:
         facts.append(("Perplexity", float(estimator.perplexity(X))))
     rows = [
         [k, float(share[k]), float(coherence[k]), _joined(map(str, some))]
@@ -47,6 +47,12 @@ def summary(estimator: Any, X: Any, feature_names: Any, n_words: int) -> Summary
     return summary_of(
         type(estimator).__name__, facts, [(["topic", "share", "NPMI", "words"], rows)]
     )
+
+
+def mean_of(coherence):
+    """Return the mean over topics that have a coherence; NaN if none has."""
+    known = coherence[~np.isnan(coherence)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _joined(words):
