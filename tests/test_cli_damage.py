@@ -117,7 +117,7 @@ def test_a_header_that_is_no_python_is_one_line(folder, capsys):
     (folder / "m.npz").write_bytes(archive("csr"))
     options = ["--model", "gaussian-lda", "--vectors", "x.npy", "-k", "2"]
     line = fails(capsys, "topics", "m.npz", *options)
-    assert line == "x.npy: is not an array that numpy.save wrote"
+    assert line.startswith("x.npy: not a .npy file of numbers")
 
 
 def test_vectors_in_an_archive_are_one_line(folder, capsys):

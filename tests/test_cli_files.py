@@ -270,5 +270,5 @@ def test_bad_file_in_a_process_of_its_own(folder):
     assert (process.returncode, process.stdout) == (2, b"")
     assert process.stderr.decode().splitlines() == [
         "fastem: error: x.csv, line 2, column 2: 'four' is not a number; correct it, delete the "
-        "row, or choose columns of numbers with --columns"
+        "row, or choose the columns of numbers: --columns 1"
     ]

@@ -165,7 +165,6 @@ def test_categories_are_words(folder, capsys):
         (["--model", "bernoulli", "--standardize"], "would change the binary"),
         (["--model", "bayesian", "--criterion", "bic"], "bayesian's: cv"),
         (["--model", "hmm", "--compare"], "is for --model mixture and kmeans"),
-        (["--encoding", "klingon"], "--encoding klingon: is not known"),
         (["--exclude", "1-4"], "--exclude leaves no column"),
     ],
 )

@@ -107,7 +107,7 @@ def test_arrays(folder):
         ("v.txt", "engine 1 two\n", "line 1: is not a word and numbers"),
         ("v.txt", "bread 1 2\n", "has a vector for none of the corpus's words"),
         ("v.txt.gz", "engine 1 2\n", "cannot be read"),
-        ("v.npy", "engine", "is not an array that numpy.save wrote"),
+        ("v.npy", "engine", "not a .npy file of numbers"),
         ("v.npy", np.zeros(3), r"holds float64 of shape \(3,\)"),
         ("v.npy", np.zeros((3, 2)), "has 3 rows for 12 words"),
     ],

@@ -1,12 +1,9 @@
 """The subcommands of ``python -m fastem``.
 
-A subcommand is one module here with two functions,
-
-- ``add_parser(subparsers)``: adds its argparse parser and returns it;
-- ``main(args) -> int | None``: does the work; the return value is the exit status (None is 0);
-
-and its name in `COMMANDS`. Whatever ``main`` needs beyond the standard library is imported inside
-it, so that ``--help`` and a mistyped option answer at once.
+A subcommand is one module here with two functions, ``add_parser(subparsers)``, which adds its
+argparse parser and returns it, and ``main(args) -> int | None``, which does the work and returns
+the exit status (None is 0); and its name in `COMMANDS`. Whatever ``main`` needs beyond the standard
+library is imported inside it, so that ``--help`` and a mistyped option answer at once.
 
 ``run`` alone takes words that are not ours to parse (`split_program`), and runs what is not ours
 to guard: its parser sets ``guarded=False``, so that warnings, Ctrl-C and errors stay the program's.
@@ -15,6 +12,8 @@ Problems that the user can correct are raised as `CommandError`: the dispatcher 
 line and exits with status 2.
 """
 
+import zlib
+from contextlib import contextmanager
 from importlib import import_module
 
 #: Subcommands in the order of the help text: modules of this package.
@@ -44,10 +43,10 @@ def split_program(argv):
     return argv[:end], argv[end:]
 
 
-def is_number(cell):
+def is_number(cell, decimal="."):
     """Whether `float` takes the text."""
     try:
-        float(cell)
+        float(cell.replace(decimal, ".", 1))
     except ValueError:
         return False
     return True
@@ -69,3 +68,14 @@ def need(package, extra, what):
         return import_module(package)
     except ImportError as error:
         raise CommandError(f"{what} needs {package}; run: pip install 'fastem[{extra}]'") from error
+
+
+@contextmanager
+def readable(path):
+    """Say in one line why a file cannot be read."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        where = getattr(error, "filename", None) or path
+        raise CommandError(f"{where}: cannot be read ({reason})") from error

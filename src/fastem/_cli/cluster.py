@@ -34,8 +34,7 @@ def add_parser(subparsers):
     return add_command(
         subparsers, "cluster", CLUSTER,
         "find groups in your own table; write labels, parameters and the model",
-        "Fit a mixture, k-means or a hidden Markov model to the rows of a file.",
-        _EPILOG,
+        "Fit a mixture, k-means or a hidden Markov model to the rows of a file.", _EPILOG,
     )  # fmt: skip
 
 
@@ -43,7 +42,7 @@ def main(args):
     """Read, fit, report, write."""
     from fastem._cli import cluster_report, outputs, saved
     from fastem._cli.fitting import Fitting
-    from fastem._cli.inspection import check_options, check_table, moments, show_table
+    from fastem._cli.inspection import check_options, check_table, show_table
     from fastem._cli.page import check_report, page
     from fastem._cli.reading import read_table
     from fastem._cli.screen import Screen
@@ -54,15 +53,13 @@ def main(args):
     paths = outputs.output_paths(args.file, args.output_dir, *endings)
     outputs.check_outputs(paths, args.force)
     check_report(args)
-    folder = outputs.existing_folder(paths[0])
+    folder, screen = outputs.existing_folder(paths[0]), Screen()
     with Fitting("reading", keeps=False) as reading:
         table = read_table(args.file, _wanted(args, folder), progress=reading.show)
-    found = moments(table.X)
-    check_table(args, table, found)
-    screen = Screen()
+    found = check_table(args, table)
     show_table(screen, args, table, found)
-    scaling = found.scaling() if args.standardize else None
-    X = table.X if scaling is None else saved.scaled(table.X, scaling, folder)
+    scaling = {"mean": found.mean, "scale": found.scale} if args.standardize else None
+    X = saved.scaled(table.X, scaling, folder)
     with Fitting() as fitting:
         model, selection = _fit(args, table, X)
     labels, values, of_what = saved.assign(model, X)
@@ -76,9 +73,7 @@ def main(args):
     if args.report is not None:
         files[args.report] = page(args.file, screen, cluster_report.pictures(fit))
     outputs.write_all(files)
-    screen.heading("Written")
-    for path in files:
-        screen.print(f"  {path}")
+    screen.written(files)
     if not saved.can_save():
         screen.print("  no model for predict: run pip install 'fastem[skops]'", "dim")
     return 130 if fitting.interrupted else 0
@@ -94,16 +89,13 @@ def _wanted(args, folder):
     kind = MODELS[args.model]
     return Wanted(
         args.columns, args.exclude, args.drop_missing,
-        get_tags(kind.make()).input_tags.allow_nan,
-        True if kind.data == "categories" else None,
+        get_tags(kind.make()).input_tags.allow_nan, True if kind.data == "categories" else None,
         encoding=args.encoding, decimal=args.decimal, folder=folder,
     )  # fmt: skip
 
 
 def _fit(args, table, X):
     """Return the fitted model, and the choice it comes from, if several were asked for."""
-    import warnings
-
     from fastem import select
     from fastem._cli import CommandError, one_line
     from fastem._cli.models import COVARIANCE_TYPES, MODELS
@@ -123,15 +115,13 @@ def _fit(args, table, X):
     try:
         if len(args.components) == len(types) == 1:
             return model.fit(X), None
-        criterion = args.criterion or kind.criteria[0]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of an edge, which the report tells
-            if kind.choose is None:
-                selection = _cross_validated(kind, X, settings, args.components, types)
-            else:
-                choosing = {kind.number: args.components, "criterion": criterion}
-                choosing |= {} if kind.covariances is None else {"covariance_type": types}
-                selection = getattr(select, kind.choose)(X, estimator=model, **choosing)
+        if kind.choose is None:
+            selection = _cross_validated(kind, X, settings, args.components, types)
+        else:
+            choosing = {kind.number: args.components}
+            choosing["criterion"] = args.criterion or kind.criteria[0]
+            choosing |= {} if kind.covariances is None else {"covariance_type": types}
+            selection = getattr(select, kind.choose)(X, estimator=model, **choosing)
         return selection.best_estimator_, selection
     except ValueError as error:
         raise CommandError(f"{args.file}: {one_line(error)}") from error

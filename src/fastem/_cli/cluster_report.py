@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._cli import count, short
+from fastem._cli import count, sections, short
 from fastem._cli.models import MODELS
-from fastem._cli.screen import bar, figure, seconds, sparkline, with_spread
+from fastem._cli.screen import figure, with_spread
 from fastem.components.covariances import KINDS
 
 _MOST_PARTS, _MOST_DRAWN = 20, 4
@@ -114,76 +114,23 @@ def show(screen, fit):
     """Print all there is to tell."""
     model, kind = fit.model, fit.kind
     if fit.selection is not None:
-        selection_section(screen, fit.selection)
-    k = len(getattr(model, kind.values))
-    if hasattr(model, "inertia_"):
-        screen.heading("The inertia", f"sum of squared distances, by iteration, K = {k}")
-        bounds = [-len(fit.X) * bound for bound in model.lower_bounds_]
+        sections.selection_section(screen, fit.selection)
+    k, inertia = len(getattr(model, kind.values)), getattr(model, "inertia_", None)
+    if inertia is not None:
+        bounds = -len(fit.X) * np.array(model.lower_bounds_)
+        what = f"sum of squared distances; {figure(inertia, 6)} at the centers below; K = {k}"
+        sections.bound_section(screen, model, fit.fitting, what, bounds)
     else:
         bayesian = hasattr(model, "weight_concentration_")
         what = "on the evidence" if bayesian else "mean log-likelihood of a row"
-        screen.heading("The bound", f"{what}, by iteration, K = {k}")
-        bounds = model.lower_bounds_
-    bound_lines(screen, model, bounds, fit.fitting)
-    if hasattr(model, "inertia_"):
-        screen.print(f"  inertia {figure(model.inertia_, 6)} at the centers below")
+        sections.bound_section(screen, model, fit.fitting, f"{what}, K = {k}")
     _parts_section(screen, fit)
     if fit.selection is None and kind.choose is not None:
         screen.print("  To choose K, give several, as in -k 2-12", "dim")
     if fit.args.compare:
         from fastem._cli import compare
 
-        compare.show(screen, compare.of_table(fit.X, model))
-
-
-def selection_section(screen, selection):
-    """Print the criterion of each number, and type, as its distance from the best."""
-    sign = 1 if selection.lower_is_better else -1
-    best, criterion = selection.best_score_, selection.criterion
-    scores = [row[criterion] for row in selection.table]
-    span = max(sign * (score - best) for score in scores if score == score) or 1.0
-    better, end = ("lower", "lowest") if selection.lower_is_better else ("higher", "highest")
-    screen.heading("How many?", f"{selection.title}; {better} is better")
-    number, *kinds = selection.best_params_
-    several = len({row[kind] for row in selection.table for kind in kinds}) > 1
-    others = [c for c in ("held_out", "coherence") if c in selection.table[0] and c != criterion]
-    rows = [["K", *(["shape"] if several else []), *others, criterion, "difference", ""]]
-    for i, (row, score) in enumerate(zip(selection.table, scores, strict=True)):
-        cells = [str(row[name]) for name in (number, *(kinds if several else []))]
-        cells += [figure(value, 5) for value in (*(row[name] for name in others), score)]
-        far = sign * (score - best)
-        if i == selection.best_index_:
-            cells += ["", f"◀ {end}"]
-        elif score != score:
-            cells += ["", short(row["error"] or "not defined", screen.width - 40)]
-        else:
-            cells += [f"{sign * far:+,.4g}", bar(far / span, screen.width - 50)]
-        rows.append(cells)
-    screen.table(rows, left=[len(rows[0]) - 1], mark=selection.best_index_)
-    if selection.edge_ is not None:
-        more = "more" if "largest" in selection.edge_ else "fewer"
-        screen.print(f"  The best is at the edge of what was tried: try {more}.")
-
-
-def bound_lines(screen, model, bounds, fitting):
-    """Print what each iteration saw: a curve, and a short table; and how the fit ended."""
-    n, n_iter = len(bounds), count(model.n_iter_, "iteration")
-    screen.print(f"  {sparkline(bounds, screen.width - 4)}")
-    steps = [step * 10**power for power in range(9) for step in (1, 2, 5)]
-    rows = [["iteration", "value", "change"]]
-    for i in [*(step for step in steps if step < n), n]:
-        change = "" if i == 1 else f"{bounds[i - 1] - bounds[i - 2]:+.4g}"
-        number = i * getattr(model, "evaluate_every", 1)
-        rows.append([f"{number:,}", figure(bounds[i - 1], 7), change])
-    screen.table(rows)
-    if fitting.interrupted:
-        screen.print(f"  interrupted: this is what {n_iter} found, and what is written")
-        return
-    starts = f", best of {model.n_init} starts" if getattr(model, "n_init", 1) > 1 else ""
-    state = "converged" if model.converged_ else "NOT converged"
-    screen.print(f"  {state} after {n_iter}{starts}; {seconds(fitting.seconds)} in all")
-    if not model.converged_:
-        screen.print("  Raise --max-iter, or --tol for a rougher answer, to let it finish.")
+        compare.show(screen, fit.X, model)
 
 
 def _parts_section(screen, fit):
@@ -212,33 +159,19 @@ def _parts_section(screen, fit):
         screen.print(f"  … {listed} in the files", "dim")
 
 
-def general_pictures(model, selection):
-    """Return (heading, caption, draw) of the pictures of the choice, if any, and of the bound."""
-    from fastem import plot
-
-    def draw(figure):
-        plot.LowerBoundDisplay.from_estimator(model, ax=figure.subplots())
-
-    heading = "The inertia" if hasattr(model, "inertia_") else "The bound"
-    made = [(heading, "The bound by iteration.", draw)]
-    if selection is not None:
-        made.append(("How many?", "All that were tried.",
-                     lambda figure: selection.plot(ax=figure.subplots())))  # fmt: skip
-    return made
-
-
 def pictures(fit):
     """Return (heading, caption, draw) of the pictures of a report."""
+    made = sections.pictures(fit.model, fit.selection)
+    parts = _part_picture(fit)
+    return made if parts is None else [*made, (f"The {fit.kind.noun}s", *parts)]
+
+
+def _part_picture(fit):
+    """Return caption and picture of the parts: over pairs of columns, as profiles, or in time."""
     from fastem import plot
 
-    return [*general_pictures(fit.model, fit.selection), *_part_pictures(fit, plot)]
-
-
-def _part_pictures(fit, plot):
-    """Yield pictures of the parts: over pairs of columns, as profiles, or in time."""
-    names, heading = fit.table.names, f"The {fit.kind.noun}s"
+    names, model = fit.table.names, copy.copy(fit.model)
     units = " (standardized)" if fit.scaling is not None else ""
-    model = copy.copy(fit.model)
     model.feature_names_in_ = np.array([f"{name}{units}" for name in names], object)
     if fit.kind.data != "numbers":
 
@@ -246,43 +179,38 @@ def _part_pictures(fit, plot):
             figure.set_size_inches(6.4, 1 + 0.25 * min(30, len(names)))
             plot.ProfilesDisplay.from_estimator(model, ax=figure.subplots())
 
-        yield (
-            heading,
-            "Each component's value of each column; of many, where they differ most.",
-            draw,
-        )
-        return
+        return "Each component's value of each column; of many, where they differ most.", draw
     columns = _telling(fit)
     if fit.args.model == "hmm":
-        begin, j = fit.X[:5000], columns[0]
+        j = columns[0]
 
         def draw_states(figure):
-            axes = figure.subplots()
-            plot.StatesDisplay.from_estimator(fit.model, begin, feature=j, ax=axes)
+            axes, X = figure.subplots(), fit.X[:5000]
+            plot.StatesDisplay.from_estimator(fit.model, X, feature=j, ax=axes)
             axes.set_ylabel(model.feature_names_in_[j], parse_math=False)
 
-        yield heading, f"{names[j]} in the order of rows, and the states.", draw_states
-        return
+        return f"{names[j]} in the order of rows, and the states.", draw_states
     X = fit.X[:: -(-len(fit.X) // 20_000)]
     X = X[~np.isnan(X).any(axis=1)]
     if not len(X):
-        return
+        return None
     drawn = sorted(columns[:_MOST_DRAWN])
-    left = [name for j, name in enumerate(names) if j not in drawn]
-    caption = "Ellipses at 1 and 2 standard deviations; the colours are the "
-    caption += f"{fit.kind.noun}s' of each row." + (
-        f" Not drawn: {', '.join(left)}." if left else ""
-    )
+    left = ", ".join(name for j, name in enumerate(names) if j not in drawn)
 
     def draw_pairs(figure):
-        size = {1: (6.4, 3.6), 2: (6.4, 5.2)}.get(len(drawn), (2.1 * len(drawn), 2.0 * len(drawn)))
-        figure.set_size_inches(size)
+        n = len(drawn)
+        figure.set_size_inches({1: (6.4, 3.6), 2: (6.4, 5.2)}.get(n, (2.1 * n, 2.0 * n)))
+        few = len(getattr(model, "means_", range(99))) <= 20
         plot.MixtureDisplay.from_estimator(
-            model, X, features=drawn, ax=figure.subplots(), legend=len(model.means_) <= 20
-            if hasattr(model, "means_") else False, scatter_kw={"rasterized": True},
+            model, X, features=drawn, ax=figure.subplots(), legend=few,
+            scatter_kw={"rasterized": True},
         )  # fmt: skip
 
-    yield heading, caption, draw_pairs
+    caption = (
+        f"Ellipses at 1 and 2 standard deviations; the colours are the {fit.kind.noun}s' of each "
+        f"row.{f' Not drawn: {left}.' if left else ''}"
+    )
+    return caption, draw_pairs
 
 
 def _telling(fit):

@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
-from fastem._cli import CommandError, count, one_line
-from fastem._cli.texts import Corpus, count_words, lines_of, open_texts
+from fastem._cli import CommandError, count, docstrings, one_line, readable
+from fastem._cli.sources import load_array
+from fastem._cli.text_source import lines_of
+from fastem._cli.texts import Corpus, Texts, count_words, open_texts
 from fastem._engine.sparse import canonical_csr
 
 #: Larger counts would change if they were converted to int64 and back.
 _LARGEST = 1e15
 #: Most rows and columns of a matrix: each has a name, and each column a number for each topic.
 _MOST = 100_000_000, 10_000_000
+#: Words in more than this part of the documents are left out. Docstrings share the names of their
+#: sections and types, "returns" and "array", which would lead most topics.
+_MAX_DF, _MAX_DF_DOCSTRINGS = 0.5, 0.1
 
 
-def read_corpus(path, args, progress=None):
-    """Read a text file, a folder of them, a table's column of texts, or a sparse matrix (.npz)."""
-    path = Path(path)
-    if not path.exists():
-        raise CommandError(f"{path}: no such file")
-    matrix = path.suffix.lower() == ".npz" and not path.is_dir()
-    if args.vocab is not None and not matrix:
-        raise CommandError(f"--vocab names the columns of a .npz matrix, and {path} is none")
-    try:
-        "".encode(args.encoding)
-        if matrix:
-            return _read_matrix(path, args.vocab)
-        return count_words(path, open_texts(path, args.column, args.encoding), args, progress)
-    except LookupError as error:
-        raise CommandError(f"--encoding {args.encoding}: is not known, try utf-8") from error
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        where = getattr(error, "filename", None) or path
-        raise CommandError(f"{where}: cannot be read ({reason})") from error
+def read_corpus(args, progress=None):
+    """Return the corpus's name, the corpus, and the words' vectors as a parameter, if any.
+
+    It is a text file, a folder of them, a table's column of texts, or a sparse matrix (.npz).
+    """
+    if args.max_df is None:
+        args.max_df = _MAX_DF_DOCSTRINGS if args.input is None else _MAX_DF
+    if args.input is None:
+        if args.column is not None or args.vocab is not None:
+            option = "--column" if args.column is not None else "--vocab"
+            raise CommandError(f"{option} names columns of a file: give one")
+        title = docstrings.describe()
+        corpus = count_words(title, Texts(docstrings.documents()), args, progress)
+    else:
+        path = title = Path(args.input)
+        if not path.exists():
+            raise CommandError(f"{path}: no such file")
+        matrix = path.suffix.lower() == ".npz" and not path.is_dir()
+        if args.vocab is not None and not matrix:
+            raise CommandError(f"--vocab names the columns of a .npz matrix, and {path} is none")
+        with readable(path):
+            corpus = _read_matrix(path, args.vocab) if matrix else count_words(
+                path, open_texts(path, args.column, args.encoding), args, progress
+            )  # fmt: skip
+    if args.vectors is None:
+        return str(title), corpus, {}
+    corpus, vectors = with_vectors(corpus, Path(args.vectors))
+    return str(title), corpus, {"vectors": vectors}
 
 
 def _read_matrix(path, vocab):
@@ -86,9 +98,9 @@ def _words(path, vocab, n_words):
         return columns, ("no vocab.txt beside it: words are named by their column, from w0",)
     if not file.is_file():
         raise CommandError(f"{file}: no such file")
-    words = list(lines_of(file))
+    words = [line.strip() for line in lines_of(file)]
     if len(words) == n_words:
-        return [word.strip() for word in words], () if vocab else (f"words from {file}",)
+        return words, () if vocab else (f"words from {file}",)
     problem = f"has {count(len(words), 'line')} where {path} has {count(n_words, 'column')}"
     if vocab is None:  # perhaps they belong to another corpus: no reason to refuse the matrix
         return columns, (f"{file} {problem}: words are named by their column, from w0",)
@@ -108,11 +120,10 @@ def with_vectors(corpus, path):
     path = Path(path)
     if not path.is_file():
         raise CommandError(f"{path}: no such file")
-    try:
-        read = _vectors_of_array if path.suffix.lower() == ".npy" else _vectors_of_text
-        found = read(path, corpus.vocabulary)
-    except (OSError, EOFError, zlib.error) as error:
-        raise CommandError(f"{path}: cannot be read ({one_line(error)})") from error
+    read = _vectors_of_array if path.suffix.lower() == ".npy" else _vectors_of_text
+    with readable(path):
+        pairs = read(path, corpus.vocabulary)
+        found = {word: row for word, row in pairs if np.isfinite(row).all()}
     known = [j for j, word in enumerate(corpus.vocabulary) if word in found]
     words = [corpus.vocabulary[j] for j in known]
     X = sp.csr_array(corpus.X[:, known])
@@ -124,14 +135,8 @@ def with_vectors(corpus, path):
 
 
 def _vectors_of_array(path, vocabulary):
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # NumPy parses the header as Python: a damaged one raises anything
-        raise CommandError(f"{path}: is not an array that numpy.save wrote") from error
-    if not isinstance(array, np.ndarray):
-        raise CommandError(f"{path}: is an .npz archive; save one array with numpy.save")
+    """Return pairs of a word and its vector."""
+    array = load_array(path)
     if array.ndim != 2 or array.dtype.kind != "f":
         what = f"{array.dtype} of shape {array.shape}"
         raise CommandError(f"{path}: holds {what}; make it a real vector for each word")
@@ -143,27 +148,23 @@ def _vectors_of_array(path, vocabulary):
             "in vocab.txt beside it, one a line"
         )
     wanted = set(vocabulary)
-    rows = zip(words, array, strict=True)
-    return {word: row for word, row in rows if word in wanted and np.isfinite(row).all()}
+    return ((word, row) for word, row in zip(words, array, strict=True) if word in wanted)
 
 
 def _vectors_of_text(path, vocabulary):
+    """Yield pairs of a word and its vector; of several, the first."""
     wanted, length = set(vocabulary), None
-    found: dict[str, np.ndarray] = {}
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            word, _, numbers = line.rstrip().partition(" ")
-            if word not in wanted or (number == 1 and len(numbers.split()) == 1):
-                continue
-            try:
-                vector = np.array(numbers.split(), dtype=np.float32)
-            except ValueError as error:
-                raise CommandError(f"{path}, line {number}: is not a word and numbers") from error
-            length = length or len(vector)
-            if len(vector) != length or not length:
-                has = f"has {len(vector)} numbers where other words have {length}"
-                raise CommandError(f"{path}, line {number}: {has}")
-            if np.isfinite(vector).all():
-                found.setdefault(word, vector)
-    return found
+    for number, line in enumerate(lines_of(path, errors="replace"), 1):
+        word, *numbers = line.rstrip().split(" ")
+        if word not in wanted or (number == 1 and len(numbers) == 1):
+            continue
+        wanted.remove(word)
+        try:
+            vector = np.array(numbers, dtype=np.float32)
+        except ValueError as error:
+            raise CommandError(f"{path}, line {number}: is not a word and numbers") from error
+        length = length or len(vector)
+        if len(vector) != length or not length:
+            has = f"has {len(vector)} numbers where other words have {length}"
+            raise CommandError(f"{path}, line {number}: {has}")
+        yield word, vector

@@ -5,18 +5,16 @@ installed: not on the time, nor on the order of a folder's files.
 """
 
 import ast
-import inspect
 import os
 import platform
 import warnings
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy
 import scipy
 import sklearn
-
-from fastem._cli.texts import Texts
 
 _PACKAGES = {"NumPy": numpy, "SciPy": scipy, "scikit-learn": sklearn}
 #: Enough for topics that mean something, read in a few seconds.
@@ -33,31 +31,27 @@ def describe():
     return f"Docstrings of Python {platform.python_version()}, {', '.join(names)}"
 
 
-def open_docstrings():
-    """Return docstrings of at least 20 words as `Texts`, named by module, class and function."""
+@cache
+def documents():
+    """Return (name, text) of docstrings of at least 20 words, by module, class and function."""
     found: dict[str, str] = {}  # a text and its name: copies count once
-    n_bytes = 0
+    n_bytes, modules = 0, {}
+    for package in (os, *_PACKAGES.values()):
+        root = Path(package.__file__).parent
+        for folder, folders, files in os.walk(root):
+            folders[:] = set(folders) - _SKIPPED  # those are not descended into
+            for path in (Path(folder, file) for file in files if file.endswith(".py")):
+                parts = path.relative_to(root if package is os else root.parent).with_suffix("")
+                modules[".".join(parts.parts).removesuffix(".__init__")] = path
     # Well mixed, in an order that stays the same.
-    for module, path in sorted(_modules(), key=lambda one: (zlib.crc32(one[0].encode()), one[0])):
-        source = path.read_bytes()
+    for module in sorted(modules, key=lambda name: (zlib.crc32(name.encode()), name)):
+        source = modules[module].read_bytes()
         n_bytes += len(source)
         if len(found) >= MAX_DOCUMENTS or n_bytes > MAX_BYTES:
             break
         for name, text in _docstrings(source, module):
             found.setdefault(text, name)
-    return Texts(sorted((name, text) for text, name in list(found.items())[:MAX_DOCUMENTS]))
-
-
-def _modules():
-    """Yield (name, path) of the modules."""
-    for package in (os, *_PACKAGES.values()):
-        root = Path(inspect.getfile(package)).parent
-        prefix = [] if package is os else [package.__name__]
-        for folder, folders, files in os.walk(root):
-            folders[:] = set(folders) - _SKIPPED  # those are not descended into
-            for path in (Path(folder, file) for file in files if file.endswith(".py")):
-                parts = [*prefix, *path.relative_to(root).with_suffix("").parts]
-                yield ".".join(parts).removesuffix(".__init__"), path
+    return sorted((name, text) for text, name in list(found.items())[:MAX_DOCUMENTS])
 
 
 def _docstrings(source, module):

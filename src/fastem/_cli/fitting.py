@@ -29,23 +29,22 @@ class Fitting(em.Callback):
         self.status = None
 
     def __enter__(self):
-        self.begin = perf_counter()
-        with ExitStack() as stack:
-            if sys.stderr.isatty():
-                from rich.console import Console
+        self.begin, self.closing = perf_counter(), ExitStack()
+        if sys.stderr.isatty():
+            from rich.console import Console
 
-                status = Console(stderr=True, markup=False).status(self.what)
-                self.status = stack.enter_context(status)
-            # Python handles signals in its main thread alone; another's handler stays as it is.
-            here = threading.current_thread() is threading.main_thread()
-            before = signal.getsignal(signal.SIGINT)
-            if self.keeps and here and before is signal.default_int_handler:
-                stack.callback(signal.signal, signal.SIGINT, before)
-                signal.signal(signal.SIGINT, self._interrupt)
-            stack.enter_context(em.watch(self))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it
-            self.closing = stack.pop_all()
+            status = Console(stderr=True, markup=False).status(self.what)
+            self.status = self.closing.enter_context(status)
+        # Python handles signals in its main thread alone; another's handler stays as it is.
+        here = threading.current_thread() is threading.main_thread()
+        before = signal.getsignal(signal.SIGINT)
+        if self.keeps and here and before is signal.default_int_handler:
+            self.closing.callback(signal.signal, signal.SIGINT, before)
+            signal.signal(signal.SIGINT, self._interrupt)
+        self.closing.enter_context(em.watch(self))
+        self.closing.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it,
+        warnings.filterwarnings("ignore", "the best .* that was tried", UserWarning)  # and that
         return self
 
     def __exit__(self, *error):
@@ -63,10 +62,8 @@ class Fitting(em.Callback):
 
     def on_iteration_end(self, state):
         """Show the bound; end the fit if Ctrl-C came."""
-        self.show(
-            f"{self.what}: fit {self.n_fits}, iteration {state.iteration}, "
-            f"bound {state.lower_bound:.6g}"
-        )
+        where = f"fit {self.n_fits}, iteration {state.iteration}"
+        self.show(f"{self.what}: {where}, bound {state.lower_bound:.6g}")
         return self.interrupted
 
     def _interrupt(self, *_):

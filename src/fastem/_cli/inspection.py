@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.preprocessing import StandardScaler
 
 from fastem._cli import CommandError, count, short
 from fastem._cli.models import MODELS
 
 _FAR_APART = 100  # times: columns whose scales differ by more are no longer comparable
 _ROWS = 20_000  # that are worked on at a time
+#: What cells are wrong, and what one is then.
+_WRONG = {
+    "counts": (lambda X: (X < 0) | (np.floor(X) != X), "no count"),
+    "binary": (lambda X: (X != 0) & (X != 1), "neither 0 nor 1"),
+}
 
 
 def check_options(args):
@@ -27,96 +33,70 @@ def check_options(args):
         raise CommandError("--compare is for --model mixture and kmeans; leave it out")
 
 
-class Moments(NamedTuple):
+class Columns(NamedTuple):
     """What there is to know of columns; values that are missing count for nothing."""
 
     low: Any
     high: Any
     mean: Any
-    std: Any
+    scale: Any  # the standard deviation, or 1 where nothing varies
     numbers_rows: Any  # which columns are n, n + 1, n + 2, ..., where some rows may lack
 
-    def scaling(self):
-        """Return the mean and the scale that columns are given 0 and 1 for."""
-        most = np.maximum(abs(self.low), abs(self.high))
-        constant = self.std <= 10 * np.finfo(np.float64).eps * most
-        return {"mean": self.mean, "scale": np.where(constant, 1.0, self.std)}
 
-
-def moments(X):
-    """Return the moments of an array, which may be mapped, in parts."""
-    n, d = X.shape
-    total, squares, counts = np.zeros(d), np.zeros(d), np.zeros(d)
-    low, high, rising, before = np.full(d, np.inf), np.full(d, -np.inf), np.ones(d, bool), None
-    parts = [slice(begin, begin + _ROWS) for begin in range(0, n, _ROWS)]
-    for part in parts:
-        some = np.asarray(X[part], np.float64)
-        counts += (~np.isnan(some)).sum(axis=0)
+def check_table(args, table):
+    """Refuse what nothing can be fitted to; return what there is to know of the columns."""
+    kind, X, where = MODELS[args.model], table.X, args.file
+    (n, d), most = X.shape, max(args.components)
+    if n < 2:
+        shape = f"{count(n, 'row')} and {count(d, 'column')}"
+        raise CommandError(f"{where}: has {shape}; give 2 rows at least")
+    if most > n:
+        raise CommandError(
+            f"{where}: has {n:,} rows, too few for {most:,} {kind.noun}s; give -k {n} or fewer"
+        )
+    scaler, before = StandardScaler(), np.full((1, d), np.nan)
+    low, high, rising = np.full(d, np.inf), np.full(d, -np.inf), np.full(d, n > 4)
+    for begin in range(0, n, _ROWS):
+        some = np.asarray(X[begin : begin + _ROWS], np.float64)
+        _check_cells(args, table, begin, some)
         with np.errstate(all="ignore"):
-            total += np.nansum(some, axis=0)
+            scaler.partial_fit(some)
         low, high = np.fmin(low, np.fmin.reduce(some)), np.fmax(high, np.fmax.reduce(some))
-        steps = np.diff(some if before is None else np.vstack([before, some]), axis=0)
-        rising &= ((steps >= 1) & (steps == np.floor(steps))).all(axis=0)
-        before = some[-1:]
-    with np.errstate(all="ignore"):
-        mean = np.where(counts > 0, total / counts, 0)
-        for part in parts:
-            squares += np.nansum((X[part] - mean) ** 2, axis=0)
-        std = np.sqrt(np.where(counts > 0, squares / counts, 0))
-        return Moments(low, high, mean, std, rising & (n > 4) & (high - low < 1.5 * n))
-
-
-def check_table(args, table, found):
-    """Refuse what nothing can be fitted to."""
-    kind = MODELS[args.model]
-    n_samples, most = len(table.X), max(args.components)
-    if n_samples < 2:
-        columns = count(len(table.names), "column")
-        raise CommandError(
-            f"{args.file}: has {count(n_samples, 'row')} and {columns}; give 2 rows at least"
-        )
-    if most > n_samples:
-        raise CommandError(
-            f"{args.file}: has {n_samples:,} rows, too few for {most:,} {kind.noun}s; give -k "
-            f"{n_samples} or fewer"
-        )
-    for name, low, high in zip(table.names, found.low, found.high, strict=True):
-        if low > high:
+        steps = np.diff(some if begin == 0 else np.vstack([before, some]), axis=0)
+        rising, before = rising & ((steps >= 1) & (steps % 1 == 0)).all(axis=0), some[-1:]
+    for name, least, largest in zip(table.names, low, high, strict=True):
+        if least > largest:
             raise CommandError(
-                f"{args.file}, column {name}: has no value at all; leave it out with --exclude"
+                f"{where}, column {name}: has no value at all; leave it out with --exclude"
             )
-        if max(-low, high) > 1e150:
+        if max(-least, largest) > 1e150:
             raise CommandError(
-                f"{args.file}, column {name}: {max(-low, high):g} is too large to be squared; "
+                f"{where}, column {name}: {max(-least, largest):g} is too large to be squared; "
                 "divide the column by a constant"
             )
-    if kind.data in ("binary", "counts"):
-        _check_cells(args, table, kind.data)
+    return Columns(low, high, scaler.mean_, scaler.scale_, rising & (high - low < 1.5 * n))
 
 
-def _check_cells(args, table, data):
+def _check_cells(args, table, begin, X):
     """Refuse cells that are no counts, or neither 0 nor 1, where these are meant."""
-    for begin in range(0, len(table.X), _ROWS):
-        X = table.X[begin : begin + _ROWS]
-        wrong = (X < 0) | (np.floor(X) != X) if data == "counts" else (X != 0) & (X != 1)
-        wrong &= ~np.isnan(X)
-        if wrong.any():
-            row, j = map(int, np.argwhere(wrong)[0])
-            number = begin + row + 1 if table.kept is None else table.kept[begin + row]
-            what = "no count" if data == "counts" else "neither 0 nor 1"
-            raise CommandError(
-                f"{args.file}, row {number} of data, column {table.names[j]}: {X[row, j]:g} is "
-                f"{what}, as --model {args.model} needs; choose other columns with --columns, or "
-                "another --model"
-            )
+    kind = MODELS[args.model].data
+    if kind not in _WRONG:
+        return
+    is_wrong, what = _WRONG[kind]
+    wrong = is_wrong(X) & ~np.isnan(X)
+    if wrong.any():
+        row, j = map(int, np.argwhere(wrong)[0])
+        raise CommandError(
+            f"{args.file}, row {table.row_numbers()[begin + row]} of data, column "
+            f"{table.names[j]}: {X[row, j]:g} is {what}, as --model {args.model} needs; choose "
+            "other columns with --columns, or another --model"
+        )
 
 
 def show_table(screen, args, table, found):
     """Say what was read, and what looks unwise in it."""
-    name = "standard input" if args.file == "-" else args.file
-    n_rows, n_columns = table.X.shape
-    screen.print(name, "bold")
-    screen.print(f"  {n_rows:,} rows × {n_columns:,} columns")
+    screen.print("standard input" if args.file == "-" else args.file, "bold")
+    screen.print(f"  {table.X.shape[0]:,} rows × {table.X.shape[1]:,} columns")
     for line in (*table.notes, *_doubts(args, table, found)):
         screen.print(f"  {line}", "dim")
 
@@ -124,20 +104,18 @@ def show_table(screen, args, table, found):
 def _doubts(args, table, found):
     """Yield a line about each thing that the user may not want."""
     kind, names = MODELS[args.model], np.array(table.names, object)
+    numbers, varies = kind.data == "numbers", found.low < found.high
     if max(args.components) == len(table.X):
         yield f"as many {kind.noun}s as rows: each row may become its own"
-    varies = found.low < found.high
-    if not varies.all():
-        listed = short(",".join(names[~varies]), 60)
-        verb = "does" if (~varies).sum() == 1 else "do"
-        yield f"{listed} {verb} not vary: leave out with --exclude"
-    if kind.data != "numbers":
-        return
-    if found.numbers_rows.any():
-        listed = short(",".join(names[found.numbers_rows]), 60)
-        verb = "numbers" if found.numbers_rows.sum() == 1 else "number"
-        yield f"{listed} only {verb} the rows: leave out with --exclude {listed}"
-    spread = found.std[varies]
-    if not args.standardize and len(spread) and spread.max() > _FAR_APART * spread.min():
+    for which, one, several in ((~varies, "does not vary", "do not vary"), (
+        found.numbers_rows & numbers, "only numbers the rows", "only number the rows"
+    )):  # fmt: skip
+        if which.any():
+            listed = short(",".join(names[which]), 60)
+            verb = one if which.sum() == 1 else several
+            yield f"{listed} {verb}: leave out with --exclude {listed}"
+    spread = found.scale[varies]
+    far = len(spread) and spread.max() > _FAR_APART * spread.min()
+    if numbers and far and not args.standardize:
         ratio = spread.max() / max(spread.min(), 1e-300)
         yield f"the columns' scales differ by {ratio:,.0f} ×: --standardize makes them comparable"

@@ -55,6 +55,15 @@ def pattern(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
 
 
+def encoding(text):
+    """Return the name of a text encoding that Python knows."""
+    try:
+        "".encode(text)
+    except (LookupError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not known, try utf-8 or cp1252") from error
+    return text
+
+
 def threads(text):
     """Parse a number of threads: positive, or negative to count back from all."""
     value = int(text) if re.fullmatch(r"-?\d{1,9}", text) else 0
@@ -76,7 +85,7 @@ def _number(flag, kind, lowest, default, meaning):
 
 
 _DROP = _option("--drop-missing", "leave out rows with a missing value", action="store_true")
-_ENCODING = _option("--encoding", "of text", default="utf-8", metavar="NAME")
+_ENCODING = _option("--encoding", "of text", type=encoding, default="utf-8", metavar="NAME")
 _DECIMAL = _option("--decimal", "what stands before decimals in text, . or ,", choices=(".", ","),
                    default=".", metavar="MARK")  # fmt: skip
 _SEED = _number("--seed", int, 0, 0, "seed of what is random")

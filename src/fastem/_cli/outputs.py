@@ -25,10 +25,7 @@ def output_paths(source, folder, *endings):
 
 def existing_folder(path):
     """Return the nearest folder above a path that is there, whatever it is."""
-    folder = Path(path).absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    return folder
+    return next(folder for folder in Path(path).absolute().parents if folder.exists())
 
 
 def check_outputs(paths, force):
@@ -74,9 +71,8 @@ def write_all(files):
 @contextmanager
 def _undisturbed():
     """Let no signal come between the renaming of the first and of the last file."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []  # signals are the main thread's
+    here = threading.current_thread() is threading.main_thread()  # which alone has signals
+    numbers = [signal.SIGINT, signal.SIGTERM] if here else []
     before = {n: signal.signal(n, signal.SIG_IGN) for n in numbers}
     try:
         yield

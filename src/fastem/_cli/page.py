@@ -1,49 +1,21 @@
 """``--report FILE.html``: what a command printed, and pictures of it, as one page.
 
 The page needs nothing but itself: styles and pictures are in it, there is no script, and a policy
-in it forbids the browser to fetch anything.
+in it forbids the browser to fetch anything. `page.html` is its frame.
 """
 
 import base64
-import html
 import io
 import warnings
+from html import escape
+from importlib.resources import files
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from fastem._cli import CommandError, need
 from fastem._cli.outputs import check_outputs
 
-_HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} - fastem</title>
-<style>
-body {{ margin: 0 auto; padding: 1rem; max-width: 64rem; background: #fff; color: #222;
-  font: 16px/1.5 system-ui, sans-serif; }}
-h1 {{ margin: 0 0 .5rem; font-size: 1.5rem; overflow-wrap: anywhere; }}
-h2 {{ margin: 2rem 0 0; font-size: 1.2rem; }}
-p {{ margin: 0; overflow-wrap: anywhere; }}
-.note {{ color: #595959; margin-bottom: .5rem; }}
-.table {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .15rem .6rem; text-align: right; white-space: nowrap; }}
-th {{ font-weight: 600; border-bottom: 1px solid #999; }}
-tr + tr td {{ border-top: 1px solid #eee; }}
-td.wide {{ text-align: left; white-space: normal; min-width: 12rem; }}
-.bar {{ color: #0072B2; text-align: left; letter-spacing: -.5px; }}
-figure {{ margin: .5rem 0; max-width: 46rem; overflow-x: auto; }}
-img {{ width: 100%; height: auto; }}
-figcaption, footer {{ font-size: 14px; color: #595959; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-"""
 _BLOCKS = "▁▂▃▄▅▆▇█▉▊▋▌▍▎▏"
 
 
@@ -62,47 +34,39 @@ def page(title, screen, pictures):
     """Yield the page of what a screen has shown; `pictures` are (heading, caption, draw)."""
     from fastem import __version__
 
-    title = str(title)
-    yield _HEAD.format(title=html.escape(title))
+    title, content = str(title), []
     for heading, note, items in screen.sections:
-        items = items[items[:1] == [title] :]  # it is above
-        if heading:
-            yield f"<h2>{html.escape(heading)}</h2>\n"
-        if note:
-            yield f'<p class="note">{html.escape(note)}</p>\n'
-        for item in items:
-            yield from _table(item) if isinstance(item, list) else _line(item)
-        for _, caption, draw in [one for one in pictures if one[0] == heading]:
-            alt = html.escape(caption)
-            yield (
-                f'<figure>\n<img alt="{alt}" src="{_uri(draw)}">\n'
-                f"<figcaption>{alt}</figcaption>\n</figure>\n"
-            )
-    yield f"<footer>Written by fastem {__version__}.</footer>\n</body>\n</html>\n"
+        content.append(f"<h2>{escape(heading)}</h2>" if heading else "")
+        content.append(f'<p class="note">{escape(note)}</p>' if note else "")
+        for item in items[items[:1] == [title] :]:  # it is above
+            content.append(_table(item) if isinstance(item, list) else _line(item))
+        content += [_figure(*rest) for place, *rest in pictures if place == heading]
+    frame = Template(files("fastem._cli").joinpath("page.html").read_text(encoding="utf-8"))
+    content = "".join(f"{part}\n" for part in content if part)
+    yield frame.substitute(title=escape(title), content=content, version=__version__)
 
 
 def _line(text):
-    """Yield a line, unless it is a curve, of which there is a picture."""
-    if text.strip() and text.strip(_BLOCKS + " "):
-        yield f"<p>{html.escape(text.strip())}</p>\n"
+    """Return a line, unless it is a curve, of which there is a picture."""
+    drawn = not text.strip(_BLOCKS + " ")
+    return "" if drawn else f"<p>{escape(text.strip())}</p>"
 
 
 def _table(rows):
-    """Yield a table whose first row is its heading."""
-    yield '<div class="table"><table>\n'
+    """Return a table whose first row is its heading."""
+    made = ['<div class="table"><table>']
     for i, row in enumerate(rows):
-        tag = "td" if i else "th"
-        yield "<tr>"
+        tag, cells = "td" if i else "th", []
         for cell in row:
             drawn = cell and not cell.strip(_BLOCKS)
             kind = ' class="bar"' if drawn else ' class="wide"' if len(cell) > 40 else ""
-            yield f"<{tag}{kind}>{html.escape(cell)}</{tag}>"
-        yield "</tr>\n"
-    yield "</table></div>\n"
+            cells.append(f"<{tag}{kind}>{escape(cell)}</{tag}>")
+        made.append(f"<tr>{''.join(cells)}</tr>")
+    return "\n".join([*made, "</table></div>"])
 
 
-def _uri(draw):
-    """Return what `draw` draws on axes, as SVG in a data URI; the same for the same figure.
+def _figure(caption, draw):
+    """Return what `draw` draws, as SVG in a data URI; the same for the same figure.
 
     Text stays text, in the browser's fonts, which have the letters of more languages.
     """
@@ -116,4 +80,6 @@ def _uri(draw):
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         draw(figure)
         figure.savefig(buffer, format="svg", dpi=200, metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    uri = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image = f'<img alt="{escape(caption)}" src="{uri}">'
+    return f"<figure>\n{image}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"

@@ -31,16 +31,14 @@ def main(args):
 
     (path,) = outputs.output_paths(args.file, args.output_dir, "labels.csv")
     outputs.check_outputs([path], args.force)
-    folder = outputs.existing_folder(path)
-    kept = saved.load(args.model)
-    allows = get_tags(kept.estimator).input_tags.allow_nan
+    folder, kept = outputs.existing_folder(path), saved.load(args.model)
     wanted = Wanted(
-        kept.columns, (), args.drop_missing, allows, kept.categories, can_choose=False,
-        encoding=args.encoding, decimal=args.decimal, folder=folder,
+        kept.columns, (), args.drop_missing, get_tags(kept.estimator).input_tags.allow_nan,
+        kept.categories, False, args.encoding, args.decimal, folder,
     )  # fmt: skip
     source = open_table(args.file, wanted)
     table = read_table(args.file, wanted, source)
-    X = table.X if kept.scaling is None else saved.scaled(table.X, kept.scaling, folder)
+    X = saved.scaled(table.X, kept.scaling, folder)
     try:
         labels, values, of_what = saved.assign(kept.estimator, X)
     except ValueError as error:
@@ -51,9 +49,8 @@ def main(args):
     outputs.write_all({path: content})
     screen = Screen()
     screen.print(f"{args.file}  {len(X):,} rows, by {args.model}")
-    for note in table.notes:
-        screen.print(f"  {note}", "dim")
-    screen.print(f"  {path}")
+    for note in (*table.notes, path):
+        screen.print(f"  {note}", "" if note == path else "dim")
 
 
 def _appended(source, table, labels, values, of_what):
@@ -61,17 +58,14 @@ def _appended(source, table, labels, values, of_what):
     from fastem._cli.outputs import safe_cell
     from fastem._cli.sources import cell_text
 
-    every = list(range(len(source.names)))
     if getattr(source, "header", True):
         names = ["" if j == source.label_column else name for j, name in enumerate(source.names)]
         yield ",".join(map(safe_cell, [*names, "label", of_what])) + "\n"
-    kept = iter(range(1, table.n_rows + 1) if table.kept is None else table.kept.tolist())
-    found, row, following = zip(labels.tolist(), values.tolist(), strict=True), 0, next(kept, 0)
-    for _, rows, _ in source.pieces(every, False):
+    found = zip(table.row_numbers(), labels.tolist(), values.tolist(), strict=True)
+    row, following = 0, next(found, None)
+    for _, rows, _ in source.pieces(list(range(len(source.names))), False):
         for cells in rows:
-            row += 1
-            more = ["", ""]
-            if row == following:
-                label, value = next(found)
-                more, following = [str(label), f"{value:.6g}"], next(kept, 0)
+            row, more = row + 1, ["", ""]
+            if following is not None and following[0] == row:
+                more, following = [str(following[1]), f"{following[2]:.6g}"], next(found, None)
             yield ",".join([*(safe_cell(cell_text(cell)) for cell in cells), *more]) + "\n"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import tempfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._cli import CommandError, count, is_number, one_line, short
+from fastem._cli import CommandError, count, is_number, readable, short
 from fastem._cli.sources import READERS, cell_text
 from fastem._cli.text_source import GAPS, TextSource
 
@@ -32,11 +30,13 @@ class Table(NamedTuple):
     categories: list[list[str]] | None = None  # what the codes of each column stand for
     notes: tuple[str, ...] = ()  # what was left out of the file, or is missing in it
 
-    def row_names(self):
-        """Return a name for each sample: its own, or its number in the file, from 1."""
-        if self.labels is not None:
-            return self.labels
+    def row_numbers(self):
+        """Return the number in the file, from 1, of each sample."""
         return range(1, self.n_rows + 1) if self.kept is None else self.kept
+
+    def row_names(self):
+        """Return a name for each sample: its own, or its number."""
+        return self.row_numbers() if self.labels is None else self.labels
 
 
 class Wanted(NamedTuple):
@@ -94,53 +94,43 @@ def ending(path):
 
 def open_table(path, wanted):
     """Return the source of a table: a .csv, .tsv or .txt file, .npy, .parquet, .xlsx, or -."""
-    try:
-        codecs.lookup(wanted.encoding)
-    except LookupError as error:
-        known = "is not known, try utf-8 or cp1252"
-        raise CommandError(f"--encoding {wanted.encoding}: {known}") from error
-    if str(path) == "-":
-        return TextSource("-", wanted.encoding, wanted.decimal)
-    path, suffix = Path(path), ending(path)
-    if not path.exists():
-        raise CommandError(f"{path}: no such file")
-    if path.is_dir():
-        raise CommandError(f"{path}: is a folder; give one of its files")
-    if suffix not in TEXT and suffix not in READERS:
-        raise CommandError(f"{path}: unknown file type; can read {', '.join([*TEXT, *READERS])}")
-    if path.is_file() and path.stat().st_size == 0:
-        raise CommandError(f"{path}: the file is empty")
-    if suffix in TEXT:
-        return TextSource(path, wanted.encoding, wanted.decimal)
-    return READERS[suffix](path)
+    text, suffix = str(path) == "-" or ending(path) in TEXT, ending(path)
+    path = path if str(path) == "-" else Path(path)
+    if isinstance(path, Path):
+        if not path.exists():
+            raise CommandError(f"{path}: no such file")
+        if path.is_dir():
+            raise CommandError(f"{path}: is a folder; give one of its files")
+        if not text and suffix not in READERS:
+            known = ", ".join([*TEXT, *READERS])
+            raise CommandError(f"{path}: unknown file type; can read {known}")
+        if path.is_file() and path.stat().st_size == 0:
+            raise CommandError(f"{path}: the file is empty")
+    return TextSource(path, wanted.encoding, wanted.decimal) if text else READERS[suffix](path)
 
 
 def read_table(path, wanted=None, source=None, progress=None):
     """Read the wanted columns of a table, which `source` may have opened already."""
     wanted = wanted or Wanted()
-    try:
+    with readable(path):
         return _collect(source or open_table(path, wanted), wanted, progress)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise CommandError(f"{path}: cannot be read ({reason})") from error
 
 
 def _collect(source, wanted, progress):
     """Read all pieces."""
     keep, coded = wanted.positions(source), wanted.categories is not None
-    known = wanted.categories if isinstance(wanted.categories, list) else [None] * len(keep)
-    codes = [Codes(one) for one in known] if coded else []
-    whole = None if wanted.drop_missing or coded else source.whole(keep, LARGE)
+    known = wanted.categories if isinstance(wanted.categories, list) else None
+    codes = [{c: i for i, c in enumerate(one)} for one in known or [()] * len(keep)]
+    whole = None if wanted.drop_missing or coded else _mapped(source.array, keep)
     X, labels, kept = Rows(len(keep), wanted.folder), [], []
     n_rows = n_missing = 0
     for places, cells, own in source.pieces(keep, not coded):
         piece = _Piece(source, wanted, keep, places, cells)
-        values = piece.codes(codes) if coded else piece.numbers()
+        values = piece.codes(codes, known is None) if coded else piece.numbers()
         missing = np.isnan(values)
         here = np.flatnonzero(~missing.any(axis=1)) if wanted.drop_missing else range(len(values))
         if not (wanted.drop_missing or wanted.allow_missing) and missing.any():
-            row, i = np.argwhere(missing)[0]
-            piece.refuse(row, i, "is missing", "fill it in, give --drop-missing, or ")
+            piece.refuse(*np.argwhere(missing)[0], "is missing", "fill it in, give --drop-missing")
         if whole is None:
             X.add(values if len(here) == len(values) else values[here])
         n_missing += int(missing.sum())
@@ -153,13 +143,10 @@ def _collect(source, wanted, progress):
     if n_rows == 0:
         raise CommandError(f"{source.name}: has 0 rows and {len(source.names)} columns")
     array = X.array() if whole is None else whole
-    for j, one in enumerate(codes):
-        array[:, j] = one.ordered(array[:, j])
+    categories = [_sorted(array, j, one) for j, one in enumerate(codes)] if known is None else known
     notes, n_dropped = [], n_rows - len(array)
     if source.label_column is not None and wanted.columns is None:
-        notes.append(
-            f"column {source.label_column + 1} names the rows, and is not one of the values"
-        )
+        notes = [f"column {source.label_column + 1} names the rows, and is not one of the values"]
     if n_dropped:
         notes.append(f"{count(n_dropped, 'row')} with missing values left out")
     elif n_missing:
@@ -167,9 +154,24 @@ def _collect(source, wanted, progress):
         notes.append(f"{values}, taken for unknown; --drop-missing leaves such rows out")
     return Table(
         [source.names[j] for j in keep], array, labels or None, n_rows,
-        np.concatenate(kept) if n_dropped else None,
-        [one.names for one in codes] if coded else None, tuple(notes),
+        np.concatenate(kept) if n_dropped else None, categories if coded else None, tuple(notes),
     )  # fmt: skip
+
+
+def _mapped(X, keep):
+    """Return a file's array, if it is large, all of it is wanted, and need not be converted."""
+    fits = X is not None and X.flags.c_contiguous and X.dtype in (np.float32, np.float64)
+    return X if fits and X.nbytes > LARGE and keep == list(range(X.shape[1])) else None
+
+
+def _sorted(X, j, codes):
+    """Give the codes of a column alphabetical, or numerical, order; return their names."""
+    key: Any = float if all(map(is_number, codes)) else str
+    names = sorted(codes, key=key)
+    rank = np.append(np.argsort([codes[name] for name in names]), np.nan)  # of missing ones
+    if names:
+        X[:, j] = rank[np.where(np.isnan(X[:, j]), -1, X[:, j]).astype(np.intp)]
+    return names
 
 
 class Rows:
@@ -183,8 +185,7 @@ class Rows:
 
     def add(self, X):
         """Add rows; those that are not float32 become float64."""
-        if self.dtype is None:
-            self.dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+        self.dtype = self.dtype or np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
         X = np.ascontiguousarray(X, self.dtype)
         self.shape, self.n_bytes = (self.shape[0] + len(X), X.shape[1]), self.n_bytes + X.nbytes
         self.pieces.append(X)
@@ -201,31 +202,6 @@ class Rows:
             return np.concatenate(self.pieces) if self.pieces else np.empty(self.shape)
         with self.file:
             return np.memmap(self.file, self.dtype, "r+", shape=self.shape)  # which stays open
-
-
-class Codes:
-    """Numbers of a column's categories; of `known` ones, if given, else of whatever comes."""
-
-    def __init__(self, known=None):
-        self.open, self.names = known is None, list(known or ())
-        self.place = {name: i for i, name in enumerate(self.names)}
-
-    def of(self, text):
-        """Return the number of a category, None if it is none."""
-        if self.open and text not in self.place:
-            self.place[text] = len(self.names)
-            self.names.append(text)
-        return self.place.get(text)
-
-    def ordered(self, codes):
-        """Put new categories in alphabetical, or numerical, order; return their numbers there."""
-        if not self.open or not self.names:
-            return codes
-        key: Any = float if all(map(is_number, self.names)) else str
-        order = sorted(range(len(self.names)), key=lambda i: key(self.names[i]))
-        self.names = [self.names[i] for i in order]
-        rank = np.append(np.argsort(order), np.nan)  # the last one for what is missing
-        return rank[np.where(np.isnan(codes), -1, codes).astype(np.intp)]
 
 
 class _Piece(NamedTuple):
@@ -246,36 +222,34 @@ class _Piece(NamedTuple):
             except (TypeError, ValueError):
                 X = self._each(self._number)
         X = X if X.dtype.kind == "f" else X.astype(np.float64)
-        infinite = np.isinf(X)
-        if infinite.any():
-            row, i = np.argwhere(infinite)[0]
-            self.refuse(row, i, "is not finite")
+        if np.isinf(X).any():
+            self.refuse(*np.argwhere(np.isinf(X))[0], "is not finite")
         return X
 
-    def codes(self, codes):
-        """Return the numbers of the cells' categories."""
+    def codes(self, codes, new):
+        """Return the numbers of the cells' categories; those that are `new` get the next one."""
 
         def code(text, row, i):
-            found = codes[i].of(text)
-            if found is None:
-                known = short(", ".join(codes[i].names), 100)
-                self.refuse(row, i, f"is no category of the model, which has {known}", "")
-            return found
+            if new:
+                codes[i].setdefault(text, len(codes[i]))
+            elif text not in codes[i]:
+                known = short(", ".join(codes[i]), 100)
+                self.refuse(row, i, f"is no category of the model, which has {known}", None)
+            return codes[i][text]
 
         return self._each(code)
 
-    def refuse(self, row, i, problem, cure="correct it, delete the row, or "):
-        """Raise the error of a cell."""
+    def refuse(self, row, i, problem, cure="correct it, delete the row"):
+        """Raise the error of a cell; `cure` are words before "or", None if there is none."""
         source, j, text = self.source, self.keep[i], cell_text(self.cells[row][i])
         named = f" ({source.names[j]})" if source.names[j] != f"x{j + 1}" else ""
         shown = "" if text.lower() in GAPS else f"{short(text)!r} "
-        if not self.wanted.can_choose:
-            cure = cure.removesuffix(", or ").replace(", delete", " or delete")
-        elif cure:
-            cure += self._advice()
+        if cure:
+            cure = f"; {cure}, or {self._advice(row)}" if self.wanted.can_choose else (
+                f"; {cure.replace(', ', ' or ')}")  # fmt: skip
         raise CommandError(
             f"{source.name}, {source.unit} {self.places[row]}, column {j + 1}{named}: {shown}"
-            f"{problem}{'; ' * bool(cure)}{cure}"
+            f"{problem}{cure or ''}"
         )
 
     def _each(self, function):
@@ -290,20 +264,21 @@ class _Piece(NamedTuple):
 
     def _number(self, text, row, i):
         try:
-            return float(text.replace(",", ".", 1) if self.wanted.decimal == "," else text)
+            return float(text.replace(self.wanted.decimal, ".", 1))
         except ValueError:
-            if is_number(text.replace(",", ".", 1)):
-                how = "is not a number: write decimals with a point, or give --decimal ,"
-                return self.refuse(row, i, how, "")
-            return self.refuse(row, i, "is not a number")
+            comma = is_number(text, ",")
+            cure = ": write decimals with a point, or give --decimal ," if comma else ""
+            self.refuse(row, i, f"is not a number{cure}", *([None] if comma else []))
 
-    def _advice(self):
-        """The option that keeps the columns of numbers."""
-        numbers, names = self.source.numeric_columns(), self.source.names
-        named = [names[j] for j in numbers]
+    def _advice(self, row):
+        """The option that keeps the columns that have a number in this row."""
+        cells = map(cell_text, self.cells[row])
+        numbers = [j for j, cell in zip(self.keep, cells, strict=True)
+                   if is_number(cell, self.wanted.decimal)]  # fmt: skip
+        named = [self.source.names[j] for j in numbers]
         if any("," in name for name in named) or named == [f"x{j + 1}" for j in numbers]:
             named = [str(j + 1) for j in numbers]
         listed = ",".join(named)
-        if not 0 < len(numbers) < len(names) or len(listed) > 60 or " " in listed:
+        if not 0 < len(numbers) < len(self.keep) or len(listed) > 60 or " " in listed:
             return "choose columns of numbers with --columns"
         return f"choose the columns of numbers: --columns {listed}"

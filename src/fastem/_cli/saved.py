@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._cli import CommandError, need, one_line
+from fastem._cli.reading import Rows
 
 _ROWS = 10_000  # that are worked on at a time
 
@@ -37,31 +38,28 @@ def to_skops(saved):
 
 def load(path):
     """Read a saved model, or say in one line why that is impossible."""
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise CommandError(f"{path}: no such file; give the .skops file that cluster wrote")
-    need("skops.io", "skops", f"{path}: reading a saved model")
-    import skops.io
-
+    io = need("skops.io", "skops", f"{path}: reading a saved model")
     try:
-        types = skops.io.get_untrusted_types(file=path)
+        types = io.get_untrusted_types(file=path)
         foreign = [name for name in types if not name.startswith("fastem.")]
-        if foreign:
-            raise CommandError(f"{path}: holds {foreign[0]}, which is not of fastem; not read")
-        saved = Saved(**skops.io.load(path, trusted=types))
-        saved.estimator.predict  # noqa: B018  a file may hold anything
-    except (CommandError, MemoryError):
+        if not foreign:
+            saved = Saved(**io.load(path, trusted=types))
+            saved.estimator.predict  # noqa: B018  a file may hold anything
+            return saved
+    except MemoryError:
         raise
     except Exception as error:  # a damaged archive raises anything
         why = one_line(error)
         raise CommandError(f"{path}: is not a model that cluster wrote ({why})") from error
-    return saved
+    raise CommandError(f"{path}: holds {foreign[0]}, which is not of fastem; not read")
 
 
 def scaled(X, scaling, folder=None):
     """Return the columns less their means, by their scales; of a mapped X mapped, too."""
-    from fastem._cli.reading import Rows
-
+    if scaling is None:
+        return X
     made = Rows(X.shape[1], folder)
     for begin in range(0, len(X), _ROWS):
         made.add((X[begin : begin + _ROWS] - scaling["mean"]) / scaling["scale"])
@@ -70,14 +68,12 @@ def scaled(X, scaling, folder=None):
 
 def assign(model, X):
     """Return each row's part, its probability or, of k-means, its distance, and which it is."""
-    if hasattr(model, "transmat_"):  # rows follow each other
-        labels = model.predict(X)
-        return labels, model.predict_proba(X)[np.arange(len(X)), labels], "probability"
+    what = "distance" if hasattr(model, "cluster_centers_") else "probability"
+    step = len(X) if hasattr(model, "transmat_") else _ROWS  # of states, rows follow each other
     labels, values = np.empty(len(X), dtype=np.intp), np.empty(len(X))
-    distances = hasattr(model, "cluster_centers_")
-    for begin in range(0, len(X), _ROWS):
-        rows = slice(begin, begin + _ROWS)
+    for begin in range(0, len(X), step):
+        rows = slice(begin, begin + step)
         labels[rows] = model.predict(X[rows])
-        found = model.transform(X[rows]) if distances else model.predict_proba(X[rows])
+        found = (model.transform if what == "distance" else model.predict_proba)(X[rows])
         values[rows] = found[np.arange(len(found)), labels[rows]]
-    return labels, values, "distance" if distances else "probability"
+    return labels, values, what

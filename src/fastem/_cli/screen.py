@@ -1,6 +1,8 @@
 """Where a command prints its results; plain where the output is no terminal. It keeps them, too."""
 
+import codecs
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,19 @@ from rich.text import Text
 
 from fastem._cli import short
 
-#: What stands in where the output's encoding lacks the drawing characters (a Windows pipe).
-_ASCII = str.maketrans(
-    dict.fromkeys("█▉▊▋▌", "#") | dict.fromkeys("▍▎▏", " ")
-    | dict(zip("▁▂▃▄▅▆▇", "_.-~=+*", strict=True))
-    | {"×": "x", "·": "-", "–": "-", "…": "...", "◀": "<", "µ": "u", "−": "-", "±": "+-"}
-)  # fmt: skip
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
+#: What stands in where the output's encoding lacks the drawing characters (a Windows pipe).
+_ASCII = dict(zip("█▉▊▋▌▍▎▏▁▂▃▄▅▆▇×·–…◀µ−", "#####   _.-~=+*x--.<u-", strict=True)) | {"±": "+-"}
+
+
+def _in_ascii(error):
+    """Replace what an encoding lacks, as `codecs` asks for it."""
+    lost = error.object[error.start : error.end]
+    return "".join(_ASCII.get(letter, "?") for letter in lost), error.end
+
+
+codecs.register_error("fastem", _in_ascii)
 
 
 class Screen:
@@ -33,9 +40,10 @@ class Screen:
     """
 
     def __init__(self):
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="fastem")
         self.console = Console(highlight=False, markup=False, emoji=False)
-        self.width = min(max(self.console.width, 60), 120)
-        self.console.width = self.width
+        self.width = self.console.width = min(max(self.console.width, 60), 120)
         self.sections: list[tuple[str, str, list[Any]]] = [("", "", [])]
 
     def print(self, text="", style=""):
@@ -47,8 +55,8 @@ class Screen:
         """Print a blank line and a heading, with a quiet note beside it."""
         self.sections.append((text, note, []))
         mark = "\n" if len(text) + len(note) + 2 > self.width else "  "
-        shown = Text(f"\n{text}", "bold")
-        self._show(shown.append(mark + note if note else "", "not bold dim"), soft_wrap=True)
+        shown = Text(f"\n{text}", "bold").append(mark + note if note else "", "not bold dim")
+        self._show(shown, soft_wrap=True)
 
     def table(self, rows, left=(), mark=None, least=None):
         """Print rows of equal length, of which the first is the heading.
@@ -71,18 +79,18 @@ class Screen:
         self._show(table)
         return len(columns) - n_shown
 
+    def written(self, paths):
+        """Say which files there are now."""
+        self.heading("Written")
+        for path in paths:
+            self.print(f"  {path}")
+
     def _show(self, what, **settings):
-        """Write what rich makes of it, in ASCII if the output cannot do better."""
+        """Write what rich makes of it, without blanks at the ends of lines."""
         with self.console.capture() as made:
             self.console.print(what, **settings)
-        text = "\n".join(line.rstrip() for line in made.get().split("\n"))
-        file = self.console.file
-        try:
-            text.encode(self.console.encoding)
-        except (UnicodeEncodeError, LookupError):
-            text = text.translate(_ASCII).encode("ascii", "replace").decode()
-        file.write(text)
-        file.flush()
+        self.console.file.write("\n".join(line.rstrip() for line in made.get().split("\n")))
+        self.console.file.flush()
 
 
 def bar(fraction, width):
@@ -95,12 +103,11 @@ def bar(fraction, width):
 
 def sparkline(values, width):
     """Heights of `values` between their extremes, at most `width` characters."""
-    values = [float(value) for value in values]
+    values = np.asarray(values, float)
     if len(values) > width:
-        values = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)]
-    low, high = min(values), max(values)
-    step = (high - low) / (len(_HEIGHTS) - 1) or 1.0
-    return "".join(_HEIGHTS[round((value - low) / step)] for value in values)
+        values = values[np.linspace(0, len(values) - 1, width).round().astype(int)]
+    step = np.ptp(values) / (len(_HEIGHTS) - 1) or 1.0
+    return "".join(_HEIGHTS[i] for i in ((values - values.min()) / step).round().astype(int))
 
 
 def figure(value, digits=4):

@@ -2,7 +2,7 @@
 
 A source has `name`, `names` of all columns, `unit` (what its places are counted in),
 `label_column` (which names the rows, or None), ``pieces(keep, numbers)``, which yields (places,
-rows, labels), and ``whole(keep, large)``, the array that the file is, if it need not be copied.
+rows, labels), and `array`, if the file is one.
 """
 
 import numpy as np
@@ -20,17 +20,17 @@ def cell_text(cell):
 
 
 class ArraySource:
-    """A source with columns; `read(keep)` yields arrays of some rows, `kinds` are NumPy's."""
+    """A source whose `read(keep)` yields arrays of some rows."""
 
     unit = "row"
 
-    def __init__(self, path, names, read, kinds, label_column=None, array=None):
-        self.name, self.names, self.read, self.kinds = str(path), names, read, kinds
+    def __init__(self, path, names, read, label_column=None, array=None):
+        self.name, self.names, self.read = str(path), names, read
         self.label_column, self.array = label_column, array
         if label_column is not None and names[label_column].startswith(_UNNAMED):
             names[label_column] = ""
 
-    def pieces(self, keep, numbers):
+    def pieces(self, keep, numbers=True):
         """Yield (places, rows, labels)."""
         begin, label = 1, self.label_column
         for rows in self.read([*keep, *([] if label is None else [label])]):
@@ -40,21 +40,10 @@ class ArraySource:
             yield places, rows, labels
             begin += len(places)
 
-    def whole(self, keep, large):
-        """Return the array, if it is large and all of it is wanted."""
-        X = self.array
-        fits = X is not None and X.flags.c_contiguous and X.dtype in (np.float32, np.float64)
-        return X if fits and X.nbytes > large and keep == list(range(X.shape[1])) else None
 
-    def numeric_columns(self):
-        """Return the positions of the columns that are numbers."""
-        return [j for j, kind in enumerate(self.kinds) if kind in "fiub"]
-
-
-def _open_npy(path):
-    """Open a NumPy array of one or two dimensions, mapped."""
+def load_array(path):
+    """Return what numpy.save wrote, mapped: a header that claims too much is found out first."""
     try:
-        # A header that claims more than the file holds is found out before memory is asked for.
         X = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, MemoryError):
         raise
@@ -62,19 +51,24 @@ def _open_npy(path):
         raise CommandError(f"{path}: not a .npy file of numbers ({one_line(error)})") from error
     if not isinstance(X, np.ndarray):
         raise CommandError(f"{path}: is an .npz archive; save one array with numpy.save")
-    if X.ndim not in (1, 2):
-        raise CommandError(f"{path}: holds an array of shape {X.shape}; make it one row a sample")
     if X.dtype.kind not in "fiub":
         raise CommandError(f"{path}: holds {X.dtype}; convert it to real numbers")
+    return X
+
+
+def _open_npy(path):
+    """Open a NumPy array of one or two dimensions."""
+    X = load_array(path)
+    if X.ndim not in (1, 2):
+        raise CommandError(f"{path}: holds an array of shape {X.shape}; make it one row a sample")
     X = X[:, None] if X.ndim == 1 else X
     if X.size == 0:
         raise CommandError(f"{path}: has {X.shape[0]} rows and {X.shape[1]} columns of numbers")
-    names = [f"x{j + 1}" for j in range(X.shape[1])]
 
     def read(keep):
         return (X[begin : begin + _ROWS, keep] for begin in range(0, len(X), _ROWS))
 
-    return ArraySource(path, names, read, X.dtype.kind * len(names), array=X)
+    return ArraySource(path, [f"x{j + 1}" for j in range(X.shape[1])], read, array=X)
 
 
 def _open_parquet(path):
@@ -88,11 +82,7 @@ def _open_parquet(path):
         index = (schema.pandas_metadata or {}).get("index_columns", ())
     except arrow.ArrowException as error:
         raise CommandError(f"{path}: not a Parquet file ({one_line(error)})") from error
-    is_a, stored = arrow.types, list(schema.names)
-    kinds = [
-        "f" if is_a.is_integer(t) or is_a.is_floating(t) or is_a.is_boolean(t) else "O"
-        for t in schema.types
-    ]
+    stored = list(schema.names)
 
     def read(keep):
         wanted = [stored[j] for j in keep]
@@ -103,7 +93,7 @@ def _open_parquet(path):
             raise CommandError(f"{path}: cannot be read ({one_line(error)})") from error
 
     labels = [stored.index(name) for name in index if name in stored]
-    return ArraySource(path, list(stored), read, kinds, labels[0] if len(labels) == 1 else None)
+    return ArraySource(path, list(stored), read, labels[0] if len(labels) == 1 else None)
 
 
 def _open_excel(path):
@@ -117,12 +107,9 @@ def _open_excel(path):
     except Exception as error:  # damaged files raise anything
         raise CommandError(f"{path}: not a workbook ({one_line(error)})") from error
     names = [str(name) for name in frame.columns]
-    columns = [frame.iloc[:, j].to_numpy() for j in range(len(names))]
     label = 0 if len(names) > 1 and names[0].startswith(_UNNAMED) else None
-    kinds = [column.dtype.kind for column in columns]
-    return ArraySource(
-        path, names, lambda keep: [_stacked([columns[j] for j in keep])], kinds, label
-    )
+    columns = [frame.iloc[:, j].to_numpy() for j in range(len(names))]
+    return ArraySource(path, names, lambda keep: [_stacked([columns[j] for j in keep])], label)
 
 
 def _stacked(columns):

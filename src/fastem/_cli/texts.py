@@ -9,26 +9,26 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import CountVectorizer
 
-from fastem._cli import CommandError, count, need, one_line, short
+from fastem._cli import CommandError, count, need, one_line, readable, short
 from fastem._cli.reading import Wanted, choose, ending, open_table
+from fastem._cli.text_source import lines_of
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
 #: A word has three letters or more; everything else, digits and underscores too, separates words.
 _TOKEN = r"[^\W\d_]{3,}"
 #: Chinese, Japanese, Thai, Lao, Khmer and Burmese.
 _SPACELESS = re.compile("[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
-_NONE_LEFT = re.compile(
-    "empty vocabulary|no terms remain|max_df corresponds"
-)  # as scikit-learn says it
+#: As scikit-learn says it.
+_NONE_LEFT = re.compile("empty vocabulary|no terms remain|max_df corresponds")
 _NO_SPACES = (
     "the texts have no spaces between words: give --tokenizer PACKAGE:FUNCTION, as jieba:lcut for "
     "Chinese"
@@ -45,18 +45,18 @@ class Corpus(NamedTuple):
 
 
 class Texts:
-    """Documents that are read when they are wanted, once; `names` and `notes` are then there.
+    """Documents that are read when they are wanted, once; `names` are there at the end.
 
     Parameters
     ----------
     pairs : iterable of (name, text)
         Blank texts are left out.
-    notes : callable, default=None
-        Returns what there is to say at the end.
+    notes : list of str
+        What there is to say; `pairs` may add to it.
     """
 
-    def __init__(self, pairs, notes=None):
-        self.pairs, self.say = pairs, notes or list
+    def __init__(self, pairs, notes=()):
+        self.pairs, self.notes = pairs, notes
         self.names: list[str] = []
         self.sample = ""
 
@@ -64,8 +64,7 @@ class Texts:
         for name, text in self.pairs:
             if text and text.strip():
                 self.names.append(str(name))
-                if len(self.sample) < 50_000:
-                    self.sample += text[:500]
+                self.sample += text[:500] if len(self.sample) < 50_000 else ""
                 yield text
 
     @property
@@ -105,10 +104,9 @@ def count_words(source, texts, args, progress=None):
             cure = _NO_SPACES
         documents = count(len(texts.names), "document")
         raise CommandError(f"{source}: no word is left of {documents}; {cure}") from error
-    notes = texts.say()
-    if texts.is_spaceless and not (args.tokenizer or args.token_pattern):
-        notes.append(_NO_SPACES)
-    return Corpus(X, vectorizer.get_feature_names_out().tolist(), texts.names, tuple(notes))
+    spaceless = texts.is_spaceless and not (args.tokenizer or args.token_pattern)
+    notes = (*texts.notes, *([_NO_SPACES] if spaceless else []))
+    return Corpus(X, vectorizer.get_feature_names_out().tolist(), texts.names, notes)
 
 
 def _function(name):
@@ -132,9 +130,9 @@ def _stop_words(name):
     """Return words to leave out, as scikit-learn's CountVectorizer takes them."""
     if name in ("english", "none"):
         return None if name == "none" else name
-    path = Path(name)
-    if path.is_file():
-        return [word.strip().lower() for word in lines_of(path) if word.strip()]
+    if Path(name).is_file():
+        with readable(name):
+            return [word.strip().lower() for word in lines_of(name) if word.strip()]
     if not re.fullmatch("[a-z]{2}", name):
         raise CommandError(
             f"--stop-words {name}: give english, none, a file with a word a line, or a language's "
@@ -152,121 +150,94 @@ def _stop_words(name):
 
 def open_texts(path, column, encoding):
     """Return the documents of a table's column, of a folder, or of a file's lines."""
+    notes: list[str] = []
     if path.is_dir():
         if column is not None:
             raise CommandError(f"{path}: is a folder, and --column names a column of a table")
-        return _open_folder(path, encoding)
+        return Texts(_files(path, encoding, notes), notes)
     if column is None and ending(path) not in TABLES:
-        lines = ((i, line) for i, line in enumerate(lines_of(path, encoding), 1))
-        return Texts(lines, lambda: _looks_like_table(path, encoding))
-    names, rows = _open_columns(path, encoding)
+        return Texts(_lines(path, encoding, notes), notes)
+    rows = _rows(path, encoding)
+    names = next(rows)
     if column is None:
+        listed = short(", ".join(names), 200)
         raise CommandError(
-            f"{path}: is a table; name its column of texts, as --column text, which has "
-            f"{short(', '.join(names), 200)}"
+            f"{path}: is a table; name its column of texts, as --column text, which has {listed}"
         )
     (place,) = choose(str(path), names, [column])
-    blank = []
+    return Texts(_cells(path, rows, place, column, notes), notes)
 
-    def pairs():
-        for number, cells in rows():
-            text = cells[place]
-            if not (text is None or isinstance(text, str) or text != text):
-                what = f"{short(repr(text))} is no text"
-                raise CommandError(f"{path}, row {number}, column {column}: {what}")
-            if not (isinstance(text, str) and text.strip()):
-                blank.append(number)
-                continue
+
+def _cells(path, rows, place, column, notes):
+    """Yield (number, text) of a table's column."""
+    blank = 0
+    for number, cells in rows:
+        text = cells[place]
+        if isinstance(text, str) and text.strip():
             yield number, text
+        elif text is None or isinstance(text, str) or text != text:
+            blank += 1
+        else:
+            what = f"{short(repr(text))} is no text"
+            raise CommandError(f"{path}, row {number}, column {column}: {what}")
+    if blank:
+        notes.append(f"{count(blank, 'row')} without a text left out")
 
-    return Texts(pairs(), lambda: [f"{count(len(blank), 'row')} without a text left out"]
-                 if blank else [])  # fmt: skip
 
-
-def _open_columns(path, encoding) -> tuple[list[str], Callable[[], Any]]:
-    """Return the names of a table's columns, and a function that yields (number, cells)."""
-    if ending(path) in (".jsonl", ".ndjson"):
-        first = next(_records(path, encoding), None)
-        if first is None:
-            raise CommandError(f"{path}: holds nothing but blank lines")
-        names = list(first[1])
-        return names, lambda: (
-            (number, [record.get(name) for name in names])
-            for number, record in _records(path, encoding)
-        )
+def _rows(path, encoding):
+    """Yield the names of a table's columns, and then (number, cells) of each row."""
     if ending(path) not in (*TABLES, ".txt"):
         raise CommandError(f"{path}: is no table with columns; can read {', '.join(TABLES)}")
-    source = open_table(path, Wanted(encoding=encoding))
-    every = list(range(len(source.names)))
-
-    def rows():
-        for places, cells, _ in source.pieces(every, False):
+    if ending(path) not in (".jsonl", ".ndjson"):
+        source = open_table(path, Wanted(encoding=encoding))
+        yield source.names
+        for places, cells, _ in source.pieces(list(range(len(source.names))), False):
             yield from zip(places, cells, strict=True)
-
-    return source.names, rows
-
-
-def _records(path, encoding):
-    """Yield (line, object) of a file with an object of JSON a line."""
+        return
+    names: list[str] = []
     for number, line in enumerate(lines_of(path, encoding), 1):
-        if line.strip():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                why = getattr(error, "msg", one_line(error))
-                raise CommandError(f"{path}, line {number}: is no JSON object ({why})") from error
-            if not isinstance(record, dict):
-                raise CommandError(f"{path}, line {number}: is no JSON object")
-            yield number, record
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            why = getattr(error, "msg", one_line(error))
+            raise CommandError(f"{path}, line {number}: is no JSON object ({why})") from error
+        if not isinstance(record, dict):
+            raise CommandError(f"{path}, line {number}: is no JSON object")
+        if not names:
+            names = list(record)
+            yield names
+        yield number, [record.get(name) for name in names]
+    if not names:
+        raise CommandError(f"{path}: holds nothing but blank lines")
 
 
-def lines_of(path, encoding="utf-8"):
-    """Yield the lines of a file, unpacked if its name ends in .gz; they must be text."""
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8-sig" if encoding == "utf-8" else encoding,
-                    newline="\n") as lines:  # fmt: skip
-            for line in lines:
-                if "\0" in line:  # valid UTF-8, but no text has it
-                    raise UnicodeError
-                yield line.rstrip("\r\n")
-    except UnicodeError as error:
-        raise CommandError(
-            f"{path}: is not {encoding.upper()} text; give text, a folder of it, or a matrix as "
-            ".npz, or name its encoding, as --encoding cp1252"
-        ) from error
-
-
-def _looks_like_table(path, encoding):
-    """Return a note if every one of the first lines of a text has equally many separators."""
+def _lines(path, encoding, notes):
+    """Yield (number, line) of a file, which may be a table: all lines have as many separators."""
+    yield from enumerate(lines_of(path, encoding), 1)
     head = [line for line in islice(lines_of(path, encoding), 20) if line.strip()]
     for mark in ",;\t":
-        if len(head) > 2 and len(numbers := {line.count(mark) for line in head}) == 1 and (
-            min(numbers) > 0
-        ):  # fmt: skip
-            return [f"looks like a table: --column {min(numbers) + 1} takes the texts of a column"]
-    return []
+        numbers = {line.count(mark) for line in head}
+        if len(head) > 2 and len(numbers) == 1 and min(numbers) > 0:
+            cure = f"--column {min(numbers) + 1} takes the texts of a column"
+            notes[:] = [f"looks like a table: {cure}"]
 
 
-def _open_folder(path, encoding):
-    """Open every text file in a folder and the folders in it; hidden ones are left out."""
-    skipped = []
-
-    def pairs():
-        for file in sorted(path.rglob("*")):
-            name = file.relative_to(path)
-            if not file.is_file() or any(part.startswith(".") for part in name.parts):
-                continue
-            try:
-                text = "\n".join(lines_of(file, encoding))
-            except (CommandError, gzip.BadGzipFile, EOFError, zlib.error):
-                skipped.append(name)
-                continue
-            # A name of bytes that are not UTF-8 could not be written to a file of ours.
-            yield os.fsencode(name.as_posix()).decode("utf-8", "replace"), text
-
-    def notes():
-        verb = "is" if len(skipped) == 1 else "are"
-        return [f"{count(len(skipped), 'file')} skipped that {verb} not text"] if skipped else []
-
-    return Texts(pairs(), notes)
+def _files(path, encoding, notes):
+    """Yield (name, text) of the files in a folder and the folders in it; not of hidden ones."""
+    skipped = 0
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path)
+        if not file.is_file() or any(part.startswith(".") for part in name.parts):
+            continue
+        try:
+            text = "".join(lines_of(file, encoding))
+        except (CommandError, gzip.BadGzipFile, EOFError, zlib.error):
+            skipped += 1
+            continue
+        # A name of bytes that are not UTF-8 could not be written to a file of ours.
+        yield os.fsencode(name.as_posix()).decode("utf-8", "replace"), text
+    if skipped:
+        verb = "is" if skipped == 1 else "are"
+        notes.append(f"{count(skipped, 'file')} skipped that {verb} not text")

@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 import math
-import warnings
-from pathlib import Path
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._cli import CommandError, count, one_line
-from fastem._cli.cluster_report import bound_lines, general_pictures
+from fastem._cli import CommandError, count, one_line, sections
 from fastem._cli.models import MODELS
-from fastem._cli.screen import figure, seconds, sparkline, wrapped
+from fastem._cli.screen import figure, wrapped
 from fastem.select.documents import divided, held_out_log_likelihood
 from fastem.select.result import chosen
 
 #: Fewer documents are too few to hold some out.
 FEWEST_DOCUMENTS = 10
 _MOST_DRAWN = 40  # topics in a picture
-#: Words in more than this part of the documents are left out. Docstrings share the names of their
-#: sections and types, "returns" and "array", which would lead most topics.
-_MAX_DF, _MAX_DF_DOCSTRINGS = 0.5, 0.1
+_WORDS = 50  # of each topic in the file
 
 
 class TopicFit(NamedTuple):
-    """A fitted topic model, its topics by falling share, and what the fit was worth."""
+    """A fitted topic model, its topics by falling share."""
 
     model: Any  # fitted to the documents not held out; its topics are in an order of its own
     order: Any  # the numbers that the topics have in the model
     topic_word: Any  # p(w|z)
     doc_topic: Any  # p(z|d) of all documents, by `transform`
-    shares: Any  # each topic's part of all words
-    coherences: Any  # the topics' UMass coherences, nan where they are not defined
-    coherence: float  # their mean
-    perplexity: float  # on held-out words; nan if not measured
-    baseline: float  # the same, by the words' frequencies alone
-    n_held_out: int  # documents
-    n_scored: int  # words that the perplexity is of
-    seconds: float
-
-    def top_words(self, vocabulary, n):
-        """Return the n most probable words of each topic."""
-        words = self.model.top_words(vocabulary, n)
-        return [words[k] for k in self.order]
+    found: dict[str, Any]  # what the fit is worth, and its topics: a part of the JSON file
 
 
 def settings_of(args):
@@ -65,41 +47,16 @@ def settings_of(args):
         "random_state": args.seed, "n_jobs": args.n_jobs,
     }  # fmt: skip
     if kind.algorithm is not None:
-        settings[kind.algorithm] = algorithm
-        settings["topic_word_prior"] = args.topic_word_prior
-    if args.model == "lda":
-        return settings | {"evaluate_every": 5}  # it then stops when the perplexity hardly changes
-    return settings | {"tol": args.tol}
+        settings |= {kind.algorithm: algorithm, "topic_word_prior": args.topic_word_prior}
+    # LDA then stops when the perplexity hardly changes.
+    return settings | ({"evaluate_every": 5} if args.model == "lda" else {"tol": args.tol})
 
 
-def read(args, progress=None):
-    """Return the corpus's name, the corpus, and the words' vectors as a parameter, if any."""
-    from fastem._cli.corpora import read_corpus, with_vectors
-    from fastem._cli.texts import count_words
-
-    if args.max_df is None:
-        args.max_df = _MAX_DF_DOCSTRINGS if args.input is None else _MAX_DF
-    if args.input is not None:
-        title, corpus = args.input, read_corpus(args.input, args, progress)
-    elif args.column is not None or args.vocab is not None:
-        option = "--column" if args.column is not None else "--vocab"
-        raise CommandError(f"{option} names columns of a file: give one")
-    else:
-        from fastem._cli.docstrings import describe, open_docstrings
-
-        title = describe()
-        corpus = count_words(title, open_docstrings(), args, progress)
-    if args.vectors is None:
-        return title, corpus, {}
-    corpus, vectors = with_vectors(corpus, Path(args.vectors))
-    return title, corpus, {"vectors": vectors}
-
-
-def fit_all(title, X, args, settings, fitting):
-    """Fit each number of topics, until Ctrl-C; return the fits."""
-    fits = []
+def fit_all(title, corpus, args, settings, fitting):
+    """Fit each number of topics, until Ctrl-C; return the best, and the choice, if any."""
+    fits: list[TopicFit] = []
     try:
-        parts = _parts(X, args)
+        parts = _parts(corpus.X, args)
         if len(args.components) > 1 and parts[1] is None:
             raise CommandError(
                 f"{title}: several -k are compared by held-out words, and there are too few "
@@ -110,10 +67,17 @@ def fit_all(title, X, args, settings, fitting):
                 break
             fitting.what = f"{k} topics"
             model = MODELS[args.model].make(n_components=k, **settings)
-            fits.append(_fit(model, X, parts, args))
+            fits.append(_fit(model, corpus, parts, args))
+        if len(args.components) == 1:
+            return fits[0], None
+        names, table = ("held_out", "coherence", "converged", "error"), []
+        for fit in fits:
+            row = -math.log(fit.found["perplexity"]), fit.found["coherence"], None, None
+            table.append({"n_components": len(fit.order)} | dict(zip(names, row, strict=True)))
+        selection = chosen(args.criterion, table, ["n_components"], fits)
     except ValueError as error:
         raise CommandError(f"{title}: {one_line(error)}") from error
-    return fits
+    return selection.best_estimator_, selection
 
 
 def _parts(X, args):
@@ -127,11 +91,10 @@ def _parts(X, args):
         return X, None, None
 
 
-def _fit(model, X, parts, args):
-    train, observed, held = parts
-    begin = perf_counter()
+def _fit(model, corpus, parts, args):
+    """Fit and measure."""
+    X, (train, observed, held) = corpus.X, parts
     model.fit(train)
-    took = perf_counter() - begin
     doc_topic = model.transform(X)
     shares = X.sum(axis=1, dtype=np.float64) @ doc_topic
     shares /= shares.sum() or 1.0
@@ -140,7 +103,7 @@ def _fit(model, X, parts, args):
     smoothing = args.topic_word_prior if hasattr(model, "means_") else 0
     counts = model.components_ + model.components_.dtype.type(smoothing)
     topic_word = counts / counts.sum(axis=1, keepdims=True)
-    coherences = model.coherence(train)[order]
+    coherences = model.coherence(train)
     finite = coherences[np.isfinite(coherences)]
     perplexity = baseline = math.nan
     if observed is not None:
@@ -148,23 +111,19 @@ def _fit(model, X, parts, args):
         frequency = train.sum(axis=0, dtype=np.float64) + 0.5  # none is 0
         scored = held.sum(axis=0, dtype=np.float64)
         baseline = math.exp(-float(scored @ np.log(frequency / frequency.sum())) / scored.sum())
-    return TopicFit(
-        model, order, topic_word[order], doc_topic[:, order], shares[order], coherences,
-        float(finite.mean()) if len(finite) else math.nan, perplexity, baseline,
-        X.shape[0] - train.shape[0], 0 if held is None else int(held.sum(dtype=np.float64)), took,
-    )  # fmt: skip
-
-
-def selection_of(fits, criterion):
-    """Return the choice among fits: the highest held-out log-likelihood, or coherence."""
-    table = [
-        {"n_components": len(fit.order), "held_out": -math.log(fit.perplexity),
-         "coherence": fit.coherence, "converged": None, "error": None}
-        for fit in fits
+    words, weights = model.top_words(corpus.vocabulary, _WORDS), -np.sort(-topic_word, axis=1)
+    topics = [
+        {"topic": i, "share": float(shares[k]), "coherence": float(coherences[k]),
+         "words": words[k], "weights": weights[k, :_WORDS].tolist()}
+        for i, k in enumerate(order)
     ]  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of an edge, which the report tells
-        return chosen(criterion, table, ["n_components"], fits)
+    found = {
+        "n_documents_held_out": X.shape[0] - train.shape[0],
+        "n_tokens_held_out": 0 if held is None else int(held.sum(dtype=np.float64)),
+        "perplexity": perplexity, "perplexity_of_frequencies": baseline,
+        "coherence": float(finite.mean()) if len(finite) else math.nan, "topics": topics,
+    }  # fmt: skip
+    return TopicFit(model, order, topic_word[order], doc_topic[:, order], found)
 
 
 # ---- what is shown ------------------------------------------------------------------------------
@@ -173,57 +132,42 @@ def selection_of(fits, criterion):
 def show_corpus(screen, title, corpus):
     """Say what was read."""
     n_documents, n_words = corpus.X.shape
-    n_tokens = corpus.X.sum(dtype=np.float64)
-    screen.print(str(title), "bold")
-    screen.print(
-        f"  {count(n_documents, 'document')}, {n_tokens:,.0f} words of which {n_words:,} different"
-    )
+    documents, tokens = count(n_documents, "document"), corpus.X.sum(dtype=np.float64)
+    screen.print(title, "bold")
+    screen.print(f"  {documents}, {tokens:,.0f} words of which {n_words:,} different")
     empty = n_documents - np.count_nonzero(corpus.X.sum(axis=1))
     notes = [f"{count(empty, 'document')} without any of these words"] if empty else []
     for note in [*notes, *corpus.notes]:
         screen.print(f"  {note}", "dim")
 
 
-def show(screen, fit, vocabulary, args, fitting, *, brief=False):
+def show(screen, fit, args, fitting):
     """Print the topics, how the fit went and how good it is."""
-    screen.heading("The topics", "their share of all words; the probability of each word in them"
-                   if not brief else "their share of all words, and their words")  # fmt: skip
+    note = "their share of all words; the probability of each word in them"
+    screen.heading("The topics", note)
     rows = [["topic", "share", "words"]]
-    weights = -np.sort(-fit.topic_word, axis=1)[:, : args.words]
-    for k, words in enumerate(fit.top_words(vocabulary, args.words)):
-        if not brief:
-            words = [f"{word} {p:.3f}" for word, p in zip(words, weights[k], strict=True)]
-        rows.append([str(k), f"{fit.shares[k]:.1%}", wrapped(words, screen.width - 18)])
+    for topic in fit.found["topics"]:
+        pairs = zip(topic["words"][: args.words], topic["weights"], strict=False)
+        words = wrapped([f"{word} {p:.3f}" for word, p in pairs], screen.width - 18)
+        rows.append([str(topic["topic"]), f"{topic['share']:.1%}", words])
     screen.table(rows, left=[2])
-    if not brief:
-        every = getattr(fit.model, "evaluate_every", 1)
-        when = "by iteration" if every == 1 else f"every {every} iterations"
-        screen.heading("The bound", f"mean log-likelihood of a word (and priors), {when}")
-        if hasattr(fit.model, "tol"):
-            bound_lines(screen, fit.model, fit.model.lower_bounds_, fitting)
-        else:  # LDA mostly goes as far as it is told to
-            screen.print(f"  {sparkline(fit.model.lower_bounds_, screen.width - 4)}")
-            how = "interrupted: " if fitting.interrupted else ""
-            n_iter = count(fit.model.n_iter_, "iteration")
-            screen.print(f"  {how}{n_iter}; {seconds(fit.seconds)} in all")
-    _show_quality(screen, fit, len(vocabulary))
-
-
-def _show_quality(screen, fit, n_words):
-    """Print the perplexity, with what it would be without topics, and the coherence."""
+    what = "mean log-likelihood of a word (and priors)"
+    sections.bound_section(screen, fit.model, fitting, what)
+    found = fit.found
     screen.heading("How good?", "perplexity of words that the fit has not seen; lower is better")
-    if math.isnan(fit.perplexity):
+    if math.isnan(found["perplexity"]):
         screen.print("  perplexity not measured: no words were held out")
     else:
-        documents = count(fit.n_held_out, "document")
-        of = f"on {count(fit.n_scored, 'word')}: half of each of {documents}"
+        words = count(found["n_tokens_held_out"], "word")
+        of = f"on {words}: half of each of {count(found['n_documents_held_out'], 'document')}"
+        baseline = figure(found["perplexity_of_frequencies"])
         screen.table([
-            ["perplexity", ""], [figure(fit.perplexity), of],
-            [figure(fit.baseline), "by the words' frequencies alone, without topics"],
-            [figure(n_words), "if every word were as probable as every other"],
+            ["perplexity", ""], [figure(found["perplexity"]), of],
+            [baseline, "by the words' frequencies alone, without topics"],
+            [figure(fit.topic_word.shape[1]), "if every word were as probable as every other"],
         ], left=[1])  # fmt: skip
-    if fit.coherence == fit.coherence:
-        screen.print(f"  coherence {fit.coherence:.2f}, mean UMass; 0 or near it is best")
+    if found["coherence"] == found["coherence"]:
+        screen.print(f"  coherence {found['coherence']:.2f}, mean UMass; 0 or near it is best")
 
 
 def pictures(selection, fit, vocabulary, n_words):
@@ -233,13 +177,14 @@ def pictures(selection, fit, vocabulary, n_words):
 
     n_topics, n_words = min(len(fit.order), _MOST_DRAWN), min(n_words, len(vocabulary))
     which = "The topics" if n_topics == len(fit.order) else f"The {n_topics} largest topics"
+    titles = [f"{k}: {fit.found['topics'][k]['share']:.1%}" for k in range(n_topics)]
 
     def draw(figure):
         figure.set_size_inches(grid_of(n_topics, n_words)[2])
         plot.TopicsDisplay.from_estimator(
             fit.model, vocabulary, topics=fit.order[:n_topics].tolist(), n_words=n_words,
-            titles=[f"{k}: {fit.shares[k]:.1%}" for k in range(n_topics)], ax=figure.subplots(),
+            titles=titles, ax=figure.subplots(),
         )  # fmt: skip
 
     caption = f"{which}, with their share of all words, and their words."
-    return [*general_pictures(fit.model, selection), ("The topics", caption, draw)]
+    return [*sections.pictures(fit.model, selection), ("The topics", caption, draw)]

@@ -38,8 +38,6 @@ examples:
   python -m fastem topics counts.npz --vocab words.txt --algorithm incremental
   python -m fastem topics abstracts.txt --model lda --algorithm stochastic -k 100
 """
-#: Words of each topic in the file.
-_WORDS = 50
 
 
 def add_parser(subparsers):
@@ -53,42 +51,35 @@ def add_parser(subparsers):
 
 def main(args):
     """Read, fit, report, write."""
-    from fastem._cli import compare, outputs, topic_fits
-    from fastem._cli.cluster_report import selection_section
+    from fastem._cli import compare, outputs, sections, topic_fits
+    from fastem._cli.corpora import read_corpus
     from fastem._cli.fitting import Fitting
     from fastem._cli.page import check_report, page
     from fastem._cli.screen import Screen
 
-    settings = topic_fits.settings_of(args)
-    paths = []
+    settings, paths, screen = topic_fits.settings_of(args), [], Screen()
     if args.input is not None or args.output_dir is not None:
         endings = "topics.json", "model.npz", "documents.csv"
         paths = outputs.output_paths(args.input or "docstrings", args.output_dir, *endings)
         outputs.check_outputs(paths, args.force)
     check_report(args)
-    screen = Screen()
     with Fitting("reading", keeps=False) as reading:
-        title, corpus, vectors = topic_fits.read(args, reading.show)
+        title, corpus, vectors = read_corpus(args, reading.show)
     topic_fits.show_corpus(screen, title, corpus)
     with Fitting() as fitting:
-        fits = topic_fits.fit_all(title, corpus.X, args, settings | vectors, fitting)
-    fit, selection = fits[0], None
-    if len(args.components) > 1:
-        selection = topic_fits.selection_of(fits, args.criterion)
-        fit = selection.best_estimator_
-        selection_section(screen, selection)
-    topic_fits.show(screen, fit, corpus.vocabulary, args, fitting)
+        fit, selection = topic_fits.fit_all(title, corpus, args, settings | vectors, fitting)
+    if selection is not None:
+        sections.selection_section(screen, selection)
+    topic_fits.show(screen, fit, args, fitting)
     if args.compare:
-        compare.show(screen, compare.of_topics(corpus.X, fit.model))
+        compare.show(screen, corpus.X, fit.model)
     files = _files(paths, title, corpus, fit, selection) if paths else {}
     if args.report is not None:
         pictures = topic_fits.pictures(selection, fit, corpus.vocabulary, args.words)
         files[args.report] = page(title, screen, pictures)
     if files:
         outputs.write_all(files)
-        screen.heading("Written")
-        for path in files:
-            screen.print(f"  {path}")
+        screen.written(files)
     return 130 if fitting.interrupted else 0
 
 
@@ -96,50 +87,28 @@ def _files(paths, title, corpus, fit, selection):
     """Return what the three files hold."""
     import numpy as np
 
+    from fastem import __version__
     from fastem._cli.outputs import csv_of, to_json, to_npz
 
-    n_tokens = np.asarray(corpus.X.sum(axis=1, dtype=np.float64)).ravel()
-    arrays = {"components": fit.topic_word, "vocabulary": np.array(corpus.vocabulary)}
-    for name in ("means", "covariances"):
-        if hasattr(fit.model, f"{name}_"):
-            arrays[name] = getattr(fit.model, f"{name}_")[fit.order]
-    header = ["document", "words", "topic", *(f"topic_{k}" for k in range(len(fit.order)))]
-    columns = [n_tokens, fit.doc_topic.argmax(axis=1), *fit.doc_topic.T]
-    contents = (
-        to_json(_content(title, corpus, fit, selection)), to_npz(**arrays),
-        csv_of(header, corpus.names, columns),
-    )  # fmt: skip
-    return dict(zip(paths, contents, strict=True))
-
-
-def _content(title, corpus, fit, selection):
-    """Return what the JSON file holds."""
-    import numpy as np
-
-    from fastem import __version__
-
-    model = fit.model
-    settings = model.get_params()
-    settings.pop("vectors", None)  # not a setting to read
-    weights = -np.sort(-fit.topic_word, axis=1)[:, :_WORDS]
-    topics = [
-        {
-            "topic": k, "share": float(fit.shares[k]), "coherence": float(fit.coherences[k]),
-            "words": words, "weights": weights[k].tolist(),
-        }
-        for k, words in enumerate(fit.top_words(corpus.vocabulary, _WORDS))
-    ]  # fmt: skip
+    model, X = fit.model, corpus.X
+    settings = {name: value for name, value in model.get_params().items() if name != "vectors"}
     choice = {}
     if selection is not None:
         choice = {"criterion": selection.criterion, "candidates": selection.table}
-    return choice | {
+    content = choice | {
         "fastem": __version__, "corpus": title, "model": type(model).__name__,
-        "n_documents": corpus.X.shape[0], "n_words": len(corpus.vocabulary),
-        "n_tokens": float(corpus.X.sum(dtype=float)), "settings": settings,
-        "converged": bool(getattr(model, "converged_", False)), "n_iter": int(model.n_iter_),
-        "lower_bound": float(model.lower_bound_), "n_documents_held_out": fit.n_held_out,
-        "n_tokens_held_out": fit.n_scored, "perplexity": fit.perplexity,
-        "perplexity_of_frequencies": fit.baseline, "coherence": fit.coherence, "topics": topics,
+        "n_documents": X.shape[0], "n_words": X.shape[1], "n_tokens": float(X.sum(dtype=float)),
+        "settings": settings, "converged": bool(getattr(model, "converged_", False)),
+        "n_iter": int(model.n_iter_), "lower_bound": float(model.lower_bound_), **fit.found,
         "vocabulary": corpus.vocabulary,
         "lower_bounds": [float(bound) for bound in model.lower_bounds_],
     }  # fmt: skip
+    arrays = {"components": fit.topic_word, "vocabulary": np.array(corpus.vocabulary)}
+    for name in ("means", "covariances"):
+        if hasattr(model, f"{name}_"):
+            arrays[name] = getattr(model, f"{name}_")[fit.order]
+    header = ["document", "words", "topic", *(f"topic_{k}" for k in range(len(fit.order)))]
+    n_tokens = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
+    columns = [n_tokens, fit.doc_topic.argmax(axis=1), *fit.doc_topic.T]
+    table = csv_of(header, corpus.names, columns)
+    return dict(zip(paths, (to_json(content), to_npz(**arrays), table), strict=True))
