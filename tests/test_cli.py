@@ -19,7 +19,7 @@ from sklearn.datasets import load_iris
 import fastem
 from fastem import GaussianMixture, KMeans, select
 from fastem.__main__ import main
-from fastem._cli import compare, demo, docstrings
+from fastem._cli import demo, docstrings, fitting
 from fastem._cli.outputs import to_json
 from fastem._cli.screen import bar, figure, seconds, sparkline, with_spread, wrapped
 
@@ -182,7 +182,7 @@ def test_without_a_command_it_finds_digits_and_topics(monkeypatch, capsys):
     monkeypatch.setattr(demo, "COMPONENTS", (8, 10))
     monkeypatch.setattr(demo, "N_INIT", 2)
     monkeypatch.setattr(demo, "N_TOPICS", 5)
-    monkeypatch.setattr(compare, "_BUDGET", 0.0)
+    monkeypatch.setattr(fitting, "BUDGET", 0.0)
     monkeypatch.setattr(docstrings, "MAX_BYTES", 500_000)
     assert main([]) == 0
     out, err = capsys.readouterr()
@@ -209,8 +209,8 @@ def test_without_a_command_it_finds_digits_and_topics(monkeypatch, capsys):
     "model", [GaussianMixture(3, covariance_type="diag", random_state=1), KMeans(3, random_state=1)]
 )
 def test_a_comparison_is_of_equal_work(model, monkeypatch):
-    monkeypatch.setattr(compare, "_BUDGET", 0.0)
-    work, times, (ours, theirs) = compare.timed(X, model.fit(X))
+    monkeypatch.setattr(fitting, "BUDGET", 0.0)
+    work, times, (ours, theirs) = fitting.timed(X, model.fit(X))
     assert "150 × 4, K = 3" in work
     assert_allclose(ours, theirs, rtol=1e-10)
     assert next(iter(times)) == "fastem"
@@ -279,7 +279,7 @@ def test_several_numbers_of_components_are_compared_by_bic(iris, folder, capsys)
 
 
 def test_compare_and_not_converged(iris, capsys, monkeypatch):
-    monkeypatch.setattr(compare, "_BUDGET", 0.0)
+    monkeypatch.setattr(fitting, "BUDGET", 0.0)
     assert main(["cluster", iris, "-k", "3", "--max-iter", "2", "--compare"]) == 0
     out = capsys.readouterr().out
     assert "NOT converged after 2 iterations" in out

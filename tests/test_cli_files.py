@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 
 from fastem.__main__ import main
-from fastem._cli import reading, sources, text_source
+from fastem._cli import reading, sources
 from fastem._cli.reading import Wanted, read_table
 
 X = load_iris().data
@@ -80,7 +80,7 @@ def saved_by_numpy():
 @pytest.mark.parametrize("rows", [7, 20_000], ids=["in pieces", "whole"])
 @pytest.mark.parametrize("with_arrow", [True, False], ids=["pyarrow", "csv"])
 def test_text_files(folder, name, text, named, with_arrow, rows, monkeypatch):
-    monkeypatch.setattr(text_source, "_ROWS", rows)
+    monkeypatch.setattr(sources, "_ROWS", rows)
     (folder / name).write_bytes(text.encode())
     if not with_arrow:
         monkeypatch.setitem(sys.modules, "pyarrow", None)

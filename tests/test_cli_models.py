@@ -388,7 +388,7 @@ def test_a_file_with_foreign_code_is_not_read(folder, capsys):
 
 
 def test_without_skops_the_model_is_left_out(folder, monkeypatch, capsys):
-    monkeypatch.setattr("fastem._cli.saved.can_save", lambda: False)
+    monkeypatch.setattr("fastem._cli.predict.can_save", lambda: False)
     np.save("x.npy", X)
     assert main(["cluster", "x.npy", "-k", "2"]) == 0
     assert "pip install 'fastem[skops]'" in capsys.readouterr().out

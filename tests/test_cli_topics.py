@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastem import PLSA
 from fastem.__main__ import main
-from fastem._cli import compare, docstrings
+from fastem._cli import docstrings, fitting
 from fastem.select.documents import divided
 
 FILES = ["docs.documents.csv", "docs.model.npz", "docs.topics.json"]
@@ -35,7 +35,7 @@ def sentences(n=60, seed=0):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(compare, "_BUDGET", 0.0)
+    monkeypatch.setattr(fitting, "BUDGET", 0.0)
     monkeypatch.setattr(docstrings, "MAX_BYTES", 500_000)
 
 

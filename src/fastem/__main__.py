@@ -6,7 +6,6 @@ or 130 and the fit had whole iterations, which are then written.
 The exit status of ``run`` is its program's.
 """
 
-import argparse
 import importlib
 import logging
 import os
@@ -15,32 +14,8 @@ import sys
 import threading
 import warnings
 
-from fastem._cli import COMMANDS, CommandError, one_line, split_program
-from fastem._version import __version__
-
-
-class _Parser(argparse.ArgumentParser):
-    """ArgumentParser whose errors are one line, like every other error of the command."""
-
-    def error(self, message):
-        self.exit(2, f"fastem: error: {message} (try '{self.prog} --help')\n")
-
-
-def _build_parser():
-    """Parser of the whole command line, with one subparser for each of `COMMANDS`."""
-    parser = _Parser(
-        prog="python -m fastem",
-        description="Latent-variable models fitted by expectation-maximization. "
-        "Without a command: a Gaussian mixture and topic models, fitted to real data that need no "
-        "download.",
-    )
-    parser.add_argument("--version", action="version", version=f"fastem {__version__}")
-    subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for name in COMMANDS:
-        command = importlib.import_module(f"fastem._cli.{name}")
-        subparser = command.add_parser(subparsers)
-        subparser.set_defaults(main=command.main)
-    return parser
+from fastem._cli import CommandError, one_line, split_program
+from fastem._cli.options import build_parser
 
 
 def _say(kind, message):
@@ -51,18 +26,23 @@ def _say(kind, message):
 def main(argv=None):
     """Run the command line `argv` (default: ``sys.argv[1:]``) and return the exit status."""
     argv, program = split_program(sys.argv[1:] if argv is None else argv)
-    args = _build_parser().parse_args(argv or ["demo"])
+    args = build_parser().parse_args(argv or ["demo"])
     args.program_args = program
     try:
-        return _guarded(args) if getattr(args, "guarded", True) else args.main(args)
+        return _command(args) if args.command == "run" else _guarded(args)
     except CommandError as error:
         _say("error", error)
         return 2
     except MemoryError as error:
-        if not getattr(args, "guarded", True):
+        if args.command == "run":
             raise
         _say("error", f"not enough memory ({error or 'no more is said'})")
         return 2
+
+
+def _command(args):
+    """Do the work of a command."""
+    return importlib.import_module(f"fastem._cli.{args.command}").main(args)
 
 
 class _Terminated(BaseException):
@@ -96,7 +76,7 @@ def _run(args):
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_args, **_kwargs: _say("warning", message)
         try:
-            status = args.main(args) or 0
+            status = _command(args) or 0
             sys.stdout.flush()
             return status
         except KeyboardInterrupt:

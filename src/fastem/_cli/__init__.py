@@ -1,12 +1,11 @@
-"""The subcommands of ``python -m fastem``.
+"""The commands of ``python -m fastem``.
 
-A subcommand is one module here with two functions, ``add_parser(subparsers)``, which adds its
-argparse parser and returns it, and ``main(args) -> int | None``, which does the work and returns
-the exit status (None is 0); and its name in `COMMANDS`. Whatever ``main`` needs beyond the standard
-library is imported inside it, so that ``--help`` and a mistyped option answer at once.
+A command is an entry of `options.COMMANDS` and a module here of the same name with ``main(args) ->
+int | None``, which does the work and returns the exit status (None is 0). Modules of commands are
+imported when they are run, so that ``--help`` and a mistyped option answer at once.
 
-``run`` alone takes words that are not ours to parse (`split_program`), and runs what is not ours
-to guard: its parser sets ``guarded=False``, so that warnings, Ctrl-C and errors stay the program's.
+``run`` alone takes words that are not ours to parse (`split_program`), and runs what is not ours to
+guard: warnings, Ctrl-C and errors stay the program's.
 
 Problems that the user can correct are raised as `CommandError`: the dispatcher prints them as one
 line and exits with status 2.
@@ -15,9 +14,6 @@ line and exits with status 2.
 import zlib
 from contextlib import contextmanager
 from importlib import import_module
-
-#: Subcommands in the order of the help text: modules of this package.
-COMMANDS = ("demo", "cluster", "predict", "topics", "run")
 
 
 class CommandError(Exception):

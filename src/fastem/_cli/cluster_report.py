@@ -7,9 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._cli import count, sections, short
+from fastem._cli import count, short
+from fastem._cli.fitting import show_comparison
 from fastem._cli.models import MODELS
-from fastem._cli.screen import figure, with_spread
+from fastem._cli.screen import (
+    bound_section,
+    figure,
+    pictures_of_fit,
+    selection_section,
+    with_spread,
+)  # fmt: skip
 from fastem.components.covariances import KINDS
 
 _MOST_PARTS, _MOST_DRAWN = 20, 4
@@ -114,23 +121,21 @@ def show(screen, fit):
     """Print all there is to tell."""
     model, kind = fit.model, fit.kind
     if fit.selection is not None:
-        sections.selection_section(screen, fit.selection)
+        selection_section(screen, fit.selection)
     k, inertia = len(getattr(model, kind.values)), getattr(model, "inertia_", None)
     if inertia is not None:
         bounds = -len(fit.X) * np.array(model.lower_bounds_)
         what = f"sum of squared distances; {figure(inertia, 6)} at the centers below; K = {k}"
-        sections.bound_section(screen, model, fit.fitting, what, bounds)
+        bound_section(screen, model, fit.fitting, what, bounds)
     else:
         bayesian = hasattr(model, "weight_concentration_")
         what = "on the evidence" if bayesian else "mean log-likelihood of a row"
-        sections.bound_section(screen, model, fit.fitting, f"{what}, K = {k}")
+        bound_section(screen, model, fit.fitting, f"{what}, K = {k}")
     _parts_section(screen, fit)
     if fit.selection is None and kind.choose is not None:
         screen.print("  To choose K, give several, as in -k 2-12", "dim")
     if fit.args.compare:
-        from fastem._cli import compare
-
-        compare.show(screen, fit.X, model)
+        show_comparison(screen, fit.X, model)
 
 
 def _parts_section(screen, fit):
@@ -161,7 +166,7 @@ def _parts_section(screen, fit):
 
 def pictures(fit):
     """Return (heading, caption, draw) of the pictures of a report."""
-    made = sections.pictures(fit.model, fit.selection)
+    made = pictures_of_fit(fit.model, fit.selection)
     parts = _part_picture(fit)
     return made if parts is None else [*made, (f"The {fit.kind.noun}s", *parts)]
 

@@ -8,8 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastem._cli import CommandError, count, docstrings, one_line, readable
-from fastem._cli.sources import load_array
-from fastem._cli.text_source import lines_of
+from fastem._cli.sources import lines_of, load_array
 from fastem._cli.texts import Corpus, Texts, count_words, open_texts
 from fastem._engine.sparse import canonical_csr
 

@@ -5,10 +5,20 @@ see whether the components and the topics, which EM found without them, mean any
 docstrings come with Python and the packages that this one needs.
 """
 
-import argparse
 import string
 
-from fastem._cli.options import DEMO, add_command
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score, confusion_matrix
+
+from fastem import GaussianLDA, GaussianMixture, __version__, select
+from fastem._cli import count, topics
+from fastem._cli.fitting import Fitting, show_comparison
+from fastem._cli.options import build_parser
+from fastem._cli.screen import Screen, bound_section, selection_section
+from fastem._engine.threads import effective_n_jobs
+from fastem._engine.versions import versions
 
 #: Dimensions kept of the 64 pixels, some of which never vary and would make covariances singular.
 N_DIMENSIONS = 20
@@ -19,34 +29,17 @@ N_INIT = 5
 SIDE, N_STROKES, N_TOPICS = 4, 10, 20
 
 
-def add_parser(subparsers):
-    """Add the parser of this subcommand."""
-    return add_command(
-        subparsers, "demo", DEMO,
-        "find digits in images and topics in docstrings (this runs without a command, too)",
-        "Fit Gaussian mixtures and topics of patches to scikit-learn's handwritten digits, and "
-        "topics of words to the docstrings of installed packages; show what they found.",
-    )  # fmt: skip
-
-
 def main(args):
     """Fit, and print what was found."""
-    from fastem import __version__
-    from fastem._cli import count, topics
-    from fastem._cli.screen import Screen
-    from fastem._engine.threads import effective_n_jobs
-    from fastem._engine.versions import versions
-
     screen = Screen()
     here = f"{count(effective_n_jobs(args.n_jobs), 'thread')}, {versions()['instruction set']}"
     screen.print(f"fastem {__version__}  {here}", "bold")
     _show_mixture(screen, args)
     _show_strokes(screen, args)
-    parser = topics.add_parser(argparse.ArgumentParser().add_subparsers())
     for model in ("plsa", "lda"):
         screen.heading("Topics of words", f"python -m fastem topics -k {N_TOPICS} --model {model}")
         given = ["-k", str(N_TOPICS), "--model", model, "--words", "5", "--seed", str(args.seed)]
-        options = parser.parse_args(given)
+        options = build_parser().parse_args(["topics", *given])
         options.n_jobs = args.n_jobs
         topics.main(options)
     screen.heading("Your own data")
@@ -56,15 +49,6 @@ def main(args):
 
 def _show_mixture(screen, args):
     """Choose a mixture of all images, and show the mean of each component and what it holds."""
-    import numpy as np
-    from sklearn.datasets import load_digits
-    from sklearn.decomposition import PCA
-    from sklearn.metrics import adjusted_rand_score, confusion_matrix
-
-    from fastem import GaussianMixture, select
-    from fastem._cli import compare, sections
-    from fastem._cli.fitting import Fitting
-
     images, digits = load_digits(return_X_y=True)
     pca = PCA(N_DIMENSIONS, random_state=0)
     X = pca.fit_transform(images)
@@ -76,9 +60,9 @@ def _show_mixture(screen, args):
         mixture = GaussianMixture(n_init=N_INIT, random_state=args.seed, n_jobs=args.n_jobs)
         selection = select.mixture(X, COMPONENTS, "full", share_starts=False, estimator=mixture)
     best = selection.best_estimator_
-    sections.selection_section(screen, selection)
+    selection_section(screen, selection)
     what = f"mean log-likelihood of an image, K = {best.n_components}"
-    sections.bound_section(screen, best, fitting, what)
+    bound_section(screen, best, fitting, what)
     labels = best.predict(X)
     held = confusion_matrix(labels, digits, labels=range(max(10, best.n_components)))[:, :10]
     # Ordered by the digit that each of them mostly holds, which is easier to read.
@@ -89,22 +73,16 @@ def _show_mixture(screen, args):
     rows = [["", "share", "images", "digits"]]
     for name, k in zip(names, order, strict=False):
         most = [d for d in np.argsort(-held[k], kind="stable")[:4] if held[k, d]]
-        most = ", ".join(f"{held[k, d]} × {d}" for d in most)
-        rows.append([name, f"{best.weights_[k]:.1%}", str(held[k].sum()), most])
+        inside = ", ".join(f"{held[k, d]} × {d}" for d in most)
+        rows.append([name, f"{best.weights_[k]:.1%}", str(held[k].sum()), inside])
     screen.table(rows, left=[3])
     score = adjusted_rand_score(digits, labels)
     screen.print(f"  agreement with the true digits: {score:.2f} (adjusted Rand index, 1 is all)")
-    compare.show(screen, X, best)
+    show_comparison(screen, X, best)
 
 
 def _show_strokes(screen, args):
     """Fit topics to images as bags of their patches, and draw the mean patch of each."""
-    import numpy as np
-    from sklearn.datasets import load_digits
-
-    from fastem import GaussianLDA
-    from fastem._cli.fitting import Fitting
-
     images, digits = load_digits(return_X_y=True)
     windows = np.lib.stride_tricks.sliding_window_view(
         images.reshape(-1, 8, 8), (SIDE, SIDE), axis=(1, 2)

@@ -2,8 +2,10 @@
 
 import argparse
 import re
+from typing import Any
 
 from fastem._cli.models import COVARIANCE_TYPES, MODELS, names_of
+from fastem._version import __version__
 
 _MOST_NUMBERS = 1000  # that -k may list
 
@@ -170,16 +172,104 @@ PREDICT = [
 
 DEMO = [_SEED, _N_JOBS]
 
+RUN = [
+    _option("--no-children", "leave Python processes that the program starts as they are",
+            action="store_true"),
+    _option("script", "a file, or a folder or zip", nargs="?", metavar="SCRIPT"),
+    _option("-m", "a module instead of a file", dest="module", metavar="MODULE"),
+]  # fmt: skip
 
-def add_command(subparsers, name, options, summary, description, epilog=None):
-    """Add a command's parser, with options from a list above, and return it."""
-    parser = subparsers.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+#: Of each command what the list of commands says, what its own help says, options, and examples.
+COMMANDS: dict[str, tuple[str, str, list[Any], str]] = {
+    "demo": (
+        "find digits in images and topics in docstrings (this runs without a command, too)",
+        "Fit Gaussian mixtures and topics of patches to scikit-learn's handwritten digits, and "
+        "topics of words to the docstrings of installed packages; show what they found.",
+        DEMO, "",
+    ),
+    "cluster": (
+        "find groups in your own table; write labels, parameters and the model",
+        "Fit a mixture, k-means or a hidden Markov model to the rows of a file.", CLUSTER,
+        """\
+files read:    .csv .tsv .txt (header or none; also .gz), .npy, .parquet (needs pyarrow), .xlsx
+               (needs pandas and openpyxl); - is text from standard input
+files written: NAME.labels.csv   each row's name or number, label, and the label's probability
+               NAME.MODEL.json   weights, means, covariances, the bound of every iteration
+               NAME.MODEL.skops  the model, for: python -m fastem predict (needs skops)
+
+examples:
+  python -m fastem cluster iris.csv -k 1-9 --columns sepal_length,sepal_width
+  python -m fastem cluster customers.csv -k 2-12 --covariance all --standardize --exclude id
+  python -m fastem cluster points.npy -k 50 --model kmeans
+  python -m fastem cluster answers.csv -k 2-6 --model categorical --drop-missing
+""",
+    ),
+    "predict": (
+        "find the components of new rows, by a model that cluster saved",
+        "Find the components of new rows, by a model that cluster saved.", PREDICT,
+        """\
+examples:
+  python -m fastem cluster customers.csv -k 2-12 --standardize
+  python -m fastem predict customers.mixture.skops new.csv --append -o results
+""",
+    ),
+    "topics": (
+        "find the topics of your own texts, or of the docstrings on this machine",
+        "Fit a topic model to documents.", TOPICS,
+        """\
+INPUT:         a text file, a document a line (.txt .md ...; also .gz); a folder, a document a file;
+               a table with a column of texts (--column; .csv .tsv .jsonl .parquet .xlsx);
+               a matrix of counts, documents x words, saved by scipy.sparse.save_npz (.npz);
+               none: the docstrings of Python, NumPy, SciPy and scikit-learn
+files written: NAME.topics.json   words of each topic, perplexity, the bound of every iteration
+               NAME.model.npz     p(word | topic) and the vocabulary
+               NAME.documents.csv p(topic | document)
+               (without INPUT only if --output-dir is given)
+
+examples:
+  python -m fastem topics news.txt -k 50 --stop-words none -o results
+  python -m fastem topics reviews.csv --column text -k 5,10,20,50
+  python -m fastem topics haiku.txt --tokenizer jieba:lcut --stop-words stop.txt
+  python -m fastem topics news.txt --model gaussian-lda --vectors glove.6B.50d.txt
+  python -m fastem topics abstracts.txt --model lda --algorithm stochastic -k 100
+""",
+    ),
+    "run": (
+        "run a program that uses scikit-learn, with its mixtures, k-means and LDA by fastem",
+        "Run a program as `python SCRIPT ARG ...` or `python -m MODULE ARG ...` does, after "
+        "fastem.patch(): scikit-learn's GaussianMixture, KMeans and LatentDirichletAllocation run "
+        "on fastem. What fastem cannot do the same stays scikit-learn's, and a line on stderr says "
+        "so. FASTEM_VERBOSE=1 in the environment shows what was replaced. Python processes that "
+        "the program starts are patched, too.", RUN, "",
+    ),
+}  # fmt: skip
+
+
+class _Parser(argparse.ArgumentParser):
+    """ArgumentParser whose errors are one line, like every other error of the command."""
+
+    def error(self, message):
+        self.exit(2, f"fastem: error: {message} (try '{self.prog} --help')\n")
+
+
+def build_parser():
+    """Return the parser of the whole command line; `command` is the module that does the work."""
+    parser = _Parser(
+        prog="python -m fastem",
+        description="Latent-variable models fitted by expectation-maximization. "
+        "Without a command: a Gaussian mixture and topic models, fitted to real data that need no "
+        "download.",
     )
-    for flags, settings in options:
-        parser.add_argument(*flags, **settings)
+    parser.add_argument("--version", action="version", version=f"fastem {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for name, (summary, description, options, epilog) in COMMANDS.items():
+        usage = "python -m fastem run [-h] [--no-children] (SCRIPT | -m MODULE) [ARG ...]"
+        layout = {} if name == "run" else {"formatter_class": argparse.RawDescriptionHelpFormatter}
+        command = subparsers.add_parser(
+            name, help=summary, description=description, epilog=epilog,
+            usage=usage if name == "run" else None, **layout,
+        )  # fmt: skip
+        for flags, settings in options:
+            command.add_argument(*flags, **settings)
+        command.set_defaults(command=name)
     return parser

@@ -42,8 +42,8 @@ def page(title, screen, pictures):
             content.append(_table(item) if isinstance(item, list) else _line(item))
         content += [_figure(*rest) for place, *rest in pictures if place == heading]
     frame = Template(files("fastem._cli").joinpath("page.html").read_text(encoding="utf-8"))
-    content = "".join(f"{part}\n" for part in content if part)
-    yield frame.substitute(title=escape(title), content=content, version=__version__)
+    whole = "".join(f"{part}\n" for part in content if part)
+    yield frame.substitute(title=escape(title), content=whole, version=__version__)
 
 
 def _line(text):

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._cli import CommandError, count, is_number, readable, short
-from fastem._cli.sources import READERS, cell_text
-from fastem._cli.text_source import GAPS, TextSource
+from fastem._cli.sources import GAPS, READERS, TextSource, cell_text
 
 #: Endings of text; .gz may follow.
 TEXT = (".csv", ".tsv", ".txt")
@@ -130,7 +129,7 @@ def _collect(source, wanted, progress):
         missing = np.isnan(values)
         here = np.flatnonzero(~missing.any(axis=1)) if wanted.drop_missing else range(len(values))
         if not (wanted.drop_missing or wanted.allow_missing) and missing.any():
-            piece.refuse(*np.argwhere(missing)[0], "is missing", "fill it in, give --drop-missing")
+            piece.refuse(missing, "is missing", "fill it in, give --drop-missing")
         if whole is None:
             X.add(values if len(here) == len(values) else values[here])
         n_missing += int(missing.sum())
@@ -223,7 +222,7 @@ class _Piece(NamedTuple):
                 X = self._each(self._number)
         X = X if X.dtype.kind == "f" else X.astype(np.float64)
         if np.isinf(X).any():
-            self.refuse(*np.argwhere(np.isinf(X))[0], "is not finite")
+            self.refuse(np.isinf(X), "is not finite")
         return X
 
     def codes(self, codes, new):
@@ -234,23 +233,27 @@ class _Piece(NamedTuple):
                 codes[i].setdefault(text, len(codes[i]))
             elif text not in codes[i]:
                 known = short(", ".join(codes[i]), 100)
-                self.refuse(row, i, f"is no category of the model, which has {known}", None)
+                self.refuse((row, i), f"is no category of the model, which has {known}", "")
             return codes[i][text]
 
         return self._each(code)
 
-    def refuse(self, row, i, problem, cure="correct it, delete the row"):
-        """Raise the error of a cell; `cure` are words before "or", None if there is none."""
+    def refuse(self, wrong, problem, cure="correct it, delete the row"):
+        """Raise the error of the first wrong cell, a place or a table of them.
+
+        `cure` are words before "or", with which the advice on columns follows; '' has none.
+        """
+        row, i = wrong if isinstance(wrong, tuple) else map(int, np.argwhere(wrong)[0])
         source, j, text = self.source, self.keep[i], cell_text(self.cells[row][i])
         named = f" ({source.names[j]})" if source.names[j] != f"x{j + 1}" else ""
         shown = "" if text.lower() in GAPS else f"{short(text)!r} "
         if cure:
-            cure = f"; {cure}, or {self._advice(row)}" if self.wanted.can_choose else (
-                f"; {cure.replace(', ', ' or ')}")  # fmt: skip
-        raise CommandError(
-            f"{source.name}, {source.unit} {self.places[row]}, column {j + 1}{named}: {shown}"
-            f"{problem}{cure or ''}"
-        )
+            advice = f", or {self._advice(row)}"
+            cure = (
+                f"; {cure}{advice}" if self.wanted.can_choose else f"; {cure}".replace(", ", " or ")
+            )
+        place = f"{source.name}, {source.unit} {self.places[row]}, column {j + 1}{named}"
+        raise CommandError(f"{place}: {shown}{problem}{cure}")
 
     def _each(self, function):
         """Return what a function makes of each cell's text, NaN where that is missing."""
@@ -266,9 +269,10 @@ class _Piece(NamedTuple):
         try:
             return float(text.replace(self.wanted.decimal, ".", 1))
         except ValueError:
-            comma = is_number(text, ",")
-            cure = ": write decimals with a point, or give --decimal ," if comma else ""
-            self.refuse(row, i, f"is not a number{cure}", *([None] if comma else []))
+            if is_number(text, ","):
+                how = "is not a number: write decimals with a point, or give --decimal ,"
+                self.refuse((row, i), how, "")
+            self.refuse((row, i), "is not a number")
 
     def _advice(self, row):
         """The option that keeps the columns that have a number in this row."""

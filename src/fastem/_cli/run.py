@@ -15,29 +15,6 @@ from types import ModuleType
 from fastem._cli import CommandError
 
 
-def add_parser(subparsers):
-    """Add the parser of this subcommand."""
-    parser = subparsers.add_parser(
-        "run",
-        help="run a program that uses scikit-learn, with its mixtures, k-means and LDA by fastem",
-        usage="python -m fastem run [-h] [--no-children] (SCRIPT | -m MODULE) [ARG ...]",
-        description="Run a program as `python SCRIPT ARG ...` or `python -m MODULE ARG ...` does, "
-        "after fastem.patch(): scikit-learn's GaussianMixture, KMeans and "
-        "LatentDirichletAllocation run on fastem. What fastem cannot do the same stays "
-        "scikit-learn's, and a line on stderr says so. FASTEM_VERBOSE=1 in the environment shows "
-        "what was replaced. Python processes that the program starts are patched, too.",
-    )
-    parser.add_argument(
-        "--no-children",
-        action="store_true",
-        help="leave Python processes that the program starts as they are",
-    )
-    parser.add_argument("script", nargs="?", metavar="SCRIPT", help="a file, or a folder or zip")
-    parser.add_argument("-m", dest="module", metavar="MODULE", help="a module instead of a file")
-    parser.set_defaults(guarded=False)
-    return parser
-
-
 def main(args):
     """Run the program; what it raises passes through."""
     if (args.script is None) == (args.module is None):

@@ -20,7 +20,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from fastem._cli import CommandError, count, need, one_line, readable, short
 from fastem._cli.reading import Wanted, choose, ending, open_table
-from fastem._cli.text_source import lines_of
+from fastem._cli.sources import lines_of
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
 #: A word has three letters or more; everything else, digits and underscores too, separates words.
