@@ -407,7 +407,7 @@ def test_broken_source_is_passed_over():
     assert list(docstrings._docstrings(b"def broken(:", "m")) == []
     text = "word " * 20
     source = f'class A:\n  """{text}"""\n  def f(self):\n    """{text}"""\n  def g(self): pass\n'
-    assert [name for name, _ in docstrings._docstrings(source.encode(), "m")] == ["m.A", "m.A.f"]
+    assert [name for name, _ in docstrings._docstrings(source.encode(), "m")] == ["m.A", "m.f"]
 
 
 def test_without_a_file(folder, capsys):

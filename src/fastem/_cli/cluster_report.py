@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem import __version__, plot
 from fastem._cli import count, short
 from fastem._cli.fitting import show_comparison
 from fastem._cli.models import MODELS
@@ -39,56 +40,47 @@ class Fit(NamedTuple):
         """What the table of models says."""
         return MODELS[self.args.model]
 
-    def counts(self):
-        """Return how many rows each part has."""
-        return np.bincount(self.labels, minlength=len(getattr(self.model, self.kind.values)))
+    @property
+    def parts(self):
+        """The parts' values, a row each."""
+        return getattr(self.model, self.kind.values)
 
-    def weights(self):
-        """Return the parts' weights; of clusters and states, their share of the rows."""
-        counts = self.counts()
-        return getattr(self.model, "weights_", counts / max(1, len(self.labels)))
+    def sizes(self):
+        """Return how many rows each part has, and its weight, or share of the rows."""
+        counts = np.bincount(self.labels, minlength=len(self.parts))
+        return counts, getattr(self.model, "weights_", counts / max(1, len(self.labels)))
 
-    def values(self):
-        """Return the parts' values of each column, in the file's units, and their spread or None.
-
-        Of categories the values are texts: the most probable one.
-        """
-        found = getattr(self.model, self.kind.values)
-        categories = self.table.categories
-        if categories is not None:
-            best = found.argmax(axis=2)
+    def cells(self):
+        """Return the parts' values of each column as texts, in the file's units."""
+        if self.table.categories is not None:  # the most probable one
+            best = self.parts.argmax(axis=2)
             return [
                 [f"{names[k]} {row[j, k]:.0%}" for j, (names, k) in
-                 enumerate(zip(categories, ks, strict=True))]
-                for row, ks in zip(found, best, strict=True)
-            ], None  # fmt: skip
-        spread = self._spread(found.shape)
-        if self.scaling is None:
-            return found, spread
-        scale, mean = self.scaling["scale"], self.scaling["mean"]
-        return found * scale + mean, None if spread is None else spread * scale
+                 enumerate(zip(self.table.categories, ks, strict=True))]
+                for row, ks in zip(self.parts, best, strict=True)
+            ]  # fmt: skip
+        units = self.scaling or {"scale": 1.0, "mean": 0.0}
+        values = self.parts * units["scale"] + units["mean"]
+        spread = self.spread() * units["scale"]
+        return [list(map(with_spread, *rows)) for rows in zip(values, spread, strict=True)]
 
-    def _spread(self, shape):
-        """Return standard deviations of the columns within parts; None if they have none."""
+    def spread(self):
+        """Return standard deviations of the columns within parts; 0 if they have none."""
         if self.kind.covariances is not None:
             covariances = np.asarray(getattr(self.model, self.kind.covariances))
             kind = self.model.covariance_type
-            if self.args.model == "hmm" and kind != "full":  # it gives whole matrices, as hmmlearn
-                kind = "full" if covariances.ndim == 3 else kind
-            return np.sqrt(np.broadcast_to(KINDS[kind].diagonal(covariances), shape))
-        if self.args.model != "kmeans":
-            return None
-        squares = np.zeros(shape)
-        for begin in range(0, len(self.X), 20_000):
-            some, labels = self.X[begin : begin + 20_000], self.labels[begin : begin + 20_000]
-            gaps = np.nan_to_num(some - self.model.cluster_centers_[labels])
-            np.add.at(squares, labels, gaps**2)
-        return np.sqrt(squares / np.maximum(1, self.counts())[:, None])
+            if self.args.model == "hmm" and covariances.ndim == 3:  # whole matrices, as hmmlearn
+                kind = "full"
+            return np.sqrt(np.broadcast_to(KINDS[kind].diagonal(covariances), self.parts.shape))
+        squares = np.zeros(self.parts.shape)
+        if self.args.model == "kmeans":
+            for begin in range(0, len(self.X), 20_000):
+                some, labels = self.X[begin : begin + 20_000], self.labels[begin : begin + 20_000]
+                np.add.at(squares, labels, np.nan_to_num(some - self.parts[labels]) ** 2)
+        return np.sqrt(squares / np.maximum(1, self.sizes()[0])[:, None])
 
     def content(self):
         """Return what the JSON file holds."""
-        from fastem import __version__
-
         model, kind, table = self.model, self.kind, self.table
         content = {
             "fastem": __version__, "file": self.args.file, "columns": table.names,
@@ -96,25 +88,20 @@ class Fit(NamedTuple):
             "model": self.args.model, "settings": model.get_params(),
             "converged": bool(model.converged_) and not self.fitting.interrupted,
             "n_iter": int(model.n_iter_), "lower_bound": float(model.lower_bound_),
+            "scaling": self.scaling and {name: a.tolist() for name, a in self.scaling.items()},
+            "categories": table.categories, "inertia": getattr(model, "inertia_", None),
         }  # fmt: skip
         if hasattr(model, "bic"):
             content |= {"bic": float(model.bic(self.X)), "aic": float(model.aic(self.X))}
         if self.selection is not None:
             content["criterion"] = self.selection.criterion
             content["candidates"] = self.selection.table
-        if self.scaling is not None:
-            content["scaling"] = {name: a.tolist() for name, a in self.scaling.items()}
-        if table.categories is not None:
-            content["categories"] = table.categories
-        attributes = ["weights_", "startprob_", "transmat_", kind.values, kind.covariances]
-        for name in filter(None, attributes):
-            if hasattr(model, name):
-                key = "covariances" if name == kind.covariances else name.rstrip("_")
-                content[key] = getattr(model, name)
-        if hasattr(model, "inertia_"):
-            content["inertia"] = float(model.inertia_)
+        for name in ("weights_", "startprob_", "transmat_", kind.values, kind.covariances or ""):
+            key = "covariances" if name == kind.covariances else name.rstrip("_")
+            content[key] = getattr(model, name, None)
         bounds = [float(bound) for bound in model.lower_bounds_]
-        return content | {"sizes": self.counts(), "lower_bounds": bounds}
+        content |= {"sizes": self.sizes()[0], "lower_bounds": bounds}
+        return {key: value for key, value in content.items() if value is not None}
 
 
 def show(screen, fit):
@@ -122,7 +109,7 @@ def show(screen, fit):
     model, kind = fit.model, fit.kind
     if fit.selection is not None:
         selection_section(screen, fit.selection)
-    k, inertia = len(getattr(model, kind.values)), getattr(model, "inertia_", None)
+    k, inertia = len(fit.parts), getattr(model, "inertia_", None)
     if inertia is not None:
         bounds = -len(fit.X) * np.array(model.lower_bounds_)
         what = f"sum of squared distances; {figure(inertia, 6)} at the centers below; K = {k}"
@@ -140,27 +127,17 @@ def show(screen, fit):
 
 def _parts_section(screen, fit):
     """Print the size of each part, and its value of each column, largest first."""
-    weights, counts, (values, spread) = fit.weights(), fit.counts(), fit.values()
-    noun, names = fit.kind.noun, fit.table.names
+    (counts, weights), cells, noun = fit.sizes(), fit.cells(), fit.kind.noun
     order = np.argsort(-weights, kind="stable")
-    shown = order[:_MOST_PARTS]
-    columns = [
-        ["label", *map(str, shown)],
-        ["share", *(f"{weights[k]:.1%}" for k in shown)],
-        ["rows", *(f"{counts[k]:,}" for k in shown)],
-    ]
-    for j, name in enumerate(names):
-        own = [values[k][j] for k in shown]
-        if not isinstance(own[0], str):
-            spreads = [0.0] * len(own) if spread is None else spread[shown, j]
-            own = [with_spread(*pair) for pair in zip(own, spreads, strict=True)]
-        columns.append([name, *(short(cell, 24) for cell in own)])
-    spread_too = "" if spread is None else " ± standard deviation"
-    screen.heading(f"The {noun}s", f"largest first; {fit.kind.what}{spread_too} of each column")
-    n_hidden = screen.table(list(zip(*columns, strict=True)), least=4)
-    hidden = [(n_hidden, "more column"), (len(order) - len(shown), f"smaller {noun}")]
-    if any(number for number, _ in hidden):
-        listed = " and ".join(count(number, noun) for number, noun in hidden if number)
+    rows = [["label", "share", "rows", *fit.table.names]]
+    for k in order[:_MOST_PARTS]:
+        values = [short(cell, 24) for cell in cells[k]]
+        rows.append([str(k), f"{weights[k]:.1%}", f"{counts[k]:,}", *values])
+    spread = " ± standard deviation" if "±" in "".join(cells[order[0]]) else ""
+    screen.heading(f"The {noun}s", f"largest first; {fit.kind.what}{spread} of each column")
+    hidden = [(screen.table(rows, least=4), "more column"), (len(order) + 1 - len(rows), noun)]
+    listed = " and ".join(count(number, what) for number, what in hidden if number)
+    if listed:
         screen.print(f"  … {listed} in the files", "dim")
 
 
@@ -173,8 +150,6 @@ def pictures(fit):
 
 def _part_picture(fit):
     """Return caption and picture of the parts: over pairs of columns, as profiles, or in time."""
-    from fastem import plot
-
     names, model = fit.table.names, copy.copy(fit.model)
     units = " (standardized)" if fit.scaling is not None else ""
     model.feature_names_in_ = np.array([f"{name}{units}" for name in names], object)
@@ -220,9 +195,9 @@ def _part_picture(fit):
 
 def _telling(fit):
     """Return the columns by how much of their variance is between the parts, most first."""
-    values, weights = getattr(fit.model, fit.kind.values), fit.weights()
+    values, weights = fit.parts, fit.sizes()[1]
     between = weights @ (values - weights @ values) ** 2
-    within = weights @ fit._spread(values.shape) ** 2
+    within = weights @ fit.spread() ** 2
     total = between + within
     told = np.divide(between, total, out=np.zeros_like(total), where=total > 0)
     return np.argsort(-told, kind="stable").tolist()

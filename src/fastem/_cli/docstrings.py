@@ -9,6 +9,7 @@ import os
 import platform
 import warnings
 import zlib
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def describe():
 
 @cache
 def documents():
-    """Return (name, text) of docstrings of at least 20 words, by module, class and function."""
+    """Return (name, text) of docstrings of at least 20 words."""
     found: dict[str, str] = {}  # a text and its name: copies count once
     n_bytes, modules = 0, {}
     for package in (os, *_PACKAGES.values()):
@@ -56,18 +57,11 @@ def documents():
 
 def _docstrings(source, module):
     """Yield (name, text) of a module's docstrings, and its classes' and functions'."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escape sequences in other people's code
-            nodes = [(module, ast.parse(source))]
-    except (SyntaxError, ValueError):  # a template, or code for another version of Python
-        return
-    while nodes:
-        name, node = nodes.pop()
-        lines = (ast.get_docstring(node) or "").splitlines()
-        text = "\n".join(x for x in lines if not x.lstrip().startswith((">>>", "...")))
-        if len(text.split()) >= _FEWEST_WORDS:
-            yield name, text
-        if isinstance(node, ast.Module | ast.ClassDef):
-            named = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-            nodes += [(f"{name}.{n.name}", n) for n in node.body if isinstance(n, named)]
+    with warnings.catch_warnings(), suppress(SyntaxError, ValueError):  # a template, another Python
+        warnings.simplefilter("ignore")  # about escape sequences in other people's code
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (ast.get_docstring(node) or "").splitlines()
+                text = "\n".join(x for x in lines if not x.lstrip().startswith((">>>", "...")))
+                if len(text.split()) >= _FEWEST_WORDS:
+                    yield f"{module}.{getattr(node, 'name', '')}".rstrip("."), text

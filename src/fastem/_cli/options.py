@@ -10,68 +10,51 @@ from fastem._version import __version__
 _MOST_NUMBERS = 1000  # that -k may list
 
 
-def names(text):
-    """Parse A,B,C into a list of names."""
-    return [name.strip() for name in text.split(",")]
-
-
-def component_numbers(text):
-    """Parse 8, or 2,4,8, or 2-12, into a sorted list of numbers from 1."""
-    numbers: set[int] = set()
-    try:
-        for part in text.split(","):
-            first, dash, last = part.partition("-")
-            begin, end = int(first), int(last if dash else first)
-            if begin < 1 or end < begin or end - begin >= _MOST_NUMBERS:
-                raise ValueError
-            numbers.update(range(begin, end + 1))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number from 1, nor 2,4,8 nor 2-12"
-        ) from error
-    return sorted(numbers)
-
-
-def number(kind, lowest, below=float("inf"), *, above=None):
-    """Return a function that parses a number of this type between bounds."""
+def _value(convert, what):
+    """Return a function that converts a text, or says that it is not what it must be."""
 
     def parse(text):
         try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not lowest <= value < below or value == above:
-            upper = "" if below == float("inf") else f" and < {below}"
-            sign = ">" if above == lowest else ">="
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number {sign} {lowest}{upper}")
-        return value
+            return convert(text)
+        except (LookupError, ValueError, re.error) as error:
+            why = f" ({error})" if isinstance(error, re.error) else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}{why}") from error
 
     return parse
 
 
-def pattern(text):
-    """Return a regular expression."""
-    try:
-        return re.compile(text).pattern
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
-
-
-def encoding(text):
-    """Return the name of a text encoding that Python knows."""
-    try:
-        "".encode(text)
-    except (LookupError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not known, try utf-8 or cp1252") from error
-    return text
-
-
-def threads(text):
-    """Parse a number of threads: positive, or negative to count back from all."""
-    value = int(text) if re.fullmatch(r"-?\d{1,9}", text) else 0
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, nor -1 for all")
+def _check(value, right):
+    """Return a value if it is right."""
+    if not right:
+        raise ValueError
     return value
+
+
+def _several(text):
+    """Return the sorted numbers of 8, or 2,4,8, or 2-12."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        begin, end = int(first), int(last if dash else first)
+        _check(text, 1 <= begin <= end < begin + _MOST_NUMBERS)
+        numbers.update(range(begin, end + 1))
+    return sorted(numbers)
+
+
+def _from(kind, lowest):
+    """Return the type of a number, `lowest` at least."""
+    return _value(lambda text: _check(kind(text), lowest <= kind(text) < float("inf")),
+                  f"a number >= {lowest}")  # fmt: skip
+
+
+_names = _value(lambda text: [name.strip() for name in text.split(",")], "names")
+_numbers = _value(_several, "a number from 1, nor 2,4,8 nor 2-12")
+_threads = _value(lambda text: _check(int(text), 0 < abs(int(text)) < 10**9),
+                  "a positive number, nor -1 for all")  # fmt: skip
+_share = _value(lambda text: _check(float(text), 0 < float(text) <= 1), "a number > 0 and <= 1")
+_part = _value(lambda text: _check(float(text), 0 <= float(text) < 1), "a number >= 0 and < 1")
+_pattern = _value(lambda text: re.compile(text).pattern, "a regular expression")
+_encoding = _value(lambda text: ("".encode(text), text)[1], "known, try utf-8 or cp1252")
 
 
 def _option(flags, meaning, **settings):
@@ -83,15 +66,15 @@ def _option(flags, meaning, **settings):
 
 def _number(flag, kind, lowest, default, meaning):
     """Return an option that is a number, `lowest` at least."""
-    return _option(flag, meaning, type=number(kind, lowest), default=default, metavar="N")
+    return _option(flag, meaning, type=_from(kind, lowest), default=default, metavar="N")
 
 
 _DROP = _option("--drop-missing", "leave out rows with a missing value", action="store_true")
-_ENCODING = _option("--encoding", "of text", type=encoding, default="utf-8", metavar="NAME")
+_ENCODING = _option("--encoding", "of text", type=_encoding, default="utf-8", metavar="NAME")
 _DECIMAL = _option("--decimal", "what stands before decimals in text, . or ,", choices=(".", ","),
                    default=".", metavar="MARK")  # fmt: skip
 _SEED = _number("--seed", int, 0, 0, "seed of what is random")
-_N_JOBS = _option("--n-jobs", "threads (default: one a core)", type=threads, metavar="N")
+_N_JOBS = _option("--n-jobs", "threads (default: one a core)", type=_threads, metavar="N")
 _COMPARE = _option("--compare", "time scikit-learn's estimator as well", action="store_true")
 _REPORT = _option("--report", "also write what is printed, with pictures, as one page (needs "
                   "matplotlib)", metavar="FILE.html")  # fmt: skip
@@ -105,13 +88,13 @@ CLUSTER = [
             "counts, for categories; a hidden Markov model of rows in order",
             choices=names_of("cluster"), default="mixture"),
     _option("-k --components", "number of components; several, as 2,4,8 or 2-12, are compared and "
-            "the best is kept (default: 8)", type=component_numbers, default=[8], metavar="K"),
+            "the best is kept (default: 8)", type=_numbers, default=[8], metavar="K"),
     _option("--criterion", "what several are compared by (default: bic; kmeans: silhouette)",
             choices=sorted({c for name in names_of("cluster") for c in MODELS[name].criteria})),
     _option("--covariance --covariance-type", "shape of Gaussian components; all: compared, too",
             dest="covariance_type", choices=(*COVARIANCE_TYPES, "all"), default="full"),
-    _option("--columns", "columns to use, by name or number", type=names, metavar="A,B,2-5"),
-    _option("--exclude", "columns to leave out", type=names, default=[], metavar="A,B"),
+    _option("--columns", "columns to use, by name or number", type=_names, metavar="A,B,2-5"),
+    _option("--exclude", "columns to leave out", type=_names, default=[], metavar="A,B"),
     _option("--standardize", "give all columns mean 0 and variance 1 first; results are printed in "
             "the file's units", action="store_true"),
     _DROP, _ENCODING, _DECIMAL,
@@ -125,7 +108,7 @@ CLUSTER = [
 TOPICS = [
     _option("input", "documents; see below", metavar="INPUT", nargs="?"),
     _option("-k --components", "number of topics; several, as 5,10,20 or 10-15, are compared and "
-            "the best is kept (default: 20)", type=component_numbers, default=[20], metavar="K"),
+            "the best is kept (default: 20)", type=_numbers, default=[20], metavar="K"),
     _option("--criterion", "what several are compared by", choices=("held_out", "coherence"),
             default="held_out"),
     _option("--model", "probabilistic latent semantic analysis; latent Dirichlet allocation, with "
@@ -136,7 +119,7 @@ TOPICS = [
     _option("--algorithm", "M-step after all documents, or after some; lda: the topic of every "
             "word, expected or, for short documents, drawn (default: batch; lda: cvb0)",
             choices=("batch", "incremental", "cvb0", "stochastic")),
-    _option("--max-iter", "iterations at most (default: 200; lda: 50)", type=number(int, 1),
+    _option("--max-iter", "iterations at most (default: 200; lda: 50)", type=_from(int, 1),
             metavar="N"),
     _number("--tol", float, 0, 1e-4, "plsa: stop when the bound changes by less"),
     _number("--doc-topic-prior", float, 0, 0.1, "pseudo-count of each topic of a document"),
@@ -144,7 +127,7 @@ TOPICS = [
     _number("--words", int, 1, 10, "words to print of each topic"),
     _number("--min-df", int, 1, 2, "text: leave out words in fewer documents"),
     _option("--max-df", "text: leave out words in more than this part of the documents (default: "
-            "0.5; docstrings: 0.1)", type=number(float, 0, 1.0000001, above=0), metavar="P"),
+            "0.5; docstrings: 0.1)", type=_share, metavar="P"),
     _number("--max-words", int, 1, 20_000, "text: keep this many words, the most frequent"),
     _option("--column", "a table's column of texts, by name or number", metavar="NAME"),
     _ENCODING,
@@ -152,13 +135,13 @@ TOPICS = [
             "or a language's code, as de (needs fastem[stopwords])", default="english",
             metavar="WORDS"),
     _option("--token-pattern", "text: what a word is (default: three letters or more)",
-            type=pattern, metavar="REGEX"),
+            type=_pattern, metavar="REGEX"),
     _option("--tokenizer", "text: a function that takes a text and returns its words, as "
             "jieba:lcut", metavar="PACKAGE:FUNCTION"),
     _option("--vocab", ".npz: the words, one a line (default: vocab.txt beside it, or else w0, w1, "
             "...)", metavar="FILE"),
     _option("--held-out", "part of the documents kept from the fit, to measure it on",
-            type=number(float, 0, 1), default=0.1, metavar="P"),
+            type=_part, default=0.1, metavar="P"),
     _SEED, _N_JOBS, _COMPARE, _REPORT, _OUTPUT, _FORCE,
 ]  # fmt: skip
 
@@ -264,10 +247,10 @@ def build_parser():
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for name, (summary, description, options, epilog) in COMMANDS.items():
         usage = "python -m fastem run [-h] [--no-children] (SCRIPT | -m MODULE) [ARG ...]"
-        layout = {} if name == "run" else {"formatter_class": argparse.RawDescriptionHelpFormatter}
+        raw = argparse.RawDescriptionHelpFormatter if epilog else argparse.HelpFormatter
         command = subparsers.add_parser(
             name, help=summary, description=description, epilog=epilog,
-            usage=usage if name == "run" else None, **layout,
+            usage=usage if name == "run" else None, formatter_class=raw,
         )  # fmt: skip
         for flags, settings in options:
             command.add_argument(*flags, **settings)
