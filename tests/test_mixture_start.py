@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture as Peer
 
 from fastem import BayesianGaussianMixture, GaussianMixture
 from fastem.cluster import start
-from fastem.cluster.start import labels_like_scikit_learn
+from fastem.cluster.start import clusters_like_scikit_learn
 
 RNG = np.random.default_rng(0)
 FAR_CENTERS = RNG.normal(size=(6, 8))[RNG.integers(6, size=3000)] * 50
@@ -69,7 +69,7 @@ def test_labels_are_scikit_learn_s(name, weighted, handed):
     weight = RNG.uniform(0, 2, len(X)) if weighted else None
     for seed in range(n_seeds):
         k = (3, 6, 10)[seed % 3]
-        labels = labels_like_scikit_learn(X, k, weight, np.random.RandomState(seed), 1)
+        labels = clusters_like_scikit_learn(X, k, weight, np.random.RandomState(seed), 1).labels
         assert_array_equal(labels, expected_labels(X, k, weight, seed), err_msg=f"seed {seed}")
     most = n_seeds if name == "two points" else 2 if name in ROUNDED else 0
     assert handed() <= most
@@ -87,7 +87,7 @@ def test_any_layout_and_size(kind):
         "tiny": X * 1e-120,
         "huge": X * 1e120,
     }[kind]
-    labels = labels_like_scikit_learn(X, 4, None, np.random.RandomState(1), 1)
+    labels = clusters_like_scikit_learn(X, 4, None, np.random.RandomState(1), 1).labels
     assert_array_equal(labels, expected_labels(X, 4, None, 1))
 
 
@@ -96,10 +96,42 @@ def test_random_numbers_go_on_as_with_scikit_learn():
     for X in (DATA["iris"], DATA["few"], DATA["two points"]):
         ours, theirs = np.random.RandomState(7), np.random.RandomState(7)
         for _ in range(10):
-            labels = labels_like_scikit_learn(X, 2, None, ours, 1)
+            labels = clusters_like_scikit_learn(X, 2, None, ours, 1).labels
             kmeans = sklearn.cluster.KMeans(2, n_init=1, random_state=theirs).fit(X)
             assert_array_equal(labels, kmeans.labels_)
         assert ours.uniform() == theirs.uniform()
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", DATA)
+def test_the_best_of_several_starts_is_scikit_learn_s(name, weighted, handed):
+    """Also where starts end alike but for the clusters' numbers, or in equal inertia."""
+    X, n_seeds = DATA[name], 12
+    weight = RNG.uniform(0, 2, len(X)) if weighted else None
+    for seed in range(n_seeds):
+        k, ours, theirs = (2, 3, 6)[seed % 3], *(np.random.RandomState(seed) for _ in range(2))
+        found = clusters_like_scikit_learn(X, k, weight, ours, 1, n_init=10)
+        kmeans = sklearn.cluster.KMeans(k, n_init=10, random_state=theirs)
+        kmeans.fit(X, sample_weight=weight)
+        assert_array_equal(found.labels, kmeans.labels_, err_msg=f"seed {seed}")
+        centers = kmeans.cluster_centers_
+        assert_allclose(found.centers, centers, rtol=1e-9, atol=1e-12 * np.abs(X).max())
+        assert ours.uniform() == theirs.uniform()
+    if name == "continuous":
+        assert handed() == 0
+
+
+def test_of_equal_inertias_scikit_learn_takes_one(handed):
+    """The corners of a square fall into halves in two ways, and rounding says which are better."""
+    X = np.array([[0.1, 0.1], [0.1, 1.3], [1.3, 0.1], [1.3, 1.3]])
+    n_handed = 0
+    for seed in range(20):
+        found = clusters_like_scikit_learn(X, 2, None, np.random.RandomState(seed), 1, n_init=10)
+        n_handed += handed()
+        kmeans = sklearn.cluster.KMeans(2, n_init=10, random_state=np.random.RandomState(seed))
+        assert_array_equal(found.labels, kmeans.fit(X).labels_)
+    assert n_handed > 0
 
 
 def test_a_tie_after_the_first_iteration_is_handed_over(handed):
@@ -107,7 +139,7 @@ def test_a_tie_after_the_first_iteration_is_handed_over(handed):
     X = np.array([[30.0], [34], [9], [22], [1], [16], [12]])
     n_handed = 0
     for seed in range(40):
-        labels = labels_like_scikit_learn(X, 2, None, np.random.RandomState(seed), 1)
+        labels = clusters_like_scikit_learn(X, 2, None, np.random.RandomState(seed), 1).labels
         n_handed += handed()
         assert_array_equal(labels, expected_labels(X, 2, None, seed))
     assert 0 < n_handed < 40
@@ -120,7 +152,7 @@ def test_large_data_with_bounds(handed):
     X = centers[RNG.integers(12, size=60_000)] + RNG.normal(size=(60_000, 16))
     expected = expected_labels(X, 12, None, 0)
     for n_jobs in (1, 2, 4):
-        labels = labels_like_scikit_learn(X, 12, None, np.random.RandomState(0), n_jobs)
+        labels = clusters_like_scikit_learn(X, 12, None, np.random.RandomState(0), n_jobs).labels
         assert_array_equal(labels, expected)
     assert handed() == 0
 

@@ -376,7 +376,7 @@ def test_openmp_is_held_to_one_thread_and_let_go():
 
 @pytest.mark.parametrize("n", [100, 1000])
 def test_start_of_few_rows_wakes_no_threads(n, monkeypatch):
-    """The centers are scikit-learn's; of few rows they are found by one thread."""
+    """The centers of float32 rows are scikit-learn's; of few rows they are found by one thread."""
     seen = []
 
     class Seen(KMeans):
@@ -384,8 +384,8 @@ def test_start_of_few_rows_wakes_no_threads(n, monkeypatch):
             seen.append(set(openmp_threads()))
             return super().fit(X, y, sample_weight)
 
-    monkeypatch.setattr("fastem.sequence.start.KMeans", Seen)
-    X = np.random.default_rng(0).normal(size=(n, 2))
+    monkeypatch.setattr("fastem.cluster.start.KMeans", Seen)
+    X = np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
     with threadpool_limits(2, user_api="openmp"):
         there = set(openmp_threads())
         centers, labels = centers_of(X, 3, 0)

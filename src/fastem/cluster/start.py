@@ -1,4 +1,4 @@
-"""Clusters for a mixture to begin with: the labels that scikit-learn's KMeans finds.
+"""Clusters for a model to begin with: those that scikit-learn's KMeans finds.
 
 Where rounding decides between two centers, scikit-learn may give a sample another label than the
 kernel here, and with it another start and another mixture. So each iteration looks whether any
@@ -11,12 +11,16 @@ KMeans begins again from the same centers.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import numpy as np
+from sklearn import config_context
 from sklearn.cluster import KMeans
 
 from fastem import em
 from fastem._compat import lloyd_iteration
+from fastem._engine.threads import single_threaded_openmp
 from fastem.cluster.few import fit_few, is_few
 from fastem.cluster.lloyd import (
     Assignment,
@@ -30,16 +34,26 @@ from fastem.cluster.missing import IncompleteBlock, IncompleteKMeansEM, imputed
 from fastem.cluster.plusplus import Rows, draw_rows
 from fastem.components.gaussian_data import observed_moments
 
-__all__ = ["known_clusters", "labels_like_scikit_learn"]
+__all__ = ["Clusters", "clusters_like_scikit_learn", "known_clusters"]
 
 _TOL, _MAX_ITER = 1e-4, 300  # the defaults of KMeans
 _MOST = 2.0**300  # scale, beyond which squares are lost
 _FAR = 100.0  # squared: so much farther from 0 than from their mean, rows lose digits that count
+_EPS = np.finfo(np.float64).eps
 _CLOSE = 1e-6  # relative: a shift so near to the tolerance might end a fit or not
+_CHUNK = 256  # rows that scikit-learn shares out: of fewer, further threads only wait
 
 
-def labels_like_scikit_learn(X, n_clusters, sample_weight, random_state, n_jobs):
-    """Return the labels that scikit-learn's KMeans finds with one start and its defaults.
+class Clusters(NamedTuple):
+    """What k-means finds."""
+
+    labels: np.ndarray  # (n,) int32
+    centers: np.ndarray  # (K, D) of the data's dtype
+    inertia: float  # NaN where nothing asks for it
+
+
+def clusters_like_scikit_learn(X, n_clusters, sample_weight, random_state, n_jobs, n_init=1):
+    """Return the clusters that scikit-learn's KMeans finds with its defaults.
 
     Parameters
     ----------
@@ -50,33 +64,67 @@ def labels_like_scikit_learn(X, n_clusters, sample_weight, random_state, n_jobs)
     random_state : RandomState
         Used as scikit-learn uses it.
     n_jobs : int or None
+    n_init : int, default=1
+        Number of starts, of which the one with the smallest inertia is returned.
 
     Returns
     -------
-    labels : ndarray of shape (n,), int32
+    Clusters
+        The labels are the same; centers are but for rounding.
     """
     n_threads = useful_threads(n_jobs, X.shape, n_clusters)
     if X.dtype == np.float64:
         X = np.require(X, requirements=["C", "A"])
         block = KMeansBlock(X, sample_weight, n_threads)
     if X.dtype != np.float64 or not 1 / _MOST < block.scale < _MOST:
-        kmeans = KMeans(n_clusters, n_init=1, random_state=random_state)
-        return kmeans.fit(X, sample_weight=sample_weight).labels_
+        return _scikit_learn_s(X, n_clusters, sample_weight, random_state, n_init)
+    before = None if n_init == 1 else random_state.get_state()
     mean = X.mean(axis=0)
     variance, length = block.spread(mean, n_threads)
     rows = Rows(X, sample_weight, length, n_jobs, shift=mean)
-    drawn = draw_rows(rows, n_clusters, random_state)
-    rows.release()
+    origin = np.zeros(X.shape[1])
     if block.mean_square > _FAR * variance * X.shape[1]:
-        block, mean = KMeansBlock(X - mean, sample_weight, n_threads), np.zeros(X.shape[1])
+        block, mean, origin = KMeansBlock(X - mean, sample_weight, n_threads), origin, mean
     # A center's sum rounds once a row; how scikit-learn's rounds is not known, except for its size.
     slack = 4 * math.sqrt(X.shape[0])
     model = KMeansEM(_TOL * variance, X.dtype, n_threads, slack=slack)
-    labels = _certain_labels(model, block, mean, drawn)
-    if labels is not None:
-        return labels
-    kmeans = KMeans(n_clusters, init=X[drawn], n_init=1)
-    return kmeans.fit(X, sample_weight=sample_weight).labels_
+    best, certain = None, True
+    for init in range(n_init):
+        drawn = draw_rows(rows, n_clusters, random_state)
+        if init == n_init - 1:
+            rows.release()
+        found = _certain_clusters(model, block, mean, drawn, n_init > 1)
+        if found is None:
+            found = _scikit_learn_s(X, n_clusters, sample_weight, None, 1, init=X[drawn])
+        else:
+            found = found._replace(centers=found.centers + origin)
+        if best is None:
+            best = found
+            # A squared difference is off by the rounding of x; a sum of them rounds once a row.
+            off = slack * 8 * _EPS * math.sqrt(max(0.0, block.squares) * best.inertia)
+        elif found.inertia < best.inertia + off and not _same(found, best):
+            certain = certain and found.inertia < best.inertia - off
+            best = found
+    if certain:
+        return best
+    again = np.random.RandomState()
+    again.set_state(before)
+    return _scikit_learn_s(X, n_clusters, sample_weight, again, n_init)
+
+
+def _scikit_learn_s(X, n_clusters, sample_weight, random_state, n_init, init="k-means++"):
+    """Return the clusters of scikit-learn's KMeans."""
+    few = single_threaded_openmp() if len(X) <= _CHUNK else nullcontext()
+    with few, config_context(assume_finite=True, skip_parameter_validation=True):
+        kmeans = KMeans(n_clusters, init=init, n_init=n_init, random_state=random_state)
+        kmeans.fit(X, sample_weight=sample_weight)
+    return Clusters(kmeans.labels_, kmeans.cluster_centers_, kmeans.inertia_)
+
+
+def _same(one, other):
+    """Return whether labels are the same but for the clusters' numbers; no cluster is empty."""
+    k = len(one.centers)
+    return np.count_nonzero(np.bincount(one.labels.astype(np.int64) * k + other.labels)) == k
 
 
 def known_clusters(block, n_clusters, random_state, n_jobs):
@@ -114,8 +162,8 @@ def known_clusters(block, n_clusters, random_state, n_jobs):
     return block._replace(X=X, missing=False), labels
 
 
-def _certain_labels(model, block, mean, drawn):
-    """Return the labels at the end of k-means, or None where rounding might have decided one."""
+def _certain_clusters(model, block, mean, drawn, inertia):
+    """Return the clusters at the end of k-means, or None where rounding might have decided one."""
     run = fit_few if is_few(block, len(drawn)) else _run
     params = KMeansParams(block.X[drawn], block.X.shape[0])
     result = run(model, block, params, model.first_state(params, block), _MAX_ITER)
@@ -128,10 +176,13 @@ def _certain_labels(model, block, mean, drawn):
         result = run(model, block, params, state, _MAX_ITER - 1)
     if result is None or result.states[0].n_open:
         return None
-    state = result.states[0]
+    state, centers = result.states[0], result.params.centers
     if result.params.n_changed > 0:  # the last labels are those of the centers before
         state = model.e_step(result.params, block, model.first_state(None, block))[1]
-    return None if state.n_open else state.labels
+    if state.n_open:
+        return None
+    of_all = block.inertia(centers, state.labels, model.n_threads) if inertia else math.nan
+    return Clusters(state.labels, centers, of_all)
 
 
 def _run(model, block, params, state, max_iter) -> em.Result | None:

@@ -13,7 +13,7 @@ from fastem._engine.arrays import validate
 from fastem._engine.threads import useful_n_jobs
 from fastem._onnx import ToOnnx, gaussian_mixture_nodes
 from fastem._typing import RandomStateLike
-from fastem.cluster.start import labels_like_scikit_learn
+from fastem.cluster.start import clusters_like_scikit_learn
 from fastem.components import gaussian
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianParams
@@ -86,7 +86,9 @@ class EllipticalBase(Mixture):
         """Return the responsibilities that a restart begins with, as `init_params` says."""
 
         def clusters(X, n_clusters, sample_weight, random_state):
-            return labels_like_scikit_learn(X, n_clusters, sample_weight, random_state, self.n_jobs)
+            return clusters_like_scikit_learn(
+                X, n_clusters, sample_weight, random_state, self.n_jobs
+            ).labels
 
         return initial_responsibilities(
             self.init_params, self.n_components, block, random_state, clusters

@@ -232,7 +232,9 @@ class GaussianHMM(WithPrior, StreamingHMM, HMM[HMMErrors]):
     def _start_emission(self, X, weight, seed, init):
         X, weight = counted(X, weight)
         X = filled(X)
-        means, _ = centers_of(X, self.n_components, seed, weight, 10 if init == 0 else 1)
+        means, _ = centers_of(
+            X, self.n_components, seed, weight, 10 if init == 0 else 1, self.n_jobs
+        )
         covariance = covariance_of(X, self.min_covar, weight)
         lead = KINDS[self.covariance_type].lead(self.n_components)
         covars = spread_covariance(covariance, self.covariance_type, lead)

@@ -208,13 +208,13 @@ class GMMHMM(WithPrior, StreamingHMM, HMM[MixtureHMMErrors]):
         X, weight = counted(X, weight)
         X, n_init = filled(X), 10 if init == 0 else 1
         covariance = covariance_of(X, self.min_covar, weight)
-        centers, labels = centers_of(X, k, seed, weight, n_init)
+        centers, labels = centers_of(X, k, seed, weight, n_init, self.n_jobs)
         means, few = np.empty((k, m, X.shape[1])), []
         for state in range(k):
             rows = labels == state
             if rows.sum() >= m:
                 own = None if weight is None else weight[rows]
-                means[state] = centers_of(X[rows], m, seed, own, n_init)[0]
+                means[state] = centers_of(X[rows], m, seed, own, n_init, self.n_jobs)[0]
             else:  # too few for as many clusters
                 few.append(state)
         if few:  # of one draw: a seed would give each state the same means

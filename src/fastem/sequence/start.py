@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import numpy as np
-from sklearn import config_context
-from sklearn.cluster import KMeans
 
 from fastem._engine.random_states import lent_random_state
-from fastem._engine.threads import single_threaded_openmp
+from fastem.cluster.start import clusters_like_scikit_learn
 from fastem.sequence.reading import check_distribution, topology_mask
 
 __all__ = [
@@ -23,9 +19,6 @@ __all__ = [
 ]
 
 _MOST_STATES = 100_000  # whose transitions are 80 GB
-
-#: Rows that are one chunk to scikit-learn's k-means, for one thread: further ones only wait.
-_KMEANS_CHUNK = 256
 
 
 class ChainStart:
@@ -189,7 +182,7 @@ def filled(X):
     return np.where(missing, means, X)
 
 
-def centers_of(X, n_clusters, seed, sample_weight=None, n_init=10):
+def centers_of(X, n_clusters, seed, sample_weight=None, n_init=10, n_jobs=None):
     """Return the centers and labels that scikit-learn's k-means finds, as hmmlearn calls it."""
     if len(X) < n_clusters:
         raise ValueError(
@@ -197,12 +190,11 @@ def centers_of(X, n_clusters, seed, sample_weight=None, n_init=10):
             f"n_samples={len(X)}: decrease n_components, or set means_ and leave 'm' out of "
             "init_params"
         )
-    few = single_threaded_openmp() if len(X) <= _KMEANS_CHUNK else nullcontext()
-    known = config_context(assume_finite=True, skip_parameter_validation=True)
-    with lent_random_state(seed) as random_state, few, known:
-        kmeans = KMeans(n_clusters=n_clusters, random_state=random_state, n_init=n_init)
-        labels = kmeans.fit_predict(X, sample_weight=sample_weight)
-    return kmeans.cluster_centers_.astype(np.float64), labels
+    with lent_random_state(seed) as random_state:
+        found = clusters_like_scikit_learn(
+            X, n_clusters, sample_weight, random_state, n_jobs, n_init
+        )
+    return found.centers.astype(np.float64), found.labels
 
 
 def covariance_of(X, min_covar, sample_weight=None):
