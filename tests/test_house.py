@@ -20,7 +20,10 @@ FLOORS = {
     "_patch_row": 4, "plot": 4, "select": 4,
 }  # fmt: skip
 APART = 3  # the floor of families of models, none of which knows another,
-BEGIN_WITH = {("mixture", "cluster")}  # but for this one, whose start is the other's result
+BEGIN_WITH = {  # but for these, whose start is the other's result
+    ("mixture", "cluster"),
+    ("sequence", "cluster"),
+}
 
 
 def modules():
