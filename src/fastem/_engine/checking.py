@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -71,9 +72,13 @@ def check_arguments(
         )
     if not isinstance(tol, Real):
         raise TypeError(f"tol must be a number >= 0, got {tol!r}")
-    if not tol >= 0:
+    if not float(tol) >= 0:
         raise ValueError(f"tol must be >= 0, got {tol!r}")
-    wholes = ("max_iter", max_iter, 0), ("evaluate_every", evaluate_every, 1), ("n_init", n_init, 1)
+    wholes: Any = (
+        ("max_iter", max_iter, 0),
+        ("evaluate_every", evaluate_every, 1),
+        ("n_init", n_init, 1),
+    )
     for name, value, least in wholes:
         if not isinstance(value, Integral) or isinstance(value, bool):
             raise TypeError(f"{name} must be an integer >= {least}, got {value!r}")

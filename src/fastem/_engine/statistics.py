@@ -13,9 +13,13 @@ __all__ = ["AddsInPlace", "Moments", "Statistics"]
 
 
 class AddsInPlace:
-    """Mark of sums whose ``add(other)`` changes them; that of a pandas Series returns a sum."""
+    """Sums whose ``add(other)`` changes them; that of others, as a pandas Series, returns a sum."""
 
     __slots__ = ()
+
+    def add(self, other: Any) -> None:
+        """Add other sums to these, in place."""
+        raise NotImplementedError
 
 
 class Statistics:

@@ -268,8 +268,8 @@ def _check_topics(topics, n_topics):
     """Return the numbers of topics to draw."""
     if topics is None:
         return list(range(n_topics))
-    given = list(topics) if isinstance(topics, Iterable) else [topics]
-    if not given or not all(isinstance(k, Integral) and 0 <= k < n_topics for k in given):
+    given: list[Any] = list(topics) if isinstance(topics, Iterable) else [topics]
+    if not given or not all(isinstance(k, Integral) and 0 <= int(k) < n_topics for k in given):
         raise ValueError(
             f"topics must be a list of integers from 0 to {n_topics - 1}, got {topics!r}"
         )
