@@ -30,7 +30,8 @@ One iteration, wall: a fit of {LONG} iterations less a fit of {SHORT}, by {LONG 
 in place of {LONG} for fastem); contenders in turn, rounds: {{rounds}}; ms and ratios are fastest /
 median, and the fastest decide "reached". Threads: {{threads}} where nothing else is said. Whole
 fit: a fit of {LONGER} iterations (8 of CSR), with validation and coding of the data, which beside
-one iteration is all that a fit of one iteration does. Objective: the largest
+one iteration is all that a fit of one iteration does; the others' are computed from such a one and
+from their iterations. Objective: the largest
 relative difference of the mean log-likelihood per sample from {BASELINE}'s (the textbook in
 bench/reference, two matrix products an iteration) after equal iterations from the same start; it
 must be at most {TOLERANCE:g}. MiB beyond the data is the peak that a fit adds. A dash: not

@@ -111,20 +111,11 @@ class CategoricalHMM(DiscreteHMM[DiscreteHMMErrors]):
     ) -> None:
         self._keep(locals())
 
-    @property
-    def n_features(self) -> int:
-        """Number of symbols: the parameter or, if that is None, what `emissionprob_` has."""
-        if vars(self)["n_features"] is None and hasattr(self, "emissionprob_"):
+    def _known_features(self):
+        given = vars(self)["n_features"]
+        if given is None and self._is_set("emissionprob_"):
             return np.shape(self.emissionprob_)[-1]
-        return vars(self)["n_features"]
-
-    @n_features.setter
-    def n_features(self, value: int) -> None:
-        self.__dict__["n_features"] = value
-
-    @n_features.deleter
-    def n_features(self) -> None:
-        del self.__dict__["n_features"]
+        return given
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters.

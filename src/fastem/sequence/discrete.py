@@ -12,6 +12,7 @@ from fastem._compat import Interval
 from fastem.components.gaussian_data import parts
 from fastem.sequence.emissions import DiscreteEmissions
 from fastem.sequence.errors import Errors, of_discrete
+from fastem.sequence.features import WithFeatures
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import as_numbers
 from fastem.sequence.streaming import StreamingHMM
@@ -22,29 +23,12 @@ __all__ = ["NUMBERS", "DiscreteHMM", "refuse_but_counts"]
 NUMBERS = [Interval(Real, 0, None, closed="left"), "array-like"]
 
 
-class DiscreteHMM(StreamingHMM, HMM[Errors]):
+class DiscreteHMM(WithFeatures, StreamingHMM, HMM[Errors]):
     """Base of the hidden Markov models of discrete distributions."""
 
     _values_name: ClassVar[str] = "emissionprob_"
     _letters: ClassVar[dict] = {"e": "emissionprob_"}
     _dtype: ClassVar[Any] = (np.float64, np.float32, np.int64, np.int32)
-
-    @property
-    def n_features(self) -> int:
-        """Number of features: that of the emissions' parameters, or what was set."""
-        if self._is_set(self._values_name):
-            return np.shape(vars(self)[self._values_name])[-1]
-        if "n_features" in vars(self):
-            return vars(self)["n_features"]
-        raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
-
-    @n_features.setter
-    def n_features(self, value: int) -> None:
-        self.__dict__["n_features"] = value
-
-    @n_features.deleter
-    def n_features(self) -> None:
-        del self.__dict__["n_features"]
 
     def _family(self, values, learn, n_threads, X, weight=None):
         distributions, own = self._distributions(values[self._values_name])

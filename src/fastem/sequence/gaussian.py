@@ -28,6 +28,7 @@ from fastem.sequence.emissions import (
     gaussian_params,
 )
 from fastem.sequence.errors import HMMErrors, of_gaussians
+from fastem.sequence.features import WithFeatures
 from fastem.sequence.hmm import HMM
 from fastem.sequence.reading import as_numbers, broadcast_prior
 from fastem.sequence.start import centers_of, counted, covariance_of, filled
@@ -63,7 +64,7 @@ def check_means(means, n_features, shape):
 
 
 @documented
-class GaussianHMM(WithPrior, StreamingHMM, HMM[HMMErrors]):
+class GaussianHMM(WithPrior, WithFeatures, StreamingHMM, HMM[HMMErrors]):
     r"""Hidden Markov model with a Gaussian for each state.
 
     A chain of states :math:`z_1, z_2, \ldots` begins with probabilities :math:`\pi` and goes on
@@ -145,6 +146,7 @@ class GaussianHMM(WithPrior, StreamingHMM, HMM[HMMErrors]):
     covars_weight: npt.ArrayLike
     means_: np.ndarray
 
+    _values_name: ClassVar[str] = "means_"
     _letters: ClassVar[dict] = {"m": "means_", "c": "_covars_"}
 
     _parameter_constraints: ClassVar[dict] = {
@@ -189,23 +191,6 @@ class GaussianHMM(WithPrior, StreamingHMM, HMM[HMMErrors]):
         fit_algorithm: str = "em",
     ) -> None:
         self._keep(locals())
-
-    @property
-    def n_features(self) -> int:
-        """Number of features: that of `means_`, or what was set."""
-        if hasattr(self, "means_"):
-            return np.shape(self.means_)[1]
-        if "n_features" in vars(self):
-            return vars(self)["n_features"]
-        raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
-
-    @n_features.setter
-    def n_features(self, value: int) -> None:
-        self.__dict__["n_features"] = value
-
-    @n_features.deleter
-    def n_features(self) -> None:
-        del self.__dict__["n_features"]
 
     @property
     def covars_(self) -> np.ndarray:

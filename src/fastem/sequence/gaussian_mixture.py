@@ -23,6 +23,7 @@ from fastem.sequence.covariances import (
 )
 from fastem.sequence.documented import documented
 from fastem.sequence.errors import MixtureHMMErrors, of_mixtures
+from fastem.sequence.features import WithFeatures
 from fastem.sequence.gaussian import check_means, check_reals
 from fastem.sequence.hmm import HMM
 from fastem.sequence.mixture_emissions import MixtureEmissions
@@ -36,7 +37,7 @@ _NUMBER = [Interval(Real, 0, None, closed="left"), "array-like"]
 
 
 @documented
-class GMMHMM(WithPrior, StreamingHMM, HMM[MixtureHMMErrors]):
+class GMMHMM(WithPrior, WithFeatures, StreamingHMM, HMM[MixtureHMMErrors]):
     r"""Hidden Markov model with a mixture of Gaussians for each state.
 
     A state :math:`k` emits a row of density :math:`\sum_m w_{km} \mathcal{N}(x \mid \mu_{km},
@@ -121,6 +122,7 @@ class GMMHMM(WithPrior, StreamingHMM, HMM[MixtureHMMErrors]):
     means_: np.ndarray
     covars_: np.ndarray
 
+    _values_name: ClassVar[str] = "means_"
     _letters: ClassVar[dict] = {"w": "weights_", "m": "means_", "c": "covars_"}
 
     _parameter_constraints: ClassVar[dict] = {
@@ -169,23 +171,6 @@ class GMMHMM(WithPrior, StreamingHMM, HMM[MixtureHMMErrors]):
         fit_algorithm: str = "em",
     ) -> None:
         self._keep(locals())
-
-    @property
-    def n_features(self) -> int:
-        """Number of features: that of `means_`."""
-        if hasattr(self, "means_"):
-            return np.shape(self.means_)[-1]
-        if "n_features" in vars(self):
-            return vars(self)["n_features"]
-        raise AttributeError(f"this {type(self).__name__} has no n_features before fit")
-
-    @n_features.setter
-    def n_features(self, value: int) -> None:
-        self.__dict__["n_features"] = value
-
-    @n_features.deleter
-    def n_features(self) -> None:
-        del self.__dict__["n_features"]
 
     def _check_rows(self, X, fresh):
         check_reals(X)
