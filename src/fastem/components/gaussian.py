@@ -316,11 +316,10 @@ class GaussianEM:
         if given is None and params.noise is not None:
             no_noise = _without_noise(params, self.kind, block, self.n_threads)
         total = self._scatter_of_all(block, no_noise)
-        scatter = total - (weight[:, None] * centered).T @ centered
         enough = 1e-3 if block.X.dtype == np.float32 else 1e-6
-        if (scatter.diagonal() >= enough * total.diagonal()).all():
-            scale = block.scaling.scale
-            return mean, scatter / (scale[:, None] * scale)
+        scatter = kernel.within(total, weight, centered, block.scaling.scale, enough)
+        if scatter is not None:
+            return mean, scatter
         chol = params.precisions_cholesky
         each = params._replace(precisions_cholesky=np.tile(chol, (len(weight), 1, 1)))
         model = GaussianEM("full", self.reg_covar, self.dtype, self.n_threads)

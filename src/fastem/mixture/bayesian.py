@@ -292,7 +292,7 @@ class BayesianGaussianMixture(GaussianBase):
 
     def _attributes(self, params) -> dict[str, Any]:
         concentration, freedom = params.concentration, params.degrees_of_freedom
-        return super()._attributes(params.gaussians()) | {
+        return super()._attributes(params.gaussians(self.covariance_type)) | {
             "weight_concentration_": concentration if concentration.ndim == 1
             else tuple(concentration),
             "mean_precision_": params.mean_precision,
@@ -331,7 +331,7 @@ class BayesianGaussianMixture(GaussianBase):
         )  # fmt: skip
 
     def _densities(self):
-        return self._params().gaussians()
+        return self._params().gaussians(self.covariance_type)
 
     def _mixture(self, params, names):
         return mixture_of(self, params, names)

@@ -17,6 +17,7 @@
             FASTEM_CAT(scratch_bytes, dtype, suffix), FASTEM_CAT(sums_size, dtype, suffix),       \
             FASTEM_CAT(chunk, dtype, suffix), FASTEM_CAT(factor_bytes, f64, suffix),              \
             FASTEM_CAT(factor, f64, suffix), FASTEM_CAT(covariance, f64, suffix),                 \
+            FASTEM_CAT(trace, f64, suffix),                                                       \
             FASTEM_CAT(emission_bytes, f64, suffix), FASTEM_CAT(emission_column, f64, suffix),    \
             FASTEM_CAT(emission_log_prob, f64, suffix),                                           \
             FASTEM_CAT(emission_likelihood, f64, suffix), FASTEM_CAT(emission_add, f64, suffix)   \

@@ -147,3 +147,31 @@ static void FN(covariance)(const REAL *upper, ptrdiff_t d, void *memory, REAL *c
             covariance[i * d + j] = covariance[j * d + i] = r[i * row + j];
     }
 }
+
+/* trace(U^T S U) of a symmetric S, (d, d), and U, upper, of which only the upper triangle is read.
+ * `memory` has factor_bytes(d). */
+static double FN(trace)(const REAL *scatter, const REAL *upper, ptrdiff_t d, void *memory)
+{
+    ptrdiff_t row = FN(factor_row)(d);
+    REAL *u = memory, *product = u + d * row, a[4][4], sum = 0;
+    FN(take_upper)(upper, d, row, u);
+    for (ptrdiff_t i0 = 0; i0 < d; i0 += 4) {
+        int n = d - i0 < 4 ? (int)(d - i0) : 4;
+        ptrdiff_t l = 0;
+        memset(product, 0, n * row * sizeof(REAL)); /* rows of S U, times -1, right of the diagonal */
+        for (; n == 4 && l + 4 <= d; l += 4) {
+            for (int t = 0; t < 4; t++)
+                memcpy(a[t], scatter + (i0 + t) * d + l, sizeof a[t]);
+            FN(subtract_rows)(4, 4, a, u + l * row, row, l < i0 ? i0 : l, product);
+        }
+        for (; l < d; l++)
+            for (int t = 0; t < n; t++) {
+                a[0][0] = scatter[(i0 + t) * d + l];
+                FN(subtract_rows)(1, 1, a, u + l * row, row, l < i0 ? i0 : l, product + t * row);
+            }
+        for (int t = 0; t < n; t++)
+            for (ptrdiff_t j = i0 + t; j < d; j++)
+                sum -= u[(i0 + t) * row + j] * product[t * row + j];
+    }
+    return sum;
+}

@@ -15,18 +15,49 @@ def precisions_cholesky(
     first k without U, which has the covariance's upper triangle in its place, or -1.
     """
     cdef gaussian_factors to_do
-    cdef Py_ssize_t k = len(divisor), d = scatter.shape[1]
-    scatter, divisor = _plain(scatter), _plain(divisor)
-    upper, failures = np.empty(scatter.shape), bytearray(k)
-    cdef unsigned char *failed = failures
-    to_do.scatter, to_do.divisor = <double *> address_of(scatter), <double *> address_of(divisor)
-    to_do.step = to_do.weight = NULL
+    memset(&to_do, 0, sizeof(to_do))
+    divisor = _plain(divisor)
+    to_do.divisor, to_do.reg_covar = <double *> address_of(divisor), reg_covar
     if step is not None:
         step, weight = _plain(step), _plain(weight)
         to_do.step, to_do.weight = <double *> address_of(step), <double *> address_of(weight)
-    to_do.reg_covar, to_do.upper, to_do.failed = reg_covar, <double *> address_of(upper), failed
-    _run_factors(gaussian_factor, &to_do, k, d, n_threads)
+    return _factored(&to_do, scatter, len(divisor), n_threads)
+
+
+cdef _factored(gaussian_factors *to_do, scatter, Py_ssize_t n, int n_threads):
+    """Return what precisions_cholesky() does, where the job lacks the scatter alone."""
+    scatter = _plain(scatter)
+    upper, failures = np.empty(scatter.shape), bytearray(n)
+    cdef unsigned char *failed = failures
+    to_do.scatter, to_do.upper = <double *> address_of(scatter), <double *> address_of(upper)
+    to_do.failed = failed
+    _run_factors(gaussian_factor, to_do, n, scatter.shape[1], n_threads)
     return upper, failures.find(1)
+
+
+def within(total, weight, first, scale, double enough):
+    """Return the scatter about the components' means, (D, D), of shared covariances; or None.
+
+    Parameters
+    ----------
+    total : ndarray of shape (D, D)
+        The whole scatter about the shift, in coordinates scaled by `scale`.
+    weight : ndarray of shape (K,)
+    first : ndarray of shape (K, D)
+        The components' means, in these coordinates.
+    scale : ndarray of shape (D,)
+    enough : float
+        None is returned where of a variance less than such a share is left: digits are lost.
+    """
+    cdef Py_ssize_t n = len(weight), d = len(scale)
+    total, weight, first, scale = _plain(total), _plain(weight), _plain(first), _plain(scale)
+    out = np.empty((d, d))
+    cdef bint left = gaussian_within(
+        n, d, <double *> address_of(total), <double *> address_of(weight),
+        <double *> address_of(first), <double *> address_of(scale), enough,
+        <double *> address_of(out),
+    )
+    return out if left else None
 
 
 def add_squares(

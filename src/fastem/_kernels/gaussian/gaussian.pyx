@@ -98,9 +98,11 @@ cdef extern from "gaussian/moments.h":
         const gaussian_ops *ops
         Py_ssize_t n_features
         const double *scatter
+        const double *added
         const double *step
         const double *weight
         const double *divisor
+        const double *ridge
         double reg_covar
         double *upper
         unsigned char *failed
@@ -119,6 +121,8 @@ cdef extern from "gaussian/moments.h":
     gaussian_job gaussian_one_full(const gaussian_job *) noexcept nogil
     Py_ssize_t gaussian_tied_rows(const gaussian_job *) noexcept nogil
     void gaussian_mirror(const gaussian_job *, const double *, double *) noexcept nogil
+    int gaussian_within(Py_ssize_t, Py_ssize_t, const double *, const double *, const double *,
+                        const double *, double, double *) noexcept nogil
     Py_ssize_t gaussian_student(const gaussian_job *) noexcept nogil
     double gaussian_lost(const gaussian_job *, const double *) noexcept nogil
     void gaussian_describe(const gaussian_job *, const gaussian_given *, double *,
@@ -443,3 +447,4 @@ cdef _run_factors(fastem_step step, gaussian_factors *job, Py_ssize_t n_componen
 include "emission.pxi"
 include "incomplete.pxi"
 include "factors.pxi"
+include "bayes.pxi"

@@ -79,6 +79,7 @@ typedef struct {
     ptrdiff_t (*factor_bytes)(ptrdiff_t d);
     int (*factor)(double *matrix, ptrdiff_t d, void *memory);
     void (*covariance)(const double *upper, ptrdiff_t d, void *memory, double *covariance);
+    double (*trace)(const double *scatter, const double *upper, ptrdiff_t d, void *memory);
     /* What a fastem_emission has, in double for both dtypes; full and diag alone. */
     ptrdiff_t (*emission_bytes)(const gaussian_emission *);
     ptrdiff_t (*emission_column)(const gaussian_emission *);

@@ -4,6 +4,7 @@
 #define FASTEM_GAUSSIAN_MOMENTS_H
 
 #include <math.h>
+#include <string.h>
 
 #include "gaussian/job.h"
 
@@ -176,6 +177,29 @@ static inline void gaussian_read(const gaussian_job *job, const gaussian_given *
     }
 }
 
+/* scatter, (D, D) in the data's units, = what remains of the whole one, `total`, without that of the
+ * components' means, `first`; both about the shift, in coordinates of `scale`. Returns whether at
+ * least a share `enough` remains of each variance: less would have lost its digits. */
+static inline int gaussian_within(ptrdiff_t n, ptrdiff_t d, const double *total,
+                                  const double *weight, const double *first, const double *scale,
+                                  double enough, double *scatter)
+{
+    for (ptrdiff_t i = 0; i < d; i++) {
+        double *own = scatter + i * d;
+        memset(own, 0, (i + 1) * sizeof(double));
+        for (ptrdiff_t k = 0; k < n; k++) {
+            double factor = weight[k] * first[k * d + i];
+            for (ptrdiff_t j = 0; j <= i; j++)
+                own[j] += factor * first[k * d + j];
+        }
+        if (!(total[i * d + i] - own[i] >= enough * total[i * d + i]))
+            return 0;
+        for (ptrdiff_t j = 0; j <= i; j++)
+            own[j] = scatter[j * d + i] = (total[i * d + j] - own[j]) / (scale[i] * scale[j]);
+    }
+    return 1;
+}
+
 typedef struct {
     const gaussian_job *job;
     const double *sums; /* of all components */
@@ -207,11 +231,14 @@ static inline void gaussian_unpack(const void *given, ptrdiff_t begin, ptrdiff_t
 typedef struct {
     const gaussian_ops *ops;
     ptrdiff_t n_features;
-    /* covariance = (scatter + weight * step step^T) / divisor + reg_covar * I */
+    /* covariance = (scatter + added + weight * step step^T) / divisor + reg_covar * I; where there
+     * is `ridge`, reg_covar * ridge * I is added before the division instead */
     const double *scatter; /* (K, D, D) */
+    const double *added;   /* (D, D), or NULL for zeros */
     const double *step;    /* (K, D), or NULL for zeros */
     const double *weight;  /* (K,), or NULL */
-    const double *divisor; /* (K,) */
+    const double *divisor; /* (K,), or NULL for ones */
+    const double *ridge;   /* (K,), or NULL */
     double reg_covar;
     double *upper;         /* (K, D, D) U, upper, with U U^T = the inverse; without U the covariance */
     unsigned char *failed; /* (K,) whether there is no U */
@@ -233,9 +260,14 @@ static inline void gaussian_factor(const void *given, ptrdiff_t begin, ptrdiff_t
                 own[i * d + j] = scatter[i * d + j];
             for (ptrdiff_t j = i; step && j < d; j++)
                 own[i * d + j] += factor * step[k * d + j];
-            for (ptrdiff_t j = i; j < d; j++)
+            for (ptrdiff_t j = i; job->added && j < d; j++)
+                own[i * d + j] += job->added[i * d + j];
+            if (job->ridge)
+                own[i * d + i] += job->reg_covar * job->ridge[k];
+            for (ptrdiff_t j = i; job->divisor && j < d; j++)
                 own[i * d + j] /= job->divisor[k];
-            own[i * d + i] += job->reg_covar;
+            if (!job->ridge)
+                own[i * d + i] += job->reg_covar;
         }
         job->failed[k] = !job->ops->factor(own, d, strip->scratch);
     }
