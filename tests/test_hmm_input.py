@@ -464,3 +464,17 @@ def test_missing_values_need_no_copy_of_all_rows():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.6 * rows.nbytes
+
+
+@pytest.mark.parametrize("make", [GaussianHMM, GMMHMM])
+def test_a_default_start_takes_no_copy_of_x(make):
+    means = np.random.default_rng(5).normal(size=(4, 24)) * 5
+    rows = np.random.default_rng(6).normal(size=(120_000, 24))
+    rows += means[np.arange(120_000) // 100 % 4]
+    states = {"n_mix": 1} if make is GMMHMM else {}
+    model = make(4, n_iter=1, random_state=0, **states)
+    tracemalloc.start()
+    model.fit(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.6 * rows.nbytes

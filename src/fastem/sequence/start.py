@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastem._engine.random_states import lent_random_state
+from fastem._engine.threads import single_threaded_blas
 from fastem.cluster.start import clusters_like_scikit_learn
+from fastem.components.gaussian_data import parts
 from fastem.sequence.reading import check_distribution, topology_mask
 
 __all__ = [
@@ -198,9 +200,18 @@ def centers_of(X, n_clusters, seed, sample_weight=None, n_init=10, n_jobs=None):
 
 
 def covariance_of(X, min_covar, sample_weight=None):
-    """Return the covariance (D, D) of all rows, with min_covar on the diagonal."""
-    d = X.shape[1]
-    if len(X) < 2:
+    """Return the covariance (D, D) of all rows as NumPy's, with min_covar on the diagonal."""
+    n, d = X.shape
+    total = float(n) if sample_weight is None else float(sample_weight.sum())
+    one = 1.0 if sample_weight is None else float(sample_weight @ sample_weight) / total
+    if n < 2 or not total > one:
         return np.eye(d) * max(min_covar, 1e-3)
-    covariance = np.cov(X.T.astype(np.float64), aweights=sample_weight)
-    return covariance.reshape(d, d) + min_covar * np.eye(d)
+    weight = np.ones(n) if sample_weight is None else sample_weight
+    mean, scatter = np.zeros(d), np.zeros((d, d))
+    with single_threaded_blas():
+        for part in parts(n, d):
+            mean += weight[part] @ X[part].astype(np.float64, copy=False) / total
+        for part in parts(n, d):
+            rows = X[part] - mean
+            scatter += rows.T @ (rows * weight[part, None])
+    return scatter / (total - one) + min_covar * np.eye(d)
