@@ -67,6 +67,20 @@ def test_double_decides_between_near_centers(apart):
     assert_array_equal(state.labels, expected)
 
 
+@pytest.mark.parametrize(("length", "unit"), [(1e4, 1.0), (1e12, 1e-40)])
+@pytest.mark.usefixtures("every_instruction_set")
+def test_double_decides_where_rows_are_much_longer_than_centers(length, unit):
+    """The rounding of a product counts, even if nothing is left of the centers' own squares."""
+    X = sparse_data(n=400)
+    rng = np.random.default_rng(2)
+    centers = np.repeat(rng.uniform(0, 0.1, (20, 300)), 2, axis=0)
+    centers[::2] += 1e-7 * rng.normal(size=(20, 300))
+    X, centers = with_int32(X * length), centers * unit
+    exact = centers.astype(np.longdouble)
+    scores = (exact**2).sum(axis=1) - 2 * X.toarray().astype(np.longdouble) @ exact.T
+    assert_array_equal(labels_of(X, centers, 1), scores.argmin(axis=1))
+
+
 @pytest.mark.usefixtures("every_instruction_set")
 def test_the_first_of_equal_centers_is_kept():
     """Among hundreds of pairs that are the same, and rows that are the same."""

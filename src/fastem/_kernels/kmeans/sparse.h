@@ -60,15 +60,16 @@ static int32_t ON(nearest_exact)(const kmeans_job *job, ptrdiff_t row, const flo
  * than (m + 16) u 1.02 times the sum of what is added, without signs, which is at most
  * |c|^2 + 2 |c| |x| (Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1,
  * where (m + 16) u <= 0.01; the product of lengths by Cauchy and Schwarz). Two scores are off by
- * twice as much. The last term is of numbers too small for float. INFINITY where a row is too long
- * for this. */
+ * twice as much. The last term is of numbers too small for float: of products, and of what is one
+ * factor of them. INFINITY where a row is too long for this. */
 ALWAYS_INLINE float ON(score_error)(const kmeans_job *job, ptrdiff_t row, double length)
 {
     double roundings = (double)(job->row_begin[row + 1] - job->row_begin[row] + 16);
     if (roundings * ROUNDING > 0.01)
         return (float)INFINITY;
     return (float)(2.05 * roundings *
-                   (ROUNDING * job->longest * (job->longest + 2 * length) + 1e-37));
+                   (ROUNDING * job->longest * (job->longest + 2 * length) +
+                    1e-37 * (1 + length + job->longest)));
 }
 
 /* The length of a row, scaled. */
