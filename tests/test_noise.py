@@ -14,6 +14,8 @@ import fastem
 from fastem import ConjugatePrior, GaussianMixture, select
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianEM
+from fastem.components.noise import noise_of
+from fastem.mixture.gaussian import mixture_of
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -196,6 +198,19 @@ def test_the_volume_is_that_of_the_smaller_box():
     assert volumes[1] < volumes[0] / 3
 
 
+def test_the_box_along_principal_axes_is_that_of_weighted_samples():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2)) * [5, 0.2] @ [[0.6, 0.8], [-0.8, 0.6]]
+    X = np.vstack([X, rng.normal(size=(20, 2)) * [0.2, 5]])
+    weight = np.r_[np.full(300, 1), np.full(20, 15)]
+    boxes = [
+        noise_of(rows, weights, True, 0.5).box
+        for rows, weights in ((X, weight.astype(float)), (np.repeat(X, weight, axis=0), None))
+    ]
+    assert_allclose(*boxes)
+    assert np.ptp(noise_of(X, None, True, 0.5).box[:, 0]) > 1.01 * np.ptp(boxes[0][:, 0])
+
+
 def test_a_given_volume():
     X, _ = samples()
     own = fit(X)
@@ -204,7 +219,8 @@ def test_a_given_volume():
     assert_allclose(given.noise_weight_, own.noise_weight_, rtol=1e-9)
     assert fit(X, noise=volume * 1e6).noise_weight_ < 0.5 * own.noise_weight_
     flat = np.column_stack([X, np.zeros(len(X))])
-    assert np.all(np.diff(fit(flat, noise=2 * volume, reg_covar=1e-3).noise_box_, axis=0) > 0)
+    sides = np.diff(fit(flat, noise=2 * volume, reg_covar=1e-3).noise_box_, axis=0)[0]
+    assert_allclose(sides[3], np.prod(sides[:3]) ** (1 / 3))  # a constant feature's: their mean
 
 
 @pytest.mark.parametrize("volume", [0.0, -1.0, np.nan, np.inf, "yes", None, [1.0]])
@@ -227,10 +243,12 @@ def test_a_volume_lost_to_rounding_is_refused(volume, shift):
     assert_allclose(np.prod(sides), 1.0, rtol=1e-6)
 
 
-@pytest.mark.parametrize("column", ["constant", "dependent"])
+@pytest.mark.parametrize("column", ["constant", "dependent", "next to dependent"])
 def test_samples_without_a_volume_are_refused(column):
     X, _ = samples(100)
     last = np.ones(100) if column == "constant" else X[:, 0] - 2 * X[:, 1]
+    if column == "next to dependent":
+        last += 1e-6 * np.random.default_rng(0).normal(size=100)
     with pytest.raises(ValueError, match=r"feature 3 is constant|depend on each other"):
         fit(np.column_stack([X, last]))
 
@@ -397,6 +415,8 @@ def test_samples_are_drawn_where_hardly_any_weight_is_left_for_noise():
         weights = np.random.default_rng(seed).random(3)
         mixture.weights_ = weights / weights.sum()
         assert set(mixture.sample(20, random_state=0)[1]) <= {0, 1, 2}
+    alone = mixture_of(mixture, mixture._densities()._replace(noise=None), None)
+    assert_allclose(mixture.score_samples(X), alone.score_samples(X))
 
 
 def test_noise_may_have_all_of_the_weight():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
+from scipy.special import psi
 from scipy.stats import multivariate_t
+from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -147,6 +149,42 @@ def test_each_iteration_is_the_textbook_s(kind):
         assert_allclose(found.scales_, expected, rtol=1e-8, atol=1e-10)
 
 
+@every_kind
+@pytest.mark.parametrize("df", ["each", "shared"])
+def test_degrees_of_freedom_are_those_of_the_expanded_model(kind, df):
+    """Liu, Rubin & Wu 1998: of u by its own mean, where matrices have a scale of their own."""
+    X, _ = samples(400)
+    mixture = fit(X, covariance_type=kind, df=df, max_iter=3, warm_start=True)
+    gamma = densities(mixture, X)
+    gamma /= gamma.sum(axis=1, keepdims=True)
+    gaps = X[:, None] - mixture.means_
+    precisions = np.linalg.inv(KINDS[kind].matrices(mixture.scales_, 3, 2))
+    delta = np.einsum("nki,kij,nkj->nk", gaps, precisions, gaps)
+    u, counts = (mixture.df_ + 2) / (mixture.df_ + delta), gamma.sum(axis=0)
+    log_u = psi((mixture.df_ + 2) / 2) - np.log((mixture.df_ + delta) / 2)
+    unit = 1.0 if kind == "tied" else (gamma * u).sum(axis=0) / counts
+    shares = (gamma * (log_u - np.log(unit) - u / unit)).sum(axis=0)
+    own = shares / counts if df == "each" else np.full(3, shares.sum() / counts.sum())
+    mixture.set_params(max_iter=1).fit(X)
+    half = mixture.df_ / 2
+    assert_allclose(1 + np.log(half) - psi(half) + own, 0, atol=1e-9)
+
+
+def test_a_component_may_have_no_sample():
+    X = samples(200)[0]
+    start = {"means_init": [[0.0, 0.0], [1e150, 1e150]], "weights_init": [0.5, 0.5]}
+    mixture = fit(X, 2, precisions_init=np.tile(np.eye(2), (2, 1, 1)), reg_covar=1e-6, **start)
+    assert np.all(np.isfinite(mixture.scales_))
+    assert_allclose(mixture.weights_, [1, 0], atol=1e-12)
+    assert_allclose(mixture.score(X), fit(X, 1).score(X), atol=1e-5)
+
+
+def test_degrees_of_freedom_are_learned_within_limits():
+    assert_array_equal(fit(samples(1000, 0.3)[0], 1).df_, 1.0)
+    on_a_sphere = np.tile(np.vstack([np.eye(8), -np.eye(8)]), (10, 1))
+    assert_array_equal(fit(on_a_sphere, 1, tol=1e-16).df_, 1e4)
+
+
 def test_with_many_degrees_of_freedom_it_is_the_gaussian_mixture():
     rng = np.random.default_rng(0)
     X = CENTERS[rng.integers(3, size=600)] + rng.normal(size=(600, 2))
@@ -157,6 +195,38 @@ def test_with_many_degrees_of_freedom_it_is_the_gaussian_mixture():
     assert_allclose(given.scales_, gaussian.covariances_, atol=1e-5)
     assert_allclose(given.score(X), gaussian.score(X), atol=1e-6)
     assert fit(X, df="shared").df_[0] > 20
+    single = X.astype(np.float32)  # in which 1 + q / df is 1
+    assert_allclose(given.score_samples(single), gaussian.score_samples(single), atol=1e-5)
+    narrow = [m.fit(single).score_samples(single) for m in (clone(given), clone(gaussian))]
+    assert_allclose(*narrow, atol=1e-3)
+
+
+@every_kind
+def test_a_distance_by_tiny_degrees_of_freedom_may_overflow(kind):
+    X, _ = samples(100)
+    mixture = fit(X, 2, covariance_type=kind, max_iter=1)
+    mixture.df_ = np.array([1e-300, 3.0])
+    Z = np.vstack([X, [[1e10, 1e10]]])
+    second = np.log(densities(mixture, X)[:, 1])  # the first one has less than 1e-290
+    assert_allclose(mixture.score_samples(Z)[:-1], second, rtol=1e-9)
+    assert np.all(np.isfinite(mixture.score_samples(Z)))
+
+
+@pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
+def test_a_sample_may_be_infinitely_far_from_a_component(kind):
+    """It then counts nothing there, and 0 times the logarithm of its distance is 0."""
+    X = np.random.default_rng(0).normal(size=(100, 2)) * 1e-60
+    X = np.vstack([X, [[1e100, 1e100], [1e100, -1e100]]])
+    one = {"full": np.eye(2), "diag": np.ones(2), "spherical": 1.0}[kind]
+    mixture = StudentMixture(
+        2, covariance_type=kind, max_iter=1, weights_init=[0.5, 0.5], means_init=np.zeros((2, 2)),
+        precisions_init=np.array([one * 1e120, one * 1e-200]), reg_covar=1e-130,
+    ).fit(X)  # fmt: skip
+    alone = StudentMixture(
+        1, covariance_type=kind, max_iter=1, means_init=np.zeros((1, 2)),
+        precisions_init=np.array([one * 1e120]), weights_init=[1.0], reg_covar=1e-130,
+    ).fit(X[:100])  # fmt: skip
+    assert_allclose(mixture.df_[0], alone.df_[0], rtol=1e-6)
 
 
 @every_kind

@@ -96,6 +96,11 @@ def test_rows_are_those_of_the_words_that_occur(name):
         assert params.vocabulary.others is None  # known without rows after an M-step
 
 
+def test_documents_without_any_word_leave_the_prior():
+    lda = LatentDirichletAllocation(3, random_state=0).fit(sp.csr_array((5, 30)))
+    assert_allclose(lda.components_, 1 / 3)
+
+
 def test_most_words_keep_their_rows():
     X = corpus()
     X = X[:, X.any(axis=0) | (np.arange(40) < 3)]
