@@ -1,5 +1,6 @@
 """Bench cases and contenders for what people wait for: whole default fits, small ones, serving."""
 
+import logging
 import statistics
 import warnings
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from _harness import LONG, OURS, PEER, SHORT, TOLERANCE, Contender, number, optional
 
-PEERS = (PEER, "numpy", "scipy")  # whose versions the report names
+PEERS = (PEER, "hmmlearn", "numpy", "scipy")  # whose versions the report names
 REFERENCE = OURS  # where there is no peer to agree with
 _ITERATIONS = 200  # by which two fits differ whose difference is an iteration's time
 
@@ -20,7 +21,7 @@ setting, of 1 and {{threads}} threads. Both do the same iterations, from the sam
 relative, of the bound or inertia of a fit, or of the squares of what a reading returns, summed;
 float64 must agree to {TOLERANCE:g}. MiB beyond X is the peak that a fit adds, the start included.
 A goal in µs is the time of one call, or of one iteration: a fit of many iterations less one of a
-few, by the difference."""
+few, by the difference. Of hidden Markov models the peer is hmmlearn, scaled."""
 
 NOTES = """\
 Data: spherical clusters in random order, their means' standard deviation 1 and their own per
@@ -84,6 +85,7 @@ class Case:
 
 
 _MIXTURE, _CLUSTER, _TOPICS = "sklearn.mixture", "sklearn.cluster", "sklearn.decomposition"
+_CHAIN = "hmmlearn.hmm"
 _SMALL_FAMILIES = {
     "bernoulli": ("BernoulliMixture", "bits", {}),
     "binomial": ("BinomialMixture", "counts", {"n_trials": 20}),
@@ -172,6 +174,10 @@ CASES = [
     Case("start-d16", 5, _CLUSTER, "KMeans", 100_000, 16, 256, {"max_iter": 1}, dtypes=_BOTH),
     Case("start-d64", 5, _CLUSTER, "KMeans", 100_000, 64, 256, {"max_iter": 1}, dtypes=_BOTH),
     Case("kmeans-k256", 5, _CLUSTER, "KMeans", 50_000, 32, 256, {"max_iter": 10}, dtypes=_BOTH),
+    *(
+        Case(f"hmm-{name}", 2, _CHAIN, "GaussianHMM", n, d, k, {"implementation": "scaling"})
+        for name, n, d, k in (("100", 100, 2, 3), ("1k", 1_000, 4, 4), ("100k", 100_000, 4, 8))
+    ),
     Case("gm-20", 4, _MIXTURE, "GaussianMixture", 20, 2, 2),
     Case("gm-iris", 4, _MIXTURE, "GaussianMixture", 0, 4, 3),
     Case("gm-1k", 4, _MIXTURE, "GaussianMixture", 1_000, 10, 5),
@@ -239,9 +245,16 @@ def _call(case, cls, X):
 
     def fit(_):
         _quietly(model.fit, X, **case.arguments)
-        return [model.inertia_ if hasattr(model, "inertia_") else model.lower_bound_]
+        return [_objective(model)]
 
     return fit
+
+
+def _objective(model):
+    """The inertia, the log-likelihood that hmmlearn's monitor has seen, or the bound."""
+    if hasattr(model, "monitor_"):
+        return model.monitor_.history[-1]
+    return model.inertia_ if hasattr(model, "inertia_") else model.lower_bound_
 
 
 def _bounds(model, X, case):
@@ -252,6 +265,7 @@ def _bounds(model, X, case):
 
 def _quietly(call, *arguments, **settings):
     """What a call returns, without its warnings that few iterations were not enough."""
+    logging.getLogger("hmmlearn").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return call(*arguments, **settings)
