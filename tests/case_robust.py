@@ -40,6 +40,11 @@ class NoiseCase(GaussianCase):
             self.kind, reg_covar, self.dtype, n_threads, noise=self._noise()
         )  # fmt: skip
 
+    def e_step(self, X, params, sample_weight=None, n_threads=1):
+        model = self.model(n_threads=n_threads)
+        model.noise = params.noise  # which may lie elsewhere
+        return self.sums(self.statistics(model, params, self.block(X, sample_weight)))
+
     def block(self, X, sample_weight=None):
         return self.model().prepared(gaussian.GaussianBlock.of(X, sample_weight))
 

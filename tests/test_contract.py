@@ -295,12 +295,12 @@ def test_pickle_and_copy_keep_the_fit(case, copied):
 def test_fit_has_the_dtype_of_x(case):
     """Fitted arrays of reals are float32 for float32 data, but for priors, which are as given.
 
-    And where scikit-learn's are not: Bayesian mixtures.
+    And for the box of noise, whose sides may be short beside its place. And where scikit-learn's are not: Bayesian mixtures.
     """
     X = case.data()
     fitted = case.estimator(X).fit(X)
     for name, value in fitted_attributes(fitted).items():
-        if name.endswith("_prior_") or not isinstance(value, np.ndarray):
+        if name.endswith(("_prior_", "_box_")) or not isinstance(value, np.ndarray):
             continue
         if value.dtype.kind == "f":
             assert value.dtype == case.fitted_dtype, name

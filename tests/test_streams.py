@@ -328,6 +328,14 @@ def test_what_has_no_place_in_a_stream_is_refused():
         GaussianMixture(2, prior="conjugate").partial_fit(X[:100])
 
 
+def test_centers_whose_distances_overflow_are_named():
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    kmeans = KMeans(1).fit(X)
+    kmeans.cluster_centers_ = np.array([[0.0, 1e300]])
+    with pytest.raises(ValueError, match="cluster_centers_ has values up to 1e[+]300"):
+        kmeans.partial_fit(X)
+
+
 def test_scikit_learn_s_k_means_stays_without():
     with patched():
         assert not hasattr(sklearn.cluster.KMeans, "partial_fit")

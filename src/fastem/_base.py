@@ -243,8 +243,7 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     """Base of the estimators that :mod:`fastem.em` fits.
 
     A subclass has the parameters `tol`, `max_iter`, `verbose` and `verbose_interval`, or gives them
-    to ``_fit_em``, and a method ``_attributes(params)`` that returns the fitted attributes of some
-    parameters as a dict.
+    to ``_fit_em``, and ``_attributes(params)``, a dict of the fitted attributes of some parameters.
     """
 
     converged_: bool
@@ -255,6 +254,12 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     _constraints: ClassVar[dict[str, list[Any]]]
     n_features_in_: int
     feature_names_in_: np.ndarray
+
+    @property
+    def _takes_nan(self):
+        """Return whether NaN is a missing value, and not refused."""
+        of_some = getattr(self, "algorithm", None) in ("truncated", "multiresolution")
+        return getattr(self, "_allow_nan", False) and not of_some
 
     def _keep(self, parameters):
         """Set the parameters that __init__ was given: its locals()."""

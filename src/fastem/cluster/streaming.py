@@ -77,6 +77,8 @@ class StreamingKMeans(Streaming):
             effective_n_jobs(self.n_jobs)  # complains before any work
             stream = self._open_stream()
             X = self._read_block(X, reset=stream.begins)
+            if not stream.begins:
+                self._check_fitted_centers(X.shape[1])
             sample_weight = check_weights(sample_weight, X)
             if sample_weight is not None and not (sample_weight >= 0).all():
                 raise ValueError("sample_weight must not be negative in partial_fit")
