@@ -332,7 +332,7 @@ def test_centers_whose_distances_overflow_are_named():
     X = np.random.default_rng(0).normal(size=(40, 2))
     kmeans = KMeans(1).fit(X)
     kmeans.cluster_centers_ = np.array([[0.0, 1e300]])
-    with pytest.raises(ValueError, match="cluster_centers_ has values up to 1e[+]300"):
+    with pytest.raises(ValueError, match=r"cluster_centers_ has values up to 1e\+300"):
         kmeans.partial_fit(X)
 
 
