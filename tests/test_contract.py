@@ -295,8 +295,8 @@ def test_pickle_and_copy_keep_the_fit(case, copied):
 def test_fit_has_the_dtype_of_x(case):
     """Fitted arrays of reals are float32 for float32 data, but for priors, which are as given.
 
-    And for the box of noise, whose sides may be short beside its place. And where scikit-learn's are
-    not: Bayesian mixtures.
+    And for the box of noise, whose sides may be short beside its place; and where scikit-learn's
+    are not: Bayesian mixtures.
     """
     X = case.data()
     fitted = case.estimator(X).fit(X)
