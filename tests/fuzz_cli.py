@@ -1,6 +1,7 @@
 """Cases of the fuzz for the command line: files good and damaged, options good and bad."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -109,6 +110,8 @@ def run_command(rng, say):
             path.write_bytes(_damage(rng, path.read_bytes()))
         say(f"{path.name}: {path.read_bytes()[:60]!r}...")
         arguments = [command, str(path), "--max-iter", pick(rng, ["1", "3", "20"]), "-o", name]
+        if importlib.util.find_spec("matplotlib") and chance(rng, 0.3):
+            arguments += ["--report", str(folder / pick(rng, ["page.html", "sub/p.HTM", "p.pdf"]))]
         for option, values in OPTIONS[command].items():
             if option == "-k" or chance(rng, 0.3):
                 value = pick(rng, values)
@@ -126,6 +129,10 @@ def run_command(rng, say):
                 raise Fault(f"{command} left {written.name}")
             if written.suffix == ".json":
                 json.loads(written.read_text(), parse_constant=_refuse)
+        if "--report" in arguments and status == 0:
+            page = Path(arguments[arguments.index("--report") + 1])
+            if "<img" not in page.read_text("utf-8"):
+                raise Fault(f"{command} wrote a page without a picture")
 
 
 def _refuse(constant):

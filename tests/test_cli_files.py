@@ -206,7 +206,12 @@ BAD_FILES = {
     "inf": ("x.csv", b"1,2\n-inf,3\n", "", "line 2, column 1: '-inf' is not finite"),
     "overflow": ("x.csv", b"1,2\n1e999,3\n", "", "line 2, column 1: '1e999' is not finite"),
     "short line": ("x.csv", b"1,2\n3,4\n5\n", "", "line 3: has 1 column where the first .* has 2"),
-    "long line": ("x.csv", b"a,b\n1,2,3\n", "", "x.csv, line 2: has 3 columns where line 1 has 2"),
+    "long line": (
+        "x.csv",
+        b"a,b\n1,2,3\n",
+        "",
+        "x.csv, line 2: has 3 columns where the first line has 2",
+    ),
     "long line, chosen": ("x.csv", b"1,2\n3,4\n5,6,7\n", "--columns 1", "line 3: has 3 columns"),
     "binary": ("x.csv", b"\x89PNG\xff\xfe\n", "", "x.csv: is not UTF-8 text .byte 0x89."),
     "latin-1": ("x.csv", b"a,b\n1,2\n3,\xe9\n", "", "x.csv: is not UTF-8 text .byte 0xe9."),

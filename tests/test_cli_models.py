@@ -359,12 +359,14 @@ def test_what_cannot_be_predicted_is_one_line(named, folder, capsys):
     np.save("new.npy", X)
     write_csv("words.csv", [[1, "x", 3, 4]], "abcd")
     (folder / "bad.skops").write_bytes(b"PK")
+    (folder / "cut.csv.gz").write_bytes(b"a,b,c,d")
     for arguments, message in (
         ([named, "new.csv"], "new.csv: has no column 'c'; it has a, b"),
         (["nope.skops", "new.csv"], "nope.skops: no such file"),
         (["bad.skops", "new.csv"], "bad.skops: is not a model that cluster wrote"),
         (["x.mixture.json", "new.csv"], "x.mixture.json: is not a model that cluster wrote"),
         ([named, "new.npy"], "new.npy: has no column 'a'; it has x1, x2, x3, x4"),
+        ([named, "cut.csv.gz"], "cut.csv.gz: cannot be read"),
         (
             [named, "words.csv"],
             "words.csv, line 2, column 2 (b): 'x' is not a number; correct it or delete the row\n",

@@ -87,25 +87,24 @@ def choose(where, names, columns):
 
 def ending(path):
     """Return the ending of a file's name, before .gz, in lower case."""
-    suffixes = [s.lower() for s in Path(path).suffixes]
-    return ([s for s in suffixes[-2:] if s != ".gz"] or [""])[-1]
+    return Path(str(path).lower().removesuffix(".gz")).suffix
 
 
 def open_table(path, wanted):
     """Return the source of a table: a .csv, .tsv or .txt file, .npy, .parquet, .xlsx, or -."""
-    text, suffix = str(path) == "-" or ending(path) in TEXT, ending(path)
-    path = path if str(path) == "-" else Path(path)
-    if isinstance(path, Path):
-        if not path.exists():
-            raise CommandError(f"{path}: no such file")
-        if path.is_dir():
-            raise CommandError(f"{path}: is a folder; give one of its files")
-        if not text and suffix not in READERS:
-            known = ", ".join([*TEXT, *READERS])
-            raise CommandError(f"{path}: unknown file type; can read {known}")
-        if path.is_file() and path.stat().st_size == 0:
-            raise CommandError(f"{path}: the file is empty")
-    return TextSource(path, wanted.encoding, wanted.decimal) if text else READERS[suffix](path)
+    file, kind, known = Path(path), ending(path), (*TEXT, *READERS)
+    with readable(path):
+        for wrong, why in (
+            (not file.exists(), "no such file"),
+            (file.is_dir(), "is a folder; give one of its files"),
+            (kind not in known, f"unknown file type; can read {', '.join(known)}"),
+            (file.is_file() and file.stat().st_size == 0, "the file is empty"),
+        ):
+            if wrong and str(path) != "-":
+                raise CommandError(f"{path}: {why}")
+        if str(path) == "-" or kind in TEXT:
+            return TextSource(path, wanted.encoding, wanted.decimal)
+        return READERS[kind](file)
 
 
 def read_table(path, wanted=None, source=None, progress=None):

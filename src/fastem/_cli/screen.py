@@ -127,7 +127,7 @@ def with_spread(mean, spread):
     if not 1e-4 < spread < 1e6:
         return figure(mean)
     decimals = max(0, 1 - math.floor(math.log10(spread)))
-    return f"{mean:,.{decimals}f} ± {spread:,.{decimals}f}"
+    return f"{mean:z,.{decimals}f} ± {spread:,.{decimals}f}"
 
 
 def seconds(value):

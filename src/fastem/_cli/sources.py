@@ -146,19 +146,12 @@ class TextSource:
 
     def _find_layout(self):
         """Find out header, names and the column of row names from the first two rows."""
-        head = list(islice(self.rows(), 2))
-        (line, first), (next_line, second) = head[0], head[-1]
+        head = [cells for _, cells in islice(self.rows(), 2)]
+        first, second = head[0], head[-1]
         self.header = self._is_header(first, second)
         if self.header and len(head) == 1:
             raise CommandError(f"{self.name}: has a header but no data")
-        self.names = [f"x{j + 1}" for j in range(len(first))]
-        if self.header:
-            self.names = [c.strip() or name for c, name in zip(first, self.names, strict=True)]
-        if len(second) != len(first):
-            raise CommandError(
-                f"{self.name}, line {next_line}: has {count(len(second), 'column')} where line "
-                f"{line} has {len(first)}; give every line the same columns"
-            )
+        self.names = [(self.header and cell.strip()) or f"x{j + 1}" for j, cell in enumerate(first)]
         # pandas and R write their row labels as a first column without a name.
         labelled = self.header and len(first) > 1 and not first[0].strip()
         self.label_column = 0 if labelled else None
@@ -169,11 +162,11 @@ class TextSource:
         So ``5.1,3.5,setosa`` is data, ``id,2019,2020`` above ``1,40,50`` is a header, and a gap
         (``5.1,NA``) is no word.
         """
-        known = [is_number(cell, self.decimal) for cell in first]
-        words = [not one and cell.strip().lower() not in GAPS
-                 for one, cell in zip(known, first, strict=True)]  # fmt: skip
-        below = [is_number(cell, self.decimal) for cell in second]
-        return not any(known) or any(map(min, words, below))
+        known, below = ([is_number(cell, self.decimal) for cell in row] for row in (first, second))
+        words = [cell.strip().lower() not in GAPS for cell in first]
+        return not any(known) or any(
+            w and b and not k for w, b, k in zip(words, below, known, strict=False)
+        )
 
 
 # ---- other files --------------------------------------------------------------------------------
@@ -280,12 +273,8 @@ def _open_excel(path):
 
 def _stacked(columns):
     """Return columns as one array, of objects if one is no number."""
-    if all(column.dtype.kind in "fiub" for column in columns):
-        return np.column_stack(columns)
-    X = np.empty((len(columns[0]), len(columns)), object)
-    for j, column in enumerate(columns):
-        X[:, j] = column
-    return X
+    numbers = all(column.dtype.kind in "fiub" for column in columns)
+    return np.column_stack([column if numbers else column.astype(object) for column in columns])
 
 
 READERS = {".npy": _open_npy, ".parquet": _open_parquet, ".xlsx": _open_excel}
