@@ -78,7 +78,7 @@ def clusters_like_scikit_learn(X, n_clusters, sample_weight, random_state, n_job
         block = KMeansBlock(X, sample_weight, n_threads)
     if X.dtype != np.float64 or not 1 / _MOST < block.scale < _MOST:
         return _scikit_learn_s(X, n_clusters, sample_weight, random_state, n_init)
-    before = None if n_init == 1 else random_state.get_state()
+    before = random_state.get_state()
     mean = X.mean(axis=0)
     variance, length = block.spread(mean, n_threads)
     rows = Rows(X, sample_weight, length, n_jobs, shift=mean)
