@@ -250,7 +250,8 @@ def test_bounds_begin_when_labels_settle(monkeypatch):
 
     monkeypatch.setattr(Bounds, "at", seen_at)
     X = data(n=20_000, d=16, k=40)
-    KMeans(40, random_state=0, tol=0).fit(X)
+    with em.watch(lambda state: None):  # else the kernel runs the whole fit, with margins
+        KMeans(40, random_state=0, tol=0).fit(X)
     assert seen[0] is True
     assert seen.count(False) > 3
 
@@ -315,9 +316,14 @@ def test_bits_do_not_depend_on_threads(monkeypatch, d, k):
     if d == 2:
         monkeypatch.setattr(Assignment, "bounds_pay", lambda *_: False)
     X = data(n=40_001, d=d, k=k)
-    expected = KMeans(k, random_state=0, n_jobs=1, max_iter=20).fit(X)
+
+    def fit(n_jobs):
+        with em.watch(lambda state: None):  # by the driver: test_kmeans_margins.py has the others
+            return KMeans(k, random_state=0, n_jobs=n_jobs, max_iter=20).fit(X)
+
+    expected = fit(1)
     for n_jobs in (2, 3, 8):
-        fitted = KMeans(k, random_state=0, n_jobs=n_jobs, max_iter=20).fit(X)
+        fitted = fit(n_jobs)
         assert_array_equal(fitted.cluster_centers_, expected.cluster_centers_)
         assert_array_equal(fitted.labels_, expected.labels_)
         assert fitted.lower_bounds_ == expected.lower_bounds_
@@ -365,7 +371,7 @@ def test_moved_rows_give_the_sums_of_all(dtype, d, k, layout):
 
 def test_settled_labels_are_summed_by_moves(monkeypatch):
     """At the end of a fit only rows that move are added; with weights always all of them."""
-    monkeypatch.setattr(kmeans_module, "is_few", lambda *_: False)
+    monkeypatch.setattr(kmeans_module, "in_one_call", lambda *_: False)
     seen, assign = [], kernel.assign
     monkeypatch.setattr(kernel, "assign", lambda *a: seen.append(a[3:5]) or assign(*a))
     X = data(n=3000, d=2, k=8, spread=2.0)

@@ -10,7 +10,7 @@ import sklearn.cluster
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
-from fastem import KMeans
+from fastem import KMeans, em
 from fastem.cluster import lloyd
 
 N, D, K = 60, 3, 4
@@ -111,14 +111,17 @@ def test_reading_is_the_same_at_any_magnitude(dtype, exponent):
     assert_array_equal(far.transform(X * factor) / factor, near.transform(X))
 
 
+@pytest.mark.parametrize("watched", [False, True])
 @pytest.mark.parametrize("exponent", [100, -100])
-def test_bounds_of_float32_of_any_magnitude(monkeypatch, exponent):
+def test_bounds_of_float32_of_any_magnitude(monkeypatch, exponent, watched):
+    """The margins of a fit in one call, and the bounds of one that is watched."""
     monkeypatch.setattr(lloyd, "_LEAST_BOUNDED", 0)
     rng = np.random.default_rng(0)
     X = (rng.normal(size=(8, 8))[rng.integers(8, size=3000)] * 2).astype(np.float32)
     X += rng.normal(size=X.shape).astype(np.float32)
     factor = np.float32(2.0**exponent)
-    near, far = (KMeans(8, random_state=0, tol=0).fit(A) for A in (X, X * factor))
+    with em.watch(lambda state: None) if watched else nullcontext():
+        near, far = (KMeans(8, random_state=0, tol=0).fit(A) for A in (X, X * factor))
     assert near.n_iter_ > 5
     assert_array_equal(far.labels_, near.labels_)
     assert far.n_iter_ == near.n_iter_

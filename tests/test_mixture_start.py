@@ -146,8 +146,8 @@ def test_a_tie_after_the_first_iteration_is_handed_over(handed):
 
 
 @pytest.mark.usefixtures("every_instruction_set")
-def test_large_data_with_bounds(handed):
-    """Bounds pass over most rows, and threads share them."""
+def test_large_data_with_margins(handed):
+    """Margins pass over most rows, and threads share them."""
     centers = np.random.default_rng(1).normal(size=(12, 16))
     X = centers[RNG.integers(12, size=60_000)] + RNG.normal(size=(60_000, 16))
     expected = expected_labels(X, 12, None, 0)

@@ -1,5 +1,6 @@
-"""K-means in one call of the kernel: of few samples, for which Python takes longer than an E-step,
-and of sparse ones, whose centers can stay in an order that suits sparse rows."""
+"""K-means in one call of the kernel, which keeps between iterations what suits it: of dense samples
+their margins, of sparse ones centers in another order. Of few samples, Python takes longer than an
+E-step."""
 
 from __future__ import annotations
 
@@ -13,27 +14,27 @@ from fastem._kernels import runtime
 from fastem.cluster.bounds import error_of
 from fastem.cluster.lloyd import Assignment, KMeansParams
 
-__all__ = ["fit_few", "fit_restarts", "is_few", "is_sparse"]
+__all__ = ["fit_few", "fit_restarts", "in_one_call"]
 
 
-def is_few(block, n_clusters):
-    """Return whether an E-step on these samples is not worth a second thread, nor bounds."""
-    if sp.issparse(block.X) or block.incomplete or _has_negative_weights(block):
+def in_one_call(block, n_clusters):
+    """Return whether :func:`fit_few` gives what the driver would; nearly, if X is sparse.
+
+    Not where values are missing or weights negative. The driver sums many weighted samples by those
+    that move, once it has bounds, which rounds in another way.
+    """
+    if block.incomplete or (block.sample_weight is not None and block.sample_weight.min() < 0):
         return False
+    if block.sample_weight is None or sp.issparse(block.X):
+        return True
     return kernel.work(*block.X.shape, n_clusters) < runtime.LEAST_WORK
 
 
-def is_sparse(block):
-    """Return whether samples are sparse, and their weights not negative."""
-    return sp.issparse(block.X) and not _has_negative_weights(block)
-
-
-def _has_negative_weights(block):
-    return block.sample_weight is not None and block.sample_weight.min() < 0
-
-
 def fit_few(model, block, params, state, max_iter) -> em.Result | None:
-    """Return what the driver would, from some parameters on: to the last bit, if X is dense.
+    """Return what the driver would, from some parameters on.
+
+    To the last bit, where samples are dense and :func:`in_one_call`; unless a third of the labels
+    changes again after they had settled, where the driver goes on to sum the rows that move.
 
     None where a cluster has lost all of its samples: the driver repairs that.
 
@@ -47,23 +48,34 @@ def fit_few(model, block, params, state, max_iter) -> em.Result | None:
     max_iter : int
     """
     lloyd = _lloyd_sparse if sp.issparse(block.X) else _lloyd
-    found = lloyd(model, block, params, state, max_iter)
+    try:
+        found = lloyd(model, block, params, state, max_iter)
+    except KeyboardInterrupt as interrupt:
+        reached = getattr(interrupt, "reached", None)
+        if reached is not None and reached[2]:
+            interrupt.result = _result(model, *reached, False, [])  # type: ignore[attr-defined]
+        raise
     if found is None:
         return None
-    centers, n_changed, lower_bounds, converged, n_open = found
+    *reached, converged, n_open = found
+    state = Assignment(state.labels, reached[1], 0.0, 0.0, 0.0, None, n_open)
+    return _result(model, *reached, converged, [state])
+
+
+def _result(model, centers, n_changed, lower_bounds, converged, states):
     params = KMeansParams(centers.astype(model.dtype, copy=False), n_changed)
-    state = Assignment(state.labels, n_changed, 0.0, 0.0, 0.0, None, n_open)
     bound = lower_bounds[-1] if lower_bounds else 0.0
-    return em.Result(params, bound, lower_bounds, len(lower_bounds), converged, [state])
+    return em.Result(params, bound, lower_bounds, len(lower_bounds), converged, states)
 
 
 def _lloyd(model, block, params, state, max_iter):
     n_clusters = len(params.centers)
     share = 0.0 if block.sample_weight is not None else state.share_moved(block, n_clusters)
-    roundings = None if model.slack is None else error_of(0 * params.centers, block, model.slack)
+    guarded = model.slack is not None
+    roundings = error_of(0 * params.centers, block, model.slack or 0.0)
     return kernel.lloyd(
         block.job(params.centers), state.labels, block.squares, block.total_weight or 1.0,
-        model.tol, max_iter, share, roundings, block.length,
+        model.tol, max_iter, share, roundings, guarded, block.length, model.n_threads,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from fastem._base import (
 )
 from fastem._compat import Interval, StrOptions, fit_context, has_callbacks
 from fastem._data.sources import in_blocks, source_of
+from fastem._engine.ending import better
 from fastem._engine.random_states import lent_random_state
 from fastem._engine.sparse import validate_sparse
 from fastem._engine.threads import useful_n_jobs
@@ -31,7 +32,7 @@ from fastem._onnx import ToOnnx, kmeans_nodes
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.cluster.by_blocks import fit_source
 from fastem.cluster.data import centered, check_weights, refuse_overflow
-from fastem.cluster.few import fit_restarts, is_few, is_sparse
+from fastem.cluster.few import fit_restarts, in_one_call
 from fastem.cluster.first_centers import FirstCenters
 from fastem.cluster.lloyd import (
     KMeansBlock,
@@ -326,8 +327,8 @@ class KMeans(
 
         self._restarts = restarts
         try:
-            at_once = is_sparse(block) or is_few(block, self.n_clusters)
-            if at_once and begin is None and not self._is_watched():
+            at_once = begin is None and in_one_call(block, self.n_clusters)
+            if at_once and not self._is_watched():
                 self._fit_at_once(model, block, start, restarts)
             else:
                 printer = [Printer(block.total_weight, model)] if self.verbose else []
@@ -359,8 +360,11 @@ class KMeans(
         try:
             fit_restarts(model, block, start, self._n_init, self.max_iter, restarts)
         except KeyboardInterrupt as interrupt:
-            if restarts.best is not None:
-                self._set_fitted(self._result_attributes(restarts.best))
+            best, current = restarts.best, getattr(interrupt, "result", None)
+            if current is not None:
+                best = better(best, current)
+            if best is not None:
+                self._set_fitted(self._result_attributes(best))
                 interrupt.keep_fitted = True  # type: ignore[attr-defined]
             raise
 

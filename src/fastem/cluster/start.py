@@ -18,10 +18,9 @@ import numpy as np
 from sklearn import config_context
 from sklearn.cluster import KMeans
 
-from fastem import em
 from fastem._compat import lloyd_iteration
 from fastem._engine.threads import single_threaded_openmp
-from fastem.cluster.few import fit_few, is_few
+from fastem.cluster.few import fit_few
 from fastem.cluster.lloyd import (
     Assignment,
     KMeansBlock,
@@ -164,16 +163,15 @@ def known_clusters(block, n_clusters, random_state, n_jobs):
 
 def _certain_clusters(model, block, mean, drawn, inertia):
     """Return the clusters at the end of k-means, or None where rounding might have decided one."""
-    run = fit_few if is_few(block, len(drawn)) else _run
     params = KMeansParams(block.X[drawn], block.X.shape[0])
-    result = run(model, block, params, model.first_state(params, block), _MAX_ITER)
+    result = fit_few(model, block, params, model.first_state(params, block), _MAX_ITER)
     if result is not None and result.n_iter == 0 and result.states[0].n_open:
         before = params
         params, state = _first_iteration(model, block, mean, drawn)
         moved = shift(before, params)
         if moved <= model.tol * (1 + _CLOSE):  # as good as never
             return None
-        result = run(model, block, params, state, _MAX_ITER - 1)
+        result = fit_few(model, block, params, state, _MAX_ITER - 1)
     if result is None or result.states[0].n_open:
         return None
     state, centers = result.states[0], result.params.centers
@@ -183,26 +181,6 @@ def _certain_clusters(model, block, mean, drawn, inertia):
         return None
     of_all = block.inertia(centers, state.labels, model.n_threads) if inertia else math.nan
     return Clusters(state.labels, centers, of_all)
-
-
-def _run(model, block, params, state, max_iter) -> em.Result | None:
-    """Return what :func:`fit_few` does, of many samples.
-
-    It ends with an iteration that leaves a label open, or its own end: before the M-step.
-    """
-    for iteration in range(max_iter):
-        statistics, state = model.e_step(params, block, state, spare=state)
-        if not np.all(state.weights > 0):
-            return None
-        if state.n_open:
-            return em.Result(params, 0.0, [], iteration, False, [state])
-        before, params = params, model.m_step(statistics)
-        moved = shift(before, params)
-        if params.n_changed > 0 and abs(moved - model.tol) <= _CLOSE * model.tol:
-            state = state._replace(n_open=1)
-        if params.n_changed == 0 or moved <= model.tol or state.n_open:
-            return em.Result(params, 0.0, [], iteration + 1, True, [state])
-    return em.Result(params, 0.0, [], max_iter, False, [state])
 
 
 def _first_iteration(model, block, mean, drawn):

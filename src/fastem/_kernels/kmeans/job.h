@@ -34,6 +34,9 @@ typedef struct {
     const float *gap;         /* (K,) at most half the distance to the nearest other center */
     double error;             /* squared distances that differ by more differ when computed, too */
     int guarded;              /* with sums: count the rows of which this leaves the nearest open */
+    /* dense rows without groups of bounds: see margins.h */
+    float *margin;      /* (n,) how much farther the second center is, at least; NULL: not kept */
+    const float *moved; /* (K,) how much this may have shrunk since then; NULL: there are none yet */
     /* outputs of distances() */
     double *distance; /* (n,) squared distance of each sample to its center, or NULL */
     /* CSR only: see sparse.h. Steps are in elements, from center to center and so on. */
@@ -55,12 +58,14 @@ typedef struct {
 
 /* The leaf functions for one dtype and one instruction set: see shared/step.h. Sums of a strip: those
  * of the rows of each cluster (K, D), its weight (K,), the number of labels that changed, with
- * bounds how many pairs of a row and a group were searched, and the rows that `guarded` counts. */
+ * bounds how many pairs of a row and a group were searched (with margins, rows), and the rows that
+ * `guarded` counts. */
 typedef struct {
     const char *name;
     ptrdiff_t (*tables_bytes)(const kmeans_job *);
     fastem_prepare prepare; /* in one part */
     ptrdiff_t (*scratch_bytes)(const kmeans_job *);
+    int (*keeps_margins)(const kmeans_job *); /* whether `margin` may be set */
     /* Writes labels; adds the rows to the sums if there are any, or the changes alone. */
     fastem_step chunk;
     /* Adds to sums[0] the weighted squared distances of rows to the centers of their labels. */

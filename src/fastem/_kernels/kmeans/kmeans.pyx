@@ -42,6 +42,8 @@ cdef extern from "kmeans/job.h":
         const float *gap
         double error
         int guarded
+        float *margin
+        const float *moved
         double *distance
         Py_ssize_t center_step, feature_step
         const double *norms
@@ -61,6 +63,7 @@ cdef extern from "kmeans/job.h":
         Py_ssize_t (*tables_bytes)(const kmeans_job *) noexcept nogil
         fastem_prepare prepare
         Py_ssize_t (*scratch_bytes)(const kmeans_job *) noexcept nogil
+        int (*keeps_margins)(const kmeans_job *) noexcept nogil
         fastem_step chunk, distances
         fastem_step label_sparse, add_entries, screen_features, move_centers, turn_centers
         Py_ssize_t lanes
@@ -72,6 +75,7 @@ cdef extern from "kmeans/job.h":
 
 
 cdef double CLOSE = 1e-6  # relative: a shift so near to the tolerance might end a fit or not
+cdef double SMALLEST_SCALE = 1e-90  # squares of unscaled shifts are normal numbers
 
 
 cdef class Job:
@@ -264,6 +268,35 @@ cdef double _shift(const double *before, const double *after, Py_ssize_t n) noex
     return sum
 
 
+cdef double _longest(const double *centers, Py_ssize_t k, Py_ssize_t d) noexcept nogil:
+    """Return the largest length of a center."""
+    cdef double far = 0, norm
+    cdef Py_ssize_t j, i
+    for j in range(k):
+        norm = 0
+        for i in range(d):
+            norm += centers[j * d + i] * centers[j * d + i]
+        far = max(far, norm)
+    return sqrt(far)
+
+
+cdef void _shrink(const double *before, const double *after, Py_ssize_t k, Py_ssize_t d,
+                  double scale, float *moved) noexcept nogil:
+    """Write by how much the margin of each center's rows may have shrunk: see margins.h."""
+    cdef double farthest = 0, second = 0, drift
+    cdef Py_ssize_t j, first = 0
+    for j in range(k):
+        drift = scale * sqrt(_shift(before + j * d, after + j * d, d))
+        moved[j] = <float> drift
+        if drift > farthest:
+            farthest, second, first = drift, farthest, j
+        else:
+            second = max(second, drift)
+    for j in range(k):
+        drift = moved[j] + (second if j == first else farthest)
+        moved[j] = <float> (drift * 1.000001 + 1e-37)  # rounded up
+
+
 def lloyd(
     Job job,                    # IN     with the first centers
     labels,                     # INOUT  (n,) int32
@@ -272,10 +305,12 @@ def lloyd(
     double tol,                 # IN     of the sum of squared shifts
     int max_iter,               # IN
     double share,               # IN     of labels: if fewer change, only these rows are summed
-    roundings,                  # IN     None, or the guard of `assign` for centers at 0
+    double roundings,           # IN     the guard of `assign` for centers at 0
+    bint guarded,               # IN     whether to end where rounding might decide a label
     double length,              # IN     largest length of a row, for the guard
+    int n_threads,              # IN
 ):
-    """Run k-means on one thread until it converges; on weights that are not negative.
+    """Run k-means until it converges; on weights that are not negative.
 
     Equivalent to the E-steps and M-steps that `fastem.em` makes, to the last bit.
 
@@ -290,36 +325,44 @@ def lloyd(
     n_open : int
         With a guard: how many labels, or the end itself, it left open, in the last iteration, which
         then has no M-step.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        With an attribute ``reached``: the first three, as the last whole iteration left them.
     """
     cdef kmeans_job *c = &job.c
     cdef Py_ssize_t k = c.n_clusters, d = c.n_features, size = k * (d + 1), j, i
     cdef double[:, ::1] now = np.array(job.centers), after = np.empty((k, d))
     cdef double[::1] total = np.empty(size + 3), kept = np.zeros(size)
-    cdef double changed = c.n_samples, moved, far, norm, bound
+    cdef double changed = c.n_samples, moved, bound
+    cdef float[::1] shrunk
     cdef bint converged = False
-    cdef double nanoseconds = work(c.n_samples, d, k)
+    cdef double whole = work(c.n_samples, d, k), nanoseconds = whole
     lower_bounds = []
     c.labels = <int32_t *> job.address(labels)
-    c.guarded = roundings is not None
+    c.guarded = guarded
+    if SMALLEST_SCALE < c.scale < 1 / SMALLEST_SCALE and job.ops.keeps_margins(c):
+        shrunk = np.empty(k, np.float32)
+        c.margin = <float *> job.address(np.empty(c.n_samples, np.float32))
     while len(lower_bounds) < max_iter and not converged:
         c.centers = &now[0, 0]
         c.moves = changed < share * c.n_samples
-        if c.guarded:
-            far = 0
-            for j in range(k):
-                norm = 0
-                for i in range(d):
-                    norm += now[j, i] * now[j, i]
-                far = max(far, norm)
-            c.error = <double> roundings * (1 + sqrt(far) / length) ** 2 if length > 0 else 0
-        _pass(job, job.ops.chunk, 1, nanoseconds, size + 3, &total[0])
+        if guarded or c.margin != NULL:
+            bound = 1 + _longest(&now[0, 0], k, d) / length if length > 0 else 0
+            c.error = roundings * bound * bound
+        try:
+            _pass(job, job.ops.chunk, n_threads, nanoseconds, size + 3, &total[0])
+        except KeyboardInterrupt as interrupt:
+            interrupt.reached = np.asarray(now), int(changed), lower_bounds
+            raise
         changed = total[size]
         for i in range(size):
             kept[i] = kept[i] + total[i] if c.moves else total[i]
         for j in range(k):
             if not kept[k * d + j] > 0:
                 return None
-        if c.guarded and total[size + 2] > 0:
+        if guarded and total[size + 2] > 0:
             return np.asarray(now), int(changed), lower_bounds, False, int(total[size + 2])
         bound = _inertia(squares, &kept[0], &kept[k * d], &now[0, 0], k, d)
         lower_bounds.append(-max(0.0, bound) / total_weight)
@@ -328,10 +371,14 @@ def lloyd(
                 after[j, i] = kept[j * d + i] / kept[k * d + j]
                 if job.single:
                     after[j, i] = <double> <float> after[j, i]
+        if c.margin != NULL:
+            _shrink(&now[0, 0], &after[0, 0], k, d, c.scale, &shrunk[0])
+            c.moved = &shrunk[0]
+            nanoseconds = whole * (0.1 + total[size + 1] / c.n_samples)
         moved = _shift(&now[0, 0], &after[0, 0], k * d)
         now, after = after, now
         converged = changed == 0 or moved <= tol
-        if c.guarded and changed > 0 and fabs(moved - tol) <= CLOSE * tol:
+        if guarded and changed > 0 and fabs(moved - tol) <= CLOSE * tol:
             return np.asarray(now), int(changed), lower_bounds, False, 1
     return np.asarray(now), int(changed), lower_bounds, converged, 0
 

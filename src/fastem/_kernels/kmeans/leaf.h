@@ -30,7 +30,7 @@ static ptrdiff_t FN(lay_scratch)(const kmeans_job *job, char *memory, scratch_t 
     char *p = memory;
     s->panel = (REAL *)FN(take)(&p, job->n_features * PANEL * sizeof(REAL));
     s->list = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
-    s->some = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
+    s->some = (int32_t *)FN(take)(&p, (KMEANS_CHUNK + 16) * sizeof(int32_t)); /* a vector more */
     s->own = (int32_t *)FN(take)(&p, KMEANS_CHUNK * sizeof(int32_t));
     s->least = (float *)FN(take)(&p, KMEANS_CHUNK * sizeof(float));
     s->norm = (REAL *)FN(take)(&p, KMEANS_CHUNK * sizeof(REAL));
@@ -183,9 +183,16 @@ static void FN(fetch_rows)(const kmeans_job *job, ptrdiff_t row)
             PREFETCH(rows + at);
 }
 
+#include "kmeans/margins.h"
 #ifndef REAL_IS_FLOAT
 #include "kmeans/singles.h"
 #endif
+
+/* Whether rows' margins pay: not beside the loops of few.h. */
+static int FN(keeps_margins)(const kmeans_job *job)
+{
+    return job->x && (job->n_features > FEW || job->guarded);
+}
 
 /* The nearest centers of a panel of rows; counts those that rounding might have decided. */
 AT_A_LINE static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, ptrdiff_t first,
@@ -211,21 +218,24 @@ AT_A_LINE static void FN(dense_panel)(const kmeans_job *job, const tables_t *t, 
 /* The nearest centers of the rows of a chunk from `done` on, a panel at a time, and their sums. */
 AT_A_LINE static void FN(dense_panels)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
                                        ptrdiff_t done, ptrdiff_t n, scratch_t *s, double *sums,
-                                       ptrdiff_t *open)
+                                       ptrdiff_t *searched, ptrdiff_t *open)
 {
-    ptrdiff_t step = PANEL;
+    ptrdiff_t step = job->margin ? n : PANEL;
 #ifndef REAL_IS_FLOAT
     if (t->screen) /* as many as are still in the cache when they are added */
-        step = job->n_features <= 64 || job->n_clusters >= 64 ? n : 2 * PANEL;
+        step = job->n_features <= 64 || job->n_clusters >= 64 || job->margin ? n : 2 * PANEL;
 #endif
     for (ptrdiff_t first = done; first < n; first += step) {
         ptrdiff_t rows = n - first < step ? n - first : step;
         int32_t *nearest = s->center + first;
 #ifndef REAL_IS_FLOAT
         if (t->screen)
-            FN(screen_chunk)(job, t, begin + first, rows, s, nearest, open);
+            FN(screen_chunk)(job, t, begin + first, rows, s, nearest, searched, open);
         else
 #endif
+        if (job->margin)
+            FN(search_marginless)(job, t, begin + first, rows, s, nearest, searched, open);
+        else
             FN(dense_panel)(job, t, begin + first, rows, s, nearest, open);
         if (sums)
             FN(add_rows)(job, begin + first, rows, nearest, sums);
@@ -239,7 +249,7 @@ AT_A_LINE static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n,
     const tables_t *t = strip->tables;
     double *sums = strip->sums;
     int all_rows = sums && !job->moves;
-    ptrdiff_t changed, done = 0, open = 0;
+    ptrdiff_t changed, done = 0, searched = 0, open = 0;
     ptrdiff_t few = all_rows && !job->guarded ? FN(few_sums)(job) : 0;
     scratch_t s;
     FN(lay_scratch)(job, strip->scratch, &s);
@@ -252,13 +262,14 @@ AT_A_LINE static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n,
         done = FN(few_panels)(job, t, begin, n, few, &s);
     if (all_rows && !few)
         FN(add_rows)(job, begin, done, s.center, sums);
-    FN(dense_panels)(job, t, begin, done, n, &s, all_rows ? sums : NULL, &open);
+    FN(dense_panels)(job, t, begin, done, n, &s, all_rows ? sums : NULL, &searched, &open);
     if (few)
         FN(add_lanes)(job, s.lanes, sums);
     changed = FN(set_labels)(job, begin, n, &s, sums);
     if (sums) {
         double *tally = sums + job->n_clusters * (job->n_features + 1);
         tally[0] += (double)changed;
+        tally[1] += (double)searched;
         tally[2] += (double)open;
     }
 }

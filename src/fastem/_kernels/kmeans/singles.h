@@ -45,9 +45,10 @@ ALWAYS_INLINE single_vec FN(join)(vec low, vec high)
 }
 
 /* out[i * ROWS + r] = (x[row r][i] - shift[i]) * scale, rounded once to float; past n the last row
- * stands in. `shift` goes on with zeros to a whole vector of floats. */
-static void FN(pack_single)(const kmeans_job *job, const double *shift, ptrdiff_t begin,
-                            ptrdiff_t n, float *out)
+ * stands in. The rows are the listed ones, or with no list those from `begin` on. `shift` goes on with
+ * zeros to a whole vector of floats. */
+ALWAYS_INLINE void FN(pack_single)(const kmeans_job *job, const double *shift, ptrdiff_t begin,
+                                   const int32_t *list, ptrdiff_t n, float *out)
 {
     const ptrdiff_t lanes = SINGLE(LANES), d = job->n_features;
     for (ptrdiff_t r = 0; r < SINGLE(ROWS); r += lanes)
@@ -55,7 +56,8 @@ static void FN(pack_single)(const kmeans_job *job, const double *shift, ptrdiff_
             single_vec square[SINGLE(LANES)];
             UNROLL
             for (ptrdiff_t l = 0; l < lanes; l++) {
-                const double *x = FN(row)(job, begin + (r + l < n ? r + l : n - 1)) + i;
+                ptrdiff_t place = r + l < n ? r + l : n - 1;
+                const double *x = FN(row)(job, begin + (list ? list[place] : place)) + i;
                 vec low = FN(load_some)(x, d - i), high = FN(load_some)(x + VL, d - i - VL);
                 low = (low - FN(load)(shift + i)) * job->scale;
                 if (lanes > VL)
@@ -84,42 +86,80 @@ ALWAYS_INLINE void FN(single_squares)(const float *panel, ptrdiff_t d, single_ve
 
 /* ---- rows -------------------------------------------------------------------------------- */
 
-/* Finds the nearest centers of a chunk in float; lists the rows that this does not decide. */
-static ptrdiff_t FN(screen_rows)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
-                                 ptrdiff_t n, scratch_t *s, int32_t *nearest)
+/* The nearest centers of a panel of packed rows in float, and the margins of these rows; returns how
+ * many rows, which it lists, this does not decide. */
+ALWAYS_INLINE ptrdiff_t FN(screen_panel)(const kmeans_job *job, const tables_t *t, const float *panel,
+                                         ptrdiff_t n, SINGLE(nearest_of) *near, float *margin,
+                                         int32_t *undecided)
 {
-    const ptrdiff_t rows = SINGLE(ROWS), lanes = SINGLE(LANES);
+    const ptrdiff_t lanes = SINGLE(LANES);
     const unsigned all = lanes < 32 ? (1u << lanes) - 1 : ~0u;
     ptrdiff_t count = 0;
+    single_vec squares[PANEL_VECS];
+    FN(single_squares)(panel, job->n_features, squares);
+    SINGLE(nearest_two)(job, t->screen, panel, 0, near);
+    for (int v = 0; v < PANEL_VECS; v++) {
+        single_vec best = SINGLE(load)(near->best + v * lanes);
+        single_vec second = SINGLE(load)(near->second + v * lanes);
+        single_vec off = squares[v] * t->off.slope + t->off.constant;
+        unsigned open = ~SINGLE(mask_greater)(second - best, off) & all;
+        open |= SINGLE(mask_greater)(squares[v], SINGLE(fill)(0x1p80f));
+        if (job->margin)
+            SINGLE(store)(margin + v * lanes, SINGLE(margins)(squares[v], best, second, off));
+        for (ptrdiff_t l = 0; open >> l && l < lanes; l++)
+            if ((open >> l & 1) && v * lanes + l < n)
+                undecided[count++] = (int32_t)(v * lanes + l);
+    }
+    return count;
+}
+
+/* Finds the nearest centers of a chunk's rows in float, of `n` listed ones or without a list of all;
+ * lists the rows that this does not decide. */
+ALWAYS_INLINE ptrdiff_t FN(screen_rows)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin,
+                                        const int32_t *list, ptrdiff_t n, scratch_t *s,
+                                        int32_t *nearest)
+{
+    const ptrdiff_t rows = SINGLE(ROWS);
+    ptrdiff_t count = 0;
     for (ptrdiff_t first = 0; first < n; first += rows) {
-        ptrdiff_t here = n - first < rows ? n - first : rows;
+        ptrdiff_t here = n - first < rows ? n - first : rows, next = n - first - here, more;
         SINGLE(nearest_of) near;
-        single_vec squares[PANEL_VECS];
-        FN(pack_single)(job, t->screen_shift, begin + first, here, s->single);
-        FN(fetch_rows)(job, begin + first + rows);
-        FN(fetch_rows)(job, begin + first + rows + PANEL);
-        FN(single_squares)(s->single, job->n_features, squares);
-        SINGLE(nearest_two)(job, t->screen, s->single, 0, &near);
-        memcpy(nearest + first, near.index, here * sizeof(int32_t));
-        for (int v = 0; v < PANEL_VECS; v++) {
-            single_vec best = SINGLE(load)(near.best + v * lanes);
-            single_vec gap = SINGLE(load)(near.second + v * lanes) - best;
-            single_vec off = squares[v] * t->off.slope + t->off.constant;
-            unsigned open = ~SINGLE(mask_greater)(gap, off) & all;
-            open |= SINGLE(mask_greater)(squares[v], SINGLE(fill)(0x1p80f));
-            for (ptrdiff_t l = 0; open >> l && l < lanes; l++)
-                if ((open >> l & 1) && v * lanes + l < here)
-                    s->list[count++] = (int32_t)(first + v * lanes + l);
+        float margin[SINGLE(ROWS)];
+        if (list) {
+            FN(pack_single)(job, t->screen_shift, begin, list + first, here, s->single);
+            FN(fetch_listed)(job, begin, list + first + here, next < rows ? next : rows);
+        } else {
+            FN(pack_single)(job, t->screen_shift, begin + first, NULL, here, s->single);
+            FN(fetch_rows)(job, begin + first + rows);
+            FN(fetch_rows)(job, begin + first + rows + PANEL);
         }
+        more = FN(screen_panel)(job, t, s->single, here, &near, margin, s->list + count);
+        for (ptrdiff_t r = 0; list && r < here; r++) {
+            nearest[list[first + r]] = near.index[r];
+            job->margin[begin + list[first + r]] = margin[r];
+        }
+        if (!list)
+            memcpy(nearest + first, near.index, here * sizeof(int32_t));
+        if (!list && job->margin)
+            memcpy(job->margin + begin + first, margin, here * sizeof(float));
+        for (ptrdiff_t i = 0; i < more; i++, count++)
+            s->list[count] = list ? list[first + s->list[count]] : (int32_t)first + s->list[count];
     }
     return count;
 }
 
 /* The nearest centers of a chunk; counts the rows of which rounding might have decided them. */
 static void FN(screen_chunk)(const kmeans_job *job, const tables_t *t, ptrdiff_t begin, ptrdiff_t n,
-                             scratch_t *s, int32_t *nearest, ptrdiff_t *open)
+                             scratch_t *s, int32_t *nearest, ptrdiff_t *searched,
+                             ptrdiff_t *open)
 {
-    ptrdiff_t count = FN(screen_rows)(job, t, begin, n, s, nearest);
+    ptrdiff_t some = n, count;
+    int32_t *list = job->margin ? s->some : NULL;
+    if (list)
+        some = FN(rows_to_search)(job, begin, n, &list, nearest);
+    *searched += some;
+    count = list ? FN(screen_rows)(job, t, begin, list, some, s, nearest)
+                 : FN(screen_rows)(job, t, begin, NULL, n, s, nearest);
     for (ptrdiff_t i = 0; i < count; i += PANEL) {
         ptrdiff_t rows = count - i < PANEL ? count - i : PANEL;
         nearest_t near;

@@ -167,6 +167,19 @@ ALWAYS_INLINE vec FN(max)(vec a, vec b) { return FN(select)(a > b, a, b); }
 ALWAYS_INLINE vec FN(min)(vec a, vec b) { return FN(select)(a < b, a, b); }
 #endif
 
+ALWAYS_INLINE vec FN(sqrt)(vec a)
+{
+#ifdef SIMD
+    return (vec)SIMD(sqrt)((simd_t)a);
+#elif VEC_BYTES
+    for (ptrdiff_t l = 0; l < VL; l++)
+        a[l] = (REAL)sqrt(a[l]);
+    return a;
+#else
+    return (REAL)sqrt(a);
+#endif
+}
+
 /* Bit l is set where lane l of a is greater than that of b. */
 ALWAYS_INLINE unsigned FN(mask_greater)(vec a, vec b)
 {
