@@ -27,7 +27,7 @@ from fastem._data.sources import in_blocks, source_of
 from fastem._engine.ending import better
 from fastem._engine.random_states import lent_random_state
 from fastem._engine.sparse import validate_sparse
-from fastem._engine.threads import useful_n_jobs
+from fastem._engine.threads import single_threaded_blas, useful_n_jobs
 from fastem._onnx import ToOnnx, kmeans_nodes
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.cluster.by_blocks import fit_source
@@ -358,7 +358,8 @@ class KMeans(
         """Fit samples by whole fits of the kernel: the same in less time, if nobody watches."""
         self.__dict__.pop("_stream", None)
         try:
-            fit_restarts(model, block, start, self._n_init, self.max_iter, restarts)
+            with single_threaded_blas():  # which starts of float32 samples use
+                fit_restarts(model, block, start, self._n_init, self.max_iter, restarts)
         except KeyboardInterrupt as interrupt:
             best, current = restarts.best, getattr(interrupt, "result", None)
             if current is not None:
