@@ -120,9 +120,12 @@ def test_a_killed_fit_goes_on_with_the_same_bits(tmp_path):
         if state.iteration == 7:
             raise RuntimeError("killed")
 
+    often, left = em.Checkpoint(tmp_path / "fit", iterations=1), []
     with em.watch(stop), pytest.raises(RuntimeError):
-        GaussianHMM(3, **settings).fit(X, checkpoint=tmp_path / "fit")
-    again = GaussianHMM(3, **settings).fit(X, checkpoint=tmp_path / "fit")
+        GaussianHMM(3, **settings).fit(X, checkpoint=often)
+    with em.watch(lambda state: left.append(state.iteration)):
+        again = GaussianHMM(3, **settings).fit(X, checkpoint=often)
+    assert left == [*range(7, 13)]
     assert_array_equal(again.means_, whole.means_)
     assert again.lower_bounds_ == whole.lower_bounds_
 

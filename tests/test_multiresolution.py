@@ -232,7 +232,10 @@ def test_the_same_bits_for_every_number_of_threads_and_after_a_checkpoint(tmp_pa
     checkpoint = em.Checkpoint(path, iterations=1)
     with pytest.raises(Killed), em.watch(kill):
         GaussianMixture(5, **settings).fit(X, checkpoint=checkpoint)
-    again = GaussianMixture(5, **settings).fit(X, checkpoint=checkpoint)
+    left = []
+    with em.watch(lambda state: left.append(state.init)):
+        again = GaussianMixture(5, **settings).fit(X, checkpoint=checkpoint)
+    assert set(left) == {1}  # the first restart was done
     assert_array_equal(again.covariances_, one.covariances_)
 
 

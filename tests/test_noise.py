@@ -384,7 +384,10 @@ def test_a_killed_fit_goes_on(tmp_path, monkeypatch):
         patch.setattr(GaussianEM, "m_step", killed)
         with pytest.raises(RuntimeError, match="killed"):
             begun.fit(X, checkpoint=checkpoint)
-    begun.fit(X, checkpoint=checkpoint)
+    left = []
+    with fastem.em.watch(lambda state: left.append(state.iteration)):
+        begun.fit(X, checkpoint=checkpoint)
+    assert left[0] > 1
     assert begun.noise_weight_ == whole.noise_weight_
     assert_array_equal(begun.means_, whole.means_)
 

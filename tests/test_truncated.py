@@ -197,7 +197,10 @@ def test_the_same_bits_for_every_number_of_threads_and_after_a_checkpoint(tmp_pa
     checkpoint = em.Checkpoint(tmp_path / "truncated.checkpoint", iterations=1)
     with pytest.raises(Killed), em.watch(kill):
         GaussianMixture(K, **settings).fit(X, checkpoint=checkpoint)
-    again = GaussianMixture(K, **settings).fit(X, checkpoint=checkpoint)
+    left = []
+    with em.watch(lambda state: left.append(state.iteration)):
+        again = GaussianMixture(K, **settings).fit(X, checkpoint=checkpoint)
+    assert left[0] == 4
     assert_array_equal(again.means_, one.means_)
     assert again.lower_bounds_ == one.lower_bounds_
 
