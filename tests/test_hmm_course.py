@@ -56,6 +56,41 @@ def test_a_monitor_of_your_own():
     assert list(model.monitor_.history) == before
 
 
+class Plain:
+    """What a monitor has to have, and no more."""
+
+    def __init__(self, most):
+        self.most, self.history = most, []
+
+    def report(self, log_prob):
+        self.history.append(log_prob)
+
+    @property
+    def converged(self):
+        return len(self.history) >= self.most
+
+
+def test_a_plain_monitor_sees_each_fit_and_each_restart_from_its_beginning():
+    """It has no _reset: with the history of an earlier fit it would end the next at once."""
+    model = GaussianHMM(2, random_state=0, n_init=3)
+    model.monitor_ = Plain(4)
+    for _ in range(2):
+        assert model.fit(reals()).n_iter_ == 4
+        assert len(model.monitor_.history) == 4
+        assert len(model.lower_bounds_) == 4
+
+
+@pytest.mark.parametrize("monitor", [3, [], "slow"])
+def test_what_is_no_monitor_is_refused(monitor):
+    model = GaussianHMM(2, random_state=0)
+    model.monitor_ = monitor
+    with pytest.raises(TypeError, match=r"monitor_ must be a ConvergenceMonitor, or have report"):
+        model.fit(reals())
+    assert not hasattr(model, "means_")
+    del model.monitor_
+    assert model.fit(reals()).monitor_.history
+
+
 def test_verbose_prints_each_iteration(capsys):
     GaussianHMM(2, random_state=0, n_iter=3, tol=-np.inf, verbose=True).fit(reals())
     lines = capsys.readouterr().err.splitlines()

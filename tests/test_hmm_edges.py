@@ -58,6 +58,13 @@ def test_a_sequence_of_weight_0_is_as_if_it_were_not_there(model, rows):
     assert_allclose([bound, log_likelihood], [alone.lower_bound_, alone.score(rows)], rtol=1e-9)
 
 
+@pytest.mark.parametrize("weight", [1e300, 1e-300])
+def test_weights_whose_sums_are_no_normal_numbers_are_refused(weight):
+    """The bound was -7e292 a row, or an overflow was warned of."""
+    with pytest.raises(ValueError, match="must sum to between 1e-200 and 1e200"):
+        GaussianHMM(2, random_state=0).fit(X, [30, 30], sample_weight=[weight, weight])
+
+
 @pytest.mark.parametrize("model", [GaussianHMM(1), GMMHMM(1, n_mix=2, random_state=0)])
 def test_one_row_of_positive_weight_has_no_scatter_to_divide(model):
     """NumPy would warn of degrees of freedom, and give infinite covariances."""

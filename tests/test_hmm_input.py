@@ -76,7 +76,7 @@ def test_lists_of_sequences():
         fitted.predict([frames[0], frames[1].rename(columns={"a": "c"})])
     for bad, message in (
         ([X[:5], X[5:, :1]], r"same features, got 2 in sequence 0 and 1 in sequence 1"),
-        ([X[:5], X[:0]], r"no empty sequence, got sequence 1"),
+        ([X[:5], X[:0]], r"no empty sequence, got no row in sequence 1"),
     ):
         with pytest.raises(ValueError, match=message):
             model.score(bad)

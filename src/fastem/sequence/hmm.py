@@ -277,8 +277,9 @@ class HMM(Decoder, WithErrors[Errors]):
                 "fit_algorithm='incremental' goes from block to block, and cannot run on several "
                 "workers: take 'em' or 'squarem'"
             )
-        own = vars(self).get("monitor_")
-        monitor = own or ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
+        monitor = vars(self).get("monitor_")
+        if monitor is None:
+            monitor = ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
         watcher = Watcher(monitor, model, total_weight)
         try:
             result = self._fit_em(

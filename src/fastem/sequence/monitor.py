@@ -94,6 +94,11 @@ class Watcher(em.Callback):
     """Reports the log-likelihood of each iteration to a monitor, which decides when to stop."""
 
     def __init__(self, monitor, model, total_weight):
+        if not {"report", "converged", "history"} <= {*dir(monitor)}:
+            raise TypeError(
+                "monitor_ must be a ConvergenceMonitor, or have report(log_prob), converged and "
+                f"history, a list, got {monitor!r}: delete it for the usual one"
+            )
         self.monitor, self.model, self.total_weight = monitor, model, total_weight
         self.before = {k: copy(v) for k, v in getattr(monitor, "__dict__", {}).items()}
         self.courses: list[tuple[em.Result, bool, list[float]]] = []
@@ -102,6 +107,8 @@ class Watcher(em.Callback):
         self.params = params
         if hasattr(self.monitor, "_reset"):
             self.monitor._reset()
+        else:  # one of somebody's own, with the history of an earlier fit or restart
+            self.monitor.history.clear()
 
     def on_iteration_end(self, state):
         total = state.lower_bound * self.total_weight

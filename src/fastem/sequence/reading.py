@@ -56,7 +56,10 @@ def read_sequences(estimator, X, lengths, *, reset, dtype):
         )
     lengths = np.array([num_samples(x) for x in X])
     if not lengths.all():
-        raise ValueError(f"X must have no empty sequence, got sequence {np.argmin(lengths)} of 0")
+        raise ValueError(
+            f"X must have no empty sequence, got no row in sequence {np.argmin(lengths)}: leave "
+            "sequences without rows out"
+        )
     if all(isinstance(x, np.ndarray) for x in X):  # one look at all of them: there may be many
         widths = np.array([x.shape[1] for x in X])
         if np.any(widths != widths[0]):
@@ -154,6 +157,13 @@ def read_sequence_weight(sample_weight, begin, *, some=True):
         )
     if some and not weight.any():
         raise ValueError("sample_weight must have at least one positive weight, got only zeros")
+    with np.errstate(over="ignore"):
+        total = weight @ np.diff(begin)
+    if some and not 1e-200 < total < 1e200:  # times squares it must stay a normal number
+        raise ValueError(
+            "sample_weight, times the lengths of the sequences, must sum to between 1e-200 and "
+            f"1e200, got {total:.6g}: divide the weights by their mean"
+        )
     return None if np.all(weight == 1) else weight
 
 
