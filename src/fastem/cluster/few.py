@@ -53,16 +53,17 @@ def fit_few(model, block, params, state, max_iter) -> em.Result | None:
     except KeyboardInterrupt as interrupt:
         reached = getattr(interrupt, "reached", None)
         if reached is not None and reached[2]:
-            interrupt.result = _result(model, *reached, False, [])  # type: ignore[attr-defined]
+            interrupt.result = _result(model, reached, False, [])  # type: ignore[attr-defined]
         raise
     if found is None:
         return None
     *reached, converged, n_open = found
     state = Assignment(state.labels, reached[1], 0.0, 0.0, 0.0, None, n_open)
-    return _result(model, *reached, converged, [state])
+    return _result(model, reached, converged, [state])
 
 
-def _result(model, centers, n_changed, lower_bounds, converged, states):
+def _result(model, reached, converged, states):
+    centers, n_changed, lower_bounds = reached
     params = KMeansParams(centers.astype(model.dtype, copy=False), n_changed)
     bound = lower_bounds[-1] if lower_bounds else 0.0
     return em.Result(params, bound, lower_bounds, len(lower_bounds), converged, states)

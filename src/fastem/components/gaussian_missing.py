@@ -25,19 +25,15 @@ _LEAST_LEFT = 1e-6  # of second moments, without those of the means, for their d
 _MOST_PASSES = 4  # about new means: each leaves a mean at most 1e-16 of the way that it came
 
 
-def moments_of_sums(sums, params, kind, scaling, center):
+def moments_of_sums(sums, kind, scaling, center):
     """Return the moments that weight, first and second about `center` are, and if digits were lost.
 
     They are where a mean has moved far: then most of what was summed about `center` is taken off.
     The sums are those of components of the kind `inner`, in the kernel's units.
     """
     weight, mean, scatter = sums
-    unit = scaling.scale
-    if scatter.ndim == 2:  # the kernel's sums are in units of the precisions
-        unit = KINDS[kind].diagonal(params.precisions_cholesky)
-    if unit.shape != mean.shape:
-        unit = np.broadcast_to(unit, mean.shape)
-    lost = kernel.about_means(weight, mean, scatter, unit, center, scaling.shift, _MOST_LOST)
+    shift, unit = scaling
+    lost = kernel.about_means(weight, mean, scatter, unit, center, shift, _MOST_LOST)
     return Moments(weight, mean, KINDS[kind].pool(scatter), kind), lost
 
 
@@ -53,7 +49,7 @@ def incomplete_moments(params, kind, block, n_threads):
         scaled = None if centers is None else (centers - scaling.shift) * scaling.scale
         bound, *sums, noise = kernel.incomplete_moments(job, block.sample_weight, scaled, n_threads)
         about = params.means if centers is None else centers
-        moments, lost = moments_of_sums(sums, params, kind, scaling, about)
+        moments, lost = moments_of_sums(sums, kind, scaling, about)
         if not lost:
             break
         centers = moments.mean  # some mean has moved far: once more, about the new ones

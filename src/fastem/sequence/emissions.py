@@ -256,7 +256,7 @@ def gaussian_emission(params, kind, block, n_mix, center):
 def gaussian_moments(emission, own, params, kind, block, center):
     """Return the moments that the kernel's sums are, and whether they lost digits."""
     center = params.means if center is None else center
-    return moments_of_sums(emission.unpack(own), params, kind, block.scaling, center)
+    return moments_of_sums(emission.unpack(own), kind, block.scaling, center)
 
 
 # ---- discrete families -----------------------------------------------------------------------

@@ -1,7 +1,11 @@
 /* Gaussians, or mixtures of them, beneath a structure that makes the responsibilities: see
  * shared/emission.h. In double only. A template: see vec.h. */
 
+/* Log-densities of the components of mixtures are to the base 2: see Emission in emission.pxi. */
+#define FASTEM_LN2 0.693147180559945309417
+
 #include "gaussian/missing.h"
+#include "shared/exp2.h"
 
 /* The scratch, and after it two columns for each state that is a mixture: its log-density, and what
  * the terms in s->r sum to; then what missing values need. */
@@ -35,24 +39,32 @@ static ptrdiff_t FN(emission_column)(const gaussian_emission *e)
     return s.cap;
 }
 
-/* sums[k] = sum_m r[k, m], r[k, m] = exp(lp[k, m] - base), of one vector of rows. */
-ALWAYS_INLINE vec FN(join_terms)(ptrdiff_t n_mix, ptrdiff_t cap, const REAL *lp, vec base, REAL *r)
+/* The largest of n columns of a panel. */
+ALWAYS_INLINE void FN(largest_terms)(ptrdiff_t n, ptrdiff_t cap, const REAL *lp, vec *base)
 {
-    vec sum = FN(fill)(0);
-    for (ptrdiff_t m = 0; m < n_mix; m++, lp += cap, r += cap) {
-        vec term = FN(exp)(FN(load)(lp)-base);
-        sum += term;
-        FN(store)(r, term);
-    }
-    return sum;
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++)
+        base[v] = FN(fill)((REAL)-1e300); /* -inf - this is -inf, and not nan */
+    for (ptrdiff_t m = 0; m < n; m++, lp += cap)
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++)
+            base[v] = FN(max)(FN(load)(lp + v * VL), base[v]);
 }
 
-ALWAYS_INLINE vec FN(largest_term)(ptrdiff_t n, ptrdiff_t cap, const REAL *lp)
+/* sum = sum_m r[m], r[m] = 2^(lp[m] - base), of a panel: one vector would wait for itself. */
+ALWAYS_INLINE void FN(join_terms)(ptrdiff_t n_mix, ptrdiff_t cap, const REAL *lp, const vec *base,
+                                  REAL *r, vec *sum)
 {
-    vec base = FN(fill)((REAL)-1e300); /* -inf - this is -inf, and not nan */
-    for (ptrdiff_t m = 0; m < n; m++, lp += cap)
-        base = FN(max)(FN(load)(lp), base);
-    return base;
+    UNROLL
+    for (int v = 0; v < PANEL_VECS; v++)
+        sum[v] = FN(fill)(0);
+    for (ptrdiff_t m = 0; m < n_mix; m++, lp += cap, r += cap)
+        UNROLL
+        for (int v = 0; v < PANEL_VECS; v++) {
+            vec term = FN(exp2)(FN(load)(lp + v * VL) - base[v]);
+            sum[v] += term;
+            FN(store)(r + v * VL, term);
+        }
 }
 
 /* lp of all components, for the rows from `begin` on. */
@@ -82,14 +94,19 @@ static const REAL *FN(emission_log_prob)(const void *emission, ptrdiff_t begin, 
     if (n_mix == 1)
         return s.lp;
     for (ptrdiff_t k = 0; k < n_states; k++)
-        for (ptrdiff_t row = 0; row < n; row += VL) {
+        for (ptrdiff_t row = 0; row < n; row += PANEL) {
             const REAL *lp = s.lp + k * n_mix * s.cap + row;
-            vec base = FN(largest_term)(n_mix, s.cap, lp);
-            vec sum = FN(join_terms)(n_mix, s.cap, lp, base, s.r + k * n_mix * s.cap + row);
-            vec known = FN(select)((ivec)(sum > 0), sum, FN(fill)(1));
-            FN(store)(sums + k * s.cap + row, sum);
-            FN(store)(logs + k * s.cap + row,
-                      FN(select)((ivec)(sum > 0), base + FN(log)(known), FN(fill)((REAL)-INFINITY)));
+            vec base[PANEL_VECS], sum[PANEL_VECS];
+            FN(largest_terms)(n_mix, s.cap, lp, base);
+            FN(join_terms)(n_mix, s.cap, lp, base, s.r + k * n_mix * s.cap + row, sum);
+            for (int v = 0; v < PANEL_VECS; v++) {
+                ptrdiff_t at = k * s.cap + row + v * VL;
+                ivec positive = (ivec)(sum[v] > 0);
+                vec log = FN(log)(FN(select)(positive, sum[v], FN(fill)(1)));
+                FN(store)(sums + at, sum[v]);
+                FN(store)(logs + at, FN(select)(positive, FASTEM_LN2 * base[v] + log,
+                                                FN(fill)((REAL)-INFINITY)));
+            }
         }
     return logs;
 }
@@ -106,33 +123,49 @@ static const REAL *FN(emission_likelihood)(const void *emission, ptrdiff_t begin
     REAL *sums;
     FN(lay_emission)(e, memory, &s, &dense, &sums, &partial);
     FN(component_log_prob)(e, begin, n, &s, partial);
-    for (ptrdiff_t row = 0; row < n; row += VL) {
-        vec base = FN(largest_term)(e->density->n_components, s.cap, s.lp + row);
-        FN(store)((REAL *)shift + row, base);
-        for (ptrdiff_t k = 0; k < n_states; k++)
-            FN(store)(sums + k * s.cap + row,
-                      FN(join_terms)(n_mix, s.cap, s.lp + k * n_mix * s.cap + row, base,
-                                     s.r + k * n_mix * s.cap + row));
+    for (ptrdiff_t row = 0; row < n; row += PANEL) {
+        vec base[PANEL_VECS];
+        FN(largest_terms)(e->density->n_components, s.cap, s.lp + row, base);
+        for (int v = 0; v < PANEL_VECS; v++)
+            FN(store)((REAL *)shift + row + v * VL, FASTEM_LN2 * base[v]);
+        for (ptrdiff_t k = 0; k < n_states; k++) {
+            ptrdiff_t at = k * n_mix * s.cap + row;
+            vec sum[PANEL_VECS];
+            FN(join_terms)(n_mix, s.cap, s.lp + at, base, s.r + at, sum);
+            UNROLL
+            for (int v = 0; v < PANEL_VECS; v++)
+                FN(store)(sums + k * s.cap + row + v * VL, sum[v]);
+        }
     }
     return sums;
 }
 
-/* The states' responsibilities to the terms of each, by their shares in the sum; 0 from n on. */
-static void FN(share_out)(const gaussian_emission *e, const REAL *r, const REAL *sums, ptrdiff_t n,
-                          ptrdiff_t padded, FN(scratch) *s)
+/* In place of what a state's terms sum to: its responsibility by that sum, which takes each term to its
+ * own responsibility. 0 from n on, where terms become 0, too: they may be anything. */
+static void FN(find_parts)(const gaussian_emission *e, const REAL *r, REAL *sums, ptrdiff_t n,
+                           ptrdiff_t padded, FN(scratch) *s)
 {
-    ptrdiff_t n_mix = e->n_mix, n_states = e->density->n_components / n_mix;
+    ptrdiff_t n_states = e->density->n_components / e->n_mix;
     for (ptrdiff_t k = 0; k < n_states; k++, r += s->cap, sums += s->cap)
         for (ptrdiff_t row = 0; row < padded; row += VL) {
-            REAL *own = s->r + k * n_mix * s->cap + row;
-            vec sum = FN(load)(sums + row), gamma = FN(load)(r + row), part = FN(fill)(0);
+            vec sum = FN(load)(sums + row), part = FN(fill)(0);
             if (row < n)
-                part = FN(select)((ivec)(sum > 0), gamma / sum, part);
-            for (ptrdiff_t m = 0; m < n_mix; m++, own += s->cap)
-                if (row < n)
-                    FN(store)(own, FN(load)(own) * part);
-                else
-                    FN(store)(own, FN(fill)(0));
+                part = FN(select)((ivec)(sum > 0), FN(load)(r + row) / sum, part);
+            FN(store)(sums + row, part);
+        }
+    for (ptrdiff_t k = 0; k < e->density->n_components; k++)
+        for (ptrdiff_t row = FN(up)(n, PANEL); row < padded; row += VL)
+            FN(store)(s->r + k * s->cap + row, FN(fill)(0));
+}
+
+/* r of all terms, of which `part` takes each to its responsibility. */
+static void FN(share_out)(const gaussian_emission *e, const REAL *part, ptrdiff_t padded,
+                          FN(scratch) *s)
+{
+    for (ptrdiff_t k = 0; k < e->density->n_components; k++)
+        for (ptrdiff_t row = 0; row < padded; row += VL) {
+            REAL *own = s->r + k * s->cap + row;
+            FN(store)(own, FN(load)(own) * FN(load)(part + k / e->n_mix * s->cap + row));
         }
 }
 
@@ -147,11 +180,16 @@ static void FN(emission_add)(const void *emission, ptrdiff_t begin, ptrdiff_t n,
     ptrdiff_t size = FN(sums_size)(job);
     int dense;
     void *partial;
-    REAL *terms;
+    REAL *terms, *part = NULL;
     FN(lay_emission)(e, memory, &s, &dense, &terms, &partial);
-    if (e->n_mix > 1)
-        FN(share_out)(e, r, terms, n, padded, &s);
-    else if (e->covariances)
+    if (e->n_mix > 1) {
+        FN(find_parts)(e, r, terms, n, padded, &s);
+        part = terms;
+        if (e->covariances || job->kind == GAUSSIAN_FULL) {
+            FN(share_out)(e, part, padded, &s);
+            part = NULL;
+        }
+    } else if (e->covariances)
         for (ptrdiff_t k = 0; k < job->n_components; k++)
             memcpy(s.r + k * s.cap, r + k * s.cap, padded * sizeof(REAL));
     else
@@ -163,5 +201,5 @@ static void FN(emission_add)(const void *emission, ptrdiff_t begin, ptrdiff_t n,
     else if (job->kind == GAUSSIAN_FULL)
         FN(full_sums)(job, t, &s, padded, sums, NULL);
     else
-        FN(diag_sums)(job, t, &s, padded, sums);
+        FN(diag_sums)(job, t, &s, part, e->n_mix, padded, sums);
 }

@@ -1,6 +1,7 @@
 """Gaussians beneath a structure that makes the responsibilities: a part of gaussian.pyx."""
 
 cdef double ROUNDING = 64 * 2.0**-52
+cdef double LOG2_E = 1.4426950408889634074
 cdef Py_ssize_t EMISSION_ROWS = 512
 
 
@@ -24,6 +25,12 @@ cdef class Emission:
         self.density, self.moments = density, moments
         # A structure has more beside each row than fits the first-level cache.
         density.c.rows = moments.c.rows = min(EMISSION_ROWS, up(max(density.c.n_samples, 1), 64))
+        if n_mix > 1:
+            # Terms of a mixture are powers of 2, which are quicker than exp. Moments do not depend
+            # on the unit of log-densities.
+            density.c.precisions_chol = density.doubles(density.chol * sqrt(LOG2_E))
+            norms = np.array(<double[: density.c.n_components]> <double *> density.c.log_norm)
+            density.c.log_norm = density.doubles(norms * LOG2_E)
         self.own.density, self.own.moments, self.own.n_mix = &density.c, &moments.c, n_mix
         self.own.density_tables = self.own.moments_tables = density.tables()
         if moments is not density:
@@ -71,13 +78,12 @@ cdef class Emission:
                 first += table[:, 1 : 1 + d]
                 second += lower + np.tril(lower, -1).swapaxes(1, 2)
             else:
-                unit = self.density.chol / self.density.scale
-                first += table[:, 1 : 1 + d] * unit
-                second += table[:, 1 + d :] * unit**2
+                first += table[:, 1 : 1 + d]
+                second += table[:, 1 + d :]
         return weight, first, second
 
 
-def about_means(double[::1] weight, double[:, :] first, second, const double[:, :] unit,
+def about_means(double[::1] weight, double[:, :] first, second, const double[:] unit,
                 const double[:, :] center, const double[:] shift, double most_lost):
     """Make moments about the components' means, in place, of sums about their centers.
 
@@ -88,7 +94,8 @@ def about_means(double[::1] weight, double[:, :] first, second, const double[:, 
         IN: sums of r z, z = (x - center) * unit; OUT: the means.
     second : ndarray of shape (K, D, D), or (K, D) of diagonals
         IN: sums of r z z^T; OUT: the scatter of x about the means.
-    unit, center : ndarray of shape (K, D)
+    unit : ndarray of shape (D,)
+    center : ndarray of shape (K, D)
     shift : ndarray of shape (D,)
         From where on the samples' digits count.
     most_lost : float
@@ -116,14 +123,14 @@ def about_means(double[::1] weight, double[:, :] first, second, const double[:, 
             for i in range(d):
                 for j in range(d):
                     full[k, i, j] -= weight[k] * first[k, i] * first[k, j]
-                    full[k, i, j] /= unit[k, i] * unit[k, j]
+                    full[k, i, j] /= unit[i] * unit[j]
         for i in range(d):
-            moved = first[k, i] / unit[k, i]
+            moved = first[k, i] / unit[i]
             gone = weight[k] * moved * moved
             if dense:
                 left = full[k, i, i]
             else:
-                left = diagonal[k, i] / (unit[k, i] * unit[k, i]) - gone
+                left = diagonal[k, i] / (unit[i] * unit[i]) - gone
                 diagonal[k, i] = left = 0 if left < 0 else left
             first[k, i] = center[k, i] + moved
             if gone > most_lost * left:  # where the data are constant, a mean moves by rounding

@@ -203,7 +203,7 @@ static void FN(masked_log_prob)(const gaussian_job *job, const tables_t *t, scra
     }
 }
 
-/* Sums of r, r y and r y^2, y = x - center in units of the precision's root. */
+/* Sums of r, r z and r z^2, z = x - center, with expectations in place of what is missing. */
 static void FN(masked_sums)(const gaussian_job *job, const scratch_t *s, ptrdiff_t padded,
                             double *out)
 {
@@ -216,14 +216,15 @@ static void FN(masked_sums)(const gaussian_job *job, const scratch_t *s, ptrdiff
             total += FN(load)(r + row);
         FN(add_sums)(&total, 1, out);
         for (ptrdiff_t i = 0; i < d; i++) {
-            double unit = chol[i] / job->scale[i], two[2] = {0, 0};
-            vec sums[2] = {FN(fill)(0), FN(fill)(0)}, expected = FN(fill)((mean[i] - center[i]) * unit);
+            double deviation = job->scale[i] / chol[i], variance = deviation * deviation;
+            double two[2] = {0, 0};
+            vec sums[2] = {FN(fill)(0), FN(fill)(0)}, expected = FN(fill)(mean[i] - center[i]);
             for (ptrdiff_t row = 0; row < padded; row += VL) {
                 vec x = FN(load)(s->x + i * s->cap + row), weight = FN(load)(r + row);
                 ivec known = (ivec)(x == x);
-                vec y = FN(select)(known, (x - center[i]) * unit, expected), wy = weight * y;
-                sums[0] += wy;
-                sums[1] += wy * y + FN(select)(known, FN(fill)(0), weight);
+                vec z = FN(select)(known, x - center[i], expected), wz = weight * z;
+                sums[0] += wz;
+                sums[1] += wz * z + FN(select)(known, FN(fill)(0), weight * variance);
             }
             FN(add_sums)(sums, 2, two);
             out[1 + i] += two[0];

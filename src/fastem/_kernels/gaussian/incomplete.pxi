@@ -28,8 +28,7 @@ def incomplete_moments(IncompleteJob job, sample_weight, centers, int n_threads)
     weight : ndarray of shape (K,)
     first : ndarray of shape (K, D)
     second : ndarray of shape (K, D, D), of diag (K, D), of tied (D, D)
-        With first in the job's coordinates; of diag both in units of 1 / precisions_chol, of tied
-        both about 0.
+        With first in the job's coordinates; of tied both about 0.
     noise : float
         The weight of the noise; 0 without.
     """

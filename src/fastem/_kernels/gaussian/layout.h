@@ -307,9 +307,9 @@ static void FN(prepare)(const void *given, ptrdiff_t k, void *memory)
 
 /* ---- the data ---------------------------------------------------------------------------- */
 
-/* VL rows of VL features, each row contiguous, to VL features of VL rows. */
-ALWAYS_INLINE void FN(pack_square)(const char *const *rows, ptrdiff_t offset, const REAL *shift,
-                                   const REAL *scale, ptrdiff_t cap, REAL *out)
+/* VL rows of at most VL features, each row contiguous, to so many features of VL rows. */
+ALWAYS_INLINE void FN(pack_square)(const char *const *rows, ptrdiff_t offset, ptrdiff_t n_features,
+                                   const REAL *shift, const REAL *scale, ptrdiff_t cap, REAL *out)
 {
     vec square[VEC_BYTES ? VEC_BYTES / sizeof(REAL) : 1];
     UNROLL
@@ -318,7 +318,8 @@ ALWAYS_INLINE void FN(pack_square)(const char *const *rows, ptrdiff_t offset, co
     FN(transpose)(square);
     UNROLL
     for (ptrdiff_t l = 0; l < VL; l++)
-        FN(store)(out + l * cap, (square[l] - shift[l]) * scale[l]);
+        if (l < n_features)
+            FN(store)(out + l * cap, (square[l] - shift[l]) * scale[l]);
 }
 
 /* The same for n rows of few features that follow each other without a gap. */
@@ -338,15 +339,23 @@ static void FN(pack_rows)(const gaussian_job *job, const tables_t *t, ptrdiff_t 
                           const int32_t *order, ptrdiff_t n, ptrdiff_t some, ptrdiff_t cap, REAL *x)
 {
     const char *rows = job->x + begin * job->x_row, *at[16];
+    /* The last place from where a vector can be read. */
+    const char *last = job->x + (job->n_samples - 1) * job->x_row;
+    last = job->x_row < 0 ? job->x : last + (job->n_features - VL) * (ptrdiff_t)sizeof(REAL);
     for (ptrdiff_t t0 = 0; t0 < n; t0 += 16) { /* 16 rows: a column of them is 1 or 2 cache lines */
         ptrdiff_t count = n - t0 < 16 ? n - t0 : 16, i = 0;
-        for (ptrdiff_t row = 0; row < count; row++)
+        int whole = job->x_column == sizeof(REAL);
+        for (ptrdiff_t row = 0; row < count; row++) {
             at[row] = rows + (order ? order[t0 + row] : t0 + row) * job->x_row;
-        if (job->x_column == sizeof(REAL) && count == 16)
-            for (; i + VL <= some; i += VL)
-                for (ptrdiff_t row = 0; row < 16; row += VL)
-                    FN(pack_square)(at + row, i * sizeof(REAL), t->shift + i, t->scale + i, cap,
-                                    x + i * cap + t0 + row);
+            whole &= some >= VL || at[row] <= last;
+        }
+        /* Whole vectors: the last one overlaps the one before, or has some of the next row. */
+        for (ptrdiff_t wide = some < VL ? some : VL; whole && count == 16 && i < some; i += VL) {
+            i = i + wide <= some ? i : some - wide;
+            for (ptrdiff_t row = 0; row < 16; row += VL)
+                FN(pack_square)(at + row, i * sizeof(REAL), wide, t->shift + i, t->scale + i, cap,
+                                x + i * cap + t0 + row);
+        }
         for (; i < some; i++) {
             REAL shift = t->shift[i], scale = t->scale[i], *out = x + i * cap + t0;
             for (ptrdiff_t row = 0; row < count; row++)

@@ -131,12 +131,13 @@ static void FN(marginal_log_prob)(const gaussian_emission *e, ptrdiff_t begin, p
                                   void *memory, FN(scratch) *s)
 {
     FN(partial) p;
+    double unit = e->n_mix > 1 ? FASTEM_LN2 : 1;
     FN(lay_partial)(e->density->n_features, memory, &p);
     for (ptrdiff_t row = 0; row < n; row++)
         if (s->best[row]) {
             FN(take_row)(e->density, begin + row, &p);
             for (ptrdiff_t k = 0; k < e->density->n_components; k++)
-                s->lp[k * s->cap + row] = FN(see)(e, k, &p);
+                s->lp[k * s->cap + row] = FN(see)(e, k, &p) / unit;
         }
 }
 

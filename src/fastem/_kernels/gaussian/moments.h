@@ -64,8 +64,8 @@ static inline ptrdiff_t gaussian_second(const gaussian_job *job)
 }
 
 /* Sums of one component: weight, (D,) about the mean, then second moments about the mean:
- * small full: (D(D+1)/2,) rows of the lower triangle; full: 4 x 4 blocks of it; diag: (D,) in
- * units of the precision; spherical: 1; tied: none. Spherical and tied: (D,) about the shift. */
+ * small full: (D(D+1)/2,) rows of the lower triangle; full: 4 x 4 blocks of it; diag: (D,);
+ * spherical: 1; tied: none. Spherical and tied: (D,) about the shift. */
 static inline ptrdiff_t gaussian_component(const gaussian_job *job)
 {
     ptrdiff_t d = job->n_features, d4 = gaussian_up(d, 4), before = gaussian_second(job);
@@ -154,14 +154,9 @@ static inline void gaussian_read(const gaussian_job *job, const gaussian_given *
         if (job->kind == GAUSSIAN_FULL)
             mean[i] = shift + (share + before[i]) / scale;
         else if (job->kind == GAUSSIAN_DIAG) {
-            /* y = x factor - offset, both rounded: the kernel's unit is y, and its center y = 0. */
-            double factor = chol[i] / scale, offset = before[i] * factor, unit, scatter;
-            factor = given->single ? (float)factor : factor;
-            offset = given->single ? (float)offset : offset;
-            unit = factor * scale;
-            scatter = (own[i] - sums[0] * (share * share)) / (unit * unit);
+            double scatter = (own[i] - sums[0] * (share * share)) / (scale * scale);
             second[i] = scatter < 0 ? 0 : scatter; /* -1e-17 by rounding */
-            mean[i] = shift + (share + offset) / factor / scale;
+            mean[i] = shift + (share + before[i]) / scale;
         } else {
             double step;
             mean[i] = sums[0] > 0 ? shift + share / scale : given->means[k * d + i];

@@ -98,41 +98,40 @@ static void FN(full_sums)(const gaussian_job *job, const tables_t *t, const scra
     }
 }
 
-/* Diagonal: per component and feature, sums of r y and r y^2, y = x scale - offset. */
+/* Diagonal: per component and feature, sums of r z and r z^2, z = x - mean. Responsibilities are those
+ * in s->r, times `part` where that is not NULL, of which `n_mix` components in turn share a column.
+ * Components are innermost: each reads its responsibilities again, and no sample. */
 static void FN(diag_sums)(const gaussian_job *job, const tables_t *t, const scratch_t *s,
-                          ptrdiff_t padded, double *out)
+                          const REAL *part, ptrdiff_t n_mix, ptrdiff_t padded, double *out)
 {
-    ptrdiff_t d = job->n_features, d4 = FN(up)(d, 4), cap = s->cap;
-    for (ptrdiff_t k = 0; k < job->n_components; k++, out += gaussian_component(job)) {
-        const REAL *coef = t->coef + k / 4 * d * 8 + k % 4, *r = s->r + k * cap;
-        for (ptrdiff_t i0 = 0; i0 < d; i0 += 4) {
-            vec first[4], second[4], total = FN(fill)(0);
-            REAL scale[4], offset[4];
-            const REAL *x[4];
-            memset(first, 0, sizeof first);
-            memset(second, 0, sizeof second);
-            for (int i = 0; i < 4; i++) {
-                ptrdiff_t feature = i0 + i < d ? i0 + i : d - 1;
-                scale[i] = coef[8 * feature];
-                offset[i] = coef[8 * feature + 4];
-                x[i] = s->x + feature * cap;
-            }
+    ptrdiff_t d4 = FN(up)(job->n_features, 4), cap = s->cap, size = gaussian_component(job);
+    for (ptrdiff_t i0 = 0; i0 < d4; i0 += 4)
+        for (ptrdiff_t k = 0; k < job->n_components; k++) {
+            const REAL *x = s->x + i0 * cap, *mean = t->means + k * d4 + i0;
+            const REAL *r = s->r + k * cap, *share = part ? part + k / n_mix * cap : NULL;
+            double *own = out + k * size, both[8] = {0};
+            vec sums[8], total = FN(fill)(0);
+            memset(sums, 0, sizeof sums);
             for (ptrdiff_t row = 0; row < padded; row += VL) {
-                vec rv = FN(load)(r + row);
-                total += rv;
+                vec weight = FN(load)(r + row);
+                if (share)
+                    weight *= FN(load)(share + row);
+                total += weight;
                 UNROLL
                 for (int i = 0; i < 4; i++) {
-                    vec y = FN(load)(x[i] + row) * scale[i] - offset[i], ry = rv * y;
-                    first[i] += ry;
-                    second[i] += ry * y;
+                    vec z = FN(load)(x + i * cap + row) - mean[i], rz = weight * z;
+                    sums[i] += rz;
+                    sums[4 + i] += rz * z;
                 }
             }
             if (i0 == 0)
-                FN(add_sums)(&total, 1, out);
-            FN(add_sums)(first, 4, out + 1 + i0);
-            FN(add_sums)(second, 4, out + 1 + d4 + i0);
+                FN(add_sums)(&total, 1, own);
+            FN(add_sums)(sums, 8, both);
+            for (int i = 0; i < 4; i++) {
+                own[1 + i0 + i] += both[i];
+                own[1 + d4 + i0 + i] += both[4 + i];
+            }
         }
-    }
 }
 
 /* Spherical and tied: weights and first moments about the shift, 4 components x 4 features at a
@@ -198,7 +197,7 @@ static void FN(add_to_sums)(const gaussian_job *job, const tables_t *t, const sc
     else if (job->kind == GAUSSIAN_FULL)
         FN(full_sums)(job, t, s, padded, sums, turn);
     else if (job->kind == GAUSSIAN_DIAG)
-        FN(diag_sums)(job, t, s, padded, sums);
+        FN(diag_sums)(job, t, s, NULL, 1, padded, sums);
     else
         FN(mean_sums)(job, t, s, padded, sums);
     FN(add_bound)(job, s, padded, sums, turn);
