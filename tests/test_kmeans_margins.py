@@ -11,8 +11,8 @@ from fastem import KMeans, em
 from fastem._kernels import kmeans as kernel
 from fastem.cluster import lloyd
 from fastem.cluster.bounds import Bounds
-from fastem.cluster.few import fit_few
 from fastem.cluster.lloyd import KMeansBlock, KMeansEM, KMeansParams
+from fastem.cluster.one_call import fit_in_one_call
 
 ATTRIBUTES = (
     "cluster_centers_", "labels_", "inertia_", "n_iter_", "converged_", "lower_bound_",
@@ -100,7 +100,7 @@ def test_the_last_labels_are_those_of_a_full_search(k):
     X = samples(20_000, 8, k)
     block, model = KMeansBlock(X, None), KMeansEM(0.0, X.dtype, 1)
     params = KMeansParams(X[:k], len(X))
-    result = fit_few(model, block, params, model.first_state(params, block), 1000)
+    result = fit_in_one_call(model, block, params, model.first_state(params, block), 1000)
     assert result.converged
     full = np.full(len(X), -1, np.int32)
     kernel.assign(block.job(result.params.centers), full, 1)

@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastem
 from fastem import KMeans, em
 from fastem._kernels import kmeans as kernel
-from fastem.cluster.few import fit_few, in_one_call
 from fastem.cluster.lloyd import KMeansBlock, KMeansEM, KMeansParams, labels_of
+from fastem.cluster.one_call import fit_in_one_call, in_one_call
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
@@ -130,7 +130,7 @@ def test_a_cluster_without_rows_is_filled_as_before():
     block, model = KMeansBlock(X, None), KMeansEM(0.0, X.dtype, 1)
     params = KMeansParams(init, 0)
     assert in_one_call(block, 4)
-    assert fit_few(model, block, params, model.first_state(params, block), 5) is None
+    assert fit_in_one_call(model, block, params, model.first_state(params, block), 5) is None
     ours = KMeans(4, init=init, max_iter=9).fit(X)
     theirs = sklearn.cluster.KMeans(4, init=init, max_iter=9).fit(X)
     assert_array_equal(ours.labels_, theirs.labels_)

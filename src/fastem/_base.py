@@ -255,12 +255,6 @@ class EMEstimator(CallbackSupportMixin, BaseEstimator, metaclass=_StandInMeta):
     n_features_in_: int
     feature_names_in_: np.ndarray
 
-    @property
-    def _takes_nan(self):
-        """Return whether NaN is a missing value, and not refused."""
-        of_some = getattr(self, "algorithm", None) in ("truncated", "multiresolution")
-        return getattr(self, "_allow_nan", False) and not of_some
-
     def _keep(self, parameters):
         """Set the parameters that __init__ was given: its locals()."""
         for name, value in parameters.items():  # in their order; looking names up takes longer

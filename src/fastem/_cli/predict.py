@@ -123,9 +123,8 @@ def scaled(X, scaling, folder=None):
 def assign(model, X):
     """Return each row's part, its probability or, of k-means, its distance, and which it is."""
     what = "distance" if hasattr(model, "cluster_centers_") else "probability"
-    step = (
-        max(1, len(X)) if hasattr(model, "transmat_") else _ROWS
-    )  # of states, rows follow each other
+    follow = hasattr(model, "transmat_")  # rows follow each other: they are read as one sequence
+    step = max(1, len(X)) if follow else _ROWS
     labels, values = np.empty(len(X), dtype=np.intp), np.empty(len(X))
     for begin in range(0, len(X), step):
         rows = slice(begin, begin + step)

@@ -39,6 +39,7 @@ from fastem._cli.screen import (
 )  # fmt: skip
 from fastem.select.documents import divided, held_out_log_likelihood
 from fastem.select.result import chosen
+from fastem.topics.summary import mean_of
 
 #: Fewer documents are too few to hold some out.
 FEWEST_DOCUMENTS = 10
@@ -190,7 +191,6 @@ def _fit(model, corpus, parts, args):
     counts = model.components_ + model.components_.dtype.type(smoothing)
     topic_word = counts / counts.sum(axis=1, keepdims=True)
     coherences = model.coherence(train)
-    finite = coherences[np.isfinite(coherences)]
     perplexity = baseline = math.nan
     if observed is not None:
         perplexity = math.exp(-held_out_log_likelihood(model, observed, held, topic_word))
@@ -207,7 +207,7 @@ def _fit(model, corpus, parts, args):
         "n_documents_held_out": X.shape[0] - train.shape[0],
         "n_tokens_held_out": 0 if held is None else int(held.sum(dtype=np.float64)),
         "perplexity": perplexity, "perplexity_of_frequencies": baseline,
-        "coherence": float(finite.mean()) if len(finite) else math.nan, "topics": topics,
+        "coherence": mean_of(coherences), "topics": topics,
     }  # fmt: skip
     return TopicFit(model, order, topic_word[order], doc_topic[:, order], found)
 

@@ -217,7 +217,6 @@ else:
 
     def by_blocks(method):
         """Let a method that reads X read blocks, too: it then returns a generator over them."""
-        signature = inspect.signature(method)
 
         @wraps(method)
         def read(self, X, *args, **settings):
@@ -227,7 +226,7 @@ else:
             if blocks is None and not is_collection(X):
                 return method(self, X, *args, **settings)
             check_is_fitted(self)
-            given = signature.bind(self, X, *args, **settings).arguments
+            given = inspect.signature(method).bind(self, X, *args, **settings).arguments
             if given.get("lengths") is not None:
                 raise TypeError(LENGTHS_APART)
             if blocks is None:

@@ -336,7 +336,9 @@ def at_row(X, estimator):
         return ""
     if values.ndim == 0:
         return ""
-    wrong = np.isinf(values) if getattr(estimator, "_takes_nan", False) else ~np.isfinite(values)
+    # Some of an estimator's algorithms may refuse NaN, though it knows what is missing.
+    takes_nan = getattr(estimator, "_takes_nan", getattr(estimator, "_allow_nan", False))
+    wrong = np.isinf(values) if takes_nan else ~np.isfinite(values)
     bad = np.flatnonzero(wrong.reshape(len(values), -1).any(axis=1))
     if len(bad) == 0:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ from fastem._kernels import gaussian as kernel
 __all__ = ["AddsInPlace", "Moments", "Statistics"]
 
 
-class AddsInPlace:
+class AddsInPlace(ABC):
     """Sums whose ``add(other)`` changes them; that of others, as a pandas Series, returns a sum."""
 
     __slots__ = ()
 
+    @abstractmethod
     def add(self, other: Any) -> None:
         """Add other sums to these, in place."""
-        raise NotImplementedError
 
 
 class Statistics:

@@ -32,7 +32,6 @@ from fastem._onnx import ToOnnx, kmeans_nodes
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.cluster.by_blocks import fit_source
 from fastem.cluster.data import centered, check_weights, refuse_overflow
-from fastem.cluster.few import fit_restarts, in_one_call
 from fastem.cluster.first_centers import FirstCenters
 from fastem.cluster.lloyd import (
     KMeansBlock,
@@ -41,6 +40,7 @@ from fastem.cluster.lloyd import (
     useful_threads,
 )
 from fastem.cluster.missing import IncompleteBlock, IncompleteKMeansEM, refuse_negative
+from fastem.cluster.one_call import fit_restarts, in_one_call
 from fastem.cluster.reading import KMeansReading
 from fastem.cluster.streaming import StreamingKMeans
 from fastem.cluster.truncated import check_samples, truncated_model
@@ -273,6 +273,10 @@ class KMeans(
             ensure_all_finite=self._finite(X),
         )
 
+    @property
+    def _takes_nan(self):
+        return self._allow_nan and self.algorithm != "truncated"
+
     def _finite(self, X):
         """Return what scikit-learn's validation is to ask of X."""
         return "allow-nan" if self._allow_nan and not sp.issparse(X) else True
@@ -327,9 +331,9 @@ class KMeans(
 
         self._restarts = restarts
         try:
-            at_once = begin is None and in_one_call(block, self.n_clusters)
-            if at_once and not self._is_watched():
-                self._fit_at_once(model, block, start, restarts)
+            one_call = begin is None and in_one_call(block, self.n_clusters)
+            if one_call and not self._is_watched():
+                self._fit_in_one_call(model, block, start, restarts)
             else:
                 printer = [Printer(block.total_weight, model)] if self.verbose else []
                 self._fit_em(
@@ -354,7 +358,7 @@ class KMeans(
         watched = em.is_watched() or has_callbacks(self) or "_keeper" in vars(self)
         return watched or bool(self.verbose)
 
-    def _fit_at_once(self, model, block, start, restarts):
+    def _fit_in_one_call(self, model, block, start, restarts):
         """Fit samples by whole fits of the kernel: the same in less time, if nobody watches."""
         self.__dict__.pop("_stream", None)
         try:

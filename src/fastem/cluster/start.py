@@ -20,7 +20,6 @@ from sklearn.cluster import KMeans
 
 from fastem._compat import lloyd_iteration
 from fastem._engine.threads import single_threaded_openmp
-from fastem.cluster.few import fit_few
 from fastem.cluster.lloyd import (
     Assignment,
     KMeansBlock,
@@ -30,6 +29,7 @@ from fastem.cluster.lloyd import (
     useful_threads,
 )
 from fastem.cluster.missing import IncompleteBlock, IncompleteKMeansEM, imputed
+from fastem.cluster.one_call import fit_in_one_call
 from fastem.cluster.plusplus import Rows, draw_rows
 from fastem.components.gaussian_data import observed_moments
 
@@ -164,14 +164,14 @@ def known_clusters(block, n_clusters, random_state, n_jobs):
 def _certain_clusters(model, block, mean, drawn, inertia):
     """Return the clusters at the end of k-means, or None where rounding might have decided one."""
     params = KMeansParams(block.X[drawn], block.X.shape[0])
-    result = fit_few(model, block, params, model.first_state(params, block), _MAX_ITER)
+    result = fit_in_one_call(model, block, params, model.first_state(params, block), _MAX_ITER)
     if result is not None and result.n_iter == 0 and result.states[0].n_open:
         before = params
         params, state = _first_iteration(model, block, mean, drawn)
         moved = shift(before, params)
         if moved <= model.tol * (1 + _CLOSE):  # as good as never
             return None
-        result = fit_few(model, block, params, state, _MAX_ITER - 1)
+        result = fit_in_one_call(model, block, params, state, _MAX_ITER - 1)
     if result is None or result.states[0].n_open:
         return None
     state, centers = result.states[0], result.params.centers

@@ -7,15 +7,15 @@ import numpy as np
 from fastem.components.cells import MOST_FEATURES
 from fastem.mixture.truncated import KINDS_KNOWN
 
-__all__ = ["check_samples"]
+__all__ = ["COMPLETE", "check_samples"]
 
-_COMPLETE = ("multiresolution", "truncated")  # samples, without noise beside the components
+COMPLETE = ("multiresolution", "truncated")  # samples, without noise beside the components
 
 
 def check_samples(estimator, X):
     """Return validated samples; raise ValueError if they are none for the algorithm."""
     algorithm = estimator.algorithm
-    if algorithm not in _COMPLETE:
+    if algorithm not in COMPLETE:
         return X
     kind = estimator.covariance_type
     if algorithm == "multiresolution" and X.shape[1] > MOST_FEATURES:

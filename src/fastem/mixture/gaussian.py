@@ -20,7 +20,7 @@ from fastem.components.gaussian_map import GaussianMAP
 from fastem.components.gaussian_missing import imputed
 from fastem.components.noise import noise_of
 from fastem.components.prior import ConjugatePrior, resolve
-from fastem.mixture.algorithms import check_samples
+from fastem.mixture.algorithms import COMPLETE, check_samples
 from fastem.mixture.base import ALGORITHMS
 from fastem.mixture.elliptical import EllipticalMixture
 from fastem.mixture.errors import GaussianErrors
@@ -187,6 +187,10 @@ class GaussianMixture(GaussianErrors, EllipticalMixture, GaussianBase):
         "fixed": [list, tuple, dict],
         "noise": ["boolean", Interval(Real, 0.0, None, closed="neither")],
     }
+
+    @property
+    def _takes_nan(self):
+        return self._allow_nan and self.algorithm not in COMPLETE
 
     def __init__(
         self,

@@ -8,9 +8,8 @@
 #include "gaussian/job.h"
 #include "shared/psi.h"
 
-#define LOG_2 0.69314718055994530942
 #define LOG_PI 1.14472988584940017414
-#define GAUSSIAN_LOG_2_PI (LOG_2 + LOG_PI)
+#define GAUSSIAN_LOG_2_PI (GAUSSIAN_LOG_2 + LOG_PI)
 
 typedef struct {
     int process; /* the weights have a Dirichlet process, else a Dirichlet distribution */
@@ -130,7 +129,7 @@ static inline double gaussian_psis(double freedom, ptrdiff_t d)
 {
     double sum = d % 2 ? fastem_psi((freedom - d + 1) / 2) : 0;
     for (ptrdiff_t i = 1; i < d; i += 2)
-        sum += 2 * (fastem_psi(freedom - i) - LOG_2);
+        sum += 2 * (fastem_psi(freedom - i) - GAUSSIAN_LOG_2);
     return sum;
 }
 
@@ -138,7 +137,7 @@ static inline double gaussian_log_gammas(double freedom, ptrdiff_t d)
 {
     double sum = d % 2 ? lgamma((freedom - d + 1) / 2) : 0;
     for (ptrdiff_t i = 1; i < d; i += 2)
-        sum += lgamma(freedom - i) + LOG_PI / 2 - (freedom - i - 1) * LOG_2;
+        sum += lgamma(freedom - i) + LOG_PI / 2 - (freedom - i - 1) * GAUSSIAN_LOG_2;
     return sum;
 }
 
@@ -152,7 +151,7 @@ static inline void gaussian_expect(const gaussian_posterior *at, int process, do
     gaussian_expect_weights(at, process, log_weights);
     for (ptrdiff_t k = 0; k < at->n_components; k++) {
         if (k == 0 || !shared)
-            less = d * (LOG_2 - log(at->freedom[k])) + gaussian_psis(at->freedom[k], d);
+            less = d * (GAUSSIAN_LOG_2 - log(at->freedom[k])) + gaussian_psis(at->freedom[k], d);
         log_weights[k] += (less - d / at->mean_precision[k]) / 2;
     }
 }

@@ -2,8 +2,6 @@
  * shared/emission.h. In double only. A template: see vec.h. */
 
 /* Log-densities of the components of mixtures are to the base 2: see Emission in emission.pxi. */
-#define FASTEM_LN2 0.693147180559945309417
-
 #include "gaussian/missing.h"
 #include "shared/exp2.h"
 
@@ -104,7 +102,7 @@ static const REAL *FN(emission_log_prob)(const void *emission, ptrdiff_t begin, 
                 ivec positive = (ivec)(sum[v] > 0);
                 vec log = FN(log)(FN(select)(positive, sum[v], FN(fill)(1)));
                 FN(store)(sums + at, sum[v]);
-                FN(store)(logs + at, FN(select)(positive, FASTEM_LN2 * base[v] + log,
+                FN(store)(logs + at, FN(select)(positive, GAUSSIAN_LOG_2 * base[v] + log,
                                                 FN(fill)((REAL)-INFINITY)));
             }
         }
@@ -127,7 +125,7 @@ static const REAL *FN(emission_likelihood)(const void *emission, ptrdiff_t begin
         vec base[PANEL_VECS];
         FN(largest_terms)(e->density->n_components, s.cap, s.lp + row, base);
         for (int v = 0; v < PANEL_VECS; v++)
-            FN(store)((REAL *)shift + row + v * VL, FASTEM_LN2 * base[v]);
+            FN(store)((REAL *)shift + row + v * VL, GAUSSIAN_LOG_2 * base[v]);
         for (ptrdiff_t k = 0; k < n_states; k++) {
             ptrdiff_t at = k * n_mix * s.cap + row;
             vec sum[PANEL_VECS];

@@ -9,6 +9,8 @@
 #include "shared/step.h"
 #include "shared/turns.h"
 
+#define GAUSSIAN_LOG_2 0.69314718055994530942
+
 enum gaussian_kind { GAUSSIAN_FULL, GAUSSIAN_TIED, GAUSSIAN_DIAG, GAUSSIAN_SPHERICAL };
 
 /* K components, D features, n samples. The kernel works in the coordinates (x - shift) * scale, in

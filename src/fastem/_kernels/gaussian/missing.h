@@ -131,7 +131,7 @@ static void FN(marginal_log_prob)(const gaussian_emission *e, ptrdiff_t begin, p
                                   void *memory, FN(scratch) *s)
 {
     FN(partial) p;
-    double unit = e->n_mix > 1 ? FASTEM_LN2 : 1;
+    double unit = e->n_mix > 1 ? GAUSSIAN_LOG_2 : 1;
     FN(lay_partial)(e->density->n_features, memory, &p);
     for (ptrdiff_t row = 0; row < n; row++)
         if (s->best[row]) {

@@ -14,11 +14,11 @@ from fastem._kernels import runtime
 from fastem.cluster.bounds import error_of
 from fastem.cluster.lloyd import Assignment, KMeansParams
 
-__all__ = ["fit_few", "fit_restarts", "in_one_call"]
+__all__ = ["fit_in_one_call", "fit_restarts", "in_one_call"]
 
 
 def in_one_call(block, n_clusters):
-    """Return whether :func:`fit_few` gives what the driver would; nearly, if X is sparse.
+    """Return whether :func:`fit_in_one_call` gives what the driver would; nearly, if X is sparse.
 
     Not where values are missing or weights negative. The driver sums many weighted samples by those
     that move, once it has bounds, which rounds in another way.
@@ -30,7 +30,7 @@ def in_one_call(block, n_clusters):
     return kernel.work(*block.X.shape, n_clusters) < runtime.LEAST_WORK
 
 
-def fit_few(model, block, params, state, max_iter) -> em.Result | None:
+def fit_in_one_call(model, block, params, state, max_iter) -> em.Result | None:
     """Return what the driver would, from some parameters on.
 
     To the last bit, where samples are dense and :func:`in_one_call`; unless a third of the labels
@@ -91,7 +91,7 @@ def fit_restarts(model, block, start, n_init, max_iter, watcher):
     """Run restarts from ``start(init)``, and tell the watcher of each at its end."""
     for init in range(n_init):
         params = start(init)
-        result = fit_few(model, block, params, model.first_state(params, block), max_iter)
+        result = fit_in_one_call(model, block, params, model.first_state(params, block), max_iter)
         if result is None:
             result = em.run(
                 model, [block], params, schedule="batch", tol=0.0, max_iter=max_iter,

@@ -7,7 +7,7 @@ from sklearn import datasets
 
 from fastem import GaussianMixture, KMeans, em
 from fastem._engine.random_states import lent_random_state
-from fastem.cluster import few
+from fastem.cluster import one_call
 
 RNG = np.random.default_rng(0)
 DATA = {
@@ -67,15 +67,15 @@ def test_clusters_that_empty_go_to_the_driver():
 
 def test_an_interrupt_leaves_the_best_start_so_far(monkeypatch):
     """As it does in a long fit."""
-    fit_few, fits = few.fit_few, []
+    fit_in_one_call, fits = one_call.fit_in_one_call, []
 
     def interrupt(*arguments):
         fits.append(1)
         if len(fits) == 3:
             raise KeyboardInterrupt
-        return fit_few(*arguments)
+        return fit_in_one_call(*arguments)
 
-    monkeypatch.setattr(few, "fit_few", interrupt)
+    monkeypatch.setattr(one_call, "fit_in_one_call", interrupt)
     model = KMeans(3, init="random", n_init=9, random_state=0)
     with pytest.raises(KeyboardInterrupt):
         model.fit(DATA["iris"])
