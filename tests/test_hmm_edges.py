@@ -18,6 +18,7 @@ from fastem import (
     PoissonHMM,
     em,
 )
+from fastem.sequence.start import covariance_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2)) + np.repeat([[0.0], [4.0]], 30, axis=0)
@@ -189,3 +190,17 @@ def test_covariances_that_are_one_number():
         model.covars_ = 1.0
     model.covars_ = [1.0]
     assert_array_equal(model._covars_, [1.0])
+
+
+# ---- the covariance that states begin with -----------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n", [2, 90_000])
+def test_the_first_covariance_is_numpy_s(n, weighted):
+    """Of many rows it is summed in parts; rows of one weight alone have none."""
+    rng = np.random.default_rng(n)
+    rows, weight = rng.normal(size=(n, 9)) + 1e4, rng.uniform(0, 2, n) if weighted else None
+    expected = np.cov(rows.T, aweights=weight) + 0.5 * np.eye(9)
+    assert_allclose(covariance_of(rows, 0.5, weight), expected, rtol=1e-9, atol=1e-12)
+    assert_array_equal(covariance_of(rows[:2], 0.5, np.array([3.0, 0])), 0.5 * np.eye(9))

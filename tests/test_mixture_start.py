@@ -118,7 +118,7 @@ def test_the_best_of_several_starts_is_scikit_learn_s(name, weighted, handed):
         centers = kmeans.cluster_centers_
         assert_allclose(found.centers, centers, rtol=1e-9, atol=1e-12 * np.abs(X).max())
         assert ours.uniform() == theirs.uniform()
-    if name == "continuous":
+    if name in ("continuous", "far apart"):  # of which the latter ends alike again and again
         assert handed() == 0
 
 

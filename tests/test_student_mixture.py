@@ -15,6 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import fastem
 from fastem import GaussianMixture, StudentMixture
 from fastem.components.covariances import KINDS
+from fastem.components.student import StudentEM
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -281,6 +282,9 @@ def test_streams_blocks_and_pickles():
 def test_a_further_fit_has_its_own_degrees_of_freedom(df):
     X, _ = samples(1000)
     warm = fit(X, warm_start=True, tol=1e-9, max_iter=2000)
+    if df == "shared":  # it goes on from the mean
+        params = StudentEM("full", 0.0, np.dtype(np.float64), 1, df).completed(warm._densities())
+        assert_allclose(params.df, warm.weights_ @ warm.df_)
     warm.set_params(df=df).fit(X)
     assert warm.n_iter_ > 1
     assert_allclose(warm.score(X), warm.lower_bound_, rtol=1e-6)

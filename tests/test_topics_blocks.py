@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from fastem import PLSA, Blocks, GaussianLDA
 from fastem import LatentDirichletAllocation as LDA
+from fastem.topics.summary import mean_of
 
 RNG = np.random.default_rng(0)
 TOPICS = RNG.dirichlet(np.full(60, 0.1), 5)
@@ -158,3 +159,5 @@ def test_the_summary_of_words_that_never_meet_has_no_coherence():
     model = LDA(2, random_state=0).fit(X)
     for documents in (np.eye(6)[:1], np.zeros((2, 6))):
         assert "Mean coherence (NPMI):" in model.summary(documents)
+    assert np.isnan(mean_of(np.array([np.nan])))
+    assert mean_of(np.array([0.25, np.nan, 0.75])) == 0.5

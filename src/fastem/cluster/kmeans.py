@@ -273,10 +273,6 @@ class KMeans(
             ensure_all_finite=self._finite(X),
         )
 
-    @property
-    def _takes_nan(self):
-        return self._allow_nan and self.algorithm != "truncated"
-
     def _finite(self, X):
         """Return what scikit-learn's validation is to ask of X."""
         return "allow-nan" if self._allow_nan and not sp.issparse(X) else True
