@@ -3,21 +3,27 @@
 import os
 import signal
 import warnings
+import weakref
+from functools import partial
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
+from test_checkpoints import bits
 
 from fastem import (
     PLSA,
+    BayesianGaussianMixture,
     Blocks,
     GaussianHMM,
+    GaussianLDA,
     GaussianMixture,
     KMeans,
     LatentDirichletAllocation,
     MultinomialMixture,
+    StudentMixture,
     em,
 )
 from fastem._data.survey import Look
@@ -252,23 +258,111 @@ def test_workers_sort_samples_into_cells(client):
     assert there.lower_bounds_ == here.lower_bounds_
 
 
-def test_a_fit_on_workers_goes_on_from_a_checkpoint(client, tmp_path):
-    """K-means keeps no labels there, so that its checkpoint is whole."""
-    X = da.from_array(IRIS, chunks=(30, 4))
-    kmeans = KMeans(5, random_state=0)
-    whole = clone(kmeans).fit(X)
+VECTORS = np.random.default_rng(3).normal(size=(64, 2))
+ON_WORKERS = {
+    "mixture": (mixture(n_init=2, max_iter=4), IRIS),
+    "squarem": (mixture(algorithm="squarem", max_iter=9), IRIS),
+    "truncated": (mixture(algorithm="truncated", covariance_type="diag", max_iter=9), IRIS),
+    "student": (StudentMixture(3, random_state=0, max_iter=4, tol=0), IRIS),
+    "bayesian": (BayesianGaussianMixture(3, random_state=0, max_iter=4, tol=0), IRIS),
+    "multinomial": (MultinomialMixture(4, random_state=0, max_iter=4, tol=0), DIGITS[:300]),
+    "k-means": (KMeans(5, random_state=0, tol=0, init="random", n_init=2), IRIS),
+    "k-means truncated": (KMeans(9, random_state=0, tol=0, algorithm="truncated"), IRIS),
+    "plsa": (PLSA(4, random_state=0, max_iter=4, tol=0, n_init=2), DIGITS[:300]),
+    "lda": (LatentDirichletAllocation(4, random_state=0, max_iter=4, evaluate_every=1),
+            DIGITS[:300]),
+    "gaussian lda": (GaussianLDA(3, vectors=VECTORS, random_state=0, max_iter=4, tol=0, n_init=2),
+                     DIGITS[:300]),
+    "gaussian lda of vectors": (GaussianLDA(3, random_state=0, max_iter=4, tol=0), IRIS),
+    "hmm": (GaussianHMM(3, random_state=0, n_iter=5, tol=-np.inf), IRIS),
+}  # fmt: skip
 
-    def stop(state):
-        if state.iteration == 3:
-            raise InterruptedError
 
-    often, seen = em.Checkpoint(tmp_path / "fit", iterations=1), []
-    with pytest.raises(InterruptedError), em.watch(stop):
-        clone(kmeans).fit(X, checkpoint=often)
-    with em.watch(lambda state: seen.append(state.iteration)):
-        resumed = clone(kmeans).fit(X, checkpoint=often)
-    assert seen[0] == 3
-    np.testing.assert_array_equal(resumed.cluster_centers_, whole.cluster_centers_)
+class Killed(Exception):
+    """The program ends, as it were."""
+
+
+def interrupted(fit, n):
+    """Let a fit end at the n-th iteration."""
+    seen = []
+
+    def kill(state):
+        seen.append(state)
+        if len(seen) == n:
+            raise Killed
+
+    with pytest.raises(Killed), em.watch(kill):
+        fit()
+
+
+@pytest.mark.timeout(3 * SLOW)
+@pytest.mark.parametrize("name", ON_WORKERS)
+def test_every_fit_on_workers_goes_on_from_a_checkpoint_with_the_same_bits(name, client, tmp_path):
+    """Also those that keep something of each row, which is on the workers."""
+    estimator, rows = ON_WORKERS[name]
+    X = da.from_array(rows, chunks=(len(rows) // 5, rows.shape[1]))
+    iterations = []
+    with em.watch(lambda state: iterations.append(state.init)):
+        whole = bits(vars(quietly(clone(estimator).fit, X)))
+    for n in {2, iterations.count(0) + 1, len(iterations) - 1} & set(range(len(iterations))):
+        often = em.Checkpoint(tmp_path / f"fit{n}", iterations=1)
+        interrupted(lambda often=often: clone(estimator).fit(X, checkpoint=often), n)
+        left = []
+        with em.watch(lambda state, left=left: left.append(state.init)):
+            again = quietly(partial(clone(estimator).fit, X, checkpoint=often))
+        assert bits(vars(again)) == whole
+        assert len(left) == len(iterations) - n + 1  # it went on, and did not start again
+
+
+def test_states_of_rows_come_from_the_workers_one_group_at_a_time(client, tmp_path, monkeypatch):
+    """A checkpoint needs no more memory here than a group's states."""
+    numbers = [np.arange(i, i + 4.0) for i in range(80)]
+    here, most = [], []
+    fetch, filled = engine.GroupStates.fetch, em.Checkpoint(tmp_path / "fit", iterations=1)
+
+    def watched(self):
+        arrays = fetch(self)
+        here.extend(weakref.ref(array) for array in arrays)
+        most.append(sum(one() is not None for one in here))
+        return arrays
+
+    def fit(**more):
+        return quietly(lambda: em.fit(Remembers(), numbers, 1.0, tol=0, max_iter=6, **more))
+
+    monkeypatch.setattr(engine.GroupStates, "fetch", watched)
+    executor = em.DaskExecutor(client)
+    interrupted(lambda: fit(executor=executor, checkpoint=filled), 4)
+    assert len(most) == 3 * 10  # 3 checkpoints of 10 groups
+    assert max(most) <= 2 * 8
+    again = fit(executor=executor, checkpoint=filled)
+    assert (again.params, again.lower_bounds) == (fit().params, fit().lower_bounds)
+    with pytest.raises(ValueError, match=r"were on the workers of a cluster: go on there"):
+        fit(checkpoint=filled)
+    alone = em.Checkpoint(tmp_path / "alone", iterations=1)
+    interrupted(lambda: fit(checkpoint=alone), 4)
+    with pytest.raises(ValueError, match=r"of a fit in one process, and the states of its rows"):
+        fit(executor=executor, checkpoint=alone)
+
+
+@pytest.mark.timeout(3 * SLOW)
+def test_states_from_a_checkpoint_are_made_again_where_a_worker_is_killed(client, tmp_path):
+    numbers = [np.arange(i, i + 4.0) for i in range(20)]
+    often, killed = em.Checkpoint(tmp_path / "fit", iterations=1), []
+
+    def fit(**more):
+        return quietly(lambda: em.fit(Remembers(), numbers, 1.0, tol=0, max_iter=9, **more))
+
+    def kill(state):
+        if state.iteration == 5:
+            killed.append(min(client.run(os.getpid).values()))
+            os.kill(killed[-1], signal.SIGKILL)
+
+    here, executor = fit(), em.DaskExecutor(client)
+    interrupted(lambda: fit(executor=executor, checkpoint=often), 4)
+    again = fit(executor=executor, checkpoint=often, callbacks=[kill])
+    client.wait_for_workers(2, timeout=SLOW)
+    assert len(killed) == 1
+    assert (again.params, again.lower_bounds) == (here.params, here.lower_bounds)
 
 
 def test_bad_data_on_workers_are_told_as_here(client):

@@ -321,7 +321,7 @@ def run(
         blocks = executor.place(blocks)
     outside = _WATCHERS.set(())  # a fit within this one, such as for its start, is not watched
     ending = Ending(model, schedule, tol)
-    course = Course(keeper, ending, watchers)
+    course = Course(keeper, ending, watchers, getattr(executor, "bring", None))
     current = None
     try:
         for init in range(n_init):

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem._engine.codec import Decoder, Encoder, classes_in
+from fastem._engine.codec import Decoder, Elsewhere, Encoder, classes_in
 from fastem._engine.fingerprints import difference
 from fastem._version import __version__
 
@@ -166,8 +166,11 @@ class Keeper:
             )
         return None, None
 
-    def begin(self, params: Any) -> dict[str, Any] | None:
-        """Return the state to go on from, or None; `params` are the first ones of the fit."""
+    def begin(self, params: Any, bring: Any = None) -> dict[str, Any] | None:
+        """Return the state to go on from, or None; `params` are the first ones of the fit.
+
+        `bring` is the Decoder's.
+        """
         self.start = _digest_of(params)  # says at once what cannot be written
         if self.found is None:
             return None
@@ -180,7 +183,8 @@ class Keeper:
         with open(self.found, "rb") as file:
             file.seek(self.header["begin"])
             try:
-                decoder = Decoder(self.header["nodes"], _Filler(file), classes_in(params))
+                known = classes_in(params)
+                decoder = Decoder(self.header["nodes"], _Filler(file), known, bring)
                 return decoder.decode(self.header["state"])
             except (KeyError, AttributeError, TypeError, ValueError) as error:
                 raise ValueError(f"checkpoint: {self.found} cannot be read: {error}") from error
@@ -269,9 +273,10 @@ def _pieces(text, arrays) -> Iterator[Any]:
     yield _MAGIC
     yield len(text).to_bytes(_LENGTH, "little")
     yield text
-    for array in arrays:
-        if array.size:
-            yield array.view(np.uint8).data
+    for one in arrays:
+        for array in one.fetch() if isinstance(one, Elsewhere) else [one]:
+            if array.size:
+                yield array.view(np.uint8).data
 
 
 def _read_header(path):

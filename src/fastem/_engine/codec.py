@@ -18,7 +18,7 @@ from fastem._engine import arrays
 from fastem._engine.statistics import Moments, Statistics
 from fastem._engine.tree import SumTree
 
-__all__ = ["Decoder", "Encoder", "classes_in", "savable"]
+__all__ = ["Decoder", "Elsewhere", "Encoder", "classes_in", "savable"]
 
 #: How objects are taken apart and made again, by the name of their class.
 _KNOWN: dict[str, tuple[Callable[[Any], Any], Callable[..., Any]]] = {}
@@ -69,6 +69,22 @@ def classes_in(value: Any) -> dict[str, type]:
     return found
 
 
+class Elsewhere:
+    """A value that another process holds: only what it is made of comes here to be written.
+
+    Its arrays come when it is their turn, and go when they are written, so that no more than one
+    such value is ever in memory.
+    """
+
+    def outline(self) -> tuple[Any, list[Any]]:
+        """Return what an Encoder says of the value, and its nodes."""
+        raise NotImplementedError
+
+    def fetch(self) -> list[np.ndarray]:
+        """Return the arrays that an Encoder finds in the value."""
+        raise NotImplementedError
+
+
 class Encoder:
     """Takes values apart.
 
@@ -76,13 +92,13 @@ class Encoder:
     ----------
     nodes : list
         What JSON can have, one for each compound object; later ones refer to earlier ones.
-    arrays : list of ndarray
-        C-contiguous.
+    arrays : list of ndarray or Elsewhere
+        C-contiguous; what is elsewhere stands for all its arrays.
     """
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
-        self.arrays: list[np.ndarray] = []
+        self.arrays: list[Any] = []
         self._seen: dict[int, tuple[Any, int]] = {}  # the object too, so that no other gets its id
 
     def encode(self, value: Any) -> Any:
@@ -105,6 +121,9 @@ class Encoder:
         cls = type(value)
         if cls is np.ndarray and not value.dtype.hasobject and value.dtype.names is None:
             return self._array(value)
+        if isinstance(value, Elsewhere):
+            self.arrays.append(value)
+            return ["elsewhere", *value.outline()]
         if cls in (list, tuple):
             return [cls.__name__, [self.encode(one) for one in value]]
         if isinstance(value, dict):
@@ -145,12 +164,18 @@ class Decoder:
         Writes the next array into a flat one.
     known : dict
         Classes that may not be found by name.
+    bring : callable or None
+        Brings a value that was elsewhere to such a place again, and returns what stands for it.
     """
 
     def __init__(
-        self, nodes: list[Any], fill: Callable[[np.ndarray], None], known: dict[str, type]
+        self,
+        nodes: list[Any],
+        fill: Callable[[np.ndarray], None],
+        known: dict[str, type],
+        bring: Callable[[Any], Elsewhere] | None = None,
     ) -> None:
-        self.fill, self.known = fill, known
+        self.fill, self.known, self.bring = fill, known, bring
         self.values: list[Any] = []
         for kind, *rest in nodes:
             self.values.append(getattr(self, f"_{kind}")(*rest))
@@ -180,6 +205,14 @@ class Decoder:
 
     def _dict(self, pairs):
         return {self.decode(k): self.decode(v) for k, v in pairs}
+
+    def _elsewhere(self, root, nodes):
+        if self.bring is None:
+            raise ValueError(
+                "the states of its rows were on the workers of a cluster: go on there, with the "
+                "same executor"
+            )
+        return self.bring(Decoder(nodes, self.fill, self.known).decode(root))
 
     def _object(self, name, parts):
         return _KNOWN[name][1](*self._all(parts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastem._engine.checkpoints import Keeper
+from fastem._engine.codec import Elsewhere
 from fastem._engine.ending import Ending, better
 from fastem._engine.watching import Result
 
@@ -20,6 +21,8 @@ class Course:
         None: nothing is written.
     ending : Ending
     watchers : list of Callback
+    bring : callable or None
+        Of an executor whose rows' states are :class:`Elsewhere`: brings one there.
 
     Attributes
     ----------
@@ -27,8 +30,10 @@ class Course:
         The best of the restarts that are over.
     """
 
-    def __init__(self, keeper: Keeper | None, ending: Ending, watchers: list[Any]) -> None:
-        self.keeper, self.ending, self.watchers = keeper, ending, watchers
+    def __init__(
+        self, keeper: Keeper | None, ending: Ending, watchers: list[Any], bring: Any = None
+    ) -> None:
+        self.keeper, self.ending, self.watchers, self.bring = keeper, ending, watchers, bring
         self.best: Result | None = None
         self.saved: dict[str, Any] | None = None
 
@@ -40,7 +45,7 @@ class Course:
         if self.keeper is None:
             return False
         if init == 0:
-            self.saved = self.keeper.begin(params)
+            self.saved = self.keeper.begin(params, self.bring)
             if self.saved is not None:
                 self.best = self.saved["best"]
         saved = self.saved
@@ -56,6 +61,7 @@ class Course:
         saved, self.saved = self.saved, None
         if saved is None or saved["pass"] is None:
             return current
+        self._check_states(saved["pass"].get("states", {}).values())
         self._tell_watchers(saved)
         one_pass.set_state(saved["pass"])
         self.ending.set_state(saved["ending"])
@@ -71,6 +77,17 @@ class Course:
         self.best = better(self.best, result)
         if self.keeper is not None and (self.keeper.due() or last):
             self._write(init + 1, None, None, last)
+
+    def _check_states(self, states):
+        """Raise ValueError where an earlier run had rows' states here, and this one has not."""
+        assert self.keeper is not None
+        if self.bring is not None and any(
+            isinstance(s, Elsewhere) != (s is not None) for s in states
+        ):
+            raise ValueError(
+                f"checkpoint: {self.keeper.found} is of a fit in one process, and the states of "
+                "its rows cannot go to the workers of a cluster: go on there, or give another path"
+            )
 
     def _write(self, init, state, current, done):
         assert self.keeper is not None

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any, NamedTuple
 
+from fastem._engine.codec import Elsewhere, Encoder
 from fastem._engine.executors import EStep, Shard
 from fastem._engine.statistics import Statistics
 from fastem._engine.threads import single_threaded_blas
@@ -34,6 +35,28 @@ class Placed(NamedTuple):
     """A group of blocks that lies on some worker."""
 
     future: Any  # of a list of (number, block)
+
+
+class GroupStates(Elsewhere):
+    """The states of the rows of a group of blocks, beside their statistics on some worker.
+
+    Parameters
+    ----------
+    future : Future
+        Of (statistics, {number of a block: its state}).
+    executor : DaskExecutor
+    """
+
+    def __init__(self, future: Any, executor: DaskExecutor) -> None:
+        self.future, self.executor = future, executor
+
+    def outline(self) -> tuple[Any, list[Any]]:
+        """Return what an Encoder says of the states, made where they are."""
+        return self.executor.call(_outline, self.future)
+
+    def fetch(self) -> list[Any]:
+        """Return the states' arrays."""
+        return self.executor.call(_arrays, self.future)
 
 
 class DaskExecutor:
@@ -64,7 +87,8 @@ class DaskExecutor:
     threads or processes, and also where workers die: what they held is made again from its source.
 
     An E-step uses as many threads as its worker has, and a worker makes one E-step at a time.
-    The states of rows, of a model that has them, stay on the workers: the result has futures.
+    The states of rows, of a model that has them, stay on the workers: what the result has of each
+    group of blocks has a `future`, of (statistics, {number of the block: state}).
 
     Examples
     --------
@@ -114,18 +138,27 @@ class DaskExecutor:
         step, params = self._send(e_step), self._submit(_same, params)
         shards = list(shards)
         has_state = bool(getattr(e_step, "has_state", False))
+        before = [None if shard.state is None else shard.state.future for shard in shards]
         done = [
-            self._submit(_sum_group, step, params, shard.block.future, shard.state, self._expected)
-            for shard in shards
+            self._submit(_sum_group, step, params, shard.block.future, state, self._expected)
+            for shard, state in zip(shards, before, strict=True)
         ]
         if not has_state:
             return self.get(self.add(done))
         total = self.get(self.add([self._submit(_first, pair) for pair in done]))
         kept = total.__dict__.pop("kept")  # of some rows: else there is nothing to go back to
         states = {
-            shard.number: pair if kept else None for shard, pair in zip(shards, done, strict=True)
+            shard.number: GroupStates(pair, self) if kept else None
+            for shard, pair in zip(shards, done, strict=True)
         }
         return Statistics(**vars(total), row_states=states)
+
+    def bring(self, states: dict[int, Any]) -> GroupStates:
+        """Bring the states of a group's rows from a checkpoint to some worker.
+
+        They are the argument of a task, which can be done again, and not data of one worker.
+        """
+        return GroupStates(self._submit(_without_sum, states), self)
 
     # ---- what sources ask ------------------------------------------------------------------
 
@@ -280,6 +313,25 @@ def _same(value):
 
 def _first(pair):
     return pair[0]
+
+
+def _without_sum(states):
+    return None, states
+
+
+def _encoded(pair):
+    """Return an Encoder of the states beside a group's statistics, and what it says of them."""
+    encoder = Encoder()
+    return encoder, encoder.encode(pair[1])
+
+
+def _outline(pair):
+    encoder, root = _encoded(pair)
+    return root, encoder.nodes
+
+
+def _arrays(pair):
+    return _encoded(pair)[0].arrays
 
 
 def _add(*sums):
