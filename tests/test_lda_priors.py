@@ -9,10 +9,10 @@ from sklearn.decomposition import LatentDirichletAllocation as ScikitLearns
 from test_lda import K, X, corpus, oracle, start
 
 from fastem import LatentDirichletAllocation, em
+from fastem._kernels import topics as kernel
 from fastem.topics.dirichlet import (
     LARGEST,
     SMALLEST,
-    dirichlet_bound,
     fit_dirichlet,
     information,
     polya_growth,
@@ -258,11 +258,29 @@ def test_equal_guides_are_one_number(method):
         assert_allclose(lda.transform(X), expected.transform(X), rtol=1e-8)
 
 
-def test_dirichlet_bound_of_an_array_prior():
-    rng = np.random.default_rng(0)
-    prior, posterior = rng.gamma(1, 1, 7), rng.gamma(2, 2, (3, 7))
-    expected = sum(oracle.dirichlet_bound(prior, row[None]) for row in posterior)
-    assert_allclose(dirichlet_bound(prior, posterior)[0].sum(), expected)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("k", [1, 2, 7, 20])
+def test_documents_part_of_the_bound_is_the_oracle_s(k, weighted, dtype):
+    """With what alpha is learned of; the same bits for every number of threads."""
+    rng = np.random.default_rng(k)
+    n = 3000 if k == 20 else 70
+    alpha, gamma = rng.gamma(1, 1, k), padded(rng.gamma(0.3, 5, (n, k)) + 1e-3, k, dtype)
+    posterior = gamma[:, :k].astype(np.float64)
+    tokens, likelihood = rng.integers(0, 3, n).astype(float), -rng.gamma(1, 9, n)
+    weight = rng.gamma(1, 1, n) if weighted else None
+    expected = np.array([oracle.dirichlet_bound(alpha, row[None]) for row in posterior])
+    expected += likelihood - tokens * psi(posterior.sum(axis=1))
+    each, log_theta = np.ones(n) if weight is None else weight, oracle.expected_log(posterior)
+    for learn in (True, False):
+        given = gamma, alpha, likelihood, tokens, weight, learn
+        bound, logs, told = kernel.documents_bound(*given, 1)
+        again = kernel.documents_bound(*given, 4)
+        assert bound == again[0]
+        assert_array_equal(logs, again[1])
+        assert bound == pytest.approx(each @ expected, rel=1e-11)
+        assert_allclose(logs, learn * (each * (tokens > 0)) @ log_theta, rtol=1e-11, atol=1e-13)
+        assert told == pytest.approx(learn * each @ (tokens > 0))
 
 
 # ---- point estimates -------------------------------------------------------------------------
@@ -466,10 +484,7 @@ def test_topics_part_of_the_bound_is_the_divergence_from_the_prior(prior, dtype)
     added = 0.02 if prior == "number" else padded(rows.T, 5, np.float64)
     topics = Topics(padded(counts, 5, dtype), counts.sum(axis=0) + rows.sum(axis=1), added)
     lam = counts.T.astype(np.float64) + rows
-    expected = sum(
-        dirichlet_bound(eta if prior == "number" else rows[k], lam[k : k + 1])[0][0]
-        for k in range(5)
-    )
+    expected = sum(oracle.dirichlet_bound(rows[k], lam[k : k + 1]) for k in range(5))
     values = [topics_bound(topics, eta, n_threads) for n_threads in (1, 2, 4)]
     assert values[0] == pytest.approx(expected, rel=1e-11)
     assert values[0] == values[1] == values[2]

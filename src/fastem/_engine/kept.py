@@ -6,8 +6,6 @@ it is given is its own until it gives it back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from fastem._engine import arrays
@@ -65,8 +63,7 @@ class Room:
     def __reduce__(self):
         return type(self), ()
 
-    @contextmanager
-    def lend(self, shape: tuple[int, int], dtype: Any) -> Iterator[Any]:
+    def lend(self, shape: tuple[int, int], dtype: Any) -> _Loan:
         """Give an uninitialised array for the ``with`` block."""
         try:
             rows = self._free.pop()
@@ -74,7 +71,19 @@ class Room:
             rows = None
         if rows is None or rows.dtype != dtype or rows.shape[1] != shape[1] or len(rows) < shape[0]:
             rows = arrays.empty(shape, dtype)
-        try:
-            yield rows[: shape[0]]
-        finally:
-            self._free.append(rows)
+        return _Loan(self._free, rows, shape[0])
+
+
+class _Loan:
+    """Memory until the end of a ``with`` block. A generator takes as long as a small E-step."""
+
+    __slots__ = ("_free", "_n_rows", "_rows")
+
+    def __init__(self, free: list[Any], rows: Any, n_rows: int) -> None:
+        self._free, self._rows, self._n_rows = free, rows, n_rows
+
+    def __enter__(self) -> Any:
+        return self._rows[: self._n_rows]
+
+    def __exit__(self, *error: object) -> None:
+        self._free.append(self._rows)

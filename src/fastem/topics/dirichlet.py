@@ -16,7 +16,6 @@ __all__ = [
     "check_components_init",
     "check_doc_topic_prior",
     "check_topic_word_prior",
-    "dirichlet_bound",
     "fit_dirichlet",
     "information",
     "polya_growth",
@@ -98,19 +97,6 @@ def _positive(name, values, shapes, meaning):
 
 
 # ---- what the bound says of a Dirichlet distribution -----------------------------------------
-
-
-def dirichlet_bound(prior, posterior):
-    """Return E[log p - log q] of each row's Dirichlet, and E[log] of its entries.
-
-    `prior` is a number or has shape (n,), `posterior` (m, n), float64.
-    """
-    total = posterior.sum(axis=1)
-    expected = psi(posterior) - psi(total)[:, None]
-    value = ((prior - posterior) * expected + gammaln(posterior)).sum(axis=1) - gammaln(total)
-    copies = posterior.shape[1] if np.ndim(prior) == 0 else 1
-    value += gammaln(copies * np.sum(prior)) - copies * np.sum(gammaln(prior))
-    return value, expected
 
 
 def topics_bound(topics, prior, n_threads):

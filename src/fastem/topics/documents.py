@@ -215,11 +215,13 @@ class Documents:
     def __init__(self, X, sample_weight=None, *, number=0, first_doc_topic=None):
         self.n_docs, self.n_words = X.shape
         self.number, self.first_doc_topic = number, first_doc_topic
+        if sample_weight is not None:
+            sample_weight = np.ascontiguousarray(sample_weight)
         self.counts = kernel.Counts(
             X.indptr.astype(np.int64),
             X.indices.astype(np.int32, copy=False),
             X.data,
-            None if sample_weight is None else np.ascontiguousarray(sample_weight),
+            sample_weight,
         )
         self.sample_weight = sample_weight
         self.n_tokens = X @ np.ones(self.n_words)

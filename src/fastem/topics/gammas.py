@@ -101,23 +101,21 @@ def own_stream(stream, number):
     if number == 0:
         return own
     seeds = np.empty((1, 4))
-    with first_gammas(own, seeds) as first:
-        if first is not None:
-            first.fill(seeds)
+    first = first_gammas(own, seeds)
+    if first is not None:
+        first.fill(seeds)
     return stream_of(np.random.RandomState([*seeds.view(np.uint32)[0], number]))
 
 
-@contextmanager
 def first_gammas(stream, out):
-    """Give a GammaStream for whoever fills `out` from it; or fill it, and give None.
+    """Return a GammaStream for whoever fills `out` from it; or fill it, and return None.
 
     Without a stream it is filled with ones.
     """
     if isinstance(stream, GammaStream):
-        yield stream
-    else:
-        out[:] = 1 if stream is None else stream.gamma(_SHAPE, _SCALE, out.shape)
-        yield None
+        return stream
+    out[:] = 1 if stream is None else stream.gamma(_SHAPE, _SCALE, out.shape)
+    return None
 
 
 def advance(random_state, stream):

@@ -56,6 +56,10 @@ class GaussianTopics(NamedTuple):
     def mixture(self, width):
         """Return a mixture of these topics with weights of 1, and others of 0 up to the width."""
         k, d = self.means.shape
+        if width == k:
+            return GaussianParams(
+                np.ones(k), self.means, None, self.precisions_cholesky, self.dtype
+            )
         weights, means, chol = np.zeros(width), np.zeros((width, d)), np.ones((width, d))
         weights[:k], means[:k], chol[:k] = 1, self.means, self.precisions_cholesky
         return GaussianParams(weights, means, None, chol, self.dtype)
@@ -168,8 +172,9 @@ class GaussianLDAEM:
         sums = documents.empty_sums(densities)
         inferred = self._update(topics, block, state, densities, sums.values, spare)
         statistics = document_statistics(
-            topics.doc_topic_prior, documents, inferred, bound=bound, learn=self.learn
-        )
+            topics.doc_topic_prior, documents, inferred, self.n_threads, bound=bound,
+            learn=self.learn,
+        )  # fmt: skip
         if bound:
             told = block.word_weight > 0  # a word that does not occur may be far from all topics
             statistics["bound"] += float(block.word_weight[told] @ log_scale[told])

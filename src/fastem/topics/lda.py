@@ -309,6 +309,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
                     sample_weight=sample_weight,
                 ).n_iter
             finally:  # of an interrupted fit too: partial_fit goes on from here
+                monitor.advance()
                 steps = 1 if method.schedule == "batch" else len(blocks)  # of a pass
                 self.n_batch_iter_ = 1 + self.n_iter_ * steps
             self.n_iter_ = n_iter - monitor.stopped  # the last pass is not counted there
@@ -418,22 +419,28 @@ class _Perplexity(em.Callback):
 
     def __init__(self, estimator, perplexity):
         self.estimator, self.perplexity = estimator, perplexity
-        self.last, self.stopped = None, 0
+        self.last, self.stopped, self.stream = None, 0, None
 
     def get_state(self):
+        self.advance()
         return [self.last, self.stopped, self.estimator.random_state_.get_state(legacy=False)]
 
     def set_state(self, state):
         self.last, self.stopped, numbers = state
         self.estimator.random_state_.set_state(numbers)
 
+    def advance(self):
+        """Skip the numbers that were drawn: it costs more than a small pass."""
+        advance(self.estimator.random_state_, self.stream)
+
     def on_iteration_end(self, state):
         estimator, line = self.estimator, f"iteration: {state.iteration} of max_iter: "
         line += f"{self.estimator.max_iter}"
         progress = getattr(state.params, "progress", None)
-        if progress is not None:  # the numbers that were drawn are gone, also after an interrupt
-            advance(estimator.random_state_, progress.stream)
+        if progress is not None:
+            self.stream = progress.stream
         if estimator.evaluate_every > 0 and state.iteration % estimator.evaluate_every == 0:
+            self.advance()
             estimator._set_fitted(estimator._attributes(state.params))
             perplexity = self.perplexity()
             line += f", perplexity: {perplexity:.4f}"

@@ -13,7 +13,6 @@ from fastem._engine.statistics import Statistics
 from fastem._kernels import topics as kernel
 from fastem.topics.dirichlet import (
     Priors,
-    dirichlet_bound,
     fit_dirichlet,
     information,
     polya_growth,
@@ -83,9 +82,9 @@ def topic_scale(topics, rows=slice(None)):
     and their rows, which are already scaled, is returned, too.
     """
     scale, small, totals = np.zeros(topics.sums.shape[1]), {}, topics.totals
-    scale[: len(totals)] = np.exp(-psi(np.maximum(totals, _LEAST_TOTAL)))
-    dead = np.flatnonzero(totals < _LEAST_TOTAL) if totals.min() < _LEAST_TOTAL else ()
-    for k in dead:
+    if not kernel.inverse_digammas(totals, _LEAST_TOTAL, scale):
+        return scale.astype(topics.sums.dtype, copy=False), small
+    for k in np.flatnonzero(totals < _LEAST_TOTAL):
         prior = topics.prior if np.ndim(topics.prior) == 0 else topics.prior[rows, k]
         lam = topics.sums[rows, k].astype(np.float64) + prior
         top = lam.max(initial=0.0)
@@ -119,7 +118,7 @@ class Inferred(NamedTuple):
     log_likelihood: np.ndarray  # (D,) at exp(digamma(gamma)), which is not normalised
 
 
-def document_statistics(alpha, block, inferred, *, bound, learn) -> dict[str, Any]:
+def document_statistics(alpha, block, inferred, n_threads, *, bound, learn) -> dict[str, Any]:
     """Return the documents' part of the ELBO, 0 if unasked, and, to learn, the statistics of alpha.
 
     These are the sum of E[log theta_d] over documents, (K,), and their weight. A document without
@@ -127,21 +126,13 @@ def document_statistics(alpha, block, inferred, *, bound, learn) -> dict[str, An
     """
     if not (bound or learn):
         return {"bound": 0.0}
-    n_topics, value = len(alpha), 0.0
-    log_theta = np.zeros(n_topics)
-    weight = np.ones(block.n_docs) if block.sample_weight is None else block.sample_weight
-    told = weight * (block.n_tokens > 0)
-    for begin in range(0, block.n_docs, _ROWS):
-        rows = slice(begin, begin + _ROWS)
-        gamma = inferred.gamma[rows, :n_topics].astype(np.float64)
-        parts, expected = dirichlet_bound(alpha, gamma)
-        # the kernel's theta is exp(digamma(gamma)), not divided by that of the total
-        parts += inferred.log_likelihood[rows] - block.n_tokens[rows] * psi(gamma.sum(axis=1))
-        value += float(weight[rows] @ parts)
-        log_theta += told[rows] @ expected
+    value, log_theta, n_docs = kernel.documents_bound(
+        inferred.gamma, alpha, inferred.log_likelihood, block.n_tokens, block.sample_weight, learn,
+        n_threads,
+    )  # fmt: skip
     statistics: dict[str, Any] = {"bound": value if bound else 0.0}
     if learn:
-        statistics |= {"log_theta": log_theta, "n_docs": float(told.sum())}
+        statistics |= {"log_theta": log_theta, "n_docs": n_docs}
     return statistics
 
 
@@ -179,7 +170,7 @@ class VariationalLDA:
         self.n_samples = n_samples
         self.learn_doc_topic, self.learn_topic_word = learn_doc_topic, learn_topic_word
         self.vocabulary = vocabulary
-        self._expected, self._guide = Kept(), Kept()
+        self._expected, self._guide, self._prior = Kept(), Kept(), Kept()
         self._room = Room()
 
     # ---- E-step --------------------------------------------------------------------------------
@@ -199,10 +190,10 @@ class VariationalLDA:
                 absent[word_id] = False
                 sums.values[absent] = 0
         gamma[:, self.n_topics :] = 0
-        with first_gammas(stream, gamma[:, : self.n_topics]) as first:
-            totals, inferred = self._update(
-                topics, block, gamma, expected, sums.values, first, sweeps=sweeps
-            )
+        first = first_gammas(stream, gamma[:, : self.n_topics])
+        totals, inferred = self._update(
+            topics, block, gamma, expected, sums.values, first, sweeps=sweeps
+        )
         if sums.values is not expected[0]:
             self._expected.keep(topics, expected)
         weight = block.total_weight or 1.0  # documents may all be empty
@@ -229,7 +220,7 @@ class VariationalLDA:
     ):
         """Update the documents' gamma and the sums; return the totals of these, and Inferred."""
         k, (phi, scale) = self.n_topics, expected
-        prior = padded(self.priors_of(topics).doc_topic[None], k, gamma.dtype)[0]
+        prior = self._padded_prior(self.priors_of(topics).doc_topic, gamma.dtype)
         inferred = Inferred(gamma, np.empty(block.n_docs))
         with self._room.lend(gamma.shape, gamma.dtype) as theta:
             totals = kernel.dirichlet_e_step(
@@ -239,6 +230,14 @@ class VariationalLDA:
                 total=total, first=stream,
             )  # fmt: skip
         return totals, inferred
+
+    def _padded_prior(self, alpha, dtype):
+        """Return alpha with the kernel's width, (width,), to read."""
+        prior = self._prior.look(alpha)
+        if prior is None:
+            prior = padded(alpha[None], self.n_topics, dtype)[0]
+            self._prior.keep(alpha, prior)
+        return prior
 
     def _take_expected(self, topics):
         """Return the expected topics, which the caller may write over, or keep for the next."""
@@ -261,7 +260,9 @@ class VariationalLDA:
 
     def _read(self, topics, block, inferred, bound) -> dict[str, Any]:
         alpha = self.priors_of(topics).doc_topic
-        return document_statistics(alpha, block, inferred, bound=bound, learn=self.learn_doc_topic)
+        return document_statistics(
+            alpha, block, inferred, self.n_threads, bound=bound, learn=self.learn_doc_topic
+        )
 
     def bound(self, topics, block, inferred) -> float:
         """Return the documents' part of the ELBO (Blei et al. 2003, equation 15)."""
@@ -291,7 +292,7 @@ class VariationalLDA:
         sums = statistics.word_topic.dense()
         if "drawn" in vars(statistics):
             progress = progress._replace(stream=statistics.drawn.stream)
-        if statistics.totals.any():
+        if self._first_learned is not None and statistics.totals.any():
             progress = self._learn(progress, statistics, sums)
         progress = progress._replace(n_steps=progress.n_steps + 1)
         return self._topics(progress, sums, statistics.totals)

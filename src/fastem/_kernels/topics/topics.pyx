@@ -7,6 +7,7 @@ threads, nothing is copied per thread, and the bits of the result do not depend 
 
 from cython.parallel cimport prange
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBuffer
+from libc.math cimport exp
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
@@ -20,6 +21,9 @@ from fastem._kernels.omp cimport (
 )
 from fastem._kernels.strips cimport fastem_pass, fastem_step, fastem_strip, run, worth
 
+
+cdef extern from "shared/psi.h":
+    double fastem_psi(double) noexcept nogil
 
 cdef extern from "topics/passes.h":
     ctypedef struct topics_job:
@@ -77,6 +81,20 @@ cdef extern from "topics/passes.h":
         Py_ssize_t width, size
         const int32_t *list
 
+    ctypedef struct topics_bounding:
+        const topics_ops *ops
+        const void *gamma
+        int is_double, learn
+        Py_ssize_t n_topics, row, width
+        const double *prior
+        const double *least
+        double prior_total
+        const double *log_likelihood
+        const double *n_tokens
+        const double *weight
+
+    void topics_bound_documents(const void *, Py_ssize_t, Py_ssize_t,
+                                const fastem_strip *) noexcept nogil
     void topics_draw(const void *, Py_ssize_t, Py_ssize_t, const fastem_strip *) noexcept nogil
     void topics_exp_digamma(const void *, Py_ssize_t, Py_ssize_t,
                             const fastem_strip *) noexcept nogil
@@ -92,6 +110,7 @@ ctypedef fused given:
 
 cdef enum:
     STRIPS = 64
+    LEAST_COUNTS = 64                   # of a strip: what a strip costs beside them
 
 
 cdef const topics_ops *choose(Py_ssize_t n_topics, bint is_double) except NULL:
@@ -125,6 +144,7 @@ cdef class Counts:
 
     cdef topics_job job                     # the pattern and the counts; a pass fills in the rest
     cdef readonly Py_ssize_t n_docs, nnz
+    cdef Py_ssize_t n_strips
     cdef object _word_id
     cdef Py_ssize_t doc_cuts[STRIPS + 1]
     cdef Py_ssize_t word_cuts[STRIPS + 1]
@@ -146,7 +166,8 @@ cdef class Counts:
         self.job.count = address(count, count.itemsize)
         if doc_weight is not None:
             self.job.doc_weight = <const double *> address(doc_weight, 8)
-        _cut(doc_begin, self.doc_cuts)
+        self.n_strips = min(max(self.nnz // LEAST_COUNTS, 1), STRIPS)
+        _cut(doc_begin, self.doc_cuts, self.n_strips)
 
     def __reduce__(self):
         """Save what it was made of: the rest is addresses, and the layout by word."""
@@ -170,7 +191,7 @@ cdef class Counts:
         self.job.position = <const int32_t *> address(position, 4)
         self.job.word_id = <const int32_t *> address(self._word_id, 4)
         self.job.ratio = address(ratio, ratio.itemsize)
-        _cut(word_begin, self.word_cuts)
+        _cut(word_begin, self.word_cuts, self.n_strips)
 
 
 cdef void *address(array, Py_ssize_t itemsize) except? NULL:
@@ -351,7 +372,7 @@ cdef _run_documents(Job job, double sweeps, int n_threads, gamma_rows *drawn=NUL
         drawing.clock = &one.clock
         one.job, one.step = &drawing, topics_draw
     one.n_rows, one.chunk = job.counts.n_docs, 64
-    one.n_strips, one.cuts = STRIPS, job.counts.doc_cuts
+    one.n_strips, one.cuts = job.counts.n_strips, job.counts.doc_cuts
     one.scratch_bytes, one.n_threads = job.ops.scratch_bytes(&job.c), n_threads
     one.work = sweeps * job.counts.nnz * job.c.n_topics
     run(&one, &nothing)
@@ -364,7 +385,7 @@ cdef _run_words(Job job, int n_threads):
     memset(&one, 0, sizeof(one))
     one.job, one.step, one.n_sums = &job.c, job.ops.words, job.c.n_topics
     one.n_rows, one.chunk = len(job.counts._word_id), 64
-    one.n_strips, one.cuts = STRIPS, job.counts.word_cuts
+    one.n_strips, one.cuts = job.counts.n_strips, job.counts.word_cuts
     one.scratch_bytes, one.n_threads = job.ops.scratch_bytes(&job.c), n_threads
     one.work = 0.5 * job.counts.nnz * job.c.n_topics
     run(&one, &totals[0])
@@ -392,68 +413,15 @@ def exp_digamma(sums, double prior, out, int n_threads, rows=None):
     run(&one, &nothing)
 
 
-def dirichlet_terms(
-    const real[:, ::1] sums,            # IN  (V, width)
-    const double[:, :] added,           # IN  (V, K)  broadcast; sums + added is lambda
-    const double[:, :] prior,           # IN  (V, K)  broadcast
-    Py_ssize_t n_topics,
-    int n_threads,
-):
-    """Return the sums over words of a topic's terms of the bound, (K,), and of lambda, (K,).
-
-    Equivalent to, with ``x = sums[:, :K] + added``::
-
-        ((prior - x) * digamma(x) + gammaln(x)).sum(axis=0), x.sum(axis=0)
-
-    Words are summed in strips, which are added in order.
-    """
-    cdef const topics_ops *ops = fastem_topics_ops(runtime.level(), True)
-    cdef Py_ssize_t n_words = sums.shape[0], width = padded(n_topics, ops), strip, k
-    cdef Py_ssize_t bytes = 2 * width * sizeof(double)
-    per_strip = np.zeros((2 * STRIPS, width))
-    cdef double[:, ::1] totals = per_strip
-    n_threads = worth(n_threads, 4.0 * n_words * width)
-    cdef char *rows = fastem_buffers(n_threads, &bytes)
-    for strip in prange(STRIPS, nogil=True, schedule="dynamic", num_threads=n_threads):
-        _dirichlet_strip(ops, sums, added, prior, n_topics, n_words * strip // STRIPS,
-                         n_words * (strip + 1) // STRIPS,
-                         <double *> (rows + omp_get_thread_num() * bytes),
-                         &totals[2 * strip, 0], &totals[2 * strip + 1, 0])
-    fastem_free_buffers(rows)
-    for strip in range(1, STRIPS):
-        for k in range(width):
-            totals[0, k] += totals[2 * strip, k]
-            totals[1, k] += totals[2 * strip + 1, k]
-    return per_strip[0, :n_topics].copy(), per_strip[1, :n_topics].copy()
-
-
-cdef void _dirichlet_strip(
-    const topics_ops *ops, const real[:, ::1] sums, const double[:, :] added,
-    const double[:, :] prior, Py_ssize_t n_topics, Py_ssize_t first, Py_ssize_t last,
-    double *row, double *terms, double *totals,
-) noexcept nogil:
-    """Add the terms and the lambda of words [first, last); `row` is room for a word's, twice."""
-    cdef Py_ssize_t width = padded(n_topics, ops), w, k
-    cdef double *eta = row + width
-    for k in range(width):
-        row[k] = eta[k] = 1
-    for w in range(first, last):
-        for k in range(n_topics):
-            eta[k] = prior[w, k]
-            row[k] = sums[w, k] + added[w, k]
-            totals[k] += row[k]
-        ops.dirichlet_terms(row, eta, width, terms)
-
-
-cdef _cut(const int64_t[::1] begin, Py_ssize_t *cuts):
+cdef _cut(const int64_t[::1] begin, Py_ssize_t *cuts, Py_ssize_t n_strips):
     """Cut rows into strips of about equal cost; a row costs something even if it is empty."""
     cdef Py_ssize_t n = begin.shape[0] - 1, strip, row = 0
     cdef double total = begin[n] + 4.0 * n
-    for strip in range(STRIPS):
-        while row < n and begin[row] + 4.0 * row < total * strip / STRIPS:
+    for strip in range(n_strips):
+        while row < n and begin[row] + 4.0 * row < total * strip / n_strips:
             row += 1
         cuts[strip] = row
-    cuts[STRIPS] = n
+    cuts[n_strips] = n
 
 
 cdef _transpose(const int64_t[::1] doc_begin, const int32_t[::1] word):
@@ -483,4 +451,5 @@ cdef _transpose(const int64_t[::1] doc_begin, const int32_t[::1] word):
     return word_id, word_begin, doc_array, position_array
 
 
+include "bound.pxi"
 include "rows.pxi"
