@@ -240,6 +240,11 @@ def test_documents_and_sequences_of_blocks(client):
     np.testing.assert_array_equal(there.means_, here.means_)
     score = there.score(IRIS, [30] * 5)
     assert there.score(da.from_array(IRIS, chunks=(30, 4))) == pytest.approx(score, rel=1e-12)
+    lazy = there.score_samples(da.from_array(IRIS, chunks=(30, 4)))
+    assert all(dask.is_dask_collection(one) for one in lazy)
+    log_prob, posteriors = dask.compute(*lazy)
+    assert log_prob == pytest.approx(score, rel=1e-12)
+    np.testing.assert_allclose(posteriors, there.predict_proba(IRIS, [30] * 5), rtol=1e-12)
 
 
 def test_k_means_parallel_on_workers(client):

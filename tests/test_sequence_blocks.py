@@ -80,6 +80,14 @@ def test_blocks_of_sequences_give_the_fit_of_all_of_them(name, weighted):
     labels = np.concatenate(list(got.predict(cut(X))))
     np.testing.assert_array_equal(labels, got.predict(X, LENGTHS))
     assert got.score(cut(X)) == pytest.approx(got.score(X, LENGTHS), rel=1e-12)
+    pairs = got.score_samples(cut(X))
+    assert next(iter(pairs))[1].shape == (LENGTHS[:7].sum(), 3)
+    scores, posteriors = zip(*got.score_samples(cut(X)), strict=True)
+    assert len(scores) == 5
+    assert all(type(score) is float for score in scores)
+    expected = got.score_samples(X, LENGTHS)
+    assert sum(scores) == pytest.approx(expected[0], rel=1e-12)
+    np.testing.assert_allclose(np.concatenate(posteriors), expected[1], rtol=1e-12)
 
 
 def test_a_block_may_be_one_sequence_or_a_list_of_them():
@@ -104,6 +112,15 @@ def test_what_goes_with_sequences_in_memory_alone_is_refused():
         model.fit(cut(REALS), LENGTHS)
     with pytest.raises(TypeError, match="and states cannot"):
         model.fit(cut(REALS), states=STATES)
+    fitted = fit(model, REALS, LENGTHS)
+    with pytest.raises(TypeError, match=r"lengths must come with the blocks, as \(X, lengths\)"):
+        fitted.score_samples(cut(REALS), LENGTHS)
+    spoilt = REALS.copy()
+    spoilt[BEGIN[9] + 2] = np.inf
+    with pytest.raises(ValueError, match=rf"^block 1, row {BEGIN[9] + 2 - BEGIN[7]}: Input X"):
+        list(fitted.score_samples(cut(spoilt)))
+    with pytest.raises(TypeError, match="X is Blocks, and this method takes an array"):
+        fitted.decode(cut(REALS), algorithm="map")
     with pytest.raises(ValueError, match=r"^block 1: lengths must sum to the number of rows"):
         model.fit(Blocks(lambda: [REALS[:5], (REALS[5:], [3])]))
     with pytest.raises(ValueError, match=r"^block 0: X must"):

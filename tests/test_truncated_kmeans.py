@@ -137,5 +137,7 @@ def test_bad_input_is_refused():
     X[3, 2] = np.nan
     with pytest.raises(ValueError, match="'truncated' is not for missing values"):
         kmeans.fit(X)
-    with pytest.raises(ValueError, match="'truncated' is not for missing values"):
+    message = r"^block 1, row 40: algorithm='truncated' is not for missing values: take 'lloyd'"
+    X[[3, 140]] = X[4], np.nan
+    with pytest.raises(ValueError, match=message):
         kmeans.fit(Blocks.from_arrays(X, batch_rows=100))

@@ -18,7 +18,15 @@ from fastem._engine.dask import DaskExecutor, Placed
 from fastem._engine.statistics import Statistics
 from fastem._engine.tree import tree_sum
 
-__all__ = ["DaskSource", "applied", "executor_of", "local_blocks", "parts_of", "score_sums"]
+__all__ = [
+    "DaskSource",
+    "applied",
+    "executor_of",
+    "lazy_score",
+    "local_blocks",
+    "parts_of",
+    "score_sums",
+]
 
 
 # ---- collections as blocks ---------------------------------------------------------------------
@@ -256,10 +264,25 @@ def score_sums(estimator: Any, function: Any, X: Any, sample_weight: Any) -> lis
     """Return ``function(estimator, X, sample_weight)`` of each block that has weight, computed."""
     import dask
 
-    parts = [
-        dask.delayed(_scored)(function, estimator, part) for part in parts_of(X, sample_weight)
-    ]
+    parts = _lazy_scores(estimator, function, X, sample_weight)
     return [one for one in dask.compute(*parts) if one is not None]
+
+
+def lazy_score(estimator: Any, function: Any, X: Any) -> Any:
+    """Return the sum of ``function(estimator, X, None)`` over blocks: nothing is computed yet."""
+    import dask
+
+    return dask.delayed(_total)(_lazy_scores(estimator, function, X, None))
+
+
+def _lazy_scores(estimator, function, X, sample_weight):
+    from dask import delayed
+
+    return [delayed(_scored)(function, estimator, part) for part in parts_of(X, sample_weight)]
+
+
+def _total(scores):
+    return float(sum(one for one in scores if one is not None))
 
 
 def _scored(function, estimator, block):

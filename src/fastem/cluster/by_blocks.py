@@ -21,7 +21,7 @@ from fastem.cluster.lloyd import (
 )
 from fastem.cluster.missing import IncompleteBlock, IncompleteKMeansEM
 from fastem.cluster.parallel_start import draw_centers
-from fastem.cluster.truncated import check_samples, truncated_model
+from fastem.cluster.truncated import truncated_model
 from fastem.cluster.watch import Printer
 from fastem.components.gaussian_data import observed_moments
 
@@ -156,7 +156,6 @@ def fit_source(estimator, source) -> int:
     model = kind(tol, found.dtype, make.n_threads, keeps_labels=False)
     begin = None
     if estimator.algorithm == "truncated":
-        check_samples(sparse, missing)
         model = truncated_model(estimator, model)
         begin = model.begin
     starts = source.call(first_centers, estimator, init, make, n_starts, source.sample)

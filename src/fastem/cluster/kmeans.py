@@ -261,7 +261,13 @@ class KMeans(
             )
         return self
 
-    def _read_block(self, X, copy=False, reset=True):
+    def _read_block(self, X, copy=False):
+        X = self._validated_block(X, copy)
+        if self.algorithm == "truncated":
+            check_samples(X)
+        return X
+
+    def _validated_block(self, X, copy=False, reset=True):
         return validate_sparse(
             self,
             X,
@@ -276,6 +282,11 @@ class KMeans(
     def _finite(self, X):
         """Return what scikit-learn's validation is to ask of X."""
         return "allow-nan" if self._allow_nan and not sp.issparse(X) else True
+
+    @property
+    def _takes_nan(self):
+        """Whether `fit` takes NaN for missing values."""
+        return self._allow_nan and self.algorithm != "truncated"
 
     def _fit_array(self, X, sample_weight):
         """Fit to data in memory; return how many clusters have a sample."""
@@ -309,7 +320,6 @@ class KMeans(
         model = (IncompleteKMeansEM if missing else KMeansEM)(self._tol, X.dtype, n_threads)
         begin = None
         if self.algorithm == "truncated":
-            check_samples(sp.issparse(X), missing)
             model = truncated_model(self, model)
             begin = model.begin
         X, sample_weight = block.drawn_from, block.sample_weight

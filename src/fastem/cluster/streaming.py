@@ -76,7 +76,7 @@ class StreamingKMeans(Streaming):
         with unchanged_on_error(self), single_threaded_blas():
             effective_n_jobs(self.n_jobs)  # complains before any work
             stream = self._open_stream()
-            X = self._read_block(X, reset=stream.begins)
+            X = self._validated_block(X, reset=stream.begins)
             if not stream.begins:
                 self._check_fitted_centers(X.shape[1])
             sample_weight = check_weights(sample_weight, X)

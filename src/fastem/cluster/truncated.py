@@ -11,9 +11,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
 from fastem._engine.statistics import Statistics
+from fastem.cluster.data import refuse_overflow
 from fastem.cluster.lloyd import Assignment, KMeansParams
 from fastem.components.gaussian_data import Scaling
 from fastem.components.truncated import Search
@@ -25,11 +27,12 @@ _SETTLED = 1e-4  # share of the inertia: the truncated iterations end when it fa
 _LEAST_DENSE, _MOST_DENSE = 2, 5  # iterations of all centers at the end
 
 
-def check_samples(sparse, missing):
+def check_samples(X):
     """Raise ValueError unless truncated E-steps can be made of validated samples."""
-    for wrong, what in ((sparse, "sparse X"), (missing, "missing values")):
-        if wrong:
-            raise ValueError(f"algorithm='truncated' is not for {what}: take 'lloyd'")
+    sparse = sp.issparse(X)
+    if sparse or refuse_overflow("X", X):
+        what = "sparse X" if sparse else "missing values"
+        raise ValueError(f"algorithm='truncated' is not for {what}: take 'lloyd'")
 
 
 def truncated_model(estimator, model):

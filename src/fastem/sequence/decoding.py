@@ -14,16 +14,17 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
 from fastem._base import EMEstimator, known_features, refuse_unknown_features
+from fastem._data.dask_sources import lazy_score
 from fastem._data.sources import LENGTHS_APART, by_blocks, in_blocks, scores
 from fastem._engine.blocks import as_blocks, read_ahead
 from fastem._engine.dask import is_collection
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import MatrixLike, RandomStateLike
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
-from fastem.sequence.reading import check_distribution, read_sequences
+from fastem.sequence.reading import check_distribution, possible, read_sequences
 from fastem.sequence.start import ChainStart
 
-__all__ = ["Decoder", "NextStep", "draw_index", "possible", "quiet", "which_sequence"]
+__all__ = ["Decoder", "NextStep", "draw_index", "quiet"]
 
 #: That a probability is too small for a number is no news, whatever np.seterr says.
 quiet = np.errstate(under="ignore")
@@ -118,7 +119,6 @@ class Decoder(EMEstimator):
         model, params, block = self._read(X, lengths)
         return float(model.scores(params, block).sum())
 
-    @quiet
     def score_samples(
         self, X: MatrixLike, lengths: npt.ArrayLike | None = None
     ) -> tuple[float, np.ndarray]:
@@ -137,10 +137,25 @@ class Decoder(EMEstimator):
             The log-likelihood of all sequences.
         posteriors : ndarray of shape (n_samples, n_components)
             Probability of each state at each row, given the whole sequence. Rows sum to 1.
+
+        Notes
+        -----
+        Of :class:`fastem.Blocks` a generator of such pairs, one a block; of a Dask collection a
+        lazy number and a lazy array.
         """
+        if is_collection(X):
+            posteriors = self.predict_proba(X, lengths)
+            return lazy_score(self, _score_of_rows, X), posteriors
+        return self._posteriors_by_blocks(X, *([] if lengths is None else [lengths]))
+
+    @quiet
+    def _posteriors(self, X, lengths=None):
+        """Return the log-likelihood and the posteriors of data in memory."""
         model, params, block = self._read(X, lengths)
         scores, posteriors = possible(model.posteriors, params, block)
         return float(scores.sum()), posteriors
+
+    _posteriors_by_blocks = by_blocks(_posteriors)
 
     @by_blocks
     def predict_proba(self, X: MatrixLike, lengths: npt.ArrayLike | None = None) -> np.ndarray:
@@ -158,7 +173,7 @@ class Decoder(EMEstimator):
         posteriors : ndarray of shape (n_samples, n_components)
             Probability of each state at each row, given the whole sequence. Rows sum to 1.
         """
-        return self.score_samples(X, lengths)[1]
+        return self._posteriors(X, lengths)[1]
 
     @quiet
     def decode(
@@ -188,7 +203,7 @@ class Decoder(EMEstimator):
         if algorithm not in ("viterbi", "map"):
             raise ValueError(f"algorithm must be 'viterbi' or 'map', got {algorithm!r}")
         if algorithm == "map":
-            posteriors = self.score_samples(X, lengths)[1]
+            posteriors = self._posteriors(X, lengths)[1]
             return float(posteriors.max(axis=1).sum()), posteriors.argmax(axis=1)
         model, params, block = self._read(X, lengths)
         scores, states = possible(model.viterbi, params, block)
@@ -459,11 +474,6 @@ def draw_index(cumulated, random_state):
     return min(index, int(np.searchsorted(cumulated, cumulated[-1], side="left")))
 
 
-def which_sequence(begin, sequence):
-    """Return words for a sequence: its number and its rows."""
-    return f"sequence {sequence} (rows {begin[sequence]} to {begin[sequence + 1] - 1})"
-
-
 def _random_state(seed):
     """Return NumPy's RandomState of a seed."""
     if isinstance(seed, np.random.Generator):
@@ -472,21 +482,6 @@ def _random_state(seed):
             "random_state=int(generator.integers(2**31)), which that generator draws"
         )
     return check_random_state(seed)
-
-
-def possible(read, params, block):
-    """Return the scores and what else is read of the sequences.
-
-    Raises ValueError if one has probability 0: then there is no posterior.
-    """
-    scores, found = read(params, block)
-    impossible = np.isneginf(scores)
-    if impossible.any():
-        raise ValueError(
-            f"{which_sequence(block.begin, int(np.argmax(impossible)))} has probability 0 under "
-            "the model, so that none of its states is probable: score tells such sequences by -inf"
-        )
-    return scores, found
 
 
 def _x_and_lengths(block):

@@ -15,9 +15,9 @@ from fastem._typing import MatrixLike
 from fastem.components.covariances import KINDS
 from fastem.components.discrete_information import coordinates_of
 from fastem.components.information import GaussianCoordinates, Simplex, covariance_of
-from fastem.sequence.decoding import possible
 from fastem.sequence.emissions import params_of
 from fastem.sequence.mixture_emissions import MixtureParams
+from fastem.sequence.reading import possible
 from fastem.sequence.start import ChainStart
 from fastem.sequence.summary import Summarized
 

@@ -19,7 +19,7 @@ from fastem._data.sources import source_of, survey
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.sequence.by_blocks import begin_fit, largest
 from fastem.sequence.chain import ChainEM, ChainParams, Sequences
-from fastem.sequence.decoding import Decoder, quiet, which_sequence
+from fastem.sequence.decoding import Decoder, quiet
 from fastem.sequence.errors import Errors, WithErrors
 from fastem.sequence.monitor import ConvergenceMonitor, Watcher
 from fastem.sequence.reading import (
@@ -27,6 +27,7 @@ from fastem.sequence.reading import (
     read_known_states,
     read_sequence_weight,
     read_sequences,
+    which_sequence,
 )
 from fastem.sequence.start import ChainStart, restart_seeds
 

@@ -13,10 +13,12 @@ __all__ = [
     "as_numbers",
     "broadcast_prior",
     "check_distribution",
+    "possible",
     "read_known_states",
     "read_sequence_weight",
     "read_sequences",
     "topology_mask",
+    "which_sequence",
 ]
 
 #: Sums of probabilities may be off by as much as hmmlearn allows.
@@ -256,3 +258,23 @@ def topology_mask(topology, n_components):
         row = int(np.argmin(mask.any(axis=1)))
         raise ValueError(f"topology must leave every state a transition, got none from state {row}")
     return mask
+
+
+def which_sequence(begin, sequence):
+    """Return words for a sequence: its number and its rows."""
+    return f"sequence {sequence} (rows {begin[sequence]} to {begin[sequence + 1] - 1})"
+
+
+def possible(read, params, block):
+    """Return the scores and what else is read of the sequences.
+
+    Raises ValueError if one has probability 0: then there is no posterior.
+    """
+    scores, found = read(params, block)
+    impossible = np.isneginf(scores)
+    if impossible.any():
+        raise ValueError(
+            f"{which_sequence(block.begin, int(np.argmax(impossible)))} has probability 0 under "
+            "the model, so that none of its states is probable: score tells such sequences by -inf"
+        )
+    return scores, found

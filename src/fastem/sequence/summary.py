@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastem._summary import Summary, ending, summary_of
 from fastem._typing import MatrixLike
-from fastem.sequence.decoding import possible
+from fastem.sequence.reading import possible
 
 __all__ = ["Summarized"]
 
