@@ -138,6 +138,6 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="'truncated' is not for missing values"):
         kmeans.fit(X)
     message = r"^block 1, row 40: algorithm='truncated' is not for missing values: take 'lloyd'"
-    X[[3, 140]] = X[4], np.nan
+    X[3], X[140, 1] = X[4], np.nan
     with pytest.raises(ValueError, match=message):
         kmeans.fit(Blocks.from_arrays(X, batch_rows=100))
