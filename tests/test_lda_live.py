@@ -40,9 +40,8 @@ def check(X, alpha, dtype, tolerance, n_updates=60, tol=0.0):
     scale = tolerance * X.max()
     assert_allclose(lda.components_, lam, rtol=tolerance, atol=scale)
     if alpha < 1e6 * X.max():  # else the documents' part is the difference of huge numbers
-        terms = len(X) * abs(
-            gammaln(K * alpha)
-        )  # of the textbook, which it sums before it subtracts
+        # The textbook sums these terms of all documents before it subtracts.
+        terms = len(X) * abs(gammaln(K * alpha))
         atol = 4 * np.finfo(np.float64).eps * terms / X.sum()
         assert_allclose(lda.lower_bounds_, np.array(bounds) / X.sum(), tolerance / 10, atol)
     expected = oracle.update_gamma(X, np.ones((len(X), K)), lam, alpha, n_updates, tol)

@@ -81,10 +81,11 @@ def topic_scale(topics, rows=slice(None)):
     small, though their ratio need not be. That is then formed in logarithms: a dict of such topics
     and their rows, which are already scaled, is returned, too.
     """
-    scale, small, totals = np.zeros(topics.sums.shape[1]), {}, topics.totals
+    small: dict[int, Any] = {}
+    scale, totals = np.zeros(topics.sums.shape[1]), topics.totals
     if not kernel.inverse_digammas(totals, _LEAST_TOTAL, scale):
         return scale.astype(topics.sums.dtype, copy=False), small
-    for k in np.flatnonzero(totals < _LEAST_TOTAL):
+    for k in np.flatnonzero(totals < _LEAST_TOTAL).tolist():
         prior = topics.prior if np.ndim(topics.prior) == 0 else topics.prior[rows, k]
         lam = topics.sums[rows, k].astype(np.float64) + prior
         top = lam.max(initial=0.0)
