@@ -69,7 +69,7 @@ class Room:
             rows = self._free.pop()
         except IndexError:
             rows = None
-        if rows is None or rows.dtype != dtype or rows.shape[1] != shape[1] or len(rows) < shape[0]:
+        if rows is None or rows.shape[1] != shape[1] or len(rows) < shape[0] or rows.dtype != dtype:
             rows = arrays.empty(shape, dtype)
         return _Loan(self._free, rows, shape[0])
 
@@ -83,7 +83,7 @@ class _Loan:
         self._free, self._rows, self._n_rows = free, rows, n_rows
 
     def __enter__(self) -> Any:
-        return self._rows[: self._n_rows]
+        return self._rows if len(self._rows) == self._n_rows else self._rows[: self._n_rows]
 
     def __exit__(self, *error: object) -> None:
         self._free.append(self._rows)

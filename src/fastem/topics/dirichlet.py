@@ -37,7 +37,7 @@ class Priors(NamedTuple):
     @property
     def point_topics(self):
         """Whether topics are point estimates, without a prior."""
-        return isinstance(self.topic_word, Real) and self.topic_word == 0
+        return not isinstance(self.topic_word, np.ndarray) and self.topic_word == 0
 
     def of_topic(self, topic):
         """Return eta of one topic: a number, or one for each word."""

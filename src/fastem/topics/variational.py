@@ -52,9 +52,8 @@ def expected_topics(topics, n_threads, point_topics=False, out=None):
     if point_topics:
         return topics.sums, topics.scale
     expected = arrays.empty(topics.sums.shape, topics.sums.dtype) if out is None else out
-    sums, prior = (
-        (topics.sums, topics.prior) if np.ndim(topics.prior) == 0 else (topics.counts(), 0)
-    )
+    whole = not isinstance(topics.prior, np.ndarray)
+    sums, prior = (topics.sums, topics.prior) if whole else (topics.counts(), 0)
     scale, small = topic_scale(topics)
     kernel.exp_digamma(sums, prior, expected, n_threads)
     set_columns(expected, small)
@@ -291,11 +290,11 @@ class VariationalLDA:
 
     def _maximise(self, progress, statistics):
         sums = statistics.word_topic.dense()
-        if "drawn" in vars(statistics):
-            progress = progress._replace(stream=statistics.drawn.stream)
         if self._first_learned is not None and statistics.totals.any():
             progress = self._learn(progress, statistics, sums)
-        progress = progress._replace(n_steps=progress.n_steps + 1)
+        drawn = vars(statistics).get("drawn")
+        stream = progress.stream if drawn is None else drawn.stream
+        progress = progress._replace(n_steps=progress.n_steps + 1, stream=stream)
         return self._topics(progress, sums, statistics.totals)
 
     def _learn(self, progress, statistics, sums):
@@ -336,7 +335,7 @@ class VariationalLDA:
         """Return topics of expected counts, and the priors added to them."""
         eta = (progress.priors or self.priors).topic_word
         totals = np.maximum(totals, 0)  # rounding of replaced sums
-        if np.ndim(eta) == 0:
+        if not isinstance(eta, np.ndarray):
             totals = totals + eta * n_words_of(self.vocabulary, sums)
             return Topics(sums, totals, float(eta), progress=progress, vocabulary=self.vocabulary)
         eta = self.priors.topic_word  # an array is not learned

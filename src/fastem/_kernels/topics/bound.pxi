@@ -27,26 +27,27 @@ def documents_bound(
     cdef topics_bounding own
     cdef fastem_pass one
     cdef Py_ssize_t n = len(prior), k, d = len(gamma)
-    cdef double[::1] sums = np.empty(n + 2)
+    sums = np.empty(n + 2)
     own.ops = fastem_topics_ops(runtime.level(), True)
     own.n_topics, own.row, own.width = n, gamma.shape[1], padded(n, own.ops)
-    cdef double[:, ::1] rows = np.zeros((2, own.width))
-    own.prior, own.least, own.prior_total = &rows[0, 0], &rows[1, 0], 0
+    rows = np.zeros((2, own.width))
+    cdef double *alpha = <double *> address(rows, 8)
+    own.prior, own.least, own.prior_total = alpha, alpha + own.width, 0
     own.is_double, own.learn, own.gamma = gamma.itemsize == 8, learn, address(gamma, gamma.itemsize)
     own.log_likelihood = <double *> address(log_likelihood, 8)
     own.n_tokens = <double *> address(n_tokens, 8)
     own.weight = <double *> address(weight, 8) if weight is not None else NULL
     for k in range(own.width):
-        rows[0, k] = prior[k] if k < n else 1
+        alpha[k] = prior[k] if k < n else 1
     for k in range(n):
-        own.prior_total += rows[0, k]
-    own.ops.dirichlet_terms(own.prior, own.prior, own.width, &rows[1, 0])
+        own.prior_total += alpha[k]
+    own.ops.dirichlet_terms(alpha, alpha, own.width, alpha + own.width)
     memset(&one, 0, sizeof(one))
     one.job, one.step, one.n_rows, one.chunk = &own, topics_bound_documents, d, 64
     one.n_sums, one.scratch_bytes = n + 2, 2 * own.width * sizeof(double)
     one.n_threads, one.work = n_threads, (20.0 if learn else 4.0) * d * n
-    run(&one, &sums[0])
-    return sums[0], np.array(sums[2:]), sums[1]
+    run(&one, <double *> address(sums, 8))
+    return sums.item(0), sums[2:], sums.item(1)
 
 
 def dirichlet_terms(

@@ -381,15 +381,15 @@ cdef _run_documents(Job job, double sweeps, int n_threads, gamma_rows *drawn=NUL
 cdef _run_words(Job job, int n_threads):
     """Run the pass over words; return the sums' totals over words."""
     cdef fastem_pass one
-    cdef double[::1] totals = np.empty(job.c.n_topics)
+    totals = np.empty(job.c.n_topics)
     memset(&one, 0, sizeof(one))
     one.job, one.step, one.n_sums = &job.c, job.ops.words, job.c.n_topics
     one.n_rows, one.chunk = len(job.counts._word_id), 64
     one.n_strips, one.cuts = job.counts.n_strips, job.counts.word_cuts
     one.scratch_bytes, one.n_threads = job.ops.scratch_bytes(&job.c), n_threads
     one.work = 0.5 * job.counts.nnz * job.c.n_topics
-    run(&one, &totals[0])
-    return np.asarray(totals)
+    run(&one, <double *> address(totals, 8))
+    return totals
 
 
 # ---- functions of topics ---------------------------------------------------------------------
