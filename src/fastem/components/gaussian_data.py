@@ -327,11 +327,13 @@ def evaluate(
     if scaling.suits(params, kind, X.dtype):
         job = scaling.job(X, params, kind)
         kernel.rows(job, log_prob, responsibilities, labels, n_threads, scaled)
+        if log_prob.dtype == np.float64:
+            return log_prob
         lost = ~np.isfinite(log_prob)  # or what float32 cannot hold
     else:
         lost = np.ones(len(X), dtype=bool)
-    log_prob = log_prob.astype(np.float64, copy=False)
-    if X.dtype == np.float64 or not lost.any():
+    log_prob = log_prob.astype(np.float64)
+    if not lost.any():
         return log_prob
     lost = np.flatnonzero(lost)
     for some in parts(len(lost), X.shape[1] + (n_columns(params) if out else 0)):

@@ -80,6 +80,8 @@ class VectorDocuments:
 
     def __init__(self, documents, word_weight, vectors):
         self.documents, self.word_weight, self.vectors = documents, word_weight, vectors
+        # A word that does not occur may be far from all topics.
+        self.told = slice(None) if word_weight.all() else word_weight > 0
 
     @classmethod
     def of_counts(cls, X, sample_weight=None):
@@ -147,10 +149,11 @@ class GaussianLDAEM:
     ):  # fmt: skip
         self.doc_topic_prior = np.asarray(doc_topic_prior, dtype=np.float64)
         self.n_topics, self.dtype, self.vectors = len(doc_topic_prior), np.dtype(dtype), vectors
+        self._rounding = 2 * float(np.finfo(dtype).eps)
         self.reg_covar, self.gaussian = reg_covar, GaussianEM("diag", 0.0, dtype, n_threads)
         self.n_threads, self.max_sweeps, self.tol = n_threads, max_sweeps, float(tol)
         self.learn = learn
-        self._densities, self._room = Kept(), Room()
+        self._densities, self._prior, self._room = Kept(), Kept(), Room()
 
     #: By what `reg_covar` adds to the variances, and by rounding.
     bound_may_fall = True
@@ -176,7 +179,7 @@ class GaussianLDAEM:
             learn=self.learn,
         )  # fmt: skip
         if bound:
-            told = block.word_weight > 0  # a word that does not occur may be far from all topics
+            told = block.told
             statistics["bound"] += float(block.word_weight[told] @ log_scale[told])
         if block.vectors is None:
             statistics["word_topic"] = sums
@@ -200,15 +203,23 @@ class GaussianLDAEM:
             gamma[:, :k] = 1
         else:
             gamma[...] = state
-        prior = padded(topics.doc_topic_prior[None], k, self.dtype)[0]
+        prior, ones = self._padded_prior(topics.doc_topic_prior)
         inferred = Inferred(gamma, np.empty(documents.n_docs))
         with self._room.lend(shape, self.dtype) as theta:
             topics_kernel.dirichlet_e_step(
-                topics_kernel.Job(documents.counts, k, densities, np.ones_like(prior)),
+                topics_kernel.Job(documents.counts, k, densities, ones),
                 gamma, prior, theta, inferred.log_likelihood, sums, self.n_threads,
                 max_sweeps=self.max_sweeps, tol=self.tol, least_theta=_LEAST_THETA,
             )  # fmt: skip
         return inferred
+
+    def _padded_prior(self, alpha):
+        """Return alpha with the kernel's width, (width,), and as many ones, to read."""
+        rows = self._prior.look(alpha)
+        if rows is None:
+            rows = padded(np.stack([alpha, np.ones_like(alpha)]), self.n_topics, self.dtype)
+            self._prior.keep(alpha, rows)
+        return rows
 
     def _vector_densities(self, topics, block):
         """Return the densities of the block's vectors; those of words are computed once a pass."""
@@ -255,14 +266,15 @@ class GaussianLDAEM:
 
     def topics(self, moments: Moments, alpha) -> GaussianTopics:
         """Return topics of given moments; one without vectors restarts between the others."""
-        weight, total = moments.weight[:, None], moments.weight.sum()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            variances = moments.scatter / weight
+        weight, means = moments.weight, moments.mean
+        some_dead = np.minimum.reduce(weight) == 0
+        divisor = np.where(weight > 0, weight, np.nan) if some_dead else weight
+        variances = moments.scatter / divisor[:, None]
         # a spread that rounding may have made is none
-        variances[variances <= (2 * np.finfo(self.dtype).eps * moments.mean) ** 2] = 0
-        means, dead = moments.mean.copy(), moments.weight == 0
-        if dead.any() and total > 0:
-            means[dead] = moments.weight @ moments.mean / total
+        variances[variances <= (self._rounding * means) ** 2] = 0
+        if some_dead and (total := weight.sum()) > 0:
+            dead, means = weight == 0, means.copy()
+            means[dead] = weight @ moments.mean / total
             variances[dead] = moments.scatter.sum(axis=0) / total
         variances += self.reg_covar
         chol = KINDS["diag"].checked_roots(variances)
