@@ -122,6 +122,7 @@ def mixtures(X: npt.NDArray[np.float64], table: Any) -> float:
     assert_type(bayesian.degrees_of_freedom_, np.ndarray | float)
     assert_type(bayesian.covariance_prior_, np.ndarray | float)
     assert_type(bayesian.condition(0, 1.0), GaussianMixture)
+    assert_type(bayesian.partial_fit(X), BayesianGaussianMixture)
     assert_type(bayesian.reorder(), BayesianGaussianMixture)
     assert_type(bayesian.score(X) + bayesian.lower_bound_, float)
 

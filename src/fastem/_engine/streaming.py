@@ -25,7 +25,8 @@ __all__ = ["ROWS_OF_A_START", "SORTED", "Stream", "Streaming", "keeping_names", 
 ROWS_OF_A_START = 100
 _ROWS_OF_A_STEP, _LEAST_STEP = 150, 1000  # at most so many rows a component, but not fewer in all
 _APART, _TIMES_APART = 0.3, 3  # shares of components that differ by so much, so often in a row
-_SHAPES = ("n_components", "n_clusters", "covariance_type")  # parameters that a stream keeps
+#: Parameters that a stream keeps.
+_SHAPES = ("n_components", "n_clusters", "covariance_type", "weight_concentration_prior_type")
 
 
 class Streaming:

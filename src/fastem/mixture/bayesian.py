@@ -20,6 +20,7 @@ from fastem.components.gaussian_start import Labels, moments_of
 from fastem.mixture.bayesian_em import BayesianEM, BayesianParams, BayesianPrior
 from fastem.mixture.gaussian import mixture_of
 from fastem.mixture.gaussian_base import GaussianBase
+from fastem.mixture.streaming import StreamingMixture
 
 __all__ = ["BayesianGaussianMixture"]
 
@@ -27,7 +28,7 @@ _PROCESS = "dirichlet_process"
 _POSITIVE = Interval(Real, 0.0, None, closed="neither")
 
 
-class BayesianGaussianMixture(GaussianBase):
+class BayesianGaussianMixture(StreamingMixture, GaussianBase):
     r"""Gaussian mixture fitted by variational Bayes, which leaves components unused.
 
     Weights, means and precisions have distributions. The fit finds those that are as near to the
@@ -91,6 +92,11 @@ class BayesianGaussianMixture(GaussianBase):
         then lower: a third of the passes where EM converges slowly, as with components that
         overlap; it may end in another optimum. 'incremental': an M-step after each twentieth of the
         samples (Neal & Hinton 1998): fewer passes to a rough `tol`, best for many samples.
+    learning_decay : float, default=0.7
+        Of `partial_fit`, whose step is (learning_offset + number of the step)^-learning_decay; in
+        (0.5, 1].
+    learning_offset : float, default=10.0
+        Slows the first steps of `partial_fit`; at least 1.
 
     Attributes
     ----------
@@ -123,7 +129,8 @@ class BayesianGaussianMixture(GaussianBase):
     n_iter_ : int
         Number of its iterations.
     lower_bound_ : float
-        Its last bound on the log-evidence, except for terms that no parameter changes.
+        Its last bound on the log-evidence, except for terms that no parameter changes. After
+        `partial_fit`: of as many rows as were seen, which weigh what the steps give them.
     lower_bounds_ : list of float
         Its bound after each iteration.
     n_features_in_ : int
@@ -140,6 +147,12 @@ class BayesianGaussianMixture(GaussianBase):
     Differences from scikit-learn: moments are summed about the means, so data far from zero lose no
     digits; float32 data are computed in float64, part by part; the bound of 'tied' is a number, not
     an array.
+
+    `partial_fit` is stochastic variational inference (Hoffman, Blei, Wang & Paisley 2013,
+    *Stochastic variational inference*, Journal of Machine Learning Research 14:1303): each step
+    moves the mean sums towards those of its rows, and the posterior is that of as many rows as were
+    seen, those of a `fit` before included, beside the prior. Priors that are None are made of the
+    rows of the start, or were made by the fit, and stay.
 
     Examples
     --------
@@ -178,7 +191,9 @@ class BayesianGaussianMixture(GaussianBase):
         "mean_prior": [None, "array-like"],
         "degrees_of_freedom_prior": [None, _POSITIVE],
         "covariance_prior": [None, "array-like", _POSITIVE],
+        **StreamingMixture._step_constraints,
     }
+    _least_of_start = 2  # of one there is no covariance, which the prior is made of
 
     def __init__(
         self,
@@ -202,6 +217,8 @@ class BayesianGaussianMixture(GaussianBase):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
         algorithm: str = "em",
+        learning_decay: float = 0.7,
+        learning_offset: float = 10.0,
     ) -> None:
         self._keep(locals())
 
@@ -218,8 +235,31 @@ class BayesianGaussianMixture(GaussianBase):
     def _problem_of(self, X, sample_weight, found):
         return self._problem(X, sample_weight, found.extra)
 
-    def _problem(self, X, sample_weight, moments=None):
+    def _stream_problem(self, X, sample_weight, stream):
         given = self._given_priors(X.shape[1])
+        if stream.mean is not None or stream.resumes:  # then they are known, and not of these rows
+            for name in ("mean_prior", "covariance_prior"):
+                if given[name] is None and hasattr(self, f"{name}_"):
+                    given[name] = self._fitted_prior(name, X.shape[1])
+        return self._problem(X, sample_weight, given=given)
+
+    def _fitted_prior(self, name, n_features):
+        """Return a prior that was made of data before."""
+        shape = (n_features,)
+        if name == "covariance_prior":
+            shape = KINDS[self.covariance_type].one(n_features)
+        value = check_fitted_array(self, f"{name}_", shape)
+        return value if shape else float(value)
+
+    def _weight_before(self):
+        return float(np.sum(self.mean_precision_) - self.n_components * self.mean_precision_prior_)
+
+    @staticmethod
+    def _composition(statistics):
+        return statistics.moments.weight
+
+    def _problem(self, X, sample_weight, moments=None, given=None):
+        given = self._given_priors(X.shape[1]) if given is None else given
         block = gaussian.GaussianBlock.of(X, sample_weight)
         model = self._model(block, given, moments)
         shape = KINDS[self.covariance_type].shape(self.n_components, X.shape[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from fastem import em
 from fastem._base import check_sample_weight, unchanged_on_error
 from fastem._compat import fit_context
+from fastem._engine.protocols import Bounding, follows
 from fastem._engine.streaming import ROWS_OF_A_START, SORTED, Streaming, pieces
 from fastem._engine.threads import effective_n_jobs, single_threaded_blas
 from fastem._typing import MatrixLike
@@ -34,6 +35,7 @@ class StreamingMixture(Streaming):
     """A mixture that can be fitted to a stream; a part of those that are."""
 
     _goes_on_from = "weights_"  # also of mixtures that were made of others
+    _least_of_start: ClassVar[int] = 1  # rows
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -101,32 +103,44 @@ class StreamingMixture(Streaming):
                 params, left = self._params(), True
             if left:
                 for rows, weight in pieces(X, sample_weight, self.n_components):
-                    model, block = self._problem(rows, weight)[:2]
+                    model, block = self._stream_problem(rows, weight, stream)[:2]
                     statistics = model.e_step(params, block)
                     before, now = (self._composition(s) for s in (stream.mean, statistics))
                     if not now.any():  # rows of which nothing is known
                         continue
                     looks_sorted |= stream.step(statistics, before, now)
                     params = model.m_step(stream.total())
+                    if follows(model, Bounding):
+                        stream.bounds[-1] = model.lower_bound(stream.total(), params)
             if params is not None:
                 self._set_fitted(self._attributes(params))
                 self.converged_, self.n_iter_ = False, stream.n_steps
                 self.lower_bounds_ = list(stream.bounds)
-                self.lower_bound_ = stream.bounds[-1] if stream.bounds else float(stream.mean.bound)
+                if stream.bounds:
+                    self.lower_bound_ = stream.bounds[-1]
             if stream.order is not None:
                 self._permute(stream.order)
             self._stream = stream.keep()
         return looks_sorted
+
+    def _stream_problem(self: Any, X, sample_weight, stream):
+        """Return a model, the block of some rows, and a start, as ``_problem`` does."""
+        return self._problem(X, sample_weight)
+
+    def _weight_before(self) -> float:
+        """Return how many rows, by weight, a fit before has seen, if they count for the M-step."""
+        return 0.0
 
     def _begin_stream(self: Any, stream, X, sample_weight):
         """Gather rows, and make a start of them; return it, and whether X is still to be used."""
         wanted = ROWS_OF_A_START * self.n_components
         stream.gather(X, sample_weight)
         n = stream.n_rows
-        if n < self.n_components or (stream.resumes and n < wanted):
+        if n < max(self.n_components, self._least_of_start) or (stream.resumes and n < wanted):
             return None, False
+        seen = float(sum(weight.sum() for weight in stream.row_weights))
         rows, weight = stream.gathered(wanted, check_random_state(self.random_state))
-        model, block, start = self._problem(rows, weight)
+        model, block, start = self._stream_problem(rows, weight, stream)
         if stream.resumes:
             params = self._params()
         else:
@@ -140,11 +154,24 @@ class StreamingMixture(Streaming):
             ).params  # fmt: skip
         statistics = model.e_step(params, block)
         if n < wanted:  # more rows are to come: this start is for those who read in between
-            stream.bounds = [float(statistics.bound / statistics.weight)]
+            stream.bounds = [_bound_of(model, statistics)]
             return params, False
         stream.bounds = []
         stream.begin(statistics)
-        params = model.m_step(statistics)
+        self.lower_bound_ = _bound_of(model, statistics)
+        params, left = model.m_step(statistics), X.shape[0] > wanted
+        if left:  # all of X takes steps, and is counted there
+            seen -= X.shape[0] if sample_weight is None else float(sample_weight.sum())
+        stream.weight = seen + (self._weight_before() if stream.resumes else 0.0)
+        if stream.weight > statistics.weight:
+            params = model.m_step(stream.total())
         self._set_fitted(self._attributes(params))
         self._stream = stream.keep()  # from here on nothing is learned of single blocks
-        return params, X.shape[0] > wanted
+        return params, left
+
+
+def _bound_of(model, statistics):
+    """Return the bound that statistics have: per row, or the model's own."""
+    if follows(model, Bounding):
+        return float(model.lower_bound(statistics, model.m_step(statistics)))
+    return float(statistics.bound / statistics.weight)
