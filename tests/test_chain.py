@@ -272,6 +272,30 @@ def test_every_width_and_many_blocks(n_states, every_instruction_set):
     assert_is_log_space(family, params, sequences(family, X, [1, 3, 1100, 2, 200, 94]))
 
 
+@pytest.mark.parametrize("n_rows", [513, 1024, 1025, 1537, 2100, 2600])
+@pytest.mark.parametrize("name", ["diag", "mixture full", "poisson", "categorical"])
+def test_a_long_sequence_from_both_ends(name, n_rows, every_instruction_set):
+    # Two blocks and more, an even and an odd number, whole ones and one of a single row: the two
+    # ends meet within a pair of blocks, or beside one that has no counterpart.
+    rng = np.random.default_rng(n_rows)
+    for n_states in (3, 8, 13):
+        family, emission, X = make(name, n_states, n_rows + 40, rng)
+        params = chain_params(emission, n_states, rng)
+        assert_is_log_space(family, params, sequences(family, X, [n_rows, 40]))
+
+
+def test_a_long_sequence_counts_by_its_weight():
+    rng = np.random.default_rng(4)
+    family, emission, X = make("diag", 5, 1700, rng)
+    params, model = chain_params(emission, 5, rng), ChainEM(family)
+    once = model.e_step(params, sequences(family, X, [1700]))
+    block = sequences(family, X, [1700])._replace(weight=np.array([2.5]))
+    weighted = model.e_step(params, block)
+    assert_allclose(weighted.transitions, 2.5 * once.transitions, rtol=1e-12)
+    assert_allclose(weighted.start, 2.5 * once.start, rtol=1e-10)
+    assert_allclose(weighted.transitions.sum(), 2.5 * 1699, rtol=1e-12)
+
+
 def gaussians(means, deviation=1.0):
     """Return a family of one feature and its parameters."""
     means = np.asarray(means, dtype=np.float64)[:, None]

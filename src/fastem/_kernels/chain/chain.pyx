@@ -21,7 +21,8 @@ from fastem._kernels.chain.job cimport (
     CHAIN_ABREAST, CHAIN_NEVER, chain_job, chain_ops, chain_work, fastem_chain_ops, outputs,
     round_up,
 )
-from fastem._kernels.chain.passes cimport pass_long, pass_short
+from fastem._kernels.chain.long_one cimport pass_long
+from fastem._kernels.chain.passes cimport pass_short
 from fastem._kernels.emission cimport FASTEM_EMISSION, fastem_emission
 from fastem._kernels.omp cimport (
     fastem_buffers, fastem_flush_subnormals, fastem_free_buffers, fastem_interrupted,
@@ -122,14 +123,18 @@ cdef class Job:
     cdef take_chain(self, const double[:] start, const double[:, :] trans):
         """Lay out the chain's parameters, their logarithms too, with W in place of K."""
         cdef Py_ssize_t k = self.c.n_states, width = self.c.width, square = width * width, i, j
-        cdef double[::1] all = np.zeros(2 * width + 4 * square)
-        cdef double *logs = &all[width + 2 * square]
+        cdef double[::1] all = np.zeros(3 * width + 4 * square)
+        cdef double *logs = &all[2 * width + 2 * square]
+        cdef double *ones = &all[width + 2 * square]
         self.held.append(all)
         self.c.start, self.c.trans = &all[0], &all[width]
         self.c.turned = &all[width + square]
         self.c.log_start, self.c.log_trans = logs, logs + width
         self.c.log_turned = logs + width + square
+        self.c.ones = ones
         self.positive = True
+        for i in range(width):
+            ones[i] = 1
         for i in range(width + 2 * square):
             logs[i] = CHAIN_NEVER
         for i in range(k):
@@ -214,6 +219,7 @@ cdef _run(Job job, double[::1] scores, double[:, ::1] posteriors, int64_t[::1] s
     cdef Py_ssize_t n_rows = job.begin[job.n_sequences], width = c.width, strip
     cdef Py_ssize_t size = width + 2 * width * width + job.own_size()
     cdef Py_ssize_t bytes, checkpoints = (job.most_blocks + 1) * width
+    cdef int both = job.most_blocks > 1 and states is None and job.ops.from_both(c)
     cdef Py_ssize_t n_strips = min(MOST_STRIPS, n_rows // STRIP_ROWS)
     cdef outputs out
     cdef char *buffers
@@ -243,6 +249,8 @@ cdef _run(Job job, double[::1] scores, double[:, ::1] posteriors, int64_t[::1] s
     per_strip = np.zeros((n_strips, size))
     cdef double[:, ::1] strips = per_strip
     bytes = 8 * (_lay(c, NULL, NULL, NULL) + checkpoints + size) + c.emission.scratch_bytes
+    if both:
+        bytes += 8 * _lay(c, NULL, NULL, NULL) + round_up(c.emission.scratch_bytes, 64)
     buffers = fastem_buffers(n_threads, &bytes)
     if buffers == NULL:
         raise MemoryError(f"no {n_threads * bytes} bytes for buffers")
@@ -252,7 +260,7 @@ cdef _run(Job job, double[::1] scores, double[:, ::1] posteriors, int64_t[::1] s
             _strip(c, job.ops, &job.begin[0], weights,
                    bounds[strip], bounds[strip + 1], job.positive,
                    <double *> (buffers + omp_get_thread_num() * bytes), checkpoints,
-                   &strips[strip, 0] if size else NULL, size, &out)
+                   &strips[strip, 0] if size else NULL, size, both, &out)
     finally:
         fastem_free_buffers(buffers)
     if out.stop:
@@ -298,20 +306,24 @@ cdef void _strip(
     Py_ssize_t checkpoints,     # IN     doubles for checkpoints, after those that _lay counts
     double *sums,               # INOUT  this strip's sums, or NULL
     Py_ssize_t size,            # IN     of those
+    int both,                   # IN     whether there are two buffers
     outputs *out,
 ) noexcept nogil:
-    cdef chain_work work
-    cdef Py_ssize_t own = _lay(c, memory, &work, sums), end
+    cdef chain_work work[2]
+    cdef Py_ssize_t own = _lay(c, memory, &work[0], sums), end
     cdef double *kept = memory + own
     cdef double *undo = kept + checkpoints
     cdef unsigned mode = fastem_flush_subnormals(1)
-    work.scratch = undo + size
+    work[0].scratch = undo + size
+    if both:
+        memory = undo + size + round_up(c.emission.scratch_bytes, 64) // 8
+        work[1].scratch = memory + _lay(c, memory, &work[1], NULL)
     while first < last and not out.stop:
         if begin[first + 1] - begin[first] > c.rows:
             if out.states != NULL:
-                best_of_long(c, ops, &work, begin, first, kept, out)
+                best_of_long(c, ops, work, begin, first, kept, out)
             else:
-                pass_long(c, ops, &work, begin, weight, first, positive, kept, sums, undo, size,
+                pass_long(c, ops, work, begin, weight, first, positive, kept, sums, undo, size,
                           out)
             first = first + 1
         else:
@@ -319,9 +331,9 @@ cdef void _strip(
             while end < last and begin[end + 1] - begin[first] <= c.rows:
                 end = end + 1
             if out.states != NULL:
-                best_of_short(c, ops, &work, begin, first, end, out)
+                best_of_short(c, ops, work, begin, first, end, out)
             else:
-                pass_short(c, ops, &work, begin, weight, first, end, positive, sums, out)
+                pass_short(c, ops, work, begin, weight, first, end, positive, sums, out)
             first = end
         if fastem_interrupted(&out.clock):
             out.stop = 1

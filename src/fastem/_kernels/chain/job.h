@@ -18,10 +18,19 @@
  *     beta_{t-1} = A (w_t * beta_t),      beta_T = weight / a_T
  *
  * and then alpha_t * beta_t are the posteriors of the states at t, times the sequence's weight, and
- * alpha_{t-1}(i) A(i, j) w_t(j) beta_t(j) those of the transitions. Nothing is divided. */
+ * alpha_{t-1}(i) A(i, j) w_t(j) beta_t(j) those of the transitions. Nothing is divided.
+ *
+ * A long sequence is taken from both ends, to its middle and back, so that there are two products to
+ * work on at a time. From the right, u_t = w_t * beta_t is what alpha_t is from the left, on the
+ * sequence in reverse and with A transposed,
+ *
+ *     u_t = (A u_{t+1}) * w_t,    u_T = w_T
+ *     v_{t+1} = (w_t * v_t) A,    v_m = weight * (alpha_{m-1} A) / (alpha_{m-1} A u_m)
+ *
+ * and u_t * v_t are the posteriors. The same functions do it, from the last row to the first. */
 typedef struct {
     ptrdiff_t n_states, width, rows;
-    const double *start;                 /* (W,) */
+    const double *start, *ones;          /* (W,) */
     const double *trans, *turned;        /* (W, W) from, to; and to, from */
     const double *log_start, *log_trans, *log_turned; /* CHAIN_NEVER for 0 */
     const int32_t *known;                /* (n,) the state that is known, or -1; or NULL */
@@ -39,6 +48,7 @@ enum { CHAIN_WAYS = 8 }; /* bytes of a state that is written, and bits of those 
 /* One sequence, or what a block has of it. Several at a time hide that each step of a sequence waits
  * for the one before, and read the transitions once for all. */
 enum { CHAIN_ABREAST = 8 }; /* the most of them */
+enum { CHAIN_BOTH = 2 };    /* the most vectors of states that are taken from both ends */
 typedef struct {
     ptrdiff_t at, n;  /* rows [at, at + n) of the block */
     double *beta;     /* (W,) of the row that comes next in the backward pass */
@@ -75,8 +85,14 @@ typedef struct {
     /* Some runs, which begin there or go on. Each has the same bits whatever the others are. */
     void (*forward)(const chain_job *, chain_work *, chain_run *, int count, int begins);
     void (*backward)(const chain_job *, chain_work *, chain_run *, int count, int begins);
-    /* Adds the block's pairs, unless backward() has done it. */
-    void (*add_pairs)(const chain_job *, chain_work *, ptrdiff_t n);
+    /* Whether a sequence of several blocks is taken from both ends, and the same two for that: two
+     * buffers, and two runs of a block each. Pairs and posteriors of states are both's, if `summed`
+     * says so; otherwise the posteriors alone. */
+    int (*from_both)(const chain_job *);
+    void (*forward_both)(const chain_job *, chain_work *, chain_run *, int begins);
+    void (*backward_both)(const chain_job *, chain_work *, chain_run *, int begins, int summed);
+    /* Adds the block's pairs, unless backward() has done it; `returns`: of the run back in time. */
+    void (*add_pairs)(const chain_job *, chain_work *, ptrdiff_t n, int returns);
     void (*to_columns)(const chain_job *, chain_work *, ptrdiff_t n);
     /* Where there are codes: adds the block's posteriors to sums, (n_codes, W). */
     void (*add_codes)(const chain_job *, const chain_work *, ptrdiff_t first, ptrdiff_t n,

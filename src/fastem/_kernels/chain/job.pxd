@@ -13,6 +13,7 @@ cdef extern from "chain/job.h":
     ctypedef struct chain_job:
         Py_ssize_t n_states, width, rows
         const double *start
+        const double *ones
         const double *trans
         const double *turned
         const double *log_start
@@ -52,7 +53,10 @@ cdef extern from "chain/job.h":
         int (*abreast)(const chain_job *) noexcept nogil
         void (*forward)(const chain_job *, chain_work *, chain_run *, int, int) noexcept nogil
         void (*backward)(const chain_job *, chain_work *, chain_run *, int, int) noexcept nogil
-        void (*add_pairs)(const chain_job *, chain_work *, Py_ssize_t) noexcept nogil
+        int (*from_both)(const chain_job *) noexcept nogil
+        void (*forward_both)(const chain_job *, chain_work *, chain_run *, int) noexcept nogil
+        void (*backward_both)(const chain_job *, chain_work *, chain_run *, int, int) noexcept nogil
+        void (*add_pairs)(const chain_job *, chain_work *, Py_ssize_t, int) noexcept nogil
         void (*to_columns)(const chain_job *, chain_work *, Py_ssize_t) noexcept nogil
         void (*add_codes)(const chain_job *, const chain_work *, Py_ssize_t, Py_ssize_t,
                           double *) noexcept nogil

@@ -15,112 +15,7 @@
     default: call(0); break;                                                                      \
     }
 
-/* ---- frames ------------------------------------------------------------------------------ */
-
-/* One state for certain: the others are impossible. */
-static void FN(apply_known)(const chain_job *job, ptrdiff_t first, ptrdiff_t n, REAL never, REAL *w)
-{
-    ptrdiff_t width = job->width;
-    if (job->known == NULL)
-        return;
-    for (ptrdiff_t t = 0; t < n; t++, w += width) {
-        int32_t state = job->known[first + t];
-        for (ptrdiff_t k = 0; state >= 0 && k < width; k++)
-            w[k] = k == state ? w[k] : never;
-    }
-}
-
-/* Rows of w from a table with a row for each code. */
-static void FN(look_up)(const chain_job *job, const REAL *table, ptrdiff_t first, ptrdiff_t n,
-                        REAL *w)
-{
-    ptrdiff_t width = job->width;
-    for (ptrdiff_t t = 0; t < n; t++, w += width) {
-        const REAL *row = table + job->codes[first + t] * width;
-        for (ptrdiff_t k = 0; k < width; k += VL)
-            FN(store)(w + k, FN(load)(row + k));
-    }
-}
-
-static void FN(add_codes)(const chain_job *job, const chain_work *work, ptrdiff_t first,
-                          ptrdiff_t n, double *sums)
-{
-    ptrdiff_t width = job->width;
-    const REAL *gamma = work->gamma;
-    for (ptrdiff_t t = 0; t < n; t++, gamma += width) {
-        double *row = sums + job->codes[first + t] * width;
-        for (ptrdiff_t k = 0; k < width; k += VL)
-            FN(store)(row + k, FN(load)(row + k) + FN(load)(gamma + k));
-    }
-}
-
-/* VL rows of lp, which are lanes there, to rows of w, through f(lp, base). */
-#define FRAMES(f)                                                                                 \
-    for (ptrdiff_t k0 = 0; k0 < width; k0 += VL) {                                                \
-        vec tile[LANES];                                                                          \
-        UNROLL                                                                                    \
-        for (ptrdiff_t l = 0; l < VL; l++)                                                        \
-            tile[l] = k0 + l < n_states ? f(FN(load)(lp + (k0 + l) * column)) : padding;          \
-        FN(transpose)(tile);                                                                      \
-        UNROLL                                                                                    \
-        for (ptrdiff_t l = 0; l < VL; l++)                                                        \
-            FN(store)(w + l * width + k0, tile[l]);                                               \
-    }
-
-static void FN(frames)(const chain_job *job, chain_work *work, ptrdiff_t first, ptrdiff_t n)
-{
-    ptrdiff_t n_states = job->n_states, width = job->width, column = job->emission.column;
-    const REAL *lp;
-    REAL *w = work->w;
-    vec padding = FN(fill)(0);
-    if (job->codes) {
-        FN(look_up)(job, job->likelihoods, first, n, w);
-        for (ptrdiff_t t = 0; t < n; t++)
-            work->shift[t] = job->shifts[job->codes[first + t]];
-        FN(apply_known)(job, first, n, 0, w);
-        return;
-    }
-    if (job->emission.likelihood) {
-        work->lp = NULL;
-        lp = job->emission.likelihood(job->emission.job, first, n, work->scratch, work->shift);
-        for (ptrdiff_t row = 0; row < n; row += VL, lp += VL, w += VL * width)
-            FRAMES()
-        FN(apply_known)(job, first, n, 0, work->w);
-        return;
-    }
-    lp = work->lp = job->emission.log_prob(job->emission.job, first, n, work->scratch);
-    for (ptrdiff_t row = 0; row < n; row += VL, lp += VL, w += VL * width) {
-        vec base = FN(fill)((REAL)CHAIN_NEVER); /* -inf - this is -inf, and not nan */
-        for (ptrdiff_t k = 0; k < n_states; k++)
-            base = FN(max)(FN(load)(lp + k * column), base);
-        FN(store)(work->shift + row, base);
-#define SHIFTED(x) FN(exp)((x)-base)
-        FRAMES(SHIFTED)
-#undef SHIFTED
-    }
-    FN(apply_known)(job, first, n, 0, work->w);
-}
-
-/* gamma to columns, 0 from n up to a multiple of 64. */
-static void FN(to_columns)(const chain_job *job, chain_work *work, ptrdiff_t n)
-{
-    ptrdiff_t width = job->width, column = job->emission.column, padded = (n + 63) / 64 * 64;
-    for (ptrdiff_t row = 0; row < n; row += VL) {
-        const REAL *gamma = work->gamma + row * width;
-        for (ptrdiff_t k0 = 0; k0 < width; k0 += VL) {
-            vec tile[LANES];
-            UNROLL
-            for (ptrdiff_t l = 0; l < VL; l++)
-                tile[l] = row + l < n ? FN(load)(gamma + l * width + k0) : FN(fill)(0);
-            FN(transpose)(tile);
-            for (ptrdiff_t l = 0; l < VL && k0 + l < job->n_states; l++)
-                FN(store)(work->columns + (k0 + l) * column + row, tile[l]);
-        }
-    }
-    for (ptrdiff_t k = 0; k < job->n_states; k++)
-        for (ptrdiff_t row = (n + VL - 1) / VL * VL; row < padded; row += VL)
-            FN(store)(work->columns + k * column + row, FN(fill)(0));
-}
+#include "chain/frames.h"
 
 /* ---- forward and backward ---------------------------------------------------------------- */
 
@@ -196,10 +91,16 @@ ALWAYS_INLINE vec FN(scale_of)(vec s, int64_t *exponent)
     return FN(from_bits)((ivec)(((INT)2046 << 52) - bits));
 }
 
+/* Of two runs from both ends of a sequence the second goes back in time: its rows are a width apart the
+ * other way, and the matrix is the other one. */
+#define RETURNS(r) (both && (r) == 1)
+#define STRIDE(r) (RETURNS(r) ? -width : width)
+
 /* One step of q runs: alpha's next row from this one, and w = b times the scale. s becomes the next
  * row's sum, still in lanes. `vecs` 0: any number of vectors, a multiple of 4. */
 ALWAYS_INLINE void FN(step)(const int vecs, const int q, const int scaled, const chain_job *job,
-                            const vec *scale, REAL **alpha, REAL **w, vec *s)
+                            const REAL *matrix, ptrdiff_t stride, const vec *scale, REAL **alpha,
+                            REAL **w, vec *s)
 {
     const ptrdiff_t width = vecs ? vecs * VL : job->width;
     const int tile = vecs ? vecs : 4;
@@ -208,7 +109,7 @@ ALWAYS_INLINE void FN(step)(const int vecs, const int q, const int scaled, const
         s[r] = FN(fill)(0);
     for (ptrdiff_t k = 0; k < width; k += tile * VL) {
         vec sum[CHAIN_ABREAST][4];
-        FN(row_times)(tile, q, vecs ? width : job->n_states, alpha, job->trans + k, width, sum);
+        FN(row_times)(tile, q, vecs ? width : job->n_states, alpha, matrix + k, width, sum);
         UNROLL
         for (int r = 0; r < q; r++)
             UNROLL
@@ -219,41 +120,45 @@ ALWAYS_INLINE void FN(step)(const int vecs, const int q, const int scaled, const
                     FN(store)(w[r] + k + v * VL, own);
                 }
                 next = sum[r][v] * own;
-                FN(store)(alpha[r] + width + k + v * VL, next);
+                FN(store)(alpha[r] + stride + k + v * VL, next);
                 s[r] += next;
             }
     }
     UNROLL
     for (int r = 0; r < q; r++) {
-        alpha[r] += width;
-        w[r] += width;
+        alpha[r] += stride;
+        w[r] += stride;
     }
 }
 
-/* Rows [from, to) of q runs. Every second step is scaled, by the sum before the two: it is known in
- * time, so that the chain of operations that depend on each other is the product alone. */
-ALWAYS_INLINE void FN(forward_by)(const int vecs, const int q, const chain_job *job,
-                                  const chain_work *work, chain_run *runs, ptrdiff_t from,
-                                  ptrdiff_t to, int begins)
+/* Rows [from, to) of q runs, or of two from `both` ends. Every second step is scaled, by the sum before
+ * the two: it is known in time, so that the chain of operations that depend on each other is the
+ * product alone. */
+ALWAYS_INLINE void FN(forward_by)(const int vecs, const int q, const int both,
+                                  const chain_job *job, const chain_work *work, chain_run *runs,
+                                  ptrdiff_t from, ptrdiff_t to, int begins)
 {
     const ptrdiff_t width = vecs ? vecs * VL : job->width;
     REAL *w[CHAIN_ABREAST], *alpha[CHAIN_ABREAST];
     vec least[CHAIN_ABREAST], s[CHAIN_ABREAST], scale[CHAIN_ABREAST];
     int64_t exponent[CHAIN_ABREAST];
-    const int half = q > 1 ? AT_ONCE(vecs) : 1;
+    const int half = q > 1 && !both ? AT_ONCE(vecs) : 1;
     ptrdiff_t t = from + begins;
     UNROLL
     for (int r = 0; r < q; r++) {
-        w[r] = work->w + (runs[r].at + from) * width;
-        alpha[r] = work->alpha + (runs[r].at + from) * width;
+        const chain_work *own = work + RETURNS(r);
+        ptrdiff_t row = runs[r].at + (RETURNS(r) ? runs[r].n - 1 - from : from);
+        w[r] = own->w + row * width;
+        alpha[r] = own->alpha + (row + RETURNS(r)) * width;
         least[r] = FN(fill)(runs[r].least);
         exponent[r] = runs[r].exponent;
         s[r] = FN(fill)(0);
         if (begins) {
+            const REAL *start = RETURNS(r) ? job->ones : job->start;
             for (ptrdiff_t k = 0; k < width; k += VL)
-                FN(store)(alpha[r] + width + k, FN(load)(job->start + k) * FN(load)(w[r] + k));
-            alpha[r] += width;
-            w[r] += width;
+                FN(store)(alpha[r] + STRIDE(r) + k, FN(load)(start + k) * FN(load)(w[r] + k));
+            alpha[r] += STRIDE(r);
+            w[r] += STRIDE(r);
         }
         for (ptrdiff_t k = 0; k < width; k += VL)
             s[r] += FN(load)(alpha[r] + k);
@@ -269,11 +174,13 @@ ALWAYS_INLINE void FN(forward_by)(const int vecs, const int q, const chain_job *
         for (int scaled = 0; scaled < 2; scaled++)
             UNROLL
             for (int r = 0; r < q; r += half)
-                FN(step)(vecs, half, scaled, job, scale + r, alpha + r, w + r, s + r);
+                FN(step)(vecs, half, scaled, job, RETURNS(r) ? job->turned : job->trans, STRIDE(r),
+                         scale + r, alpha + r, w + r, s + r);
     }
     UNROLL
     for (int r = 0; r < q && t < to; r += half)
-        FN(step)(vecs, half, 0, job, scale + r, alpha + r, w + r, s + r);
+        FN(step)(vecs, half, 0, job, RETURNS(r) ? job->turned : job->trans, STRIDE(r), scale + r,
+                 alpha + r, w + r, s + r);
     UNROLL
     for (int r = 0; r < q; r++) {
         runs[r].exponent = exponent[r];
@@ -291,10 +198,10 @@ ALWAYS_INLINE void FN(forward_abreast)(const int vecs, const int q, const chain_
         common = runs[r].n < common ? runs[r].n : common;
     common -= (common - begins) % 2;
     if (common)
-        FN(forward_by)(vecs, q, job, work, runs, 0, common, begins);
+        FN(forward_by)(vecs, q, 0, job, work, runs, 0, common, begins);
     for (int r = 0; r < q; r++)
         if (common < runs[r].n)
-            FN(forward_by)(vecs, 1, job, work, runs + r, common, runs[r].n, begins && !common);
+            FN(forward_by)(vecs, 1, 0, job, work, runs + r, common, runs[r].n, begins && !common);
 }
 
 /* How many of `count` runs to take at a time. */
@@ -307,7 +214,7 @@ ALWAYS_INLINE int FN(some_of)(const int vecs, int count)
     for (int r = 0, q; r < count; r += q) {                                                       \
         q = FN(some_of)(vecs, count - r);                                                         \
         if (q == 1)                                                                               \
-            FN(name##_by)(vecs, 1, job, work, runs + r, 0, runs[r].n, begins);                        \
+            FN(name##_by)(vecs, 1, 0, job, work, runs + r, 0, runs[r].n, begins);                     \
         else if (q == AT_ONCE(vecs))                                                              \
             FN(name##_abreast)(vecs, AT_ONCE(vecs), job, work, runs + r, begins);                     \
         else                                                                                      \
@@ -322,25 +229,29 @@ static void FN(forward)(const chain_job *job, chain_work *work, chain_run *runs,
 #undef CALL
 }
 
-/* Rows [from, to) of q runs. Leaves in w what add_pairs() needs, or, of one vector, does its work. */
-ALWAYS_INLINE void FN(backward_by)(const int vecs, const int q, const chain_job *job,
-                                   const chain_work *work, chain_run *runs, ptrdiff_t from,
-                                   ptrdiff_t to, int begins)
+/* Rows [from, to) of q runs, or of two from `both` ends. Leaves in w what add_pairs() needs, or, of
+ * one vector, does its work, unless `both` is 2. */
+ALWAYS_INLINE void FN(backward_by)(const int vecs, const int q, const int both,
+                                   const chain_job *job, const chain_work *work, chain_run *runs,
+                                   ptrdiff_t from, ptrdiff_t to, int begins)
 {
     const ptrdiff_t width = vecs ? vecs * VL : job->width;
-    const int tile = vecs ? vecs : 4, half = q > 1 ? AT_ONCE(vecs) : 1;
+    const int tile = vecs ? vecs : 4, half = q > 1 && !both ? AT_ONCE(vecs) : 1;
+    const int ends = vecs != 1 || both == 2 ? 0 : both ? 2 : 1; /* whose pairs are added here */
     REAL *w[CHAIN_ABREAST], *alpha[CHAIN_ABREAST], *gamma[CHAIN_ABREAST];
-    vec most = FN(fill)(0), mass = FN(fill)(0), pairs[LANES], b[CHAIN_ABREAST][4];
-    if (vecs == 1)
+    vec most = FN(fill)(0), mass = FN(fill)(0), pairs[2][LANES], b[CHAIN_ABREAST][4];
+    UNROLL
+    for (int e = 0; e < ends; e++)
         UNROLL
         for (ptrdiff_t j = 0; j < VL; j++)
-            pairs[j] = FN(load)(work->pairs + j * VL);
+            pairs[e][j] = FN(load)(work[e].pairs + j * VL);
     UNROLL
     for (int r = 0; r < q; r++) {
-        ptrdiff_t last = runs[r].at + to - 1;
-        w[r] = work->w + last * width;
-        alpha[r] = work->alpha + (last + 1) * width;
-        gamma[r] = work->gamma + last * width;
+        const chain_work *own = work + RETURNS(r);
+        ptrdiff_t last = runs[r].at + (RETURNS(r) ? runs[r].n - to : to - 1);
+        w[r] = own->w + last * width;
+        alpha[r] = own->alpha + (last + !RETURNS(r)) * width;
+        gamma[r] = own->gamma + last * width;
         UNROLL
         for (int v = 0; v < vecs; v++)
             b[r][v] = FN(load)(runs[r].beta + v * VL);
@@ -368,32 +279,33 @@ ALWAYS_INLINE void FN(backward_by)(const int vecs, const int q, const chain_job 
             break;
         }
         UNROLL
-        for (int r = 0; r < q && vecs == 1; r++) {
-            vec before = FN(load)(alpha[r] - width);
+        for (int r = 0; r < q && ends; r++) {
+            vec before = FN(load)(alpha[r] - STRIDE(r));
             UNROLL
             for (ptrdiff_t j = 0; j < VL; j++)
-                pairs[j] += w[r][j] * before;
+                pairs[RETURNS(r)][j] += w[r][j] * before;
         }
         for (ptrdiff_t k = 0; k < width; k += tile * VL) {
             UNROLL
             for (int r = 0; r < q; r += half)
-                FN(row_times)(tile, half, vecs ? width : job->n_states, w + r, job->turned + k,
-                              width, b + r);
+                FN(row_times)(tile, half, vecs ? width : job->n_states, w + r,
+                              (RETURNS(r) ? job->trans : job->turned) + k, width, b + r);
             UNROLL
             for (int v = 0; v < tile && !vecs; v++)
                 FN(store)(runs[0].beta + k + v * VL, b[0][v]);
         }
         UNROLL
         for (int r = 0; r < q; r++) {
-            w[r] -= width;
-            alpha[r] -= width;
-            gamma[r] -= width;
+            w[r] -= STRIDE(r);
+            alpha[r] -= STRIDE(r);
+            gamma[r] -= STRIDE(r);
         }
     }
-    if (vecs == 1)
+    UNROLL
+    for (int e = 0; e < ends; e++)
         UNROLL
         for (ptrdiff_t j = 0; j < VL; j++)
-            FN(store)(work->pairs + j * VL, pairs[j]);
+            FN(store)(work[e].pairs + j * VL, pairs[e][j]);
     UNROLL
     for (int r = 0; r < q; r++)
         UNROLL
@@ -417,8 +329,8 @@ ALWAYS_INLINE void FN(backward_abreast)(const int vecs, const int q, const chain
         common = runs[r].n < common ? runs[r].n : common;
     for (int r = 0; r < q; r++)
         if (common < runs[r].n)
-            FN(backward_by)(vecs, 1, job, work, runs + r, common, runs[r].n, begins);
-    FN(backward_by)(vecs, q, job, work, runs, 0, common, begins);
+            FN(backward_by)(vecs, 1, 0, job, work, runs + r, common, runs[r].n, begins);
+    FN(backward_by)(vecs, q, 0, job, work, runs, 0, common, begins);
 }
 
 static void FN(backward)(const chain_job *job, chain_work *work, chain_run *runs, int count,
@@ -428,6 +340,57 @@ static void FN(backward)(const chain_job *job, chain_work *work, chain_run *runs
     CHAIN_CASES(CALL)
 #undef CALL
 }
+
+/* ---- from both ends ---------------------------------------------------------------------- */
+
+/* One run goes forward in time and the other back, with buffers of its own: while the one waits for
+ * its sums, the other is worked on. The second has at most as many rows as the first. */
+ALWAYS_INLINE void FN(forward_from_both)(const int vecs, const chain_job *job,
+                                         const chain_work *work, chain_run *runs, int begins)
+{
+    ptrdiff_t common = runs[1].n;
+    FN(forward_by)(vecs, 2, 1, job, work, runs, 0, common, begins);
+    if (common < runs[0].n)
+        FN(forward_by)(vecs, 1, 0, job, work, runs, common, runs[0].n, 0);
+}
+
+ALWAYS_INLINE void FN(backward_from_both)(const int vecs, const chain_job *job,
+                                          const chain_work *work, chain_run *runs, int begins,
+                                          int summed)
+{
+    ptrdiff_t common = runs[1].n;
+    if (common < runs[0].n)
+        FN(backward_by)(vecs, 1, 0, job, work, runs, common, runs[0].n, begins);
+    if (summed)
+        FN(backward_by)(vecs, 2, 1, job, work, runs, 0, common, begins);
+    else
+        FN(backward_by)(vecs, 2, 2, job, work, runs, 0, common, begins);
+}
+
+/* Whether a sequence of several blocks is quicker from both ends: with more states each end alone
+ * has enough to do, and two matrices take twice the cache. */
+static int FN(from_both)(const chain_job *job) { return job->width / VL <= CHAIN_BOTH; }
+
+static void FN(forward_both)(const chain_job *job, chain_work *work, chain_run *runs, int begins)
+{
+    switch (job->width / VL) {
+    case 1: FN(forward_from_both)(1, job, work, runs, begins); break;
+    case 2: FN(forward_from_both)(2, job, work, runs, begins); break;
+    default: FN(forward_from_both)(4, job, work, runs, begins);
+    }
+}
+
+static void FN(backward_both)(const chain_job *job, chain_work *work, chain_run *runs, int begins,
+                              int summed)
+{
+    switch (job->width / VL) {
+    case 1: FN(backward_from_both)(1, job, work, runs, begins, summed); break;
+    case 2: FN(backward_from_both)(2, job, work, runs, begins, summed); break;
+    default: FN(backward_from_both)(4, job, work, runs, begins, summed);
+    }
+}
+
+/* ---- pairs ------------------------------------------------------------------------------- */
 
 /* pairs[j, i] += sum_t w[t, j] alpha[t - 1, i]: `count` rows j by `vecs` vectors of i. */
 ALWAYS_INLINE void FN(pairs_tile)(const int count, const int vecs, const REAL *w, const REAL *alpha,
@@ -458,23 +421,23 @@ ALWAYS_INLINE void FN(pairs_tile)(const int count, const int vecs, const REAL *w
 }
 
 ALWAYS_INLINE void FN(add_pairs_by)(const int vecs, const chain_job *job, chain_work *work,
-                                    ptrdiff_t n)
+                                    ptrdiff_t n, int returns)
 {
     const ptrdiff_t width = vecs ? vecs * VL : job->width;
     enum { HALF = VEC_REGISTERS / 2 };
     const int tile = vecs ? vecs : 4, count = HALF / tile < VL * tile ? HALF / tile : (int)VL * tile;
     for (ptrdiff_t j = 0; j < width; j += count)
         for (ptrdiff_t k = 0; k < width; k += tile * VL)
-            FN(pairs_tile)(count, tile, work->w + j, work->alpha + k, width, n,
+            FN(pairs_tile)(count, tile, work->w + j, work->alpha + returns * width + k, width, n,
                            work->pairs + j * width + k);
 }
 
-static void FN(add_pairs)(const chain_job *job, chain_work *work, ptrdiff_t n)
+static void FN(add_pairs)(const chain_job *job, chain_work *work, ptrdiff_t n, int returns)
 {
     switch (job->width / VL) {
     case 1: break; /* backward() has done it */
-    case 2: FN(add_pairs_by)(2, job, work, n); break;
-    case 4: FN(add_pairs_by)(4, job, work, n); break;
-    default: FN(add_pairs_by)(0, job, work, n); break;
+    case 2: FN(add_pairs_by)(2, job, work, n, returns); break;
+    case 4: FN(add_pairs_by)(4, job, work, n, returns); break;
+    default: FN(add_pairs_by)(0, job, work, n, returns); break;
     }
 }

@@ -1,4 +1,4 @@
-"""There and back along sequences of a chain: several short ones at once, or a long one in blocks.
+"""There and back along several short sequences of a chain, and what long ones need as well.
 
 A sequence whose variables underflow is done again in log space. That is told from three numbers:
 what the forward variables sum to, how large the backward ones become, and whether the posteriors
@@ -10,9 +10,8 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from fastem._kernels.chain.job cimport (
-    CHAIN_ABREAST, CHAIN_NEVER, chain_job, chain_ops, chain_run, chain_work, outputs, round_up,
+    CHAIN_ABREAST, CHAIN_NEVER, chain_job, chain_ops, chain_run, chain_work, outputs,
 )
-from fastem._kernels.omp cimport fastem_interrupted
 
 
 cdef extern from *:
@@ -73,9 +72,10 @@ cdef inline void _need_logs(const chain_job *c, chain_work *work, Py_ssize_t fir
 
 
 cdef inline void _add_emission(const chain_job *c, const chain_ops *ops, chain_work *work,
-                               Py_ssize_t first, Py_ssize_t n, double *sums) noexcept nogil:
+                               Py_ssize_t first, Py_ssize_t n, int returns,
+                               double *sums) noexcept nogil:
     cdef Py_ssize_t width = c.width
-    ops.add_pairs(c, work, n)
+    ops.add_pairs(c, work, n, returns)
     if c.codes != NULL:
         ops.add_codes(c, work, first, n, sums + width + 2 * width * width)
         return
@@ -112,7 +112,7 @@ cdef inline void pass_short(
         _pass_abreast(c, ops, work, begin, weight, s, count, origin, whole, positive, sums, out)
         s = s + count
     if out.summed:
-        _add_emission(c, ops, work, origin, whole, sums)
+        _add_emission(c, ops, work, origin, whole, 0, sums)
     if out.posteriors != NULL:
         _write(c, work, origin, whole, out.posteriors)
 
@@ -202,122 +202,3 @@ cdef inline void _impossible(chain_work *work, Py_ssize_t at, Py_ssize_t n, Py_s
     for i in range(at * width, (at + n) * width):
         work.gamma[i] = work.w[i] = 0
         work.alpha[i + width] = 0
-
-
-# ---- one long sequence -----------------------------------------------------------------------
-
-
-cdef inline void pass_long(
-    const chain_job *c, const chain_ops *ops, chain_work *work, const int64_t *begin,
-    const double *weight, Py_ssize_t s, int positive, double *kept, double *sums, double *undo,
-    Py_ssize_t size, outputs *out,
-) noexcept nogil:
-    """Do a sequence of several blocks."""
-    cdef double w = weight[s] if weight != NULL and out.summed else 1
-    cdef int in_logs = 0
-    if out.summed and not positive:
-        memcpy(undo, sums, 8 * size)
-    in_logs = _long_pass(c, ops, work, begin, s, w, positive, kept, sums, out, 0)
-    if in_logs:
-        if out.summed and not positive:
-            memcpy(sums, undo, 8 * size)
-        _long_pass(c, ops, work, begin, s, w, positive, kept, sums, out, 1)
-
-
-cdef inline void _forward_block(
-    const chain_job *c, const chain_ops *ops, chain_work *work, chain_run *run, Py_ssize_t first,
-    Py_ssize_t n, int begins, int in_logs,
-) noexcept nogil:
-    run.n = n
-    ops.frames(c, work, first, n)
-    if in_logs:
-        _need_logs(c, work, first, n)
-        ops.log_frames(c, work, first, 0, n)
-        ops.log_forward(c, work, 0, n, begins)
-    else:
-        ops.forward(c, work, run, 1, begins)
-
-
-cdef inline int _long_pass(
-    const chain_job *c, const chain_ops *ops, chain_work *work, const int64_t *begin,
-    Py_ssize_t s, double w, int positive, double *kept, double *sums, outputs *out, int in_logs,
-) noexcept nogil:
-    """Go there and back; return whether that must be done again in log space."""
-    cdef Py_ssize_t width = c.width, rows = c.rows, first = begin[s], block, n, k
-    cdef Py_ssize_t n_blocks = round_up(begin[s + 1] - first, rows) // rows
-    cdef double total, shift = 0
-    cdef int both = out.summed or out.posteriors != NULL or not (positive or in_logs)
-    cdef chain_run run
-    _begin(&run, c, work, 0, 0, rows)
-    work.log_scale = 0
-    n = rows
-    for block in range(n_blocks):
-        if block:
-            memcpy(work.alpha, work.alpha + n * width, 8 * width)
-        memcpy(kept + block * width, work.alpha, 8 * width)
-        n = min(rows, begin[s + 1] - first - block * rows)
-        _forward_block(c, ops, work, &run, first + block * rows, n, block == 0, in_logs)
-        shift += _sum(work.shift, n)
-        if not in_logs and not run.least > TINY:
-            return 1
-        if fastem_interrupted(&out.clock):
-            out.stop = 1
-        if out.stop:
-            return 0
-    if in_logs:
-        total = _log_sum(work.alpha + n * width, c.n_states) + (work.log_scale + shift)
-        out.scores[s] = total
-    else:
-        total = _sum(work.alpha + n * width, width)
-        out.scores[s] = log(total) + (LN2 * run.exponent + shift)
-        if not total > TINY:
-            return 1
-    if not both:
-        return 0
-    for k in range(width):
-        work.beta[k] = 0 if in_logs else w / total
-    for block in range(n_blocks - 1, -1, -1):
-        if block < n_blocks - 1:
-            n = rows
-            memcpy(work.alpha, kept + block * width, 8 * width)
-            if total > -INFINITY:
-                _forward_block(c, ops, work, &run, first + block * rows, n, block == 0, in_logs)
-        if in_logs and total == -INFINITY:
-            _impossible(work, 0, n, width, w)
-        elif in_logs:
-            ops.log_backward(c, work, 0, n, block == 0, w)
-        else:
-            if not _anchor(work, n, width, w):
-                return 1
-            run.n, run.most, run.mass = n, 0, 0
-            ops.backward(c, work, &run, 1, block == 0)
-            if _drifts(&run, w):
-                return 1
-        if out.summed and not (in_logs and total == -INFINITY):
-            if block == 0:
-                for k in range(width):
-                    sums[k] += work.gamma[k]
-            _add_emission(c, ops, work, first + block * rows, n, sums)
-        if out.posteriors != NULL:
-            _write(c, work, first + block * rows, n, out.posteriors)
-        if fastem_interrupted(&out.clock):
-            out.stop = 1
-        if out.stop:
-            return 0
-    return 0
-
-
-cdef inline int _anchor(chain_work *work, Py_ssize_t n, Py_ssize_t width, double w) noexcept nogil:
-    """Let the posteriors of the block's last row sum to the weight, free of rounding until here.
-
-    Returns 0 where it is more than rounding.
-    """
-    cdef double mass = 0
-    cdef Py_ssize_t k
-    for k in range(width):
-        mass += work.alpha[n * width + k] * work.beta[k]
-    if not fabs(mass - w) <= DRIFT * w:
-        return 0
-    for k in range(width):
-        work.beta[k] *= w / mass if mass > 0 else 1
-    return 1
