@@ -284,6 +284,14 @@ def test_a_long_sequence_from_both_ends(name, n_rows, every_instruction_set):
         assert_is_log_space(family, params, sequences(family, X, [n_rows, 40]))
 
 
+@pytest.mark.parametrize("n_rows", [40, 1025])
+def test_a_first_row_that_denies_where_the_chain_starts(n_rows):
+    family, emission = gaussians([0, 50])
+    X = np.full((n_rows, 1), 50.0)  # exp(-1250), and state 1 cannot be the first
+    params = ChainParams(np.array([1.0, 0]), np.array([[0.9, 0.1], [0.2, 0.8]]), emission)
+    assert_is_log_space(family, params, sequences(family, X, [n_rows]))
+
+
 def test_a_long_sequence_counts_by_its_weight():
     rng = np.random.default_rng(4)
     family, emission, X = make("diag", 5, 1700, rng)

@@ -45,8 +45,7 @@ cdef inline int pass_both(
     if out.stop:
         return 0
     memset(work[1].pairs, 0, 8 * width * width)
-    if not _meet(c, work, &one, out, s):
-        return 1
+    _meet(c, work, &one, out, s)
     if not (out.summed or out.posteriors != NULL):
         return 0
     _to_the_ends(c, ops, work, &one, sums, out)
@@ -107,11 +106,11 @@ cdef inline int _to_the_middle(const chain_job *c, const chain_ops *ops, chain_w
     return 1
 
 
-cdef inline int _meet(const chain_job *c, chain_work *work, long_one *one, outputs *out,
-                      Py_ssize_t s) noexcept nogil:
+cdef inline void _meet(const chain_job *c, chain_work *work, long_one *one, outputs *out,
+                       Py_ssize_t s) noexcept nogil:
     """Let both sides have what the other knows, and count the transition between them.
 
-    Returns whether all went well.
+    No sum is 0: those of either side have just been looked at, and all transitions are possible.
     """
     cdef Py_ssize_t width = c.width, i, j
     cdef const double *left = work[0].alpha + one.runs[0].n * width
@@ -119,25 +118,21 @@ cdef inline int _meet(const chain_job *c, chain_work *work, long_one *one, outpu
     cdef double mass[2]
     cdef double total = 0, product
     mass[0], mass[1] = _sum(left, width), _sum(right, width)
-    if not min(mass[0], mass[1]) > TINY:
-        return 0
     for i in range(width):
         work[0].beta[i] = work[1].beta[i] = 0
         for j in range(width):
             work[0].beta[i] += c.trans[i * width + j] * (right[j] / mass[1])
             work[1].beta[i] += c.turned[i * width + j] * (left[j] / mass[0])
         total += left[i] / mass[0] * work[0].beta[i]
-    if not total > TINY:
-        return 0
     out.scores[s] = (log(mass[0]) + log(mass[1]) + log(total)) + (
         LN2 * (one.runs[0].exponent + one.runs[1].exponent) + one.shift)
     for i in range(width):
-        work[0].beta[i] *= one.weight / (total * mass[0])
-        work[1].beta[i] *= one.weight / (total * mass[1])
+        # The products with what the side has must not underflow.
+        work[0].beta[i] /= total * mass[0]
+        work[1].beta[i] /= total * mass[1]
         for j in range(width):
             product = left[i] / mass[0] * (right[j] / mass[1])
             work[1].pairs[i * width + j] += one.weight / total * product
-    return 1
 
 
 cdef inline void _to_the_ends(const chain_job *c, const chain_ops *ops, chain_work *work,
