@@ -10,7 +10,9 @@ from libc.math cimport log
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from fastem._kernels.chain.job cimport chain_job, chain_ops, chain_run, chain_work, outputs, round_up
+from fastem._kernels.chain.job cimport (
+    chain_job, chain_ops, chain_run, chain_work, outputs, round_up,
+)
 from fastem._kernels.chain.passes cimport LN2, TINY, _add_emission, _begin, _sum, _write
 from fastem._kernels.omp cimport fastem_interrupted
 

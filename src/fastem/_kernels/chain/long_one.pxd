@@ -8,9 +8,12 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastem._kernels.chain.both_ends cimport pass_both
-from fastem._kernels.chain.job cimport chain_job, chain_ops, chain_run, chain_work, outputs, round_up
+from fastem._kernels.chain.job cimport (
+    chain_job, chain_ops, chain_run, chain_work, outputs, round_up,
+)
 from fastem._kernels.chain.passes cimport (
-    DRIFT, LN2, TINY, _add_emission, _begin, _drifts, _impossible, _log_sum, _need_logs, _sum, _write,
+    DRIFT, LN2, TINY, _add_emission, _begin, _drifts, _impossible, _log_sum, _need_logs, _sum,
+    _write,
 )
 from fastem._kernels.omp cimport fastem_interrupted
 
