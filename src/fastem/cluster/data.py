@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from fastem._compat import check_any_sample_weight
 
-__all__ = ["centered", "check_weights", "refuse_overflow"]
+__all__ = ["centered", "check_weights", "refuse_overflow", "stays_where_it_is"]
 
 _MOST_SQUARES = float(np.finfo(np.float64).max) / 64  # that can still be summed in some ways
 
@@ -58,16 +58,27 @@ def refuse_overflow(name, X, sample_weight=None):
     return False
 
 
+def stays_where_it_is(estimator, X):
+    """Return whether X lies in a file, and is fitted from there without a copy of it.
+
+    Of a callable start scikit-learn's users expect that it is given samples about their mean, and
+    truncated E-steps read these as well.
+    """
+    plain = isinstance(X, np.memmap) and X.ndim == 2 and X.flags.c_contiguous and X.flags.aligned
+    told = not callable(estimator.init) and estimator.algorithm != "truncated"
+    return plain and told and X.dtype in (np.float32, np.float64) and X.dtype.isnative
+
+
 class centered:
     """Subtracts its mean from a dense X within the block, which is given the mean.
 
     With `missing`, that of the values that are no NaN, by their weights: a start takes it for what
-    is missing.
+    is missing. With `stays`, nothing is subtracted.
     """
 
-    def __init__(self, X, copied, missing=False, sample_weight=None):
+    def __init__(self, X, copied, missing=False, sample_weight=None, stays=False):
         self.X, self.copied, self.missing = X, copied, missing
-        self.sample_weight = sample_weight
+        self.sample_weight, self.stays = sample_weight, stays
 
     def __enter__(self):
         self.mean = np.zeros(self.X.shape[1], self.X.dtype)
@@ -85,9 +96,10 @@ class centered:
                 self.mean = self.X.mean(axis=0)
             if not np.isfinite(self.mean).all():  # sums that float32 cannot hold
                 self.mean = self.X.mean(axis=0, dtype=np.float64).astype(self.X.dtype)
-            self.X -= self.mean
+            if not self.stays:
+                self.X -= self.mean
         return self.mean
 
     def __exit__(self, *_):
-        if not (self.copied or sp.issparse(self.X)):
+        if not (self.copied or self.stays or sp.issparse(self.X)):
             self.X += self.mean

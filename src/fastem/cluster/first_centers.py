@@ -30,8 +30,8 @@ class FirstCenters:
         """Return what k-means++ draws from; None for sparse X."""
         if sp.issparse(X):
             return None
-        keep = self.n_clusters >= _MANY
-        return Rows(X, sample_weight, block.length, self.n_jobs, keep=keep)
+        keep = self.n_clusters >= _MANY and block.origin is None
+        return Rows(X, sample_weight, block.length, self.n_jobs, keep=keep, origin=block.origin)
 
     def _check_n_init(self):
         """Return the number of starts."""
@@ -85,7 +85,7 @@ class FirstCenters:
             self._check_centers(X, centers)
             return centers
         if init == "k-means++" and rows is not None:
-            return X[draw_rows(rows, n_clusters, random_state)]
+            return rows.about(X[draw_rows(rows, n_clusters, random_state)])
         weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
         weight = weight.astype(X.dtype)
         if init == "k-means++":
@@ -96,8 +96,10 @@ class FirstCenters:
                 drawn = random_state.choice(X.shape[0], n_clusters, replace=False, p=chance)
             except ValueError as error:  # of weights, in the words of scikit-learn's KMeans
                 raise ValueError(str(error)) from error
-        rows = X[drawn]
-        return rows.toarray() if sp.issparse(rows) else rows
+        found = X[drawn]
+        if sp.issparse(found):
+            return found.toarray()
+        return found if rows is None else rows.about(found)
 
     # ---- what scikit-learn's own tests reach for -------------------------------------------
 

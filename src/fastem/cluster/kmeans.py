@@ -31,7 +31,12 @@ from fastem._engine.threads import single_threaded_blas, useful_n_jobs
 from fastem._onnx import ToOnnx, kmeans_nodes
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.cluster.by_blocks import fit_source
-from fastem.cluster.data import centered, check_weights, refuse_overflow
+from fastem.cluster.data import (
+    centered,
+    check_weights,
+    refuse_overflow,
+    stays_where_it_is,
+)
 from fastem.cluster.first_centers import FirstCenters
 from fastem.cluster.lloyd import (
     KMeansBlock,
@@ -219,7 +224,8 @@ class KMeans(
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or Blocks
             The samples, float32 or float64; other types are converted to float64. Dense data are
             copied into C order, sparse ones into CSR, if they are not in it. NaN in dense data is
-            a value that is missing.
+            a value that is missing. Of :class:`numpy.memmap` in C order, of these types, no copy
+            is made, unless values are missing, `init` is a callable or `algorithm` 'truncated'.
             :class:`fastem.Blocks` are read again in each pass; there are no `labels_` then.
         y : Ignored
             Present for API consistency.
@@ -290,7 +296,8 @@ class KMeans(
 
     def _fit_array(self, X, sample_weight):
         """Fit to data in memory; return how many clusters have a sample."""
-        X = self._read_block(X, self.copy_x and not sp.issparse(X))  # sparse data are not centered
+        stays = stays_where_it_is(self, X)
+        X = self._read_block(X, self.copy_x and not stays and not sp.issparse(X))  # see `centered`
         if X.shape[0] < self.n_clusters:
             raise ValueError(f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}.")
         sample_weight = check_weights(sample_weight, X)
@@ -298,6 +305,7 @@ class KMeans(
         if missing:
             refuse_negative(sample_weight)
             refuse_unknown_features(self, known_features(X, sample_weight))
+            X, stays = X.copy() if stays else X, False
         if isinstance(self.init, str) and self.init == "k-means||":
             raise ValueError("init='k-means||' is for blocks: take 'k-means++' for data in memory")
         self._n_init = self._check_n_init()  # scikit-learn's tests read it
@@ -306,16 +314,20 @@ class KMeans(
         if callable(init):  # which may keep it
             random_state = check_random_state(random_state)
         with (
-            centered(X, self.copy_x, missing, sample_weight) as mean,
+            centered(X, self.copy_x, missing, sample_weight, stays) as mean,
             lent_random_state(random_state) as random_state,
         ):
-            best = self._fit(X, mean, sample_weight, init, random_state, missing)
+            best = self._fit(X, mean, sample_weight, init, random_state, missing, stays)
         return len(np.unique(best["labels_"]))
 
-    def _fit(self, X, mean, sample_weight, init, random_state, missing):
-        """Fit centered data; return the fitted attributes of the best start."""
+    def _fit(self, X, mean, sample_weight, init, random_state, missing, stays):
+        """Fit data, centered unless X `stays`; return the fitted attributes of the best start."""
         n_threads = useful_threads(self.n_jobs, X.shape, self.n_clusters)
-        block = (IncompleteBlock if missing else KMeansBlock)(X, sample_weight, n_threads)
+        block = (
+            IncompleteBlock(X, sample_weight, n_threads)
+            if missing
+            else KMeansBlock(X, sample_weight, n_threads, mean if stays else None)
+        )
         self._tol = self.tol * block.mean_variance()
         model = (IncompleteKMeansEM if missing else KMeansEM)(self._tol, X.dtype, n_threads)
         begin = None

@@ -82,6 +82,8 @@ class KMeansBlock:
     X : C-contiguous ndarray or CSR array with int32 indices
     sample_weight : ndarray of shape (n,), float64, or None
     n_threads : int
+    origin : ndarray of shape (D,) of X's dtype, default=None
+        The samples are X - origin, to the bits of such a copy, which is not made.
 
     Attributes
     ----------
@@ -93,13 +95,13 @@ class KMeansBlock:
         A power of 2, times which the longest row has a length of about 1.
     """
 
-    def __init__(self, X, sample_weight, n_threads=1):
-        self.X, self.sample_weight = X, sample_weight
+    def __init__(self, X, sample_weight, n_threads=1, origin=None):
+        self.X, self.sample_weight, self.origin = X, sample_weight, origin
         n = X.shape[0]
         self.total_weight = float(n) if sample_weight is None else float(sample_weight.sum())
         squares = np.empty(n)
         nowhere, first = np.zeros((1, X.shape[1])), np.zeros(n, np.int32)
-        job = kernel.Job(X, nowhere, nowhere[0], 1.0, sample_weight)
+        job = kernel.Job(X, nowhere, nowhere[0], 1.0, sample_weight, origin=origin)
         self.squares = kernel.distances(job, first, n_threads, squares)
         self.mean_square = float(np.add.reduce(squares) / max(1, n))
         self.length = math.sqrt(np.maximum.reduce(squares, initial=0.0))
@@ -116,11 +118,12 @@ class KMeansBlock:
 
     def labels(self, centers, n_threads):
         """Return the nearest center of each sample, (n,) int32."""
-        return labels_of(self.X, centers, n_threads)
+        return labels_of(self.X, centers, n_threads, origin=self.origin)
 
     def inertia(self, centers, labels, n_threads):
         """Return the sum of the samples' weighted squared distances to their centers."""
-        return inertia_of(self.X, centers, labels, self.sample_weight, n_threads)
+        weight = self.sample_weight
+        return inertia_of(self.X, centers, labels, weight, n_threads, origin=self.origin)
 
     def distances(self, centers, labels, n_threads):
         """Return the squared distance of each sample to its center, (n,)."""
@@ -149,7 +152,14 @@ class KMeansBlock:
     def job(self, centers):
         """Return the kernel's job for some centers."""
         nothing = np.zeros(self.X.shape[1])
-        return kernel.Job(self.X, centers, nothing, self.scale, self.sample_weight)
+        return kernel.Job(
+            self.X, centers, nothing, self.scale, self.sample_weight, origin=self.origin
+        )
+
+    def rows(self, some):
+        """Return some samples, dense, (m, D)."""
+        rows = self.X[some].toarray() if sp.issparse(self.X) else self.X[some]
+        return rows if self.origin is None else rows - self.origin
 
     def farthest(self, n_rows, centers, labels, n_threads):
         """Return the samples farthest from the centers of their labels."""
@@ -157,7 +167,7 @@ class KMeansBlock:
             return Farthest.none(self.X.shape[1])
         distances = self.distances(centers, labels, n_threads)
         far = _largest(distances, n_rows)
-        rows = self.X[far].toarray() if sp.issparse(self.X) else self.X[far]
+        rows = self.rows(far)
         weight = np.ones(len(far)) if self.sample_weight is None else self.sample_weight[far]
         return Farthest(distances[far], rows.astype(np.float64), weight, labels[far], n_rows)
 
@@ -357,11 +367,11 @@ def scale_of(X, centers):
     return 2.0 ** -np.frexp(largest)[1]
 
 
-def labels_of(X, centers, n_threads, shift=None):
+def labels_of(X, centers, n_threads, shift=None, origin=None):
     """Return the nearest center of each sample, (n,) int32."""
     shift = shift_of(X, centers) if shift is None else shift
     labels = np.full(X.shape[0], -1, dtype=np.int32)
-    job = kernel.Job(X, centers, shift, scale_of(X, centers))
+    job = kernel.Job(X, centers, shift, scale_of(X, centers), origin=origin)
     kernel.assign(job, labels, useful_threads(n_threads, X.shape, len(centers)))
     return labels
 
@@ -371,12 +381,12 @@ def shift_of(X, centers):
     return np.zeros(X.shape[1]) if sp.issparse(X) else centers.mean(axis=0, dtype=np.float64)
 
 
-def inertia_of(X, centers, labels, sample_weight, n_threads, out=None):
+def inertia_of(X, centers, labels, sample_weight, n_threads, out=None, origin=None):
     """Return the sum of the samples' weighted squared distances to their centers.
 
     `out`, (n,) float64, is given the squared distances without weights.
     """
-    job = kernel.Job(X, centers, np.zeros(X.shape[1]), 1.0, sample_weight)
+    job = kernel.Job(X, centers, np.zeros(X.shape[1]), 1.0, sample_weight, origin=origin)
     return kernel.distances(job, labels, n_threads, out)
 
 

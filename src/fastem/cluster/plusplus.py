@@ -40,10 +40,12 @@ class Rows:
         The mean of the samples, unless they are centered.
     keep : bool, default=False
         Whether to work on a float32 copy of the samples, which pays where centers are many.
+    origin : ndarray of shape (D,) of the data's dtype, default=None
+        The samples are X - origin, to the bits of such a copy.
     """
 
-    def __init__(self, X, sample_weight, length, n_jobs, *, shift=None, keep=False):
-        self.X, self.sample_weight, self.shift = X, sample_weight, shift
+    def __init__(self, X, sample_weight, length, n_jobs, *, shift=None, keep=False, origin=None):
+        self.X, self.sample_weight, self.shift, self.origin = X, sample_weight, shift, origin
         ones = np.ones(X.shape[0], X.dtype)
         self.weight = ones if sample_weight is None else sample_weight.astype(X.dtype)
         self.scale = 2.0 ** -math.frexp(length)[1] if 0 < length < math.inf else 1.0
@@ -55,6 +57,10 @@ class Rows:
         heaviest = 1.0 if sample_weight is None else float(sample_weight.max(initial=0.0))
         # By |x|^2 - 2 x.c + |c|^2, as scikit-learn has it, a distance is off by less than this.
         self.off = 4 * (d + 8) * _EPS * self.square * heaviest
+
+    def about(self, rows):
+        """Return some rows of X as samples."""
+        return rows if self.origin is None else rows - self.origin
 
     def equal(self, one, other):
         """Return whether two rows are the same."""
@@ -72,7 +78,7 @@ class Rows:
             self._seeding = kernel.Seeding(
                 self.X, np.zeros(d) if self.shift is None else self.shift, self.scale,
                 self.sample_weight, n_trials, margin,
-                useful_n_jobs(self.n_jobs, n * d), self.keep,
+                useful_n_jobs(self.n_jobs, n * d), self.keep, self.origin,
             )  # fmt: skip
         return self._seeding
 
@@ -96,7 +102,8 @@ def draw_rows(rows, n_clusters, random_state):
     picked = _picks(rows, first, uniform)
     if picked is not None:
         return picked
-    X = rows.X if rows.shift is None else rows.X - rows.shift
+    about = rows.shift if rows.origin is None else rows.origin
+    X = rows.X if about is None else rows.X - about
     return scikit_learn_s_rows(X, rows.weight, n_clusters, _Recorded(first, uniform))
 
 

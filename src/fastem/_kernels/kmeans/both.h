@@ -20,7 +20,8 @@ typedef vec FN(floats);
         FASTEM_STRING(suffix), FASTEM_CAT(tables_bytes, dtype, suffix),                           \
             FASTEM_CAT(prepare, dtype, suffix), FASTEM_CAT(scratch_bytes, dtype, suffix),         \
             FASTEM_CAT(keeps_margins, dtype, suffix), FASTEM_CAT(chunk, dtype, suffix),           \
-            FASTEM_CAT(distances, dtype, suffix),                                                 \
+            FASTEM_CAT(distances, dtype, suffix), FASTEM_CAT(chunk_about, dtype, suffix),         \
+            FASTEM_CAT(distances_about, dtype, suffix),                                           \
             FASTEM_CAT(label_sparse, data, suffix), FASTEM_CAT(add_entries, data, suffix),        \
             FASTEM_CAT(screen_features, data, suffix), FASTEM_CAT(move_centers, data, suffix),    \
             FASTEM_CAT(turn_centers, data, suffix), VEC_BYTES ? VEC_BYTES / 4 : 1                 \

@@ -10,6 +10,7 @@ typedef struct {
     /* the data: dense rows, or CSR (then `x` is NULL, and the shift 0) */
     const char *x;               /* (n, D) float or double, features side by side */
     ptrdiff_t x_row;             /* bytes from row to row */
+    const void *origin;          /* (D,) of x's type: the data are x - origin; NULL: they are x */
     const void *values;          /* (nnz,) */
     const int32_t *columns;      /* (nnz,) */
     const int32_t *row_begin;    /* (n + 1,) */
@@ -70,6 +71,8 @@ typedef struct {
     fastem_step chunk;
     /* Adds to sums[0] the weighted squared distances of rows to the centers of their labels. */
     fastem_step distances;
+    /* The same two of rows about `origin`, to the bits of a copy of them. */
+    fastem_step chunk_about, distances_about;
     /* CSR only; the last four work on features in place of rows. See sparse.h. */
     fastem_step label_sparse, add_entries, screen_features, move_centers, turn_centers;
     ptrdiff_t lanes; /* floats in a vector */

@@ -20,6 +20,7 @@ cdef extern from "kmeans/job.h":
     ctypedef struct kmeans_job:
         const char *x
         Py_ssize_t x_row
+        const void *origin
         const void *values
         const int32_t *columns
         const int32_t *row_begin
@@ -64,7 +65,7 @@ cdef extern from "kmeans/job.h":
         fastem_prepare prepare
         Py_ssize_t (*scratch_bytes)(const kmeans_job *) noexcept nogil
         int (*keeps_margins)(const kmeans_job *) noexcept nogil
-        fastem_step chunk, distances
+        fastem_step chunk, distances, chunk_about, distances_about
         fastem_step label_sparse, add_entries, screen_features, move_centers, turn_centers
         Py_ssize_t lanes
 
@@ -95,6 +96,7 @@ cdef class Job:
         double scale,           # IN  a power of 2
         sample_weight=None,     # IN  (n,)
         bint by_product=False,  # IN  of `assign`, on dense X: largest products, not distances
+        origin=None,            # IN  (D,) of X's dtype, of dense X: the samples are X - origin
     ):
         """Hold a job; arrays must have been validated."""
         memset(&self.c, 0, sizeof(kmeans_job))
@@ -112,6 +114,8 @@ cdef class Job:
         else:
             self.c.x = <const char *> self.address(X)
             self.c.x_row = X.strides[0]
+            if origin is not None:
+                self.c.origin = self.address(np.ascontiguousarray(origin, X.dtype))
         self.c.shift = self.doubles(shift)
         self.c.scale, self.c.by_product = scale, by_product
         self.single = X.dtype == np.float32
@@ -119,6 +123,10 @@ cdef class Job:
         self.c.centers = self.doubles(self.centers)
         if sample_weight is not None:
             self.c.sample_weight = self.doubles(sample_weight)
+
+    cdef fastem_step chunk(self) noexcept:
+        """Return the step that assigns."""
+        return self.ops.chunk if self.c.origin == NULL else self.ops.chunk_about
 
     cdef const double *doubles(self, array) except? NULL:
         return <const double *> self.address(np.ascontiguousarray(array, dtype=np.float64))
@@ -187,7 +195,7 @@ def assign(Job job, labels, int n_threads, bint sums=False, bint moves=False, bo
         c.error = max(c.error, <double> guard)
     if c.x == NULL:
         return _assign_sparse(job, n_threads, sums)
-    total = _run(job, job.ops.chunk, n_threads, work(c.n_samples, d, k),
+    total = _run(job, job.chunk(), n_threads, work(c.n_samples, d, k),
                  k * (d + 1) + 3 if sums else 0)
     if not sums:
         return None, None, None, None, None
@@ -207,7 +215,9 @@ def distances(Job job, labels, int n_threads, out=None):
     if job.c.x == NULL:
         _measure_centers(job, n_threads)
     cdef double nanoseconds = 0.2 * job.c.n_samples * (job.c.n_features + 4)
-    return float(_run(job, job.ops.distances, n_threads, nanoseconds, 1)[0])
+    cdef fastem_step step
+    step = job.ops.distances if job.c.origin == NULL else job.ops.distances_about
+    return float(_run(job, step, n_threads, nanoseconds, 1)[0])
 
 
 cdef _run(Job job, fastem_step step, int n_threads, double nanoseconds, Py_ssize_t n_sums):
@@ -352,7 +362,7 @@ def lloyd(
             bound = 1 + _longest(&now[0, 0], k, d) / length if length > 0 else 0
             c.error = roundings * bound * bound
         try:
-            _pass(job, job.ops.chunk, n_threads, nanoseconds, size + 3, &total[0])
+            _pass(job, job.chunk(), n_threads, nanoseconds, size + 3, &total[0])
         except KeyboardInterrupt as interrupt:
             interrupt.reached = np.asarray(now), int(changed), lower_bounds
             raise

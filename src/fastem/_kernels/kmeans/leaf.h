@@ -48,7 +48,8 @@ static ptrdiff_t FN(lay_scratch)(const kmeans_job *job, char *memory, scratch_t 
 static ptrdiff_t FN(scratch_bytes)(const kmeans_job *job)
 {
     scratch_t s;
-    return job->x ? FN(lay_scratch)(job, NULL, &s) : job->width * (ptrdiff_t)sizeof(float);
+    ptrdiff_t about = job->origin ? KMEANS_CHUNK * job->n_features * (ptrdiff_t)sizeof(REAL) + 128 : 0;
+    return job->x ? FN(lay_scratch)(job, NULL, &s) + about : job->width * (ptrdiff_t)sizeof(float);
 }
 
 /* Adds a row times a weight to a cluster's sums. */
@@ -272,6 +273,42 @@ AT_A_LINE static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n,
         tally[1] += (double)searched;
         tally[2] += (double)open;
     }
+}
+
+/* A job whose rows [begin, begin + n) are those of another one about its origin, in this thread's
+ * scratch: 512 rows stay in the cache, and a copy of all rows would not be in memory twice. */
+static kmeans_job FN(about)(const kmeans_job *job, ptrdiff_t begin, ptrdiff_t n,
+                            const fastem_strip *strip)
+{
+    scratch_t s;
+    kmeans_job moved = *job;
+    ptrdiff_t d = job->n_features;
+    char *p = (char *)strip->scratch + FN(lay_scratch)(job, NULL, &s);
+    REAL *rows = (REAL *)FN(take)(&p, n * d * sizeof(REAL));
+    const REAL *restrict origin = job->origin;
+    for (ptrdiff_t r = 0; r < n; r++) {
+        const REAL *restrict x = FN(row)(job, begin + r);
+        for (ptrdiff_t i = 0; i < d; i++)
+            rows[r * d + i] = x[i] - origin[i];
+    }
+    moved.origin = NULL;
+    moved.x_row = d * (ptrdiff_t)sizeof(REAL);
+    moved.x = (const char *)rows - begin * moved.x_row;
+    return moved;
+}
+
+static void FN(chunk_about)(const void *given, ptrdiff_t begin, ptrdiff_t n,
+                            const fastem_strip *strip)
+{
+    kmeans_job moved = FN(about)(given, begin, n, strip);
+    FN(chunk)(&moved, begin, n, strip);
+}
+
+static void FN(distances_about)(const void *given, ptrdiff_t begin, ptrdiff_t n,
+                                const fastem_strip *strip)
+{
+    kmeans_job moved = FN(about)(given, begin, n, strip);
+    FN(distances)(&moved, begin, n, strip);
 }
 
 #undef tables_t

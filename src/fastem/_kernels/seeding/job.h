@@ -13,6 +13,7 @@ typedef struct {
     /* the data */
     const char *x;        /* (n, D) float or double, features side by side */
     ptrdiff_t x_row;      /* bytes from row to row */
+    const void *origin;   /* (D,) of x's type: the data are x - origin; NULL: they are x */
     const double *shift;  /* (D,) */
     double scale;         /* a power of 2, of which the square is a normal number */
     const double *weight; /* (n,), or NULL for ones */
@@ -36,7 +37,7 @@ typedef struct {
 } seeding_job;
 
 /* The leaf functions, which work on one block: see shared/step.h. `measure` needs scratch for a panel
- * of (D, panel) floats. */
+ * of (D, panel) floats, and with an origin all need it for a block of (SEEDING_BLOCK, D) more. */
 typedef struct {
     const char *name;
     ptrdiff_t panel; /* rows in a panel, at most 32 */

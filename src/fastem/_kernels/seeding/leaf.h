@@ -15,8 +15,31 @@ ALWAYS_INLINE const DATA *ON(row)(const seeding_job *job, ptrdiff_t row)
 
 static void ON(center)(const seeding_job *job, ptrdiff_t row, double *out)
 {
+    const DATA *x = ON(row)(job, row), *origin = job->origin;
     for (ptrdiff_t i = 0; i < job->n_features; i++)
-        out[i] = ON(row)(job, row)[i];
+        out[i] = origin ? (DATA)(x[i] - origin[i]) : x[i];
+}
+
+/* The job; where it has an origin, one whose rows [begin, begin + n) are about that, in this thread's
+ * scratch after the panel. */
+static const seeding_job *ON(about)(const seeding_job *job, ptrdiff_t begin, ptrdiff_t n,
+                                    const fastem_strip *strip, seeding_job *moved)
+{
+    ptrdiff_t d = job->n_features;
+    DATA *rows = (DATA *)((float *)strip->scratch + PANEL * d);
+    const DATA *restrict origin = job->origin;
+    if (!origin)
+        return job;
+    for (ptrdiff_t r = 0; r < n; r++) {
+        const DATA *restrict x = ON(row)(job, begin + r);
+        for (ptrdiff_t i = 0; i < d; i++)
+            rows[r * d + i] = x[i] - origin[i];
+    }
+    *moved = *job;
+    moved->origin = NULL;
+    moved->x_row = d * (ptrdiff_t)sizeof(DATA);
+    moved->x = (const char *)rows - begin * moved->x_row;
+    return moved;
 }
 
 /* Squared distance of a row to a center, scaled. */
@@ -56,8 +79,8 @@ static void ON(pack_panel)(const seeding_job *job, ptrdiff_t panel, float *out)
 
 static void ON(pack)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fastem_strip *strip)
 {
-    const seeding_job *job = given;
-    (void)strip;
+    seeding_job moved;
+    const seeding_job *job = ON(about)(given, begin, n, strip, &moved);
     for (ptrdiff_t panel = begin / PANEL; panel * PANEL < begin + n; panel++)
         ON(pack_panel)(job, panel, job->panels + panel * job->n_features * PANEL);
 }
@@ -94,9 +117,9 @@ static void ON(sum_block)(const seeding_job *job, ptrdiff_t begin, ptrdiff_t n)
 
 static void ON(begin)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fastem_strip *strip)
 {
-    const seeding_job *job = given;
+    seeding_job moved;
+    const seeding_job *job = ON(about)(given, begin, n, strip, &moved);
     ptrdiff_t row = begin;
-    (void)strip;
     for (; row < begin + n; row++)
         ON(know)(job, row, ON(distance)(job, row, job->trial));
     for (; row % PANEL; row++)
@@ -172,7 +195,8 @@ ALWAYS_INLINE double ON(confirm)(const seeding_job *job, ptrdiff_t panel, ptrdif
 static void ON(measure)(const void *given, ptrdiff_t begin, ptrdiff_t n,
                         const fastem_strip *strip)
 {
-    const seeding_job *job = given;
+    seeding_job moved;
+    const seeding_job *job = ON(about)(given, begin, n, strip, &moved);
     ptrdiff_t first_panel = begin / PANEL, end = (begin + n + PANEL - 1) / PANEL;
     ptrdiff_t width = job->width;
     double *gain = job->gain + begin / SEEDING_BLOCK * width;
@@ -199,12 +223,13 @@ static void ON(measure)(const void *given, ptrdiff_t begin, ptrdiff_t n,
 
 static void ON(take)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fastem_strip *strip)
 {
+    seeding_job moved;
     const seeding_job *job = given;
     ptrdiff_t trial = job->chosen, width = job->width;
     const double *center = job->trial + trial * job->n_features;
-    (void)strip;
     if (job->gain[begin / SEEDING_BLOCK * width + trial] == 0)
         return;
+    job = ON(about)(job, begin, n, strip, &moved);
     for (ptrdiff_t panel = begin / PANEL; panel * PANEL < begin + n; panel++)
         for (uint32_t open = job->hits[panel * width + trial]; open; open &= open - 1) {
             ptrdiff_t row = panel * PANEL + ON(lowest)(open);
@@ -216,11 +241,11 @@ static void ON(take)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fast
 static void ON(preview)(const void *given, ptrdiff_t begin, ptrdiff_t n,
                         const fastem_strip *strip)
 {
-    const seeding_job *job = given;
+    seeding_job moved;
+    const seeding_job *job = ON(about)(given, begin, n, strip, &moved);
     ptrdiff_t trial = job->chosen;
     const double *center = job->trial + trial * job->n_features;
     DATA *out = job->preview;
-    (void)strip;
     memcpy(out + begin, (const DATA *)job->closest + begin, n * sizeof(DATA));
     for (ptrdiff_t panel = begin / PANEL; panel * PANEL < begin + n; panel++)
         for (uint32_t open = job->hits[panel * job->width + trial]; open; open &= open - 1) {

@@ -20,6 +20,7 @@ cdef extern from "seeding/job.h":
     ctypedef struct seeding_job:
         const char *x
         Py_ssize_t x_row
+        const void *origin
         const double *shift
         double scale
         const double *weight
@@ -80,6 +81,7 @@ cdef class Seeding:
         double margin,          # IN  by which products in float32 may be off
         int n_threads,
         bint keep,              # IN  whether to keep the samples in float32, which is faster
+        origin=None,            # IN  (D,) of X's dtype: the samples are X - origin
     ):
         """Take samples that have been validated."""
         cdef Py_ssize_t n = X.shape[0], d = X.shape[1], width = (n_trials + 3) // 4 * 4, n_panels
@@ -94,6 +96,8 @@ cdef class Seeding:
         self.c.n_samples, self.c.n_features, self.c.width = n, d, width
         self.c.x = <const char *> self.address(X)
         self.c.x_row = X.strides[0]
+        if origin is not None:
+            self.c.origin = self.address(np.ascontiguousarray(origin, X.dtype))
         self.c.shift = <const double *> self.address(np.ascontiguousarray(shift, np.float64))
         self.c.scale, self.c.margin = scale, margin
         if weight is not None:
@@ -218,5 +222,7 @@ cdef class Seeding:
         one.job, one.step = &self.c, step
         one.n_rows, one.chunk, one.looks = self.c.n_samples, SEEDING_BLOCK, 8
         one.scratch_bytes = self.ops.panel * self.c.n_features * sizeof(float)
+        if self.c.origin != NULL:
+            one.scratch_bytes += SEEDING_BLOCK * self.c.n_features * (4 if self.single else 8)
         one.n_threads, one.work = self.n_threads, nanoseconds
         return run(&one, NULL)
