@@ -8,7 +8,7 @@ import sklearn.cluster
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
-from fastem import KMeans, em
+from fastem import GaussianMixture, KMeans, em
 
 
 def mapped(path, X, mode="r"):
@@ -103,3 +103,16 @@ def test_no_copy_is_made(init, n_clusters, watched, tmp_path):
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert most < 0.1 * X.nbytes + 2e6
+
+
+def test_the_start_of_a_mixture_makes_no_copy_either(tmp_path):
+    X = rows(20_000, 60)
+    mixture = GaussianMixture(3, covariance_type="diag", max_iter=1, random_state=0, tol=1e9)
+    expected = clone(mixture).fit(X)
+    X_file = mapped(tmp_path, X)
+    tracemalloc.start()
+    found = clone(mixture).fit(X_file)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert_array_equal(found.means_, expected.means_)
+    assert most < 0.3 * X.nbytes + 2e6

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from fastem._compat import check_any_sample_weight
 
-__all__ = ["centered", "check_weights", "refuse_overflow", "stays_where_it_is"]
+__all__ = ["centered", "check_weights", "lies_in_file", "refuse_overflow", "stays_where_it_is"]
 
 _MOST_SQUARES = float(np.finfo(np.float64).max) / 64  # that can still be summed in some ways
 
@@ -58,13 +58,24 @@ def refuse_overflow(name, X, sample_weight=None):
     return False
 
 
+def lies_in_file(X):
+    """Return whether X is a numpy.memmap, or a view of one."""
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap):
+            return True
+        X = X.base
+    return False
+
+
 def stays_where_it_is(estimator, X):
     """Return whether X lies in a file, and is fitted from there without a copy of it.
 
     Of a callable start scikit-learn's users expect that it is given samples about their mean, and
     truncated E-steps read these as well.
     """
-    plain = isinstance(X, np.memmap) and X.ndim == 2 and X.flags.c_contiguous and X.flags.aligned
+    if not lies_in_file(X):
+        return False
+    plain = X.ndim == 2 and X.flags.c_contiguous and X.flags.aligned
     told = not callable(estimator.init) and estimator.algorithm != "truncated"
     return plain and told and X.dtype in (np.float32, np.float64) and X.dtype.isnative
 

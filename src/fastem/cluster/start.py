@@ -20,6 +20,7 @@ from sklearn.cluster import KMeans
 
 from fastem._compat import lloyd_iteration
 from fastem._engine.threads import single_threaded_openmp
+from fastem.cluster.data import lies_in_file
 from fastem.cluster.lloyd import (
     Assignment,
     KMeansBlock,
@@ -83,7 +84,11 @@ def clusters_like_scikit_learn(X, n_clusters, sample_weight, random_state, n_job
     rows = Rows(X, sample_weight, length, n_jobs, shift=mean)
     origin = np.zeros(X.shape[1])
     if block.mean_square > _FAR * variance * X.shape[1]:
-        block, mean, origin = KMeansBlock(X - mean, sample_weight, n_threads), origin, mean
+        if lies_in_file(X):
+            block = KMeansBlock(X, sample_weight, n_threads, mean)
+        else:  # to subtract once is faster
+            block = KMeansBlock(X - mean, sample_weight, n_threads)
+        mean, origin = origin, mean
     # A center's sum rounds once a row; how scikit-learn's rounds is not known, except for its size.
     slack = 4 * math.sqrt(X.shape[0])
     model = KMeansEM(_TOL * variance, X.dtype, n_threads, slack=slack)
@@ -163,7 +168,7 @@ def known_clusters(block, n_clusters, random_state, n_jobs):
 
 def _certain_clusters(model, block, mean, drawn, inertia):
     """Return the clusters at the end of k-means, or None where rounding might have decided one."""
-    params = KMeansParams(block.X[drawn], block.X.shape[0])
+    params = KMeansParams(block.rows(drawn), block.X.shape[0])
     result = fit_in_one_call(model, block, params, model.first_state(params, block), _MAX_ITER)
     if result is not None and result.n_iter == 0 and result.states[0].n_open:
         before = params
@@ -188,7 +193,7 @@ def _first_iteration(model, block, mean, drawn):
 
     Its first centers are samples, so that all of its arithmetic is known.
     """
-    X = block.X - mean
+    X = block.rows(slice(None)) - mean
     n, k = len(X), len(drawn)
     weight = np.ones(n) if block.sample_weight is None else block.sample_weight
     labels, centers = np.full(n, -1, np.int32), np.empty((k, X.shape[1]))
