@@ -9,10 +9,12 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import psi
 from test_lda import K, X, oracle, start
 
 from fastem import LatentDirichletAllocation, em
-from fastem.topics.documents import Documents
+from fastem._kernels import topics as kernel
+from fastem.topics.documents import Documents, padded
 from fastem.topics.incremental import IncrementalLDAEM
 
 EXACT = {"mean_change_tol": 1e-9, "max_doc_update_iter": 3000, "evaluate_every": 1, "perp_tol": 0}
@@ -200,3 +202,54 @@ def test_online_on_alphabetical_debian():
     value = shuffled.held_out_log_likelihood(observed, held)
     assert value > unigram + 0.2
     assert value > as_it_comes.held_out_log_likelihood(observed, held) + 0.05
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("layout", ["words", "topics", "columns"])
+def test_rows_of_words_of_any_layout(layout, dtype):
+    """With exp(digamma) of them, the bits are those of two passes, for every number of threads."""
+    rng = np.random.default_rng(0)
+    lam = rng.gamma(0.5, 1, (7, 900)).astype(dtype) + dtype(1e-3)
+    given = {"words": np.asfortranarray(lam), "topics": lam}.get(layout)
+    if given is None:
+        given = np.repeat(lam, 2, axis=1)[:, ::2]
+    words = np.flatnonzero(rng.random(900) < 0.4).astype(np.int32)
+    plain = padded(lam[:, words].T, 7, dtype)
+    for digamma in (False, True):
+        wanted = plain.copy()
+        if digamma:
+            kernel.exp_digamma(plain, 0.0, wanted, 1)
+        for n_threads in (1, 3):
+            out = np.full_like(plain, np.nan)
+            kernel.rows_of_words(given, words, out, n_threads, digamma)
+            assert_array_equal(out, wanted)
+
+
+@pytest.mark.parametrize("least", [1e-9, 0.5])
+def test_few_words_of_many_are_read_alone(least):
+    """What other words documents could have does not matter, with hardly any counts neither."""
+    rng = np.random.default_rng(0)
+    lda = LatentDirichletAllocation(3, max_iter=1, random_state=0).fit(rng.poisson(1.0, (9, 80)))
+    lda.topic_word_prior_ = 1e-12
+    lda.components_ = np.full((3, 80), least / 80)
+    lda.components_[:2, :40] += rng.gamma(1, 1, (2, 40))
+    few = np.zeros((4, 80))
+    few[:, 5:9] = rng.poisson(5.0, (4, 4))
+    expected = np.exp(psi(lda.components_) - psi(lda.components_.sum(axis=1, keepdims=True)))
+    gamma = np.ones((4, 3))
+    for _ in range(lda.max_doc_update_iter):
+        theta = np.exp(psi(gamma))
+        ratio = np.divide(few, theta @ expected, out=np.zeros_like(few), where=few > 0)
+        gamma = lda.doc_topic_prior_ + theta * (ratio @ expected.T)
+    lda.set_params(mean_change_tol=0.0)
+    assert_allclose(lda.transform(few, normalize=False), gamma, rtol=1e-6)
+
+
+def test_priors_set_as_arrays_of_no_dimension_are_numbers():
+    lda = LatentDirichletAllocation(K, max_iter=2, random_state=0).fit(X)
+    found = lda.transform(X), lda.score(X), lda.partial_fit(X).components_
+    lda = LatentDirichletAllocation(K, max_iter=2, random_state=0).fit(X)
+    lda.topic_word_prior_ = np.array(lda.topic_word_prior_)
+    assert_array_equal(lda.transform(X), found[0])
+    assert lda.score(X) == found[1]
+    assert_array_equal(lda.partial_fit(X).components_, found[2])

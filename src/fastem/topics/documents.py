@@ -308,7 +308,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         )
         X = X if isinstance(X, sp.csr_array) else sp.csr_array(X)
         name = type(self).__name__
-        check_non_negative(X, f"{name}.{method}" if method else f"{name}: a count of X")
+        if np.minimum.reduce(X.data, initial=0) < 0:
+            check_non_negative(X, f"{name}.{method}" if method else f"{name}: a count of X")
         check_total(X)
         return X
 
@@ -451,8 +452,11 @@ def words_of(estimator, names, parameter):
 
 def check_total(X, sample_weight=None):
     """Raise ValueError if products of sums of counts would overflow or vanish."""
-    tokens = X.sum(axis=1, dtype=np.float64)
-    total = tokens.sum() if sample_weight is None else sample_weight @ tokens
+    with np.errstate(over="ignore"):
+        if sample_weight is None:
+            total = np.add.reduce(X.data, dtype=np.float64)
+        else:
+            total = sample_weight @ X.sum(axis=1, dtype=np.float64)
     most = _MOST_TOTAL[X.dtype.type]
     if total > most:
         times = "" if sample_weight is None else ", times sample_weight,"

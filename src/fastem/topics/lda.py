@@ -401,7 +401,7 @@ class LatentDirichletAllocation(LDAReading, EMEstimator):
             priors["doc_topic_prior_"] = learned.doc_topic
         if isinstance(self.topic_word_prior, str) and learned is not None:
             priors["topic_word_prior_"] = learned.topic_word
-        point = np.ndim(self.topic_word_prior_) == 0 and self.topic_word_prior_ == 0
+        point = self._has_point_topics
         components = params.components()
         if not point:  # an eta too small for float32 is not 0, whose logarithm is infinite
             np.maximum(components, np.finfo(components.dtype).tiny, out=components)

@@ -20,7 +20,7 @@ from fastem.topics.documents import (
     log_likelihood,
     padded,
 )
-from fastem.topics.variational import expected_topics
+from fastem.topics.variational import expected_topics, has_plain_digammas, topic_scale
 from fastem.topics.vocabulary import of_occurring
 
 __all__ = ["LDAReading"]
@@ -65,15 +65,26 @@ class LDAReading(TopicModel):
         )
 
     def _occurring(self, X):
-        """Return documents and topics of the words that occur: both as they are, if most do."""
-        n_threads = useful_n_jobs(self.n_jobs, 2.0 * X.nnz * len(self.components_))
-        some, rows = of_occurring(X, self.components_, n_threads)
-        if rows is None:
-            return X, self._topics(X.dtype)
-        totals = self._once("totals", lambda: self.components_.sum(axis=1, dtype=np.float64))
-        return some, Topics(rows, totals, 0.0)
+        """Return documents, topics and expected topics of the words that occur.
 
-    def _documents(self, X, sample_weight=None, model=None, topics=None):
+        Documents and topics are as they are if most words do. The expected topics may be None: not
+        known yet. Else the topics' sums are lost.
+        """
+        n_threads = useful_n_jobs(self.n_jobs, 2.0 * X.nnz * len(self.components_))
+        totals = self._once("totals", lambda: self.components_.sum(axis=1, dtype=np.float64))
+        digamma = not self._has_point_topics and has_plain_digammas(totals)
+        some, rows = of_occurring(X, self.components_, n_threads, digamma)
+        if rows is None:
+            return X, self._topics(X.dtype), None
+        topics = Topics(rows, totals, 0.0)
+        return some, topics, (rows, topic_scale(topics)[0]) if digamma else None
+
+    @property
+    def _has_point_topics(self):
+        """Whether topics are point estimates, without a prior."""
+        return np.ndim(self.topic_word_prior_) == 0 and self.topic_word_prior_ == 0
+
+    def _documents(self, X, sample_weight=None, model=None, topics=None, expected=None):
         """Return (model, topics, documents, what is found of them) of validated documents.
 
         The topics' sums are lost, so that there are no two arrays of their size.
@@ -82,8 +93,9 @@ class LDAReading(TopicModel):
         if model is None:
             work = 4.0 * X.nnz * len(topics.totals) + 2.0 * topics.sums.size
             model = self._model(n_threads=useful_n_jobs(self.n_jobs, work))
-        point = model.priors.point_topics
-        expected = expected_topics(topics, model.n_threads, point, out=topics.sums)
+        if expected is None:
+            point = model.priors.point_topics
+            expected = expected_topics(topics, model.n_threads, point, out=topics.sums)
         return model, topics, documents, model.infer(topics, documents, expected=expected)
 
     @by_blocks
@@ -104,8 +116,9 @@ class LDAReading(TopicModel):
         """
         self._once("checked", self._check_fitted)
         X = self._validated(X, "transform", reset=False, dtype=self.components_.dtype)
-        X, topics = self._occurring(X)
-        doc_topic = self._documents(X, topics=topics)[3].gamma[:, : len(self.components_)].copy()
+        X, topics, expected = self._occurring(X)
+        inferred = self._documents(X, topics=topics, expected=expected)[3]
+        doc_topic = inferred.gamma[:, : len(self.components_)].copy()
         if normalize:
             doc_topic /= doc_topic.sum(axis=1, keepdims=True)
         return doc_topic

@@ -30,6 +30,7 @@ __all__ = [
     "document_statistics",
     "expected_components",
     "expected_topics",
+    "has_plain_digammas",
     "set_columns",
     "topic_scale",
 ]
@@ -66,11 +67,16 @@ def expected_components(topics, components, n_threads, point_topics):
         return components * topics.scale[: len(components), None]
     expected = np.empty_like(components)
     # Of topics next to nothing all words are read, but such topics are rare.
-    scale, small = topic_scale(topics.whole() if min(topics.totals) < _LEAST_TOTAL else topics)
+    scale, small = topic_scale(topics if has_plain_digammas(topics.totals) else topics.whole())
     kernel.exp_digamma(components.T, 0.0, expected.T, n_threads)  # as they lie in memory
     set_columns(expected.T, small)
     expected *= scale[: len(components), None]
     return expected
+
+
+def has_plain_digammas(totals):
+    """Return whether exp(digamma) of no topic's total, (K,), is close to underflow."""
+    return np.minimum.reduce(totals) >= _LEAST_TOTAL
 
 
 def topic_scale(topics, rows=slice(None)):
@@ -163,7 +169,8 @@ class VariationalLDA:
         learning_offset=10.0, learning_decay=0.7, n_samples=1,
         learn_doc_topic=False, learn_topic_word=False, vocabulary=None,
     ):  # fmt: skip
-        self.priors = Priors(np.asarray(doc_topic_prior, np.float64), topic_word_prior)
+        eta = topic_word_prior if np.ndim(topic_word_prior) else float(topic_word_prior)
+        self.priors = Priors(np.asarray(doc_topic_prior, np.float64), eta)
         self.n_topics = len(doc_topic_prior)
         self.n_threads, self.max_sweeps, self.tol = n_threads, max_sweeps, float(tol)
         self.learning_offset, self.learning_decay = learning_offset, learning_decay

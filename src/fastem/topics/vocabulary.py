@@ -63,8 +63,10 @@ def n_words_of(vocabulary, rows):
     return len(rows) if vocabulary is None else vocabulary.n_words
 
 
-def of_occurring(X, topic_word, n_threads):
+def of_occurring(X, topic_word, n_threads, digamma=False):
     """Return documents of the words that occur, and their topics, (W, width); or X and None.
+
+    With `digamma` exp(digamma) of the topics, for which their rows need not be read again.
 
     All words of the topics are read where most of them occur: there is nothing to choose then.
 
@@ -92,7 +94,7 @@ def of_occurring(X, topic_word, n_threads):
         places = column[X.indices]
     shape = len(words), kernel.width(len(topic_word), X.dtype)
     rows = arrays.empty(shape, X.dtype)
-    kernel.rows_of_words(topic_word, words, rows, n_threads)
+    kernel.rows_of_words(topic_word, words, rows, n_threads, digamma)
     some = sp.csr_array((X.data, places, X.indptr), shape=(n_docs, len(words)))
     return some, rows
 
