@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
 import fastem.components.cells as cells_module
 from fastem import BayesianGaussianMixture, BernoulliMixture, Blocks, GaussianMixture, em
@@ -212,6 +213,28 @@ def test_blocks_are_sorted_into_cells_too():
     assert_allclose(mixture.lower_bound_, whole.lower_bound_, atol=2e-4)
     settings["algorithm"] = "em"
     assert len(passes) < GaussianMixture(4, **settings).fit(blocks).n_iter_ / 2
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "n_rows"),
+    [({}, 30_000), ({"n_init": 3, "init_params": "random_from_data"}, 20_000),
+     ({"covariance_type": "diag", "init_params": "k-means++"}, 20_000), ({}, 150)],
+)  # fmt: skip
+def test_blocks_give_the_fit_of_data_in_memory(settings, n_rows, weighted):
+    """From the same start, of cells; or of samples, where cells are too few."""
+    X, _ = overlapping(n_rows, 2, 4, apart=2.5)
+    weight = np.random.default_rng(0).uniform(0.5, 2, size=len(X)) if weighted else None
+    mixture = GaussianMixture(
+        4, algorithm="multiresolution", tol=1e-6, max_iter=2000, random_state=3, **settings
+    )
+    whole = clone(mixture).fit(X, sample_weight=weight)
+    cut = clone(mixture).fit(Blocks.from_arrays(X, weight, batch_rows=7001))
+    assert cut.n_iter_ == whole.n_iter_
+    for name in ("weights_", "means_", "covariances_", "lower_bound_"):
+        value = getattr(whole, name)
+        most = np.abs(value).max()
+        assert_allclose(getattr(cut, name), value, rtol=1e-9, atol=1e-9 * most, err_msg=name)
 
 
 def test_the_same_bits_for_every_number_of_threads_and_after_a_checkpoint(tmp_path):

@@ -22,6 +22,7 @@ from fastem.components.noise import noise_of
 from fastem.components.prior import ConjugatePrior, resolve
 from fastem.mixture.algorithms import COMPLETE, check_samples
 from fastem.mixture.base import ALGORITHMS
+from fastem.mixture.by_blocks import begin
 from fastem.mixture.elliptical import EllipticalMixture
 from fastem.mixture.errors import GaussianErrors
 from fastem.mixture.gaussian_base import GaussianBase
@@ -247,9 +248,19 @@ class GaussianMixture(GaussianErrors, EllipticalMixture, GaussianBase):
     def _begin_source(self, source, found, n_starts):
         if self.algorithm != "multiresolution" or not n_starts:
             return super()._begin_source(source, found, n_starts)
-        grid = source.call(grid_of, source.sample, found.n_rows)
-        model, blocks, start = super()._begin_source(source, found, n_starts)
-        return model, blocks, start_on_cells_of_blocks(self, model, blocks, grid, start)
+        sample = source.sample
+        grid = source.call(grid_of, sample, found.n_rows)
+        model, blocks, _ = super()._begin_source(source, found, 0)
+        given = self._check_start(found.n_features)
+
+        def start(random_state, cells):
+            return self._start(model, cells, given, random_state)
+
+        def of_sample():
+            return source.call(begin, self, found, n_starts, sample).starts
+
+        begun = start_on_cells_of_blocks(self, model, blocks, grid, start, of_sample)
+        return model, blocks, begun
 
     def _model(self, block, given):
         kind, dtype, n_threads = self.covariance_type, block.X.dtype, self._n_threads(block.X)

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 from fastem import em
 from fastem.components.cells import (
@@ -48,30 +49,40 @@ def start_on_cells(estimator, model, block, start):
 
     def begin(random_state):
         coarsest = levels()[0]
-        if len(coarsest.points.X) < least:
-            if estimator.verbose:
-                print(f"Only {len(coarsest.points.X)} cells: the fit is to all samples")
+        if _are_too_few(coarsest, estimator):
             return start(random_state, block)
         return _fitted(estimator, model, levels(), start(random_state, coarsest.points))
 
     return begin
 
 
-def start_on_cells_of_blocks(estimator, model, blocks, grid, start):
+def start_on_cells_of_blocks(estimator, model, blocks, grid, start, of_sample):
     """Return what :func:`start_on_cells` does, as a function of the restart's number.
 
-    ``start(init)`` makes first parameters, too.
+    ``of_sample()`` returns the first parameters of all restarts, made on a sample of the rows: for
+    where cells are too few.
     """
     least = _CELLS_OF_A_COMPONENT * estimator.n_components
-
-    @cache
-    def levels():
-        return _levels(blocks.sum(cells_of, grid).cells, model, least)
+    random_state = check_random_state(estimator.random_state)
+    levels = cache(lambda: _levels(blocks.sum(cells_of, grid).cells, model, least))
+    of_sample = cache(of_sample)
 
     def begin(init):
-        return _fitted(estimator, model, levels(), start(init))
+        coarsest = levels()[0]
+        if _are_too_few(coarsest, estimator):
+            return of_sample()[init]
+        return _fitted(estimator, model, levels(), start(random_state, coarsest.points))
 
     return begin
+
+
+def _are_too_few(coarsest, estimator):
+    """Return whether there are too few cells to begin with, and say so."""
+    n = len(coarsest.points.X)
+    few = n < _CELLS_OF_A_COMPONENT * estimator.n_components
+    if few and estimator.verbose:
+        print(f"Only {n} cells: the fit is to all samples")
+    return few
 
 
 class _Level(NamedTuple):
