@@ -6,7 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem.components.truncated as module
 from fastem import BayesianGaussianMixture, Blocks, GaussianMixture, em
+from fastem.components import near
 from fastem.components.gaussian import GaussianBlock, GaussianEM, GaussianParams
+from fastem.components.gaussian_data import Scaling
 from fastem.components.truncated import Search, TruncatedEM
 
 K, D = 60, 5
@@ -57,11 +59,10 @@ def test_an_e_step_is_the_textbook_s_of_the_components_that_rows_keep(kind, dtyp
     lp = log_densities(params.components, block.X)
     own = np.take_along_axis(lp, kept.astype(np.int64), axis=1)
     assert np.all(np.diff(own, axis=1) <= 1e-3)  # the best first
-    # What was kept, or is a neighbour of it, is no better than what is.
-    near = params.neighbours[first].reshape(len(first), -1)
-    tried = np.take_along_axis(lp, np.hstack([first, near]).astype(np.int64), axis=1)
-    better = tried > own[:, -1:] + 1e-3
-    assert not np.any(better & ~(near_in(near, first, kept)))
+    # What was kept, or is near to the nearest mean, is no better than what is kept now.
+    tried = np.hstack([first, params.near[first[:, 0]]])
+    better = np.take_along_axis(lp, tried.astype(np.int64), axis=1) > own[:, -1:] + 1e-3
+    assert not np.any(better & ~(tried[:, :, None] == kept[:, None, :]).any(axis=2))
     weight = np.ones(len(lp)) if block.sample_weight is None else block.sample_weight
     log_prob = np.logaddexp.reduce(own, axis=1)
     tolerance = 1e-10 if dtype == np.float64 else 2e-5
@@ -80,11 +81,6 @@ def test_an_e_step_is_the_textbook_s_of_the_components_that_rows_keep(kind, dtyp
     assert_allclose(moments.scatter[some], scatter[some], rtol=3000 * tolerance)
 
 
-def near_in(near, first, kept):
-    tried = np.hstack([first, near])
-    return (tried[:, :, None] == kept[:, None, :]).any(axis=2)
-
-
 def test_bounds_rise_and_stay_below_the_likelihood():
     model, block, params = problem()
     model.model.reg_covar = 0.0
@@ -94,7 +90,7 @@ def test_bounds_rise_and_stay_below_the_likelihood():
     assert result.converged
     assert np.all(np.diff(bounds) > -1e-9)
     n_dense = result.params.n_dense
-    assert 2 <= n_dense <= 5
+    assert 2 <= n_dense <= 3
     assert len(bounds) > n_dense + 3
     exact = model.model.e_step(params.components, block).bound / len(block.X)
     assert bounds[0] < exact + 1e-12
@@ -103,18 +99,45 @@ def test_bounds_rise_and_stay_below_the_likelihood():
     assert_allclose(bounds[-1], model.model.e_step(before, block).bound / len(block.X), rtol=1e-12)
 
 
-def test_neighbours_are_those_of_the_largest_expected_log_density():
+def squared_distances(components, block):
+    """Return those of rows to means, in units of the scaling."""
+    scale = block.scaling.scale
+    return (((block.X[:, None] - components.means) * scale) ** 2).sum(axis=2)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_some_e_steps_compare_what_is_near_to_the_nearest_mean(step):
+    model, block, params = problem()
+    params = params._replace(step=step)
+    far = np.tile(np.arange(K - module.KEPT, K, dtype=np.int32), (len(block.X), 1))
+    kept = model.e_step(params, block, far)[1]
+    if step == 3:
+        assert_array_equal(np.sort(kept, axis=1), far)
+        return
+    nearest = squared_distances(params.components, block).argmin(axis=1)
+    allowed = np.hstack([far, params.near[nearest]]).astype(np.int64)
+    lp = np.full((len(far), K), -np.inf)
+    tried = np.take_along_axis(log_densities(params.components, block.X), allowed, axis=1)
+    np.put_along_axis(lp, allowed, tried, axis=1)
+    assert_array_equal(kept, np.argsort(-lp, axis=1, kind="stable")[:, : module.KEPT])
+
+
+def test_the_more_components_the_rarer_are_searches():
+    assert [near.period(k) for k in (10, 1000, 4000, 100_000)] == [2, 2, 4, 8]
+    assert [step for step in range(14) if near.is_searched(step, 4)] == [0, 1, 2, 4, 8, 12]
+
+
+def test_what_is_near_are_the_nearest_means():
     params = problem()[2]
     components = params.components
-    variances = 1 / components.precisions_cholesky**2
-    expected = log_densities(components, components.means)
-    expected = expected - 0.5 * (variances[:, None] * components.precisions_cholesky**2).sum(axis=2)
-    np.fill_diagonal(expected, np.inf)
-    best = np.argsort(-expected, axis=1)[:, : module.NEIGHBOURS]
-    found = params.neighbours
+    scale = Scaling.of_params(components, "diag", np.dtype(np.float64)).scale
+    points = components.means * scale
+    distances = ((points[:, None] - points) ** 2).sum(axis=2)
+    best = np.argsort(distances, axis=1)[:, : near.NEAR]
+    found = params.near
     assert_array_equal(found[:, 0], np.arange(K))
     shared = [len(set(a) & set(b)) for a, b in zip(found.tolist(), best.tolist(), strict=True)]
-    assert np.mean(shared) > 0.98 * module.NEIGHBOURS
+    assert np.mean(shared) > 0.98 * near.NEAR
 
 
 def test_first_components_are_near():
@@ -262,12 +285,12 @@ def test_bad_input_is_refused_before_the_fit():
 
 
 def test_a_search_of_equal_components_has_each_once():
-    """Neighbours of components that are all alike are still different ones."""
+    """What is near to components that are all alike are still different ones."""
     k = 30
     params = GaussianParams.from_precisions(
         np.full(k, 1 / k), np.zeros((k, 2)), np.ones((k, 2)), "diag", np.dtype(np.float64)
     )
     X = np.random.default_rng(0).normal(size=(100, 2))
     block = GaussianBlock.of(X, None)
-    near = Search.of(params, "diag", block.scaling, 1).first_neighbours(0)
-    assert np.all(np.diff(np.sort(near, axis=1), axis=1) > 0)
+    found = Search.of(params, "diag", block.scaling, 1).of_means().first(0)
+    assert np.all(np.diff(np.sort(found, axis=1), axis=1) > 0)

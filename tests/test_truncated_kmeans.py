@@ -31,12 +31,13 @@ def test_an_e_step_sums_the_samples_of_the_best_centers_that_it_compares(dtype, 
     block = KMeansBlock(X, weight)
     model = TruncatedKMeansEM(KMeansEM(0.0, dtype, 2), 300, 0)
     params = model.begin(KMeansParams(X[:K].copy(), len(X)))
-    first = model.first_state(params, block)
+    first = model.e_step(params, block, model.first_state(params, block))[1]
+    params = params._replace(centers=params.centers + dtype(0.2), step=3)
     found, kept = model.e_step(params, block, first)
     distances = squared_distances(X, params.centers)
     labels = kept[:, 0]
     own = np.take_along_axis(distances, labels[:, None].astype(np.int64), axis=1)[:, 0]
-    near = params.neighbours[first].reshape(len(X), -1).astype(np.int64)
+    near = params.near[first[:, 0]].astype(np.int64)
     assert np.all(own <= np.take_along_axis(distances, near, axis=1).min(axis=1) + 1e-3)
     assert np.mean(own <= distances.min(axis=1) + 1e-3) > 0.9
     weight = np.ones(len(X)) if weight is None else weight

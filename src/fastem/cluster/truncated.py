@@ -1,7 +1,7 @@
-"""K-means of many clusters: each sample compares a few centers, until the last iterations.
+"""K-means of many clusters: in most iterations each sample compares the centers near to its own.
 
-See :mod:`fastem.components.truncated`: where all components are round and alike, a sample's best
-one is its nearest center.
+See :mod:`fastem.components.truncated`: where all components are round and alike, a sample keeps its
+nearest center alone.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from sklearn.utils import check_random_state
 
 from fastem._engine.statistics import Statistics
 from fastem.cluster.data import refuse_overflow
-from fastem.cluster.lloyd import Assignment, KMeansParams
+from fastem.cluster.lloyd import Assignment, KMeansEM, KMeansParams
 from fastem.components.gaussian_data import Scaling
+from fastem.components.near import Near, is_searched, period
 from fastem.components.truncated import Search
 
 __all__ = ["TruncatedKMeansEM", "check_samples", "truncated_model"]
 
-_KEPT = 3  # centers of a row
-_SETTLED = 1e-4  # share of the inertia: the truncated iterations end when it falls by less
-_LEAST_DENSE, _MOST_DENSE = 2, 5  # iterations of all centers at the end
+_SETTLED = 1e-4  # share of the inertia: the truncated iterations end when it falls by less in each
+_EACH = 250  # centers, for which all are compared one iteration later (see `period`)
+_LEAST_DENSE, _MOST_DENSE = 2, 3  # iterations of all centers at the end
 
 
 def check_samples(X):
@@ -47,17 +48,17 @@ class TruncatedCenters(NamedTuple):
 
     centers: np.ndarray  # (K, D) of the data's dtype
     n_changed: float  # labels, by the last E-step; not 0 before all centers were compared
-    neighbours: np.ndarray  # (K, G) int32, each center's, itself first
+    near: np.ndarray  # (K, G) int32, those nearest to each one, itself first
     step: int  # E-steps so far
     n_dense: int  # of them of all centers
     ends: bool  # whether the next ones are
-    bound: float  # minus the inertia per unit weight that the last one saw
+    bound_searched: float  # minus the inertia per unit weight, where all were compared last
 
 
 class TruncatedKMeansEM:
     """Truncated E-steps and the M-step of k-means (see :class:`fastem.em.RowState`).
 
-    Rows' states are the centers that they keep, (n, C) int32; at the end an Assignment.
+    Rows' states are their centers, (n, 1) int32; at the end an Assignment.
 
     Parameters
     ----------
@@ -72,21 +73,26 @@ class TruncatedKMeansEM:
     def __init__(self, model, max_iter, seed):
         self.model, self.max_iter, self.seed = model, max_iter, seed
         self.tol, self.n_threads = model.tol, model.n_threads
+        self.of_all = KMeansEM(model.tol, model.dtype, model.n_threads, bounded=False)
 
     def begin(self, params: KMeansParams) -> TruncatedCenters:
         """Return the first parameters."""
-        near = self._among(params.centers).first_neighbours(self.seed)
+        near = self._among(params.centers).first(self.seed)
         ends = self._must_end(0)
         return TruncatedCenters(params.centers, params.n_changed, near, 0, 0, ends, -math.inf)
 
     def _must_end(self, step):
         return step >= self.max_iter - _LEAST_DENSE
 
+    def _searches(self, step, centers):
+        return is_searched(step, period(len(centers), _EACH))
+
     def _among(self, centers):
-        # Neighbours are found by expected log-densities, in which squared distances stand beside
-        # the number of features: they must not be lost there where the unit of X is large.
+        # Distances that are compared must not be lost where the unit of X is small or large.
         exponent = int(np.frexp(np.ptp(centers.astype(np.float64), axis=0).max())[1])
-        return self._search(centers, math.ldexp(1.0, min(max(-exponent, 0), 1000)))
+        scale = math.ldexp(1.0, min(max(-exponent, -1000), 1000))
+        d = centers.shape[1]
+        return Near(centers.astype(np.float64), np.zeros(d), np.full(d, scale), self.n_threads)
 
     def _search(self, centers, scale):
         k, d = centers.shape
@@ -95,17 +101,21 @@ class TruncatedKMeansEM:
         return Search(scaling, means, factors, np.zeros(k), self.n_threads)
 
     def first_state(self, params: TruncatedCenters, block):
-        """Return the centers that rows keep at first."""
-        n_kept = min(_KEPT, len(params.centers))
-        return self._search(params.centers, block.scale).first_kept(block.X, n_kept)
+        """Return any center for each row: the first E-step compares all."""
+        return np.zeros((block.X.shape[0], 1), np.int32)
 
     def e_step(self, params: TruncatedCenters, block, state):
         """Return the sums of each cluster's samples, and what rows keep then."""
         if params.ends:
             return self._of_all(params, block, state)
+        if self._searches(params.step, params.centers):
+            known = KMeansParams(params.centers, params.n_changed)
+            first = Assignment.none_yet(block)
+            statistics, _ = self.of_all.e_step(known, block, first, spare=first)
+            return statistics, first.labels[:, None]  # which were written over
         search = self._search(params.centers, block.scale)
         bound, weights, first, _, kept = search.job(block.X).moments(
-            state, params.neighbours, self.seed + params.step, block.sample_weight, True
+            state, state[:, 0].copy(), params.near, block.sample_weight, True
         )
         offset = search.axes(block.X.dtype)[1]
         n_empty = np.count_nonzero(weights == 0)
@@ -135,19 +145,23 @@ class TruncatedKMeansEM:
     def m_step_from(self, params: TruncatedCenters, statistics: Statistics) -> TruncatedCenters:
         """Return the M-step's parameters, new neighbours, and what comes next."""
         after = self.model.m_step(statistics)
-        step, near = params.step + 1, params.neighbours
-        bound = float(statistics.bound / statistics.weight)
-        settled = bound - params.bound <= _SETTLED * abs(bound)  # also if both are 0
+        step, near, searched = params.step + 1, params.near, params.bound_searched
         if params.ends:
             n_dense = params.n_dense + 1
             return TruncatedCenters(
-                after.centers, after.n_changed, near, step, n_dense, True, bound
+                after.centers, after.n_changed, near, step, n_dense, True, searched
             )
-        ends = settled or self._must_end(step)
+        ends = False
+        if self._searches(params.step, params.centers):
+            bound = float(statistics.bound / statistics.weight)
+            n_since = 1 if step <= 3 else period(len(near), _EACH)
+            ends = bound - searched <= _SETTLED * n_since * abs(bound)  # also if both are 0
+            searched = bound
+        ends = ends or self._must_end(step)
         if not ends:
-            near = self._among(after.centers).of_means().meet(near, self.seed + step)
+            near = self._among(after.centers).meet(near, self.seed + step)
         n_changed = max(1.0, after.n_changed)
-        return TruncatedCenters(after.centers, n_changed, near, step, 0, ends, bound)
+        return TruncatedCenters(after.centers, n_changed, near, step, 0, ends, searched)
 
     def converged(self, before: Any, after: TruncatedCenters) -> bool:
         """Return whether the iterations at the end are enough."""

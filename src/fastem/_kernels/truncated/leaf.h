@@ -1,4 +1,4 @@
-/* Truncated EM: each row compares the neighbours of the components that it keeps. A template: see
+/* Truncated EM: each row compares the components that it keeps, and some that it tries. A template: see
  * vec.h. Read chunk() first.
  *
  * A row's densities are few, and of components that are anywhere in the tables: vectors run over the
@@ -67,18 +67,6 @@ ALWAYS_INLINE uint64_t FN(mix)(uint64_t hash, uint64_t bits)
     return hash ^ hash >> 32;
 }
 
-/* A hash of a row's bits: equal rows draw the same, in whatever block they are. */
-ALWAYS_INLINE uint64_t FN(hash_row)(const truncated_job *job, const scratch_t *s)
-{
-    uint64_t hash = job->seed;
-    for (ptrdiff_t i = 0; i < job->n_features; i++) {
-        UINT bits;
-        memcpy(&bits, s->x + i, sizeof bits);
-        hash = FN(mix)(hash, bits);
-    }
-    return hash;
-}
-
 ALWAYS_INLINE void FN(add_drawn)(const truncated_job *job, scratch_t *s, uint64_t hash, ptrdiff_t n)
 {
     for (ptrdiff_t i = 0; i < n; i++) {
@@ -87,9 +75,8 @@ ALWAYS_INLINE void FN(add_drawn)(const truncated_job *job, scratch_t *s, uint64_
     }
 }
 
-/* Log-densities of the list at x; with `spread`, their means where x varies by such variances. */
-ALWAYS_INLINE void FN(evaluate)(const truncated_table *table, ptrdiff_t wide, const REAL *spread,
-                                scratch_t *s)
+/* Log-densities of the list at x. */
+ALWAYS_INLINE void FN(evaluate)(const truncated_table *table, ptrdiff_t wide, scratch_t *s)
 {
     const REAL *coef = table->coef, *log_norm = table->log_norm;
     for (ptrdiff_t l = 0; l < VL; l++) /* whole vectors of components */
@@ -104,8 +91,6 @@ ALWAYS_INLINE void FN(evaluate)(const truncated_table *table, ptrdiff_t wide, co
             for (ptrdiff_t i = 0; i < wide; i += VL) {
                 vec a = FN(load)(scale + i), y = FN(load)(s->x + i) * a - FN(load)(offset + i);
                 sum += y * y;
-                if (spread)
-                    sum += FN(load)(spread + i) * (a * a);
             }
             sums[l] = sum;
         }
@@ -144,11 +129,6 @@ ALWAYS_INLINE void FN(read_row)(const truncated_job *job, ptrdiff_t row, REAL *x
     const REAL *shift = job->shift, *unit = job->unit;
     for (ptrdiff_t i = 0; i < job->n_features; i++)
         x[i] = (*(const REAL *)(from + i * job->x_column) - shift[i]) * unit[i];
-}
-
-ALWAYS_INLINE const REAL *FN(spread)(const truncated_job *job, ptrdiff_t row)
-{
-    return job->spread ? (const REAL *)job->spread + row * job->wide : NULL;
 }
 
 /* Adds r, r y and r y^2 to the sums of one component. */
@@ -191,7 +171,7 @@ ALWAYS_INLINE double FN(share)(const truncated_job *job, scratch_t *s)
 static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fastem_strip *strip)
 {
     const truncated_job *job = given;
-    ptrdiff_t kept = job->n_kept, near = job->n_neighbours;
+    ptrdiff_t kept = job->n_kept;
     double bound = 0, *sums = strip->sums;
     scratch_t s;
     FN(lay_scratch)(job, strip->scratch, &s);
@@ -202,22 +182,20 @@ static void FN(chunk)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fas
         FN(read_row)(job, row, s.x);
         FN(new_list)(&s);
         FN(add_all)(&s, before, kept);
-        for (ptrdiff_t i = 0; i < kept; i++)
-            FN(add_all)(&s, job->neighbours + before[i] * near, near);
-        if (near)
-            FN(add_drawn)(job, &s, FN(hash_row)(job, &s), TRUNCATED_DRAWN);
-        FN(evaluate)(&job->components, job->wide, NULL, &s);
+        if (job->tried)
+            FN(add_all)(&s, job->near + job->tried[row] * job->n_near, job->n_near);
+        FN(evaluate)(&job->components, job->wide, &s);
         FN(keep)(&s, kept);
         bound += weight * FN(share)(job, &s);
         memcpy(job->after + row * kept, s.kept, kept * sizeof(int32_t));
         for (ptrdiff_t i = 0; i < (job->hard ? 1 : kept); i++)
-            if (s.r[i] > 0 && weight != 0)
+            if (s.r[i] > (REAL)TRUNCATED_TINY && weight != 0)
                 FN(add_row)(job, &s, s.kept[i], weight * (double)s.r[i], sums);
     }
     sums[job->components.n * truncated_component(job)] += bound;
 }
 
-/* ---- groups, and neighbours of components ---------------------------------------------------- */
+/* ---- groups, and what is near to components ---------------------------------------------------- */
 
 /* The members of the groups that are nearest to a row, as a list. */
 ALWAYS_INLINE void FN(list_groups)(const truncated_job *job, scratch_t *s)
@@ -226,7 +204,7 @@ ALWAYS_INLINE void FN(list_groups)(const truncated_job *job, scratch_t *s)
     for (ptrdiff_t g = 0; g < job->groups.n; g++)
         s->list[g] = (int32_t)g;
     s->count = job->groups.n;
-    FN(evaluate)(&job->groups, job->wide, NULL, s);
+    FN(evaluate)(&job->groups, job->wide, s);
     FN(keep)(s, job->n_groups_searched);
     memcpy(nearest, s->kept, sizeof nearest);
     FN(new_list)(s);
@@ -246,7 +224,7 @@ static void FN(begin)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fas
         FN(list_groups)(job, &s);
         for (int32_t k = 0; s.count < kept; k++) /* groups may have few */
             FN(add)(&s, k);
-        FN(evaluate)(&job->components, job->wide, FN(spread)(job, row), &s);
+        FN(evaluate)(&job->components, job->wide, &s);
         FN(keep)(&s, kept);
         memcpy(job->after + row * kept, s.kept, kept * sizeof(int32_t));
     }
@@ -255,21 +233,21 @@ static void FN(begin)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fas
 static void FN(meet)(const void *given, ptrdiff_t begin, ptrdiff_t n, const fastem_strip *strip)
 {
     const truncated_job *job = given;
-    ptrdiff_t near = job->n_neighbours;
+    ptrdiff_t near = job->n_near;
     scratch_t s;
     FN(lay_scratch)(job, strip->scratch, &s);
     for (ptrdiff_t k = begin; k < begin + n; k++) {
-        const int32_t *own = job->neighbours + k * near;
+        const int32_t *own = job->near + k * near;
         FN(read_row)(job, k, s.x);
         FN(new_list)(&s);
         FN(add_all)(&s, own, near);
         for (ptrdiff_t i = 0; i < near; i++)
-            FN(add_all)(&s, job->neighbours + own[i] * near, near);
+            FN(add_all)(&s, job->near + own[i] * near, near);
         FN(add_drawn)(job, &s, FN(mix)(job->seed, (uint64_t)k), TRUNCATED_MET);
-        FN(evaluate)(&job->components, job->wide, FN(spread)(job, k), &s);
+        FN(evaluate)(&job->components, job->wide, &s);
         for (ptrdiff_t j = 0; j < s.count; j++)
             if (s.list[j] == k)
-                s.lp[j] = INFINITY; /* it is the first of its neighbours */
+                s.lp[j] = INFINITY; /* it is the first one */
         FN(keep)(&s, near);
         memcpy(job->after + k * near, s.kept, near * sizeof(int32_t));
     }

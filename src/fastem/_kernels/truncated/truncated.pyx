@@ -1,4 +1,4 @@
-"""E-step of truncated EM: each row compares the neighbours of the few components that it keeps.
+"""E-step of truncated EM: each row compares the few components that it keeps, and some others.
 
 What happens to a chunk of rows is in truncated/leaf.h, compiled for several instruction sets.
 """
@@ -24,12 +24,12 @@ cdef extern from "truncated/job.h":
         Py_ssize_t x_row, x_column
         const void *shift
         const void *unit
-        const void *spread
         const double *sample_weight
         Py_ssize_t n_samples, n_features, wide
         truncated_table components, groups
-        const int32_t *neighbours
-        Py_ssize_t n_kept, n_neighbours, n_groups_searched
+        const int32_t *near
+        const int32_t *tried
+        Py_ssize_t n_kept, n_near, n_groups_searched
         const int32_t *members
         const int32_t *ends
         uint64_t seed
@@ -73,7 +73,6 @@ cdef class Job:
         scale, offset,          # IN  (K, D) y = x scale - offset in these coordinates
         log_norm,               # IN  (K,)
         int n_threads,
-        spread=None,            # IN  (n, D) variances of what x is the mean of
     ):
         """Hold a job; arrays must have been validated."""
         memset(&self.c, 0, sizeof(truncated_job))
@@ -86,8 +85,6 @@ cdef class Job:
         self.c.shift = self.address(np.ascontiguousarray(shift, X.dtype))
         self.c.unit = self.address(np.ascontiguousarray(unit, X.dtype))
         self.fill(&self.c.components, scale, offset, log_norm)
-        if spread is not None:
-            self.c.spread = self.address(self.padded(spread))
 
     cdef void *address(self, array):
         self.held.append(array)
@@ -142,16 +139,15 @@ cdef class Job:
         self.go(self.ops.begin, 0)
         return kept
 
-    def moments(self, kept, neighbours, uint64_t seed, sample_weight, bint hard):
+    def moments(self, kept, tried, near, sample_weight, bint hard):
         """Find better components for each row, and sum the moments of those it keeps.
 
         Parameters
         ----------
         kept : ndarray of shape (n, C), int32
-        neighbours : ndarray of shape (K, G), int32, or None
-            None: the kept ones stay.
-        seed : int
-            Of the component that each row draws.
+        tried : ndarray of shape (n,), int32, or None
+            The component, what is near to which each row compares. None: the kept ones stay.
+        near : ndarray of shape (K, G), int32
         sample_weight : ndarray of shape (n,), float64, or None
         hard : bool
             Whether the best one's responsibility is 1.
@@ -168,12 +164,12 @@ cdef class Job:
         after = np.empty_like(kept)
         cdef Py_ssize_t k = self.c.components.n, d = self.c.n_features
         cdef Py_ssize_t size = truncated_component(&self.c)
-        self.c.n_kept, self.c.hard, self.c.seed = kept.shape[1], hard, seed
+        self.c.n_kept, self.c.hard = kept.shape[1], hard
         self.c.before = <const int32_t *> self.address(kept)
         self.c.after = <int32_t *> self.address(after)
-        if neighbours is not None:
-            self.c.neighbours = <const int32_t *> self.address(neighbours)
-            self.c.n_neighbours = neighbours.shape[1]
+        if tried is not None:
+            self.c.tried = <const int32_t *> self.address(tried)
+            self.c.near, self.c.n_near = <const int32_t *> self.address(near), near.shape[1]
         if sample_weight is not None:
             self.c.sample_weight = <const double *> self.address(sample_weight)
         sums = self.go(self.ops.chunk, k * size + 8)
@@ -182,11 +178,15 @@ cdef class Job:
         first, second = table[:, :d].copy(), table[:, wide : wide + d].copy()
         return float(sums[k * size]), table[:, 2 * wide].copy(), first, second, after
 
-    def meet(self, neighbours, uint64_t seed):
-        """Return better neighbours of components, (K, G) int32; the rows are their means."""
-        after = np.empty_like(neighbours)
-        self.c.seed, self.c.n_neighbours = seed, neighbours.shape[1]
-        self.c.neighbours = <const int32_t *> self.address(neighbours)
+    def meet(self, near, uint64_t seed):
+        """Return the components nearest to each one, of those near to its `near`.
+
+        Rows are the components' means, near (K, G) int32 with each component first, G at most
+        MOST_KEPT; returns the same.
+        """
+        after = np.empty_like(near)
+        self.c.seed, self.c.n_near = seed, near.shape[1]
+        self.c.near = <const int32_t *> self.address(near)
         self.c.after = <int32_t *> self.address(after)
         self.go(self.ops.meet, 0)
         return after
