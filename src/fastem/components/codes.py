@@ -259,6 +259,8 @@ class Counts(NamedTuple):
 
     values: np.ndarray  # (n, D) uint8 or float64
     written_out: bool  # whether they are terms
+    # (D, M) or (1, M): what each value adds to its sample's log-probabilities, of bytes
+    constants: np.ndarray | None = None
 
     @property
     def form(self):
@@ -299,11 +301,19 @@ class CodedBlock(NamedTuple):
     total_weight: float
 
     @classmethod
-    def of(cls, family, X, sample_weight, n_components, contents=None, reading=False):
-        """Return the block of validated samples, dense or CSR; of `reading` no sums are asked."""
+    def of(cls, family, X, sample_weight, n_components, contents=None, reading=False, lean=False):
+        """Return the block of validated samples, dense or CSR; of `reading` no sums are asked.
+
+        `lean`: what is the same for all components is not kept where bytes tell it.
+        """
         contents = Contents.of(X, binary=family.binary) if contents is None else contents
         total = float(X.shape[0] if sample_weight is None else sample_weight.sum())
         data, offset = _stored(family, X, n_components, contents, reading)
+        if isinstance(data, Counts) and data.constants is not None and not lean:
+            offset, data = (
+                kernel.constants(data.values, data.constants),
+                data._replace(constants=None),
+            )
         if family.given_total:
             totals = np.asarray(X.sum(axis=1, dtype=np.float64)).reshape(-1)
             offset = gammaln(totals + 1) + (0 if offset is None else offset)

@@ -78,7 +78,7 @@ def _as_they_are(X):
 
 
 def _numbers(X, largest):
-    """Return counts, none of which is missing, as numbers, and their factorials' logarithms.
+    """Return counts, none of which is missing, as numbers, and constants unless the numbers tell.
 
     None if next to all are 0, where it is faster to list the others.
     """
@@ -93,7 +93,7 @@ def _numbers(X, largest):
     if np.count_nonzero(small) < _DENSE * X.size:
         return None
     factorials = -gammaln(np.arange(MOST_IN_BYTE + 1) + 1)
-    return Counts(small, False), kernel.constants(small, factorials[None])
+    return Counts(small, False, factorials[None]), None
 
 
 class Binomial:
@@ -146,14 +146,14 @@ class Binomial:
         return Counts(np.concatenate([x, failures], axis=1), True), constant
 
     def counts(self, X, largest):
-        """Return samples without missing values as numbers, and constants; None: not so."""
+        """Return samples without missing values as numbers, and None; None alone: not so."""
         if self.n_trials.max() > MOST_IN_BYTE or largest > MOST_IN_BYTE:
             return None
         x = np.arange(self.n_trials.max() + 1)
         n = self.n_trials[:, None]
         choose = gammaln(n + 1) - gammaln(x + 1) - gammaln(np.maximum(n - x, 0) + 1)
         values = X.astype(np.uint8, order="C")
-        return Counts(values, False), kernel.constants(values, choose)
+        return Counts(values, False, choose), None
 
     def only(self, values):
         """Return where a component allows one value alone, (m, 3): feature, component, value."""
@@ -236,7 +236,7 @@ class Poisson:
         return Counts(np.hstack([x, missing]), True), -gammaln(x + 1).sum(axis=1)
 
     def counts(self, X, largest):
-        """Return samples without missing values as numbers, and constants."""
+        """Return samples without missing values as _numbers() does."""
         return _numbers(X, largest)
 
     def only(self, values):
@@ -313,7 +313,7 @@ class Multinomial:
         return _as_they_are(X)
 
     def counts(self, X, largest):
-        """Return samples as numbers, and constants."""
+        """Return samples as _numbers() does."""
         return _numbers(X, largest)
 
     def only(self, values):

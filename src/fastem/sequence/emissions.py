@@ -288,7 +288,7 @@ class DiscreteEmissions(Family):
 
     def block(self, X):
         """Return the block of validated samples."""
-        return discrete.CodedBlock.of(self.family, X, None, self.n_states)
+        return discrete.CodedBlock.of(self.family, X, None, self.n_states, lean=True)
 
     @staticmethod
     def n_rows(block):

@@ -41,6 +41,8 @@ cdef extern from "discrete/job.h":
         Py_ssize_t n_columns, n_words
         const uint8_t *counts
         const double *reals
+        const double *constants
+        Py_ssize_t each_constant
         const double *only
         Py_ssize_t n_only
         const double *offset
@@ -264,6 +266,9 @@ cdef class Job:
         self.c.form = DISCRETE_COUNTS
         if data.values.dtype == np.uint8:
             self.c.counts = <const uint8_t *> self.address(data.values)
+            if data.constants is not None:
+                self.c.constants = <const double *> self.address(data.constants)
+                self.c.each_constant = data.constants.shape[1] if len(data.constants) > 1 else 0
         else:
             self.c.reals = <const double *> self.address(data.values)
 

@@ -23,7 +23,7 @@ static const REAL *FN(emission_log_prob)(const void *emission, ptrdiff_t begin, 
             REAL offset[ROWS];
             vec tile[ROWS], offsets;
             for (ptrdiff_t l = 0; l < VL; l++)
-                offset[l] = job->offset && row + l < some ? job->offset[begin + first + row + l] : 0;
+                offset[l] = row + l < some ? fastem_offset(job, begin + first + row + l) : 0;
             offsets = FN(load)(offset);
             for (ptrdiff_t k = 0; k < width; k += VL) {
                 REAL *column = columns + k * EMISSION_COLUMN + first + row;

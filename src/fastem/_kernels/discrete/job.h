@@ -48,6 +48,8 @@ typedef struct {
     /* counts */
     const uint8_t *counts; /* (n, D), or NULL: */
     const double *reals;   /* (n, D) */
+    const double *constants; /* what each value adds to offset_i: [j * each_constant + x_ij]; or NULL */
+    ptrdiff_t each_constant; /* 0: the same for all features */
     const double *only;    /* (n_only, 3) a feature, a component, and the one value possible there */
     ptrdiff_t n_only;
     /* for all of them */
@@ -69,6 +71,15 @@ typedef struct {
     double *turned;
     ptrdiff_t turned_row;
 } discrete_job;
+
+/* offset_i */
+static inline double fastem_offset(const discrete_job *job, ptrdiff_t i)
+{
+    double total = 0;
+    for (ptrdiff_t j = 0; job->constants && j < job->n_rows; j++)
+        total += job->constants[j * job->each_constant + job->counts[i * job->n_rows + j]];
+    return job->offset ? job->offset[i] + total : total;
+}
 
 #define DISCRETE_NEVER (-1e295) /* times any count it is finite, and below all that can occur */
 

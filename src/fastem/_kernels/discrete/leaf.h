@@ -73,8 +73,8 @@ static void FN(finish_logs)(const discrete_job *job, ptrdiff_t begin, ptrdiff_t 
         vec logs = FN(load)(log_prob + i) + FN(log)(FN(select)(some, sum, FN(fill)(1)));
         FN(store)(log_prob + i, FN(select)(some, logs, FN(fill)((REAL)-INFINITY)));
     }
-    for (ptrdiff_t i = 0; job->offset && i < n; i++)
-        log_prob[i] += job->offset[begin + i];
+    for (ptrdiff_t i = 0; (job->offset || job->constants) && i < n; i++)
+        log_prob[i] += fastem_offset(job, begin + i);
     for (ptrdiff_t i = 0; job->log_prob && i < n; i++)
         job->log_prob[begin + i] = log_prob[i];
 }
