@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem._engine import arrays
+from fastem._engine.kept import Kept
 from fastem._engine.statistics import Statistics
 from fastem._kernels import tokens as kernel
 from fastem.topics.documents import Topics, padded
@@ -149,6 +150,7 @@ class CVB0EM:
         self.doc_topic_prior, self.n_topics = np.asarray(doc_topic_prior), len(doc_topic_prior)
         self.topic_word_prior, self.n_threads = float(topic_word_prior), n_threads
         self.growth, self.brief, self.vocabulary = growth, brief, vocabulary
+        self._prior, self._totals = Kept(), Kept()
 
     def first_state(self, topics: Topics, block: ShuffledDocuments) -> WordTopics:
         """Return the state before any document takes part."""
@@ -161,9 +163,14 @@ class CVB0EM:
         log_likelihood = np.zeros(len(block.n_tokens)) if bound else None
         joined, after = state.joined, block.next_joined(state.joined, self.growth)
         before = topics.sums if joined else self._as_counts(topics, block)
-        prior = padded(self.doc_topic_prior[None], self.n_topics, before.dtype)[0]
+        prior = self._prior.look(before.dtype)
+        if prior is None:
+            prior = padded(self.doc_topic_prior[None], self.n_topics, before.dtype)[0]
+            self._prior.keep(before.dtype, prior)
+        totals = self._totals.look(before)
+        totals = self._column_sums(before) if totals is None else totals.copy()
         q, doc_topic = state.to_change(spare)
-        sums, totals = arrays.copy(before), self._totals(before)
+        sums = arrays.copy(before)
         job = kernel.Job(
             block.chunks, block.X.data, prior, self.topic_word_prior, sums, totals,
             n_words_of(self.vocabulary, sums),
@@ -194,10 +201,12 @@ class CVB0EM:
         """Return the expected counts as topics."""
         sums = statistics.word_topic
         n_words = n_words_of(self.vocabulary, sums)
-        totals = self._totals(sums) + self.topic_word_prior * n_words
+        totals = self._column_sums(sums)
+        self._totals.keep(sums, totals)
+        totals = totals + self.topic_word_prior * n_words
         return Topics(sums, totals, self.topic_word_prior, vocabulary=self.vocabulary)
 
-    def _totals(self, sums):
+    def _column_sums(self, sums):
         return kernel.column_sums(sums, self.n_topics, self.n_threads)
 
     def _as_counts(self, topics, block):
