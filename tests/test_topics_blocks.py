@@ -83,6 +83,13 @@ def test_blocks_give_the_fit_of_documents_in_memory(name, weighted):
         np.testing.assert_allclose(got, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("measure", ["umass", "npmi"])
+def test_coherence_counts_documents_of_all_blocks(measure):
+    plsa = fit(CASES["plsa"][0], COUNTS)
+    expected = plsa.coherence(COUNTS, measure=measure, n=6)
+    assert_allclose(plsa.coherence(rows(50)(), measure=measure, n=6), expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("method", ["batch", "online", "incremental"])
 def test_random_starts_depend_on_the_seed_and_the_blocks_alone(method):
     estimator = LDA(5, learning_method=method, random_state=3, batch_size=20, max_iter=2)

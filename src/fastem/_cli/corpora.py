@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastem._cli import CommandError, count, docstrings, one_line, readable
+from fastem._cli.counts import columns_of, tokens_of
 from fastem._cli.sources import lines_of, load_array
 from fastem._cli.texts import Corpus, Texts, count_words, open_texts
 from fastem._engine.sparse import canonical_csr
@@ -125,8 +126,8 @@ def with_vectors(corpus, path):
         found = {word: row for word, row in pairs if np.isfinite(row).all()}
     known = [j for j, word in enumerate(corpus.vocabulary) if word in found]
     words = [corpus.vocabulary[j] for j in known]
-    X = sp.csr_array(corpus.X[:, known])
-    if not X.data.any():
+    X = columns_of(corpus.X, known)
+    if not tokens_of(X).any():
         raise CommandError(f"{path}: has a vector for none of the corpus's words")
     note = f"{len(known):,} of {len(corpus.vocabulary):,} words have a vector; no other is used"
     vectors = np.array([found[word] for word in words], dtype=np.float32)

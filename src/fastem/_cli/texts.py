@@ -14,11 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import CountVectorizer
 
 from fastem._cli import CommandError, count, need, one_line, readable, short
+from fastem._cli.counts import Counts, StoredCounts
 from fastem._cli.reading import Wanted, choose, ending, open_table
 from fastem._cli.sources import lines_of
 
@@ -27,7 +27,7 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
 _TOKEN = r"[^\W\d_]{3,}"
 #: Chinese, Japanese, Thai, Lao, Khmer and Burmese.
 _SPACELESS = re.compile("[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
-#: As scikit-learn says it.
+#: As scikit-learn says it, and we do.
 _NONE_LEFT = re.compile("empty vocabulary|no terms remain|max_df corresponds")
 _NO_SPACES = (
     "the texts have no spaces between words: give --tokenizer PACKAGE:FUNCTION, as jieba:lcut for "
@@ -38,7 +38,7 @@ _NO_SPACES = (
 class Corpus(NamedTuple):
     """Documents as counts of words."""
 
-    X: sp.csr_array  # (n_documents, n_words), float32
+    X: sp.csr_array | StoredCounts  # (n_documents, n_words), float32
     vocabulary: list[str]
     names: list[str]  # of the documents
     notes: tuple[str, ...] = ()  # what was left out without being asked
@@ -79,7 +79,6 @@ def count_words(source, texts, args, progress=None):
     vectorizer = CountVectorizer(
         token_pattern=None if args.tokenizer else args.token_pattern or _TOKEN,
         tokenizer=_function(args.tokenizer), stop_words=_stop_words(args.stop_words),
-        min_df=args.min_df, max_df=args.max_df, max_features=args.max_words, dtype=np.float32,
     )  # fmt: skip
 
     def shown():
@@ -91,7 +90,10 @@ def count_words(source, texts, args, progress=None):
     try:
         with warnings.catch_warnings():  # of a list's words that no text could have
             warnings.filterwarnings("ignore", "Your stop_words may be inconsistent")
-            X = sp.csr_array(vectorizer.fit_transform(shown()))
+            words_of, counts = vectorizer.build_analyzer(), Counts()
+            for text in shown():
+                counts.add(words_of(text))
+            X, vocabulary = counts.finished(args.min_df, args.max_df, args.max_words)
     except (CommandError, OSError, EOFError, MemoryError, zlib.error):
         raise
     except Exception as error:  # scikit-learn's if no word is left; or the tokenizer's
@@ -106,7 +108,7 @@ def count_words(source, texts, args, progress=None):
         raise CommandError(f"{source}: no word is left of {documents}; {cure}") from error
     spaceless = texts.is_spaceless and not (args.tokenizer or args.token_pattern)
     notes = (*texts.notes, *([_NO_SPACES] if spaceless else []))
-    return Corpus(X, vectorizer.get_feature_names_out().tolist(), texts.names, notes)
+    return Corpus(X, vocabulary, texts.names, notes)
 
 
 def _function(name):

@@ -19,6 +19,7 @@ political blogs, the defaults were about the best.
 from __future__ import annotations
 
 import math
+import tempfile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ import numpy as np
 from fastem import __version__, plot
 from fastem._cli import CommandError, count, one_line, outputs
 from fastem._cli.corpora import read_corpus
+from fastem._cli.counts import StoredCounts, as_csr, tokens_of
 from fastem._cli.fitting import Fitting, show_comparison
 from fastem._cli.models import MODELS
 from fastem._cli.page import check_report, page
@@ -37,7 +39,8 @@ from fastem._cli.screen import (
     selection_section,
     wrapped,
 )  # fmt: skip
-from fastem.select.documents import divided, held_out_log_likelihood
+from fastem._engine.blocks import Blocks
+from fastem.select.documents import divided, halves, held_out_log_likelihood
 from fastem.select.result import chosen
 from fastem.topics.summary import mean_of
 
@@ -45,6 +48,9 @@ from fastem.topics.summary import mean_of
 FEWEST_DOCUMENTS = 10
 _MOST_DRAWN = 40  # topics in a picture
 _WORDS = 50  # of each topic in the file
+_ROWS = 10_000  # documents that are worked on at a time
+_MOST_HELD_OUT = 10_000  # documents of a corpus that is not in memory
+_IN_MEMORY = "cvb0", "stochastic"  # algorithms that keep a topic of every word, and need no less
 
 
 def main(args):
@@ -64,7 +70,7 @@ def main(args):
         selection_section(screen, selection)
     _show(screen, fit, args, fitting)
     if args.compare:
-        show_comparison(screen, corpus.X, fit.model)
+        show_comparison(screen, as_csr(corpus.X), fit.model)
     files = _files(paths, title, corpus, fit, selection) if paths else {}
     if args.report is not None:
         pictures = _pictures(selection, fit, corpus.vocabulary, args.words)
@@ -77,14 +83,14 @@ def main(args):
 
 def _files(paths, title, corpus, fit, selection):
     """Return what the three files hold."""
-    model, X = fit.model, corpus.X
+    model, X, n_tokens = fit.model, corpus.X, tokens_of(corpus.X)
     settings = {name: value for name, value in model.get_params().items() if name != "vectors"}
     choice = {}
     if selection is not None:
         choice = {"criterion": selection.criterion, "candidates": selection.table}
     content = choice | {
         "fastem": __version__, "corpus": title, "model": type(model).__name__,
-        "n_documents": X.shape[0], "n_words": X.shape[1], "n_tokens": float(X.sum(dtype=float)),
+        "n_documents": X.shape[0], "n_words": X.shape[1], "n_tokens": float(n_tokens.sum()),
         "settings": settings, "converged": bool(getattr(model, "converged_", False)),
         "n_iter": int(model.n_iter_), "lower_bound": float(model.lower_bound_), **fit.found,
         "vocabulary": corpus.vocabulary,
@@ -95,8 +101,7 @@ def _files(paths, title, corpus, fit, selection):
         if hasattr(model, f"{name}_"):
             arrays[name] = getattr(model, f"{name}_")[fit.order]
     header = ["document", "words", "topic", *(f"topic_{k}" for k in range(len(fit.order)))]
-    n_tokens = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
-    columns = [n_tokens, fit.doc_topic.argmax(axis=1), *fit.doc_topic.T]
+    columns = [n_tokens, fit.largest, *(fit.doc_topic[:, k] for k in fit.order)]
     table = outputs.csv_of(header, corpus.names, columns)
     return dict(
         zip(paths, (outputs.to_json(content), outputs.to_npz(**arrays), table), strict=True)
@@ -112,7 +117,8 @@ class TopicFit(NamedTuple):
     model: Any  # fitted to the documents not held out; its topics are in an order of its own
     order: Any  # the numbers that the topics have in the model
     topic_word: Any  # p(w|z)
-    doc_topic: Any  # p(z|d) of all documents, by `transform`
+    doc_topic: Any  # p(z|d) of all documents, by `transform`, as the model has them; or mapped
+    largest: Any  # the place in the order of each document's largest topic
     found: dict[str, Any]  # what the fit is worth, and its topics: a part of the JSON file
 
 
@@ -143,6 +149,8 @@ def _fit_all(title, corpus, args, settings, fitting):
     """Fit each number of topics, until Ctrl-C; return the best, and the choice, if any."""
     fits: list[TopicFit] = []
     try:
+        if settings.get("learning_method") in _IN_MEMORY or args.compare:
+            corpus = corpus._replace(X=as_csr(corpus.X))
         parts = _parts(corpus.X, args)
         if len(args.components) > 1 and parts[1] is None:
             raise CommandError(
@@ -169,6 +177,8 @@ def _fit_all(title, corpus, args, settings, fitting):
 
 def _parts(X, args):
     """Return the documents to fit, and two halves of the words of the others, or None."""
+    if isinstance(X, StoredCounts):
+        return _parts_of_stored(X, args)
     whole = not np.any(X.data != np.floor(X.data))
     if not args.held_out or X.shape[0] < FEWEST_DOCUMENTS or not whole:
         return X, None, None
@@ -178,12 +188,44 @@ def _parts(X, args):
         return X, None, None
 
 
+def _parts_of_stored(X, args):
+    """Return the same of many documents; those that are held out are in memory."""
+    if not args.held_out or X.shape[0] < FEWEST_DOCUMENTS:
+        return X.blocks(), None, None
+    rng, n = np.random.RandomState(args.seed), X.shape[0]
+    held_out = np.zeros(n, bool)
+    held_out[rng.permutation(n)[: min(math.ceil(args.held_out * n), _MOST_HELD_OUT)]] = True
+    train = X.blocks(~held_out)
+    known = sum(some.sum(axis=0, dtype=np.float64) for some in train) > 0
+    observed, held = halves(X.csr(held_out), known, rng)
+    return (train, observed, held) if held.nnz else (X.blocks(), None, None)
+
+
+def _transformed(model, X):
+    """Return the documents' topics; of many documents they are in a file that is mapped."""
+    if not isinstance(X, StoredCounts):
+        return model.transform(X)
+    n = 0
+    with tempfile.TemporaryFile() as file:  # which stays open while it is mapped
+        for some in model.transform(X.blocks()):
+            np.ascontiguousarray(some).tofile(file)
+            n += len(some)
+        file.flush()
+        return np.memmap(file, some.dtype, "r", shape=(n, some.shape[1]))
+
+
+def _largest(doc_topic, order):
+    """Return the place in the order of each document's largest topic."""
+    parts = (doc_topic[begin : begin + _ROWS] for begin in range(0, len(doc_topic), _ROWS))
+    return np.concatenate([part[:, order].argmax(axis=1) for part in parts])
+
+
 def _fit(model, corpus, parts, args):
     """Fit and measure."""
     X, (train, observed, held) = corpus.X, parts
     model.fit(train)
-    doc_topic = model.transform(X)
-    shares = X.sum(axis=1, dtype=np.float64) @ doc_topic
+    doc_topic = _transformed(model, X)
+    shares = tokens_of(X) @ doc_topic
     shares /= shares.sum() or 1.0
     order = np.argsort(-shares, kind="stable")  # topic 0 is the largest, everywhere
     # Gaussian topics have no prior: a word of no topic would be impossible.
@@ -194,7 +236,8 @@ def _fit(model, corpus, parts, args):
     perplexity = baseline = math.nan
     if observed is not None:
         perplexity = math.exp(-held_out_log_likelihood(model, observed, held, topic_word))
-        frequency = train.sum(axis=0, dtype=np.float64) + 0.5  # none is 0
+        each = train if isinstance(train, Blocks) else [train]
+        frequency = sum(some.sum(axis=0, dtype=np.float64) for some in each) + 0.5  # none is 0
         scored = held.sum(axis=0, dtype=np.float64)
         baseline = math.exp(-float(scored @ np.log(frequency / frequency.sum())) / scored.sum())
     words, weights = model.top_words(corpus.vocabulary, _WORDS), -np.sort(-topic_word, axis=1)
@@ -204,12 +247,13 @@ def _fit(model, corpus, parts, args):
         for i, k in enumerate(order)
     ]  # fmt: skip
     found = {
-        "n_documents_held_out": X.shape[0] - train.shape[0],
+        "n_documents_held_out": 0 if observed is None else observed.shape[0],
         "n_tokens_held_out": 0 if held is None else int(held.sum(dtype=np.float64)),
         "perplexity": perplexity, "perplexity_of_frequencies": baseline,
         "coherence": mean_of(coherences), "topics": topics,
     }  # fmt: skip
-    return TopicFit(model, order, topic_word[order], doc_topic[:, order], found)
+    largest = _largest(doc_topic, order)
+    return TopicFit(model, order, topic_word[order], doc_topic, largest, found)
 
 
 # ---- what is shown ------------------------------------------------------------------------------
@@ -218,10 +262,11 @@ def _fit(model, corpus, parts, args):
 def _show_corpus(screen, title, corpus):
     """Say what was read."""
     n_documents, n_words = corpus.X.shape
-    documents, tokens = count(n_documents, "document"), corpus.X.sum(dtype=np.float64)
+    lengths = tokens_of(corpus.X)
+    documents, tokens = count(n_documents, "document"), lengths.sum()
     screen.print(title, "bold")
     screen.print(f"  {documents}, {tokens:,.0f} words of which {n_words:,} different")
-    empty = n_documents - np.count_nonzero(corpus.X.sum(axis=1))
+    empty = n_documents - np.count_nonzero(lengths)
     notes = [f"{count(empty, 'document')} without any of these words"] if empty else []
     for note in [*notes, *corpus.notes]:
         screen.print(f"  {note}", "dim")

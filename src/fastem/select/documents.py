@@ -30,7 +30,7 @@ from fastem.topics.lda import LatentDirichletAllocation
 from fastem.topics.plsa import PLSA
 from fastem.topics.summary import mean_of
 
-__all__ = ["divided", "held_out_log_likelihood", "topics"]
+__all__ = ["divided", "halves", "held_out_log_likelihood", "topics"]
 
 _ROWS = 1 << 20  # probabilities that are made at a time
 
@@ -151,24 +151,29 @@ def divided(counts, test_size, rng):
         raise ValueError(f"test_size={test_size} leaves no document to fit, of {n}")
     order = rng.permutation(n)
     train, test = counts[np.sort(order[n_test:])], counts[np.sort(order[:n_test])]
-    data = test.data.astype(np.int64)
-    observed = rng.binomial(data, 0.5)
-    known = np.asarray(train.sum(axis=0)).ravel() > 0
-    held = (data - observed) * known[test.indices]
-    if not train.nnz or not held.any():
+    observed, held = halves(test, np.asarray(train.sum(axis=0)).ravel() > 0, rng)
+    if not train.nnz or not held.nnz:
         raise ValueError(
             f"test_size={test_size} leaves no tokens to fit or none to score: X has "
             f"{counts.sum():.0f} in {n} documents; choose another"
         )
+    return train, observed, held
+
+
+def halves(test, known, rng):
+    """Return documents' tokens in two halves; the second one of `known` words, (V,), alone."""
+    data = test.data.astype(np.int64)
+    observed = rng.binomial(data, 0.5)
+    held = (data - observed) * known[test.indices]
     parts = [
         sp.csr_array(
-            (part.astype(counts.dtype), test.indices, test.indptr), shape=test.shape, copy=True
+            (part.astype(test.dtype), test.indices, test.indptr), shape=test.shape, copy=True
         )
         for part in (observed, held)
     ]
     for part in parts:
         part.eliminate_zeros()
-    return train, *parts
+    return parts
 
 
 def _fit(estimator, train, counts, observed, held, measure, n_words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, check_non_negative
 
 from fastem._base import check_fitted_array
+from fastem._data.sources import scores
 from fastem._engine import arrays
 from fastem._engine.codec import savable
 from fastem._engine.sparse import validate_sparse
@@ -20,7 +22,7 @@ from fastem._engine.statistics import AddsInPlace
 from fastem._kernels import topics as kernel
 from fastem._summary import Summary
 from fastem._typing import MatrixLike
-from fastem.topics.summary import summary
+from fastem.topics.summary import coherence, summary, together
 from fastem.topics.vocabulary import Vocabulary, n_words_of
 
 __all__ = [
@@ -372,9 +374,11 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if measure not in ("umass", "npmi"):
             raise ValueError(f"measure must be 'umass' or 'npmi', got {measure!r}")
         _check_number(n, 2, " to have pairs of words")
-        X = self._validated(X, "coherence", reset=False)
-        occurs = sp.csc_array((X > 0).astype(np.float64))
-        return np.array([_coherence(occurs[:, words], measure) for words in self._top(n)])
+        count = partial(together, words=self._top(n))
+        parts = scores(self, count, X, None)
+        found = [count(self, X, None)] if parts is None else parts
+        met, n_docs = (sum(some) for some in zip(*found, strict=True))
+        return np.array([coherence(counts, n_docs, measure) for counts in met])
 
     def summary(self, X: MatrixLike, feature_names: Any = None, n_words: int = 8) -> Summary:
         """Return the fitted topics as a compact table.
@@ -483,24 +487,3 @@ def _check_number(n, least, why=""):
         raise TypeError(f"n must be an integer, the number of words, got {n!r}")
     if n < least:
         raise ValueError(f"n must be >= {least}{why}, got {n!r}")
-
-
-def _coherence(occurs, measure):
-    """Return one topic's coherence from the documents (D, n) that each of its words occurs in."""
-    together = (occurs.T @ occurs).toarray()
-    alone, n_docs = together.diagonal(), occurs.shape[0]
-    later, earlier = np.tril_indices(len(alone), -1)  # earlier: the more probable word
-    known = (alone[later] > 0) & (alone[earlier] > 0)
-    later, earlier = later[known], earlier[known]
-    if len(later) == 0:
-        return np.nan
-    both = together[later, earlier]
-    if measure == "umass":
-        return np.log((both + 1) / alone[earlier]).mean()
-    # Words that never meet have -1, words that are in every document 1: the limits.
-    npmi = np.where(both == 0, -1.0, 1.0)
-    some = (both > 0) & (both < n_docs)
-    probability = both[some] / n_docs
-    independent = alone[later][some] * alone[earlier][some] / n_docs**2
-    npmi[some] = np.log(probability / independent) / -np.log(probability)
-    return npmi.mean()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastem._summary import Summary, ending, summary_of
 
-__all__ = ["mean_of", "summary"]
+__all__ = ["coherence", "mean_of", "summary", "together"]
 
 _ROOM = 52  # characters for the words of a topic
 
@@ -28,7 +29,7 @@ def summary(estimator: Any, X: Any, feature_names: Any, n_words: int) -> Summary
     tokens = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     total = float(tokens.sum())
     share = tokens @ doc_topic / max(total, np.finfo(float).tiny)
-    coherence = estimator.coherence(X, measure="npmi", n=max(n_words, 2))
+    coherences = estimator.coherence(X, measure="npmi", n=max(n_words, 2))
     facts = [
         ("Documents", counts.shape[0]),
         ("Words", counts.shape[1]),
@@ -36,12 +37,12 @@ def summary(estimator: Any, X: Any, feature_names: Any, n_words: int) -> Summary
         ("Topics", len(words)),
         ("Converged", ending(estimator)),
         *_bound(estimator),
-        ("Mean coherence (NPMI)", mean_of(coherence)),
+        ("Mean coherence (NPMI)", mean_of(coherences)),
     ]
     if hasattr(estimator, "perplexity") and total > 0:
         facts.append(("Perplexity", float(estimator.perplexity(X))))
     rows = [
-        [k, float(share[k]), float(coherence[k]), _joined(map(str, some))]
+        [k, float(share[k]), float(coherences[k]), _joined(map(str, some))]
         for k, some in enumerate(words)
     ]
     return summary_of(
@@ -63,3 +64,31 @@ def _joined(words):
             break
         text += f" {word}"
     return text[:_ROOM]
+
+
+def together(estimator, X, _, words):
+    """Return in how many documents words of each topic occur together, (K, n, n); and how many."""
+    X = estimator._validated(X, "coherence", reset=False)
+    occurs = sp.csc_array((X > 0).astype(np.float64))
+    parts = (occurs[:, some] for some in words)
+    return np.stack([(part.T @ part).toarray() for part in parts]), X.shape[0]
+
+
+def coherence(together, n_docs, measure):
+    """Return one topic's coherence from the numbers of documents that its words have in common."""
+    alone = together.diagonal()
+    later, earlier = np.tril_indices(len(alone), -1)  # earlier: the more probable word
+    known = (alone[later] > 0) & (alone[earlier] > 0)
+    later, earlier = later[known], earlier[known]
+    if len(later) == 0:
+        return np.nan
+    both = together[later, earlier]
+    if measure == "umass":
+        return np.log((both + 1) / alone[earlier]).mean()
+    # Words that never meet have -1, words that are in every document 1: the limits.
+    npmi = np.where(both == 0, -1.0, 1.0)
+    some = (both > 0) & (both < n_docs)
+    probability = both[some] / n_docs
+    independent = alone[later][some] * alone[earlier][some] / n_docs**2
+    npmi[some] = np.log(probability / independent) / -np.log(probability)
+    return npmi.mean()
