@@ -25,7 +25,6 @@ from fastem.topics.documents import (
     check_tokens,
     check_total,
     log_likelihood,
-    padded,
 )
 from fastem.topics.plsa_em import PLSAEM, batch_size_of, given_topics, starts
 from fastem.topics.plsa_streaming import StreamingPLSA
@@ -420,11 +419,10 @@ class PLSA(StreamingPLSA, TopicModel, EMEstimator):
 
     def _fold_in(self, X):
         """Return padded p(z|d) and the log-likelihood of validated documents, topics fixed."""
-        k, dtype = len(self.components_), X.dtype
+        k = len(self.components_)
         n_threads = useful_n_jobs(self.n_jobs, 1.0 * self.max_doc_update_iter * X.nnz * k)
         X, rows = of_occurring(X, self.components_, n_threads)
         documents = Documents(X)
-        rows = padded(self.components_.T, k, dtype) if rows is None else rows
         topics = Topics(rows, np.ones(k), 0.0)
         model = PLSAEM(k, self.doc_topic_prior, 0.0, n_threads, self.beta_)
         doc_topic = model.fold_in(topics, documents, self.max_doc_update_iter, float(self.doc_tol))

@@ -65,17 +65,14 @@ class LDAReading(TopicModel):
         )
 
     def _occurring(self, X):
-        """Return documents, topics and expected topics of the words that occur.
+        """Return documents, topics and expected topics of the words that occur, or of all.
 
-        Documents and topics are as they are if most words do. The expected topics may be None: not
-        known yet. Else the topics' sums are lost.
+        The expected topics may be None: not known yet. Else the topics' sums are lost.
         """
         n_threads = useful_n_jobs(self.n_jobs, 2.0 * X.nnz * len(self.components_))
         totals = self._once("totals", lambda: self.components_.sum(axis=1, dtype=np.float64))
         digamma = not self._has_point_topics and has_plain_digammas(totals)
         some, rows = of_occurring(X, self.components_, n_threads, digamma)
-        if rows is None:
-            return X, self._topics(X.dtype), None
         topics = Topics(rows, totals, 0.0)
         return some, topics, (rows, topic_scale(topics)[0]) if digamma else None
 

@@ -64,11 +64,10 @@ def n_words_of(vocabulary, rows):
 
 
 def of_occurring(X, topic_word, n_threads, digamma=False):
-    """Return documents of the words that occur, and their topics, (W, width); or X and None.
+    """Return documents of the words that occur, and their topics, (W, width).
 
-    With `digamma` exp(digamma) of the topics, for which their rows need not be read again.
-
-    All words of the topics are read where most of them occur: there is nothing to choose then.
+    With `digamma` exp(digamma) of the topics, for which their rows need not be read again. Where
+    most words occur, documents are as they are and topics those of all words.
 
     Parameters
     ----------
@@ -86,16 +85,16 @@ def of_occurring(X, topic_word, n_threads, digamma=False):
     if len(words) == 0:
         words = np.zeros(1, np.int32)
     if 2 * len(words) > n_words:
-        return X, None
-    places = np.arange(X.nnz, dtype=np.int32)
-    if n_docs > 1:
-        column = np.empty(n_words, np.int32)
-        column[words] = np.arange(len(words), dtype=np.int32)
-        places = column[X.indices]
-    shape = len(words), kernel.width(len(topic_word), X.dtype)
-    rows = arrays.empty(shape, X.dtype)
+        words, some = np.arange(n_words, dtype=np.int32), X
+    else:
+        places = np.arange(X.nnz, dtype=np.int32)
+        if n_docs > 1:
+            column = np.empty(n_words, np.int32)
+            column[words] = np.arange(len(words), dtype=np.int32)
+            places = column[X.indices]
+        some = sp.csr_array((X.data, places, X.indptr), shape=(n_docs, len(words)))
+    rows = arrays.empty((len(words), kernel.width(len(topic_word), X.dtype)), X.dtype)
     kernel.rows_of_words(topic_word, words, rows, n_threads, digamma)
-    some = sp.csr_array((X.data, places, X.indptr), shape=(n_docs, len(words)))
     return some, rows
 
 
