@@ -1,4 +1,4 @@
-"""Many samples, many components: `python bench/many.py multiresolution` (or truncated).
+"""Many samples, many components: `python bench/many.py multiresolution` (or truncated, ...).
 
 Compares `algorithm=` with the estimators' plain EM from starts of the same kind, whole fits
 included. Prints a Markdown report, and writes it into bench/RESULTS.md unless it is a part.
@@ -79,8 +79,9 @@ def multiresolution(options):
 COMPONENTS = {  # n, d, k, data, most iterations of EM
     "clusters-1000": (200_000, 16, 1000, "clusters", 40),
     "structureless-1000": (200_000, 16, 1000, "structureless", 40),
-    "clusters-4000": (200_000, 16, 4000, "clusters", 20),
+    "clusters-4000": (200_000, 16, 4000, "clusters", 25),
 }
+GAPS = (0.03, 0.003)  # nats a sample below EM's end
 
 
 def structureless(n, d, seed=0):
@@ -90,51 +91,139 @@ def structureless(n, d, seed=0):
     return np.tanh(rng.normal(size=(n, d)) @ mixing) + 0.3 * rng.normal(size=(n, d))
 
 
+def samples(options, name):
+    """Return the samples of a case, and rows of k-means++ among ten for each component."""
+    from sklearn.cluster import kmeans_plusplus
+
+    n, d, k, data, _ = COMPONENTS[name]
+    n, k = n // options.divide, k // options.divide
+    X = clusters(n, d, k, 1.0) if data == "clusters" else structureless(n, d)
+    return X, kmeans_plusplus(X[: 10 * k], k, random_state=0)[0]
+
+
 def course(estimator, X):
-    """Return seconds and bound after each iteration, and how many were of all components."""
+    """Return CPU seconds, the bound, how many were of all components, parameters: of iterations."""
     from fastem import em
 
-    seen, begin = [], time.perf_counter()
+    seen, begin = [], time.process_time()
 
     def watch(state):
         n_all = getattr(state.params, "n_dense", state.iteration)
-        seen.append((time.perf_counter() - begin, state.lower_bound, n_all))
+        params = getattr(state.params, "components", state.params)
+        seen.append((time.process_time() - begin, state.lower_bound, n_all, params))
 
     with em.watch(watch):
         fitted(estimator, X)
-    return np.array(seen)
+    return seen
+
+
+def first_at(goal, seen, score):
+    """Return the seconds until the score of the parameters, which rises, is no less; or None."""
+    low, high = 0, len(seen) - 1
+    if score(seen[high][3]) < goal:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if score(seen[middle][3]) >= goal else (middle + 1, high)
+    return seen[low][0]
+
+
+def times(slow, fast):
+    """Return how many times as fast, for the table."""
+    return "never" if fast is None else f"{slow / fast:.1f}"
 
 
 def truncated(options):
-    """Print fits of diagonal covariances by both algorithms, from the same rows at random."""
+    """Print fits of diagonal covariances by both algorithms, from the same rows of k-means++."""
     from fastem import GaussianMixture
+    from fastem.mixture.gaussian import mixture_of
 
     yield (
         "| N × D, K, data | `'em'`, s | iterations | `'truncated'`, s | iterations | of all "
-        "components | log-likelihood higher by | × to the lower end | × whole |"
+        "components | log-likelihood higher by | × to 0.03 | × to 0.003 | × whole |"
     )
-    for name, (n, d, k, data, most) in COMPONENTS.items():
+    for name, (_, d, k, data, most) in COMPONENTS.items():
         if options.case and name not in options.case:
             continue
-        n, k = n // options.divide, k // options.divide
-        X = clusters(n, d, k, 1.0) if data == "clusters" else structureless(n, d)
-        rows = np.random.default_rng(1).choice(n, k, replace=False)
+        X, rows = samples(options, name)
+        n, k = len(X), len(rows)
         settings = {
-            "covariance_type": "diag", "means_init": X[rows], "weights_init": np.full(k, 1 / k),
+            "covariance_type": "diag", "means_init": rows, "weights_init": np.full(k, 1 / k),
             "precisions_init": np.tile(10 / X.var(axis=0), (k, 1)), "random_state": 0,
         }  # fmt: skip
+
+        def score(params, X=X, k=k):
+            plain = GaussianMixture(k, covariance_type="diag")
+            return mixture_of(plain, params, None).score(X)
+
+        settings["n_jobs"] = 1
         fast = course(GaussianMixture(k, algorithm="truncated", max_iter=300, **settings), X)
         slow = course(GaussianMixture(k, max_iter=most, **settings), X)
-        lower = min(fast[-1, 1], slow[-1, 1])
-        reached = [seen[np.argmax(seen[:, 1] >= lower), 0] for seen in (slow, fast)]
+        end = score(slow[-1][3])
+        ratios = [
+            times(first_at(end - gap, slow, score), first_at(end - gap, fast, score))
+            for gap in GAPS
+        ]
         yield (
-            f"| {n:,} × {d}, {k:,}, {data} | {slow[-1, 0]:.1f} | {len(slow)} | {fast[-1, 0]:.1f} | "
-            f"{len(fast)} | {fast[-1, 2]:.0f} | {fast[-1, 1] - slow[-1, 1]:+.3f} | "
-            f"{reached[0] / reached[1]:.1f} | {slow[-1, 0] / fast[-1, 0]:.1f} |"
+            f"| {n:,} × {d}, {k:,}, {data} | {slow[-1][0]:.1f} | {len(slow)} | {fast[-1][0]:.1f} | "
+            f"{len(fast)} | {fast[-1][2]} | {score(fast[-1][3]) - end:+.3f} | {ratios[0]} | "
+            f"{ratios[1]} | {slow[-1][0] / fast[-1][0]:.1f} |"
         )
 
 
-REPORTS = {"multiresolution": multiresolution, "truncated": truncated}
+def truncated_kmeans(options):
+    """Print k-means by both algorithms, from the same rows of k-means++."""
+    from fastem import KMeans
+
+    yield (
+        "| N × D, K, data | `'lloyd'`, s | iterations | `'truncated'`, s | iterations | inertia "
+        "higher by, % | × to 0.1 % | × whole |"
+    )
+    for name, (_, d, _, data, _) in COMPONENTS.items():
+        if options.case and name not in options.case:
+            continue
+        X, rows = samples(options, name)
+        slow, fast = (
+            course(KMeans(len(rows), init=rows, algorithm=name, n_jobs=1, random_state=0), X)
+            for name in ("lloyd", "truncated")
+        )
+        end = slow[-1][1]
+        reached = [
+            next((second for second, bound, *_ in seen if bound >= end * 1.001), None)
+            for seen in (slow, fast)
+        ]
+        yield (
+            f"| {len(X):,} × {d}, {len(rows):,}, {data} | {slow[-1][0]:.1f} | {len(slow)} | "
+            f"{fast[-1][0]:.1f} | {len(fast)} | {100 * (fast[-1][1] / end - 1):+.2f} | "
+            f"{times(*reached)} | {slow[-1][0] / fast[-1][0]:.1f} |"
+        )
+
+
+def truncated_iterations(options):
+    """Print seconds of a truncated iteration, and of one of all components."""
+    from fastem import GaussianMixture
+
+    yield "| K | ms an iteration, mean of 24 | without search | of all components |"
+    for k in (500, 1000, 2000, 4000, 8000):
+        n = 200_000 // options.divide
+        X = clusters(n, 16, k, 1.0)
+        settings = {
+            "covariance_type": "diag", "means_init": X[:k], "weights_init": np.full(k, 1 / k),
+            "precisions_init": np.tile(10 / X.var(axis=0), (k, 1)), "random_state": 0,
+            "n_jobs": 1, "tol": 0, "max_iter": 28, "algorithm": "truncated",
+        }  # fmt: skip
+        seconds = np.diff([second for second, *_ in course(GaussianMixture(k, **settings), X)])
+        # The first ones always search; the last two are of all components.
+        some, whole = 1e3 * seconds[1:25], 1e3 * seconds[-1]
+        yield f"| {k:,} | {some.mean():.0f} | {np.median(np.sort(some)[:8]):.0f} | {whole:.0f} |"
+
+
+REPORTS = {
+    "multiresolution": multiresolution,
+    "truncated": truncated,
+    "truncated-kmeans": truncated_kmeans,
+    "truncated-iterations": truncated_iterations,
+}
 
 
 def main():
