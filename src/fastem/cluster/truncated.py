@@ -18,13 +18,12 @@ from fastem._engine.statistics import Statistics
 from fastem.cluster.data import refuse_overflow
 from fastem.cluster.lloyd import Assignment, KMeansEM, KMeansParams
 from fastem.components.gaussian_data import Scaling
-from fastem.components.near import Near, is_searched, period
+from fastem.components.near import PERIOD, Near, is_searched
 from fastem.components.truncated import Search
 
 __all__ = ["TruncatedKMeansEM", "check_samples", "truncated_model"]
 
 _SETTLED = 1e-4  # share of the inertia: the truncated iterations end when it falls by less in each
-_EACH = 250  # centers, for which all are compared one iteration later (see `period`)
 _LEAST_DENSE, _MOST_DENSE = 2, 3  # iterations of all centers at the end
 
 
@@ -84,9 +83,6 @@ class TruncatedKMeansEM:
     def _must_end(self, step):
         return step >= self.max_iter - _LEAST_DENSE
 
-    def _searches(self, step, centers):
-        return is_searched(step, period(len(centers), _EACH))
-
     def _among(self, centers):
         # Distances that are compared must not be lost where the unit of X is small or large.
         exponent = int(np.frexp(np.ptp(centers.astype(np.float64), axis=0).max())[1])
@@ -108,7 +104,7 @@ class TruncatedKMeansEM:
         """Return the sums of each cluster's samples, and what rows keep then."""
         if params.ends:
             return self._of_all(params, block, state)
-        if self._searches(params.step, params.centers):
+        if is_searched(params.step):
             known = KMeansParams(params.centers, params.n_changed)
             first = Assignment.none_yet(block)
             statistics, _ = self.of_all.e_step(known, block, first, spare=first)
@@ -152,9 +148,9 @@ class TruncatedKMeansEM:
                 after.centers, after.n_changed, near, step, n_dense, True, searched
             )
         ends = False
-        if self._searches(params.step, params.centers):
+        if is_searched(params.step):
             bound = float(statistics.bound / statistics.weight)
-            n_since = 1 if step <= 3 else period(len(near), _EACH)
+            n_since = max(1, min(PERIOD, step - 3))
             ends = bound - searched <= _SETTLED * n_since * abs(bound)  # also if both are 0
             searched = bound
         ends = ends or self._must_end(step)

@@ -10,26 +10,21 @@ from fastem._kernels import kmeans
 from fastem._kernels import truncated as kernel
 from fastem.components.gaussian_data import parts
 
-__all__ = ["NEAR", "Near", "is_searched", "period"]
+__all__ = ["NEAR", "PERIOD", "Near", "is_searched"]
 
 NEAR = kernel.MOST_KEPT  # means near to each one, itself among them
 _SEARCHED = 8  # groups of means among which the first ones near to a mean are
 _FIRST_PASSES = 3  # in which what is near meets, before the first E-step
 _LLOYD = 4  # iterations that make groups
-_LEAST_PERIOD, _MOST_PERIOD = 2, 8
+PERIOD = 8  # iterations from one search of the nearest means among all to the next
 
 
-def period(n_components, each=1000):
-    """Return how many iterations apart the nearest means are searched among all.
+def is_searched(step):
+    """Return whether an iteration searches the nearest mean of each row among all.
 
-    That takes as long as other things for some hundreds of means, and longer the more there are.
+    At first, when means move far, each one does.
     """
-    return min(max(_LEAST_PERIOD, round(n_components / each)), _MOST_PERIOD)
-
-
-def is_searched(step, every):
-    """Return whether they are in an iteration: at first, when means move far, in each one."""
-    return step <= 2 or step % every == 0
+    return step <= 2 or step % PERIOD == 0
 
 
 class Near:

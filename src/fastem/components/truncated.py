@@ -22,11 +22,12 @@ from fastem._kernels import truncated as kernel
 from fastem.components.covariances import KINDS
 from fastem.components.gaussian import GaussianEM, GaussianParams
 from fastem.components.gaussian_data import GaussianBlock, Scaling, log_norms, parts
-from fastem.components.near import Near, is_searched, period
+from fastem.components.near import PERIOD, Near, is_searched
 
 __all__ = ["Search", "TruncatedEM", "TruncatedParams", "hard_moments"]
 
 KEPT = 6  # components of a row
+_COMPARED = 2  # in every second iteration rows compare what is near to their best one, at least
 _HARD_PASSES = 10  # of k-means, for a start
 _LEAST_DENSE, _MOST_DENSE = 2, 3  # iterations of all components at the end
 
@@ -98,13 +99,13 @@ def hard_moments(search, means, block, kind):
 
     ``search(means)`` returns the :class:`Search` of clusters with such means.
     """
-    dtype, every = block.X.dtype, period(len(means))
+    dtype = block.X.dtype
     now = search(means)
     unit = now.factors[0]  # the same for all clusters
     near, kept = now.of_means(unit).first(0), np.zeros((len(block.X), 1), np.int32)
     for number in range(_HARD_PASSES):
         points, tried = now.of_means(unit), None
-        if is_searched(number, every):
+        if is_searched(number):
             near, kept = points.meet(near, number), points.nearest(block.X)[:, None]
         else:
             tried = kept[:, 0].copy()
@@ -194,18 +195,15 @@ class TruncatedEM:
         """Return the bound, the moments and the rows' next state, in the block's own precision."""
         search = self._search(params.components, block)
         tried = None
-        if params.step == 0:  # the first of them is the one of the nearest mean
-            tried = np.ascontiguousarray(kept[:, 0])
-        elif self._searches(params):
+        if params.step and is_searched(params.step):
             tried = search.of_means().nearest(block.X)
+        elif params.step % _COMPARED == 0:  # at first the first of them is the one of this mean
+            tried = np.ascontiguousarray(kept[:, 0])
         bound, weight, first, second, kept = search.job(block.X).moments(
             np.ascontiguousarray(kept), tried, params.near, block.sample_weight, False
         )
         moments = search.moments(weight, first, second, block.X.dtype, self.model.kind)
         return bound, moments, kept
-
-    def _searches(self, params):
-        return is_searched(params.step, period(len(params.near)))
 
     def _log_prior(self, params: TruncatedParams) -> float:
         """Return the logarithm of the prior density of the components."""
@@ -222,12 +220,12 @@ class TruncatedEM:
         step, n_dense = params.step + 1, params.n_dense + params.ends
         bound = float(statistics.bound / statistics.weight)
         ends, near, searched = params.ends, params.near, params.bound_searched
-        if not ends and self._searches(params):
+        if not ends and is_searched(params.step):
             # Between searches the bound rises by less, and only to what the kept ones allow.
-            n_since = 1 if step <= 3 else period(len(near))
+            n_since = max(1, min(PERIOD, step - 3))
             ends, searched = bound - searched < self.tol * n_since, bound
         ends = ends or self._must_end(step)
-        if not ends and is_searched(step, period(len(near))):
+        if not ends and step % _COMPARED == 0:
             near = self._search_among(components).of_means().meet(near, self._seed(step))
         return TruncatedParams(components, near, step, n_dense, ends, bound, params.bound, searched)
 
