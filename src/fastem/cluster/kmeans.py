@@ -100,7 +100,7 @@ class KMeans(
         put back up to rounding.
     algorithm : {'lloyd', 'elkan', 'truncated'}, default='lloyd'
         'truncated', for a thousand clusters of dense samples: samples compare some of the centers
-        (Hirschberger, Forster & Lücke 2022), in the last two to five iterations all. The others
+        (Hirschberger, Forster & Lücke 2022), in the last two or three iterations all. The others
         give the same result, in the same way: samples whose center cannot have changed are
         passed over where that saves time (Hamerly 2010; Ding et al. 2015).
     n_jobs : int, default=None

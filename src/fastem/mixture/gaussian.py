@@ -91,7 +91,7 @@ class GaussianMixture(GaussianErrors, EllipticalMixture, GaussianBase):
         'multiresolution', for up to three features and many samples without NaN: EM on the cells of
         a grid first (Moore 1999), then on all samples, of which iterations and bounds are counted.
         'truncated', for a thousand components of type 'diag' or 'spherical': samples compare some
-        of them (Hirschberger, Forster & Lücke 2022), in the last two to five iterations all.
+        of them (Hirschberger, Forster & Lücke 2022), in the last two or three iterations all.
     learning_decay : float, default=0.7
         Of `partial_fit`, whose step is (learning_offset + number of the step)^-learning_decay; in
         (0.5, 1].
