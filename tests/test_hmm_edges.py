@@ -204,3 +204,15 @@ def test_the_first_covariance_is_numpy_s(n, weighted):
     expected = np.cov(rows.T, aweights=weight) + 0.5 * np.eye(9)
     assert_allclose(covariance_of(rows, 0.5, weight), expected, rtol=1e-9, atol=1e-12)
     assert_array_equal(covariance_of(rows[:2], 0.5, np.array([3.0, 0])), 0.5 * np.eye(9))
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 8, 9, 17])
+@pytest.mark.parametrize("n", [2, 7, 1300])
+def test_of_paths_that_are_equally_probable_it_is_the_one_of_hmmlearn(k, n):
+    """The first of the best at the last row, and before a state the last of the best."""
+    model = CategoricalHMM(k)
+    model.startprob_, model.transmat_ = np.full(k, 1 / k), np.full((k, k), 1 / k)
+    model.emissionprob_ = np.full((k, 2), 0.5)
+    X = np.arange(n)[:, None] % 2
+    assert_array_equal(model.predict(X), [k - 1] * (n - 1) + [0])
+    assert_array_equal(model.predict(X, [1, n - 1])[:2], [0, 0 if n == 2 else k - 1])

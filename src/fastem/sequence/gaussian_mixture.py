@@ -96,9 +96,9 @@ class GMMHMM(WithPrior, WithFeatures, StreamingHMM, HMM[MixtureHMMErrors]):
     Notes
     -----
     An iteration fits the covariances about the means that it found, and then the means, as
-    hmmlearn does: the bound rises all the same. Unlike hmmlearn, 'spherical' without a prior is
-    maximum likelihood whatever the number of features, and `aic` and `bic` count the weights of
-    every state.
+    hmmlearn does: the bound rises all the same. Unlike hmmlearn, what `means_weight` adds to the
+    covariances is about those means, too; 'spherical' without a prior is maximum likelihood
+    whatever the number of features; and `aic` and `bic` count the weights of every state.
 
     Examples
     --------

@@ -2,6 +2,9 @@
 
 With few states a row's ways fit the place of the state that is written there, and wait in it. With
 more, the way there is made again on the way back, block after block.
+
+Of states that are equally good the last row takes the first, and every row before it the last, as
+hmmlearn does: among paths that are equally probable it is the same one.
 """
 
 from libc.math cimport INFINITY
@@ -15,16 +18,24 @@ from fastem._kernels.omp cimport fastem_interrupted
 
 
 cdef extern from *:
-    int __builtin_ctz(unsigned) noexcept nogil
+    int __builtin_clz(unsigned) noexcept nogil
 
 
-cdef inline Py_ssize_t _argmax(const double *a, const double *b, Py_ssize_t n) noexcept nogil:
-    """Return the first of the largest a + b; b may be NULL."""
+cdef inline Py_ssize_t _first_best(const double *a, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i, best = 0
+    for i in range(1, n):
+        if a[i] > a[best]:
+            best = i
+    return best
+
+
+cdef inline Py_ssize_t _last_best(const double *a, const double *b, Py_ssize_t n) noexcept nogil:
+    """Return the last of the largest a + b."""
     cdef Py_ssize_t i, best = 0
     cdef double top = -INFINITY, value
     for i in range(n):
-        value = a[i] + b[i] if b != NULL else a[i]
-        if value > top:
+        value = a[i] + b[i]
+        if value >= top:
             top, best = value, i
     return best
 
@@ -33,7 +44,7 @@ cdef inline double _end(const chain_job *c, const chain_work *work, Py_ssize_t e
                         int64_t *state) noexcept nogil:
     """Return the best path's log-probability, and write its last state, at row end - 1."""
     cdef const double *last = work.alpha + end * c.width
-    state[0] = _argmax(last, NULL, c.n_states)
+    state[0] = _first_best(last, c.n_states)
     return -INFINITY if last[state[0]] < 0.1 * CHAIN_NEVER else last[state[0]]
 
 
@@ -42,7 +53,7 @@ cdef inline void _follow(int64_t *states, Py_ssize_t n, int64_t state) noexcept 
     cdef Py_ssize_t t
     cdef int64_t before
     for t in range(n - 1, 0, -1):
-        before = __builtin_ctz((<const uint8_t *> (states + t))[state])  # the first
+        before = 31 - __builtin_clz((<const uint8_t *> (states + t))[state])  # the last
         states[t] = state
         state = before
     states[0] = state
@@ -53,8 +64,8 @@ cdef inline void _trace(const chain_job *c, const chain_work *work, Py_ssize_t a
     """Write states[at - 1 ... at + n - 2] from what is at at + n - 1."""
     cdef Py_ssize_t t
     for t in range(at + n - 1, at - 1, -1):
-        states[t - 1] = _argmax(work.alpha + t * c.width, c.log_turned + states[t] * c.width,
-                                c.n_states)
+        states[t - 1] = _last_best(work.alpha + t * c.width, c.log_turned + states[t] * c.width,
+                                   c.n_states)
 
 
 cdef inline void best_of_short(
