@@ -49,7 +49,7 @@ def test_a_monitor_of_your_own():
     model.monitor_ = Three(model.monitor_.tol, model.monitor_.n_iter, False)
     model.fit(reals(), LENGTHS)
     assert model.n_iter_ == model.monitor_.iter == 3
-    assert model.converged_
+    assert (model.converged_, model.stop_reason_) == (True, "converged")
     before = list(model.monitor_.history)
     with pytest.raises(ValueError, match="infinity"):
         model.fit(np.full((4, 2), np.inf))

@@ -295,3 +295,15 @@ def test_one_matrix_is_the_prior_of_all_states():
     ]
     assert_array_equal(fits[0].covars_, fits[1].covars_)
     assert_array_equal(fits[0].covars_, fits[0].covars_.swapaxes(1, 2))
+
+
+def test_one_column_of_a_multinomial_is_told_of(caplog):
+    """Symbols are given to the class that took them before it was one of counts."""
+    caplog.set_level(logging.WARNING, logger="fastem")
+    MultinomialHMM(2, random_state=0).fit([[3, 1], [0, 2]] * 10)
+    assert not caplog.records
+    MultinomialHMM(2, random_state=0).fit([[0], [1], [2], [1]] * 10)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "one column" in record.message
+    assert "CategoricalHMM" in record.message

@@ -127,8 +127,8 @@ class HMM(Decoder, WithErrors[Errors]):
     def stop_reason_(self) -> str:
         """Why the last fit stopped.
 
-        'converged': the log-likelihood rose by less than `tol`; 'n_iter': the iterations ran out;
-        'callback': a callback, or a monitor of your own, said so; 'interrupted': Ctrl-C.
+        'converged': the log-likelihood rose by less than `tol`, or a monitor of your own said so;
+        'n_iter': the iterations ran out; 'callback': a callback said so; 'interrupted': Ctrl-C.
         """
         if getattr(self, "_stop_reason", None) is None:
             raise AttributeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from numbers import Integral
 from typing import ClassVar
 
@@ -20,6 +21,8 @@ from fastem.sequence.start import random_rows
 from fastem.sequence.streaming import StreamingHMM
 
 __all__ = ["MultinomialHMM"]
+
+_log = logging.getLogger(__name__)
 
 
 @documented
@@ -113,6 +116,11 @@ class MultinomialHMM(DiscreteHMM[DiscreteHMMErrors]):
 
     def _check_fit(self, X, row_weight):
         super()._check_fit(X, row_weight)
+        if X.shape[1] == 1:  # early versions of hmmlearn took symbols here
+            _log.warning(
+                "X has one column: a count of one category, given its total, has probability 1 in "
+                "every state, and tells nothing. If these are symbols, fit a CategoricalHMM."
+            )
         totals = X.sum(axis=1)
         known = totals[~np.isnan(totals)].astype(np.int64)
         self.n_trials_ = known[:1] if np.all(known == known[:1]) else known
