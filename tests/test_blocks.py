@@ -455,3 +455,24 @@ def test_weights_for_several_arrays_are_several():
         Blocks.from_arrays(arrays, np.ones(len(IRIS)))
     with pytest.raises(ValueError, match=r"got shape \(4,\): pass np.asarray\(arrays\) if these"):
         Blocks.from_arrays(IRIS.tolist())
+
+
+def test_nan_of_sparse_blocks_names_the_row_where_it_is_refused():
+    X = sp.lil_array(DIGITS)
+    X[80, 3] = np.nan
+    with pytest.raises(ValueError, match=r"^block 2, row 6: Input X contains NaN"):
+        KMeans(2, random_state=0).fit(blocks_of(sp.csr_array(X)))
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture(2), StudentMixture(2), KMeans(2)])
+def test_a_score_names_block_and_row(estimator):
+    fitted = clone(estimator).set_params(random_state=0).fit(IRIS)
+    with pytest.raises(ValueError, match=r"^block 2, row 6: Input X contains"):
+        fitted.score(blocks_of(spoilt(80, np.inf)))
+    with pytest.raises(NotFittedError, match=r"^This "):
+        estimator.score(blocks_of(IRIS))
+
+
+def test_a_block_of_three_is_named():
+    with pytest.raises(ValueError, match=r"^block 1: "):
+        GaussianMixture(2).fit(Blocks(lambda: [IRIS[:50], (IRIS[50:], np.ones(100), 1)]))

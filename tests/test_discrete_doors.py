@@ -12,6 +12,7 @@ from sklearn.base import clone
 from fastem import (
     BernoulliMixture,
     BinomialMixture,
+    Blocks,
     CategoricalMixture,
     MultinomialMixture,
     PoissonMixture,
@@ -239,3 +240,29 @@ def test_binary_data_take_no_more_than_their_codes(init_params, dtype):
     tracemalloc.stop()
     clustered = 4 * X.size if init_params == "kmeans" else 0
     assert peak < clustered + 4 * X.size + 0.2 * X.nbytes + 8e6
+
+
+# ---- blocks ------------------------------------------------------------------------------------
+
+
+@every_family
+def test_counts_below_0_name_block_and_row(family):
+    X = data(family)
+    fitted = clone(MIXTURES[family]).fit(X)
+    X[26, 3] = -1
+    spoilt = Blocks.from_arrays(X, batch_rows=10)
+    with pytest.raises(ValueError, match=r"^block 2, row 6: Negative values in data"):
+        mixture(family).fit(spoilt)
+    with pytest.raises(ValueError, match=r"^block 2, row 6: Negative values in data"):
+        fitted.score(spoilt)
+    with pytest.raises(ValueError, match=r"^block 2, row 6: Negative values in data"):
+        list(fitted.predict(spoilt))
+
+
+@pytest.mark.parametrize("value", [2, 0.5])
+def test_the_first_row_that_is_wrong_is_told(value):
+    X = data("bernoulli")
+    X[26, 3] = value
+    X[27, 2] = -1  # of an earlier feature, but a later row
+    with pytest.raises(ValueError, match=r"^block 2, row 6: X must hold 0, 1 .* feature 3"):
+        mixture("bernoulli").fit(Blocks.from_arrays(X, np.ones(N), batch_rows=10))

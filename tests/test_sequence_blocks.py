@@ -119,11 +119,16 @@ def test_what_goes_with_sequences_in_memory_alone_is_refused():
     spoilt[BEGIN[9] + 2] = np.inf
     with pytest.raises(ValueError, match=rf"^block 1, row {BEGIN[9] + 2 - BEGIN[7]}: Input X"):
         list(fitted.score_samples(cut(spoilt)))
+    with pytest.raises(ValueError, match=rf"^block 1, row {BEGIN[9] + 2 - BEGIN[7]}: Input X"):
+        fitted.score(cut(spoilt))
+    listed = Blocks(lambda: [[REALS[:9], REALS[9:18]], [REALS[:9], np.full((9, 3), np.inf)]])
+    with pytest.raises(ValueError, match=r"^block 1, row 9: Input X"):
+        model.fit(listed)
     with pytest.raises(TypeError, match="X is Blocks, and this method takes an array"):
         fitted.decode(cut(REALS), algorithm="map")
     with pytest.raises(ValueError, match=r"^block 1: lengths must sum to the number of rows"):
         model.fit(Blocks(lambda: [REALS[:5], (REALS[5:], [3])]))
-    with pytest.raises(ValueError, match=r"^block 0: X must"):
+    with pytest.raises(ValueError, match=r"^block 0, row 0: X must"):
         PoissonHMM(2).fit(Blocks(lambda: [-COUNTS]))
     assert not hasattr(model, "means_")
 
@@ -140,6 +145,9 @@ def test_gaussian_topics_of_vectors(weighted):
     same(got, whole)
     parts = list(got.transform(cut(REALS)))
     np.testing.assert_allclose(np.concatenate(parts), got.transform(REALS, LENGTHS), 1e-9)
+    np.testing.assert_allclose(got.score(cut(REALS, weight)), got.score(REALS, None, LENGTHS))
+    with pytest.raises(TypeError, match="lengths must come with the blocks"):
+        got.score(cut(REALS), lengths=LENGTHS)
     with pytest.raises(TypeError, match="lengths must come with the blocks"):
         GaussianLDA(3).fit(cut(REALS), lengths=LENGTHS)
 
@@ -154,5 +162,6 @@ def test_gaussian_topics_of_counts(weighted):
     got = fit(model, blocks)
     same(got, whole)
     np.testing.assert_allclose(np.concatenate(list(got.transform(blocks))), got.transform(counts))
+    np.testing.assert_allclose(got.score(blocks), got.score(counts))
     with pytest.raises(ValueError, match="a row for each of the 40 columns of X, got 39 rows"):
         GaussianLDA(3, vectors=REALS[:39]).fit(blocks)

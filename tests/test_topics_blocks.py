@@ -136,7 +136,7 @@ def test_what_needs_all_documents_is_refused(estimator, message):
 def test_bad_documents_are_told_with_their_block():
     negative = COUNTS.copy()
     negative.data[negative.indptr[70]] = -1
-    with pytest.raises(ValueError, match=r"^block 1: Negative values in data"):
+    with pytest.raises(ValueError, match=r"^block 1, row 30: Negative values in data"):
         PLSA(5).fit(Blocks.from_arrays(negative, batch_rows=40))
     with pytest.raises(ValueError, match="features 60 in block 0, but 59 in block 1"):
         LDA(5).fit(Blocks(lambda: [COUNTS, COUNTS[:, :59]]))

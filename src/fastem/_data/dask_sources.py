@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from fastem._data.survey import NO_ROWS, Reader, Survey, add_looks, made, survey_of
+from fastem._data.survey import NO_ROWS, Reader, Survey, add_looks, made, named, survey_of
 from fastem._engine.blocks import Blocks
 from fastem._engine.dask import DaskExecutor, Placed
 from fastem._engine.statistics import Statistics
@@ -278,15 +278,17 @@ def lazy_score(estimator: Any, function: Any, X: Any) -> Any:
 def _lazy_scores(estimator, function, X, sample_weight):
     from dask import delayed
 
-    return [delayed(_scored)(function, estimator, part) for part in parts_of(X, sample_weight)]
+    parts = parts_of(X, sample_weight)
+    return [delayed(_scored)(function, estimator, *one) for one in enumerate(parts)]
 
 
 def _total(scores):
     return float(sum(one for one in scores if one is not None))
 
 
-def _scored(function, estimator, block):
+def _scored(function, estimator, number, block):
     X, weight = block if isinstance(block, tuple) else (block, None)
     if X is None or X.shape[0] == 0 or (weight is not None and not np.any(weight)):
         return None
-    return function(estimator, X, weight)
+    with named(number, X, estimator):
+        return function(estimator, X, weight)

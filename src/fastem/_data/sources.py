@@ -27,9 +27,9 @@ from fastem._data.survey import (
     Sampling,
     Survey,
     add_looks,
-    at_row,
     made,
     n_rows_of,
+    named,
     survey_of,
 )
 from fastem._engine.blocks import Blocks, as_blocks, read_ahead
@@ -244,26 +244,27 @@ def in_blocks(X) -> bool:
 def scores(estimator, function, X, sample_weight):
     """Return what a function gives of each block of positive weight; None for data in memory.
 
-    It is called with the estimator, X and its weights.
+    It is called with the estimator, X and its weights, or the lengths of its sequences or
+    documents. An error names the block.
 
     Of a Dask collection the workers compute them.
     """
     if is_collection(X):
+        check_is_fitted(estimator)
         return dask_sources.score_sums(estimator, function, X, sample_weight)
     blocks = as_blocks(X)
     if blocks is None:
         return None
-    return [function(estimator, *pair) for pair in pairs(blocks, sample_weight)]
-
-
-def pairs(blocks, sample_weight=None):
-    """Yield (X, sample_weight) of each block that has rows of positive weight, as they come."""
+    check_is_fitted(estimator)
     if sample_weight is not None:
         raise TypeError(_WEIGHTS_APART)
-    for block in read_ahead(blocks):
-        X, weight = block if isinstance(block, tuple) and len(block) == 2 else (block, None)
+    found = []
+    for number, block in enumerate(read_ahead(blocks)):
+        X, weight, *_ = (*block, None) if isinstance(block, tuple) else (block, None)
         if n_rows_of(X) and (weight is None or np.any(weight)):
-            yield X, weight
+            with named(number, X, estimator):
+                found.append(function(estimator, X, weight))
+    return found
 
 
 def _each(method, estimator, blocks, args, settings):
@@ -273,7 +274,6 @@ def _each(method, estimator, blocks, args, settings):
         X, *rest = block if isinstance(block, tuple) else (block,)
         if n_rows_of(X) == 0:
             continue
-        try:
-            yield method(estimator, X, *(rest[:1] if follow else ()), *args, **settings)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"block {number}{at_row(X, estimator)}: {error}") from error
+        with named(number, X, estimator):
+            found = method(estimator, X, *(rest[:1] if follow else ()), *args, **settings)
+        yield found

@@ -6,6 +6,7 @@ With it comes a sample of the rows, on which the start is made.
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -27,10 +28,10 @@ __all__ = [
     "Sampling",
     "Survey",
     "add_looks",
-    "at_row",
     "checked_weight",
     "made",
     "n_rows_of",
+    "named",
     "survey_of",
 ]
 
@@ -214,8 +215,17 @@ class Look:
             lengths=Lengths({number: n}),
             layout=Layout(number, d, X.dtype, sp.issparse(X), names),
             sample=0 if self.least is None else Sample.of(X, weight, self.seed, number, size),
-            extra=0 if self.extra is None else self.extra(X, weight),
+            extra=self._extra_of(number, X, weight),
         )
+
+    def _extra_of(self, number, X, weight):
+        if self.extra is None:
+            return 0
+        try:
+            return self.extra(X, weight)
+        except ValueError as error:
+            row, error = _first_refused(self.extra, X, weight, error)
+            raise type(error)(f"block {number}, row {row}: {error}") from error
 
 
 def add_looks(looks):
@@ -278,25 +288,21 @@ class Reader:
         if hasattr(door, "_open_block"):
             return self._opened(door, number, block)
         X, weight = block if isinstance(block, tuple) and len(block) == 2 else (block, None)
-        X = X if hasattr(X, "shape") else np.asarray(X)
-        if X.ndim == 2 and X.shape[0] == 0:
-            return None
-        try:
+        with named(number, X, door):
+            X = X if hasattr(X, "shape") else np.asarray(X)
+            if X.ndim == 2 and X.shape[0] == 0:
+                return None
             X = door._read_block(X)
             if weight is not None:
                 weight = checked_weight(weight, X.shape[0], self.positive)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"block {number}{at_row(X, door)}: {error}") from error
         return Read(X, native(weight), _names_of(door))
 
     def _opened(self, door, number, block):
         rows = block[0] if isinstance(block, tuple) else block
         if n_rows_of(rows) == 0:
             return None
-        try:
+        with named(number, rows, door):
             X, weight, *rest = door._open_block(block)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"block {number}{at_row(rows, door)}: {error}") from error
         return Read(X, weight, _names_of(door), tuple(rest))
 
 
@@ -325,20 +331,49 @@ def checked_weight(weight, n_rows, positive):
     return weight
 
 
-def at_row(X, estimator):
+def _first_refused(check, X, weight, error):
+    """Return the first row that a check of rows refuses, and its error; by halving."""
+    good, bad = 0, X.shape[0]
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            check(X[:middle], None if weight is None else weight[:middle])
+            good = middle
+        except ValueError as found:
+            bad, error = middle, found
+    return bad - 1, error
+
+
+@contextmanager
+def named(number, X, estimator):
+    """Name the block, and the row that is to blame, in an error that comes of its values."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"block {number}{_at_row(X, estimator, error)}: {error}") from error
+
+
+def _at_row(X, estimator, error):
     """Return which row has a value that the estimator cannot take, in words, if one has.
 
-    That is one that is no finite number, except for NaN where NaN is a missing value.
+    That is one that is no finite number, except for NaN where NaN is a missing value, or else one
+    below 0 where X are counts. Of a list of sequences the rows are those of all of them.
     """
     try:
+        if isinstance(X, list) and X and all(np.ndim(one) == 2 for one in X):
+            X = np.concatenate(X)
         values = X.data if sp.issparse(X) else np.asarray(X, dtype=np.float64)
     except (TypeError, ValueError):
         return ""
     if values.ndim == 0:
         return ""
-    # Some of an estimator's algorithms may refuse NaN, though it knows what is missing.
+    # Some of an estimator's algorithms may refuse NaN, though it knows what is missing, and k-means
+    # does so in sparse data: then the error speaks of it.
     takes_nan = getattr(estimator, "_takes_nan", getattr(estimator, "_allow_nan", False))
+    takes_nan = takes_nan and "contains NaN" not in str(error)
     wrong = np.isinf(values) if takes_nan else ~np.isfinite(values)
+    if not wrong.any() and estimator.__sklearn_tags__().input_tags.positive_only:
+        wrong = values < 0
     bad = np.flatnonzero(wrong.reshape(len(values), -1).any(axis=1))
     if len(bad) == 0:
         return ""

@@ -139,9 +139,12 @@ class CategoricalMixture(DiscreteMixture[ProbabilityErrors]):
         prior = one_prior("probability_prior", self.probability_prior)
         return discrete.Categorical(self._counted("n_categories_"), prior)
 
+    def _check_values(self, contents):
+        super()._check_values(contents)
+        refuse_fractions(contents, "categories 0, 1, 2, ...")
+
     def _check(self, contents):
         super()._check(contents)
-        refuse_fractions(contents, "categories 0, 1, 2, ...")
         bad = contents.highest >= self.n_categories_
         last = self.n_categories_[np.argmax(bad)] - 1
         refuse(

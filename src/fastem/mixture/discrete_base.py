@@ -168,6 +168,10 @@ class DiscreteMixture(DiscreteErrors[Errors], StreamingMixture, Criteria):
 
     def _check(self, contents):
         """Raise ValueError unless the data are the family's."""
+        self._check_values(contents)
+
+    def _check_values(self, contents):
+        """Raise ValueError if some values are wrong whatever all the others are."""
         refuse(contents.lowest < 0, contents.lowest, "counts, at least 0")
         refuse(
             contents.highest > MOST_COUNTED,
@@ -199,9 +203,10 @@ class DiscreteMixture(DiscreteErrors[Errors], StreamingMixture, Criteria):
     def _composition(statistics):
         return statistics.resp
 
-    @staticmethod
-    def _look_at(X, sample_weight):
-        return Contents.of(X, sample_weight)
+    def _look_at(self, X, sample_weight):
+        contents = Contents.of(X, sample_weight)
+        self._check_values(contents)
+        return contents
 
     def _maker(self, block, found):
         return partial(_block_of, block.family, self.n_components, found.extra)

@@ -126,7 +126,7 @@ class BernoulliMixture(DiscreteMixture[ProbabilityErrors]):
         prior = two_priors("probability_prior", self.probability_prior, "two, (ones, zeros)")
         return discrete.Binomial(np.ones(self.n_features_in_), prior)
 
-    def _check(self, contents):
+    def _check_values(self, contents):
         remedy = ": pass binarize, or see BinomialMixture and PoissonMixture for counts"
         expected = "0, 1 or NaN"
         refuse(contents.lowest < 0, contents.lowest, expected, remedy)

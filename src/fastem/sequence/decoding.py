@@ -16,7 +16,6 @@ from sklearn.utils import check_random_state
 from fastem._base import EMEstimator, known_features, refuse_unknown_features
 from fastem._data.dask_sources import lazy_score
 from fastem._data.sources import LENGTHS_APART, by_blocks, in_blocks, scores
-from fastem._engine.blocks import as_blocks, read_ahead
 from fastem._engine.dask import is_collection
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import MatrixLike, RandomStateLike
@@ -111,11 +110,9 @@ class Decoder(EMEstimator):
         """
         if lengths is not None and in_blocks(X):
             raise TypeError(LENGTHS_APART)
-        if is_collection(X):
-            return float(sum(scores(self, _score_of_rows, X, None) or []))
-        blocks = as_blocks(X)
-        if blocks is not None:
-            return sum(self.score(*_x_and_lengths(block)) for block in read_ahead(blocks))
+        parts = scores(self, type(self).score, X, None)
+        if parts is not None:
+            return float(sum(parts))
         model, params, block = self._read(X, lengths)
         return float(model.scores(params, block).sum())
 
@@ -145,7 +142,7 @@ class Decoder(EMEstimator):
         """
         if is_collection(X):
             posteriors = self.predict_proba(X, lengths)
-            return lazy_score(self, _score_of_rows, X), posteriors
+            return lazy_score(self, type(self).score, X), posteriors
         return self._posteriors_by_blocks(X, *([] if lengths is None else [lengths]))
 
     @quiet
@@ -482,13 +479,3 @@ def _random_state(seed):
             "random_state=int(generator.integers(2**31)), which that generator draws"
         )
     return check_random_state(seed)
-
-
-def _x_and_lengths(block):
-    """Return X and lengths of a block as it comes."""
-    return (*block, None)[:2] if isinstance(block, tuple) else (block, None)
-
-
-def _score_of_rows(estimator, X, _):
-    """Return the log-likelihood of one sequence."""
-    return estimator.score(X)

@@ -16,6 +16,7 @@ from fastem.topics.gaussian_lda_em import VectorDocuments
 __all__ = [
     "Batches",
     "DocumentBlock",
+    "bound_of_vectors",
     "counted_block",
     "elbo_of",
     "first_of_sample",
@@ -137,6 +138,11 @@ def counted_block(X, sample_weight):
 def stacked_block(X, row_weight, lengths, sample_weight):
     """Return the block of documents of vectors, so many each."""
     return VectorDocuments.of_block(X, lengths, sample_weight)
+
+
+def bound_of_vectors(estimator, X, rest):
+    """Return the ELBO of a block, and its number of vectors; lengths come with X, or weights."""
+    return estimator._bound_and_weight(X, rest if estimator._lengths_follow else None)
 
 
 def word_weights(X, sample_weight):

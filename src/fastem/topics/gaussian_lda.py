@@ -13,20 +13,21 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from fastem._base import (
-    EMEstimator,
-    check_fitted_array,
-    check_sample_weight,
-    unchanged_on_error,
-)
+from fastem._base import EMEstimator, check_fitted_array, check_sample_weight, unchanged_on_error
 from fastem._compat import Interval, StrOptions, fit_context
-from fastem._data.sources import LENGTHS_APART, by_blocks, source_of, survey
+from fastem._data.sources import LENGTHS_APART, by_blocks, in_blocks, scores, source_of, survey
 from fastem._data.survey import checked_weight
 from fastem._engine.arrays import validate
 from fastem._engine.threads import effective_n_jobs
 from fastem._typing import CheckpointLike, MatrixLike, RandomStateLike
 from fastem.components.gaussian_data import GaussianBlock
-from fastem.topics.by_blocks import counted_block, first_of_sample, stacked_block, word_weights
+from fastem.topics.by_blocks import (
+    bound_of_vectors,
+    counted_block,
+    first_of_sample,
+    stacked_block,
+    word_weights,
+)
 from fastem.topics.dirichlet import check_doc_topic_prior
 from fastem.topics.documents import TopicModel, check_tokens
 from fastem.topics.gaussian_lda_em import GaussianLDAEM, GaussianTopics, VectorDocuments
@@ -463,11 +464,18 @@ class GaussianLDA(TopicModel, EMEstimator):
         ValueError
             If no document has a vector.
         """
-        model, topics, blocks = self._read(X, lengths)
-        statistics = [model.e_step(topics, block, None)[0] for block in blocks]
-        total = sum(s.weight for s in statistics)
+        if lengths is not None and in_blocks(X):
+            raise TypeError(LENGTHS_APART)
+        parts = scores(self, bound_of_vectors, X, None)
+        bound, total = np.sum(parts or [self._bound_and_weight(X, lengths)], axis=0)
         check_tokens(total, "X", "ELBO per vector")
-        return float(sum(s.bound for s in statistics) / total)
+        return float(bound / total)
+
+    def _bound_and_weight(self, X, lengths):
+        """Return the ELBO of documents, and the number of their vectors."""
+        model, topics, blocks = self._read(X, lengths)
+        sums = (model.e_step(topics, block, None)[0] for block in blocks)
+        return np.sum([(some.bound, some.weight) for some in sums], axis=0)
 
     def _read(self, X, lengths):
         """Return the fitted model, its topics and blocks of new documents."""
