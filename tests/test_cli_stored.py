@@ -1,6 +1,8 @@
 """``python -m fastem topics`` of texts whose counts are many: they are in a file, not in memory."""
 
 import json
+import os
+import tempfile
 import tracemalloc
 
 import numpy as np
@@ -163,3 +165,35 @@ def test_memory_does_not_grow_with_the_texts(monkeypatch, tmp_path):
     assert code == 0
     with_counts = 8 * json.loads((tmp_path / "out/docs.topics.json").read_text())["n_tokens"]
     assert most < 0.5 * with_counts
+
+
+def test_temporary_files_are_where_the_results_will_be(monkeypatch, tmp_path):
+    """There is room, as for the results; the system's own folder may be in memory."""
+    (tmp_path / "docs.txt").write_text("\n".join(sentences(200)))
+    (tmp_path / "out").mkdir()
+    small_pieces(monkeypatch)
+    make, folders = tempfile.TemporaryFile, []
+    monkeypatch.setattr(
+        tempfile, "TemporaryFile", lambda dir=None: folders.append(dir) or make(dir=dir)
+    )
+    assert main(["topics", "docs.txt", "-k", "2", "-o", "out/new"]) == 0
+    assert len(folders) == 3 + 2  # whether there may be three results; counts, the documents' topics
+    assert set(folders) == {tmp_path / "out"}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_full_disk_is_told(number, monkeypatch, tmp_path, capsys):
+    """Of the counts, and of the documents' topics."""
+    (tmp_path / "docs.txt").write_text("\n".join(sentences(200)))
+    small_pieces(monkeypatch)
+    make, made = tempfile.TemporaryFile, []
+
+    def file(dir=None):
+        made.append(dir)
+        return open("/dev/full", "w+b") if len(made) == 3 + number else make(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", file)
+    assert main(["topics", "docs.txt", "-k", "2", "-o", "."]) == 2
+    assert f"{tmp_path}: a temporary file cannot be written (No space" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["docs.txt"]

@@ -22,10 +22,11 @@ _MOST = 100_000_000, 10_000_000
 _MAX_DF, _MAX_DF_DOCSTRINGS = 0.5, 0.1
 
 
-def read_corpus(args, progress=None):
+def read_corpus(args, progress=None, folder=None):
     """Return the corpus's name, the corpus, and the words' vectors as a parameter, if any.
 
     It is a text file, a folder of them, a table's column of texts, or a sparse matrix (.npz).
+    `folder` is where there is room for a temporary file.
     """
     if args.max_df is None:
         args.max_df = _MAX_DF_DOCSTRINGS if args.input is None else _MAX_DF
@@ -34,7 +35,7 @@ def read_corpus(args, progress=None):
             option = "--column" if args.column is not None else "--vocab"
             raise CommandError(f"{option} names columns of a file: give one")
         title = docstrings.describe()
-        corpus = count_words(title, Texts(docstrings.documents()), args, progress)
+        corpus = count_words(title, Texts(docstrings.documents()), args, progress, folder)
     else:
         path = title = Path(args.input)
         if not path.exists():
@@ -44,7 +45,7 @@ def read_corpus(args, progress=None):
             raise CommandError(f"--vocab names the columns of a .npz matrix, and {path} is none")
         with readable(path):
             corpus = _read_matrix(path, args.vocab) if matrix else count_words(
-                path, open_texts(path, args.column, args.encoding), args, progress
+                path, open_texts(path, args.column, args.encoding), args, progress, folder
             )  # fmt: skip
     if args.vectors is None:
         return str(title), corpus, {}

@@ -74,8 +74,11 @@ class Texts:
         return sum(bool(_SPACELESS.match(letter)) for letter in letters) > len(letters) / 2 > 0
 
 
-def count_words(source, texts, args, progress=None):
-    """Count the words of texts, in lower case, as the command's options say."""
+def count_words(source, texts, args, progress=None, folder=None):
+    """Count the words of texts, in lower case, as the command's options say.
+
+    `folder` is where there is room for a temporary file.
+    """
     vectorizer = CountVectorizer(
         token_pattern=None if args.tokenizer else args.token_pattern or _TOKEN,
         tokenizer=_function(args.tokenizer), stop_words=_stop_words(args.stop_words),
@@ -90,7 +93,7 @@ def count_words(source, texts, args, progress=None):
     try:
         with warnings.catch_warnings():  # of a list's words that no text could have
             warnings.filterwarnings("ignore", "Your stop_words may be inconsistent")
-            words_of, counts = vectorizer.build_analyzer(), Counts()
+            words_of, counts = vectorizer.build_analyzer(), Counts(folder)
             for text in shown():
                 counts.add(words_of(text))
             X, vocabulary = counts.finished(args.min_df, args.max_df, args.max_words)

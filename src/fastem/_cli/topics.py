@@ -19,7 +19,6 @@ political blogs, the defaults were about the best.
 from __future__ import annotations
 
 import math
-import tempfile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ import numpy as np
 from fastem import __version__, plot
 from fastem._cli import CommandError, count, one_line, outputs
 from fastem._cli.corpora import read_corpus
-from fastem._cli.counts import StoredCounts, as_csr, tokens_of
+from fastem._cli.counts import StoredCounts, as_csr, temporary_file, tokens_of
 from fastem._cli.fitting import Fitting, show_comparison
 from fastem._cli.models import MODELS
 from fastem._cli.page import check_report, page
@@ -55,14 +54,15 @@ _IN_MEMORY = "cvb0", "stochastic"  # algorithms that keep a topic of every word,
 
 def main(args):
     """Read, fit, report, write."""
-    settings, paths, screen = _settings_of(args), [], Screen()
+    settings, paths, folder, screen = _settings_of(args), [], None, Screen()
     if args.input is not None or args.output_dir is not None:
         endings = "topics.json", "model.npz", "documents.csv"
         paths = outputs.output_paths(args.input or "docstrings", args.output_dir, *endings)
         outputs.check_outputs(paths, args.force)
+        folder = outputs.existing_folder(paths[0])
     check_report(args)
     with Fitting("reading", keeps=False) as reading:
-        title, corpus, vectors = read_corpus(args, reading.show)
+        title, corpus, vectors = read_corpus(args, reading.show, folder)
     _show_corpus(screen, title, corpus)
     with Fitting() as fitting:
         fit, selection = _fit_all(title, corpus, args, settings | vectors, fitting)
@@ -206,7 +206,7 @@ def _transformed(model, X):
     if not isinstance(X, StoredCounts):
         return model.transform(X)
     n = 0
-    with tempfile.TemporaryFile() as file:  # which stays open while it is mapped
+    with temporary_file(X.file.folder) as file:  # which stays open while it is mapped
         for some in model.transform(X.blocks()):
             np.ascontiguousarray(some).tofile(file)
             n += len(some)
