@@ -9,6 +9,8 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 from fastem import GaussianMixture, KMeans, em
+from fastem.cluster.data import lies_in_file
+from fastem.cluster.plusplus import Rows
 
 
 def mapped(path, X, mode="r"):
@@ -116,3 +118,21 @@ def test_the_start_of_a_mixture_makes_no_copy_either(tmp_path):
     tracemalloc.stop()
     assert_array_equal(found.means_, expected.means_)
     assert most < 0.3 * X.nbytes + 2e6
+
+
+def test_what_lies_in_a_file(tmp_path):
+    """NumPy's type alone does not tell: copies of a memmap have it, too."""
+    X = mapped(tmp_path, rows(60, 3))
+    for inside in (X, X[3:], np.asarray(X), X.T, X.view(np.ndarray)[:, :2]):
+        assert lies_in_file(inside)
+    for outside in (X.copy(), X[[1, 2]], X + 1, np.array(X), rows(60, 3)):
+        assert not lies_in_file(outside)
+
+
+def test_samples_may_be_equal_where_rows_are_not():
+    """About a mean far away, rounding takes what they differ by."""
+    X, origin = np.array([[1e-20, 1.0], [2e-20, 1.0], [3.0, 1.0]]), np.array([1.0, 0.5])
+    about = Rows(X, None, 2.0, 1, origin=origin)
+    copied = Rows(X - origin, None, 2.0, 1)
+    for one, other in ((0, 1), (0, 2), (1, 1)):
+        assert about.equal(one, other) == copied.equal(one, other) == (other != 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -59,12 +61,10 @@ def refuse_overflow(name, X, sample_weight=None):
 
 
 def lies_in_file(X):
-    """Return whether X is a numpy.memmap, or a view of one."""
+    """Return whether X is a numpy.memmap, or a view of one; a copy of one is not."""
     while isinstance(X, np.ndarray):
-        if isinstance(X, np.memmap):
-            return True
         X = X.base
-    return False
+    return isinstance(X, mmap.mmap)
 
 
 def stays_where_it_is(estimator, X):

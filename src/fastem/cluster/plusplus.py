@@ -63,8 +63,8 @@ class Rows:
         return rows if self.origin is None else rows - self.origin
 
     def equal(self, one, other):
-        """Return whether two rows are the same."""
-        return one == other or np.array_equal(self.X[one], self.X[other])
+        """Return whether two samples are the same."""
+        return one == other or np.array_equal(*self.about(self.X[[one, other]]))
 
     def release(self):
         """Give back the memory of draws so far; the next ones take as much again."""
