@@ -88,6 +88,8 @@ def test_coherence_counts_documents_of_all_blocks(measure):
     plsa = fit(CASES["plsa"][0], COUNTS)
     expected = plsa.coherence(COUNTS, measure=measure, n=6)
     assert_allclose(plsa.coherence(rows(50)(), measure=measure, n=6), expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="X has no documents, in which words could occur"):
+        plsa.coherence(Blocks.from_arrays(COUNTS[:0]), measure=measure)
 
 
 @pytest.mark.parametrize("method", ["batch", "online", "incremental"])

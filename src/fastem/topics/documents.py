@@ -377,6 +377,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         count = partial(together, words=self._top(n))
         parts = scores(self, count, X, None)
         found = [count(self, X, None)] if parts is None else parts
+        if not found:
+            raise ValueError("X has no documents, in which words could occur: give some")
         met, n_docs = (sum(some) for some in zip(*found, strict=True))
         return np.array([coherence(counts, n_docs, measure) for counts in met])
 
