@@ -177,7 +177,7 @@ def test_temporary_files_are_where_the_results_will_be(monkeypatch, tmp_path):
         tempfile, "TemporaryFile", lambda dir=None: folders.append(dir) or make(dir=dir)
     )
     assert main(["topics", "docs.txt", "-k", "2", "-o", "out/new"]) == 0
-    assert len(folders) == 3 + 2  # whether there may be three results; counts, the documents' topics
+    assert len(folders) == 3 + 2  # for three results it is tried; counts, documents' topics
     assert set(folders) == {tmp_path / "out"}
 
 

@@ -10,7 +10,7 @@ import tempfile
 import weakref
 from array import array
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from numbers import Integral
 from threading import Lock
@@ -61,7 +61,7 @@ class _File:
         with _room_in(folder):
             self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self.lock = Lock()  # a thread reads ahead
-        weakref.finalize(self, self.file.close)
+        weakref.finalize(self, _closed, self.file)
 
     def write(self, arrays) -> int:
         """Write arrays behind the last ones; return where they begin."""
@@ -77,6 +77,11 @@ class _File:
         with self.lock:
             self.file.seek(place)
             return self.file.read(n_bytes)
+
+
+def _closed(file):
+    with suppress(OSError):  # what could not be written is still waiting, and has been told
+        file.close()
 
 
 class Counts:

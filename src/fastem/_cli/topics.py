@@ -208,7 +208,7 @@ def _transformed(model, X):
     n = 0
     with temporary_file(X.file.folder) as file:  # which stays open while it is mapped
         for some in model.transform(X.blocks()):
-            np.ascontiguousarray(some).tofile(file)
+            file.write(np.ascontiguousarray(some).data)  # tofile() does not tell of a full disk
             n += len(some)
         file.flush()
         return np.memmap(file, some.dtype, "r", shape=(n, some.shape[1]))
