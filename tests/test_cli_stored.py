@@ -81,6 +81,14 @@ def test_where_no_word_is_left_it_is_said(limits, words):
         Counts().finished(1, 1.0, None)
 
 
+def test_limits_are_themselves_within():
+    """A word in two of four documents, as numbers and as parts; the other ones are in 1 and 3."""
+    for limits in ((2, 2, None), (0.5, 0.5, None)):
+        X, words, expected, names = counted(["ones twos", "twos many", "many", "many"], *limits)
+        assert words == names == ["twos"]
+        assert_array_equal(X.toarray(), expected.toarray())
+
+
 OPTIONS = {
     "plsa": [],
     "plsa incremental": ["--algorithm", "incremental"],
