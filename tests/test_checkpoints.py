@@ -311,6 +311,21 @@ def test_a_checkpoint_of_another_fit_is_refused(estimator, data, words, tmp_path
     assert not hasattr(estimator, "means_")
 
 
+@pytest.mark.parametrize("name", ["plsa", "lda-batch", "lda-online", "gaussian-lda", "categorical",
+                                  "categorical-hmm", "hmm", "kmeans"])  # fmt: skip
+def test_blocks_of_other_data_are_noticed(name, tmp_path):
+    estimator, rows = ESTIMATORS[name]
+    file = em.Checkpoint(tmp_path / "f", iterations=1)
+
+    def fit(rows):
+        fresh(estimator).fit(Blocks(lambda: iter([rows[:20], rows[20:]])), checkpoint=file)
+
+    fit(rows)
+    with pytest.raises(ValueError, match="is of a fit with another start: random_state, the data"):
+        fit(rows[::-1].copy())
+    fit(rows)
+
+
 def test_another_start_is_noticed(tmp_path):
     case = next(iter(SMALL.values()))
     data = case.data()

@@ -71,7 +71,10 @@ def survey(source, extra, random_state, least) -> Survey:
     """
     copied = copy.deepcopy(random_state) if random_state is not None else None
     seed = int(check_random_state(copied).randint(2**31 - 1))
-    return source.survey(Look(source.read, extra, seed, least))
+    found = source.survey(Look(source.read, extra, seed, least))
+    if source.keeper is not None:
+        source.keeper.blocks = f" {found.seen:x}"
+    return found
 
 
 # ---- blocks that are read here -----------------------------------------------------------------
@@ -87,6 +90,7 @@ class LocalSource:
     """
 
     executor: Any = None
+    keeper: Any = None  # of the fit's checkpoint, which must know the data
 
     def __init__(self, blocks: Blocks, read: Reader) -> None:
         self.blocks, self.read = blocks, read
@@ -188,6 +192,13 @@ def _changed(now, before):
 
 def source_of(estimator, X, sample_weight, *, positive=True) -> Any:
     """Return the source of data that come in blocks; None of data in memory."""
+    source = _source_of(estimator, X, sample_weight, positive)
+    if source is not None:
+        source.keeper = vars(estimator).get("_keeper")
+    return source
+
+
+def _source_of(estimator, X, sample_weight, positive):
     if is_collection(X):
         client, read = current_client(), Reader(estimator, positive)
         if client is None:

@@ -6,6 +6,8 @@ With it comes a sample of the rows, on which the start is made.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_array
 
 from fastem._engine.arrays import native
+from fastem._engine.fingerprints import describe
 from fastem._engine.statistics import AddsInPlace, Statistics
 from fastem._engine.tree import tree_sum
 
@@ -52,6 +55,7 @@ class Survey(NamedTuple):
     total_weight: float
     weighted: bool  # whether some weight is not 1
     extra: Any  # what the estimator asked for beside
+    seen: int  # a digest of some rows of each block
 
     def attributes(self) -> dict[str, Any]:
         """Return the fitted attributes that every estimator has."""
@@ -213,6 +217,7 @@ class Look:
             n_positive=n if weight is None else int(np.count_nonzero(weight)),
             weighted=int(weighed),
             lengths=Lengths({number: n}),
+            seen=_digest([number, *found]),
             layout=Layout(number, d, X.dtype, sp.issparse(X), names),
             sample=0 if self.least is None else Sample.of(X, weight, self.seed, number, size),
             extra=self._extra_of(number, X, weight),
@@ -259,6 +264,7 @@ def survey_of(total) -> Survey:
         total_weight=total.weight,
         weighted=bool(total.weighted),
         extra=total.extra,
+        seen=total.seen,
     )
 
 
@@ -329,6 +335,12 @@ def checked_weight(weight, n_rows, positive):
     if positive and np.any(weight < 0):
         raise ValueError(f"sample_weight must not be negative, got {weight.min():.6g}")
     return weight
+
+
+def _digest(block):
+    """Return an integer that tells a block from another, small enough for a sum of many."""
+    text = json.dumps(describe(block)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=5).digest(), "big")
 
 
 def _first_refused(check, X, weight, error):

@@ -127,6 +127,7 @@ class Keeper:
         self.fingerprint = fingerprint | {"version": __version__}
         self.path = self.checkpoint.path
         self.refused, self.complained = False, False
+        self.blocks = ""  # a digest of data that come in blocks, which their first pass finds
         self.found, self.header = self._find()
         self.written, self.waited = time.monotonic(), 0
 
@@ -171,7 +172,7 @@ class Keeper:
 
         `bring` is the Decoder's.
         """
-        self.start = _digest_of(params)  # says at once what cannot be written
+        self.start = _digest_of(params) + self.blocks  # says at once what cannot be written
         if self.found is None:
             return None
         if self.header["start"] != self.start:
