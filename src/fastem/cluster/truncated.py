@@ -139,7 +139,7 @@ class TruncatedKMeansEM:
         return self.begin(self.model.m_step(statistics))
 
     def m_step_from(self, params: TruncatedCenters, statistics: Statistics) -> TruncatedCenters:
-        """Return the M-step's parameters, new neighbours, and what comes next."""
+        """Return the M-step's parameters, what is near to each one then, and what comes next."""
         after = self.model.m_step(statistics)
         step, near, searched = params.step + 1, params.near, params.bound_searched
         if params.ends:
