@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from own_models import Remembers
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from test_checkpoints import bits
@@ -59,25 +60,6 @@ def client(cluster):
     with Client(cluster) as client:
         client.wait_for_workers(2, timeout=SLOW)
         yield client
-
-
-class Remembers:
-    """The mean of numbers; each row remembers half of the means that it has seen."""
-
-    bound_may_fall = True
-
-    def first_state(self, center, x):
-        return np.zeros(len(x))
-
-    def e_step(self, center, x, memory):
-        memory = 0.5 * memory + 0.5 * center
-        gap = x - memory - center
-        return em.Statistics(
-            bound=-0.5 * float(gap @ gap), weight=len(x), total=(x - memory).sum()
-        ), memory
-
-    def m_step(self, statistics):
-        return float(statistics.total / statistics.weight)
 
 
 def mixture(**settings):
