@@ -323,16 +323,16 @@ def evaluate(
         -inf for a sample that no component can have.
     """
     out = [array for array in (responsibilities, labels) if array is not None]
-    log_prob = np.empty(len(X), X.dtype)
     if scaling.suits(params, kind, X.dtype):
+        log_prob = np.empty(len(X), X.dtype)
         job = scaling.job(X, params, kind)
         kernel.rows(job, log_prob, responsibilities, labels, n_threads, scaled)
         if log_prob.dtype == np.float64:
             return log_prob
         lost = ~np.isfinite(log_prob)  # or what float32 cannot hold
+        log_prob = log_prob.astype(np.float64)
     else:
-        lost = np.ones(len(X), dtype=bool)
-    log_prob = log_prob.astype(np.float64)
+        log_prob, lost = np.empty(len(X)), np.ones(len(X), dtype=bool)
     if not lost.any():
         return log_prob
     lost = np.flatnonzero(lost)
