@@ -205,3 +205,20 @@ def test_a_full_disk_is_told(number, monkeypatch, tmp_path, capsys):
     assert main(["topics", "docs.txt", "-k", "2", "-o", "."]) == 2
     assert f"{tmp_path}: a temporary file cannot be written (No space" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["docs.txt"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_table_for_which_there_is_no_room_is_told(monkeypatch, tmp_path, capsys):
+    rows = np.random.default_rng(0).normal(size=(200, 2))
+    np.savetxt(tmp_path / "x.csv", rows, delimiter=",", header="a,b", comments="")
+    monkeypatch.setattr(reading, "LARGE", 0)
+    make, made = tempfile.TemporaryFile, []
+
+    def file(dir=None):
+        made.append(dir)
+        return open("/dev/full", "w+b") if len(made) == 4 else make(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", file)
+    assert main(["cluster", "x.csv", "-k", "2", "-o", "."]) == 2
+    assert f"{tmp_path}: a temporary file cannot be written (No space" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]

@@ -6,23 +6,20 @@ then a word is its number in the order of appearance, and what is read back is r
 
 from __future__ import annotations
 
-import tempfile
-import weakref
 from array import array
 from collections import defaultdict
-from contextlib import contextmanager, suppress
 from functools import partial
 from numbers import Integral
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
-from fastem._cli import CommandError, reading
+from fastem._cli import reading
+from fastem._cli.temporary import TemporaryArrays
 from fastem._engine.blocks import Blocks
 
-__all__ = ["Counts", "StoredCounts", "as_csr", "columns_of", "temporary_file", "tokens_of"]
+__all__ = ["Counts", "StoredCounts", "as_csr", "columns_of", "tokens_of"]
 
 _ENTRIES = 1 << 20  # of a piece: 8 MB
 
@@ -32,56 +29,6 @@ class _Piece(NamedTuple):
 
     lengths: np.ndarray  # (n,) int32: how many different words each has
     entries: Any  # (ids, counts), or where in the file they begin
-
-
-@contextmanager
-def _room_in(folder):
-    """Say in one line where there is no room for a temporary file."""
-    try:
-        yield
-    except OSError as error:
-        where, why = folder or tempfile.gettempdir(), error.strerror or error
-        raise CommandError(
-            f"{where}: a temporary file cannot be written ({why}); choose another --output-dir"
-        ) from error
-
-
-@contextmanager
-def temporary_file(folder):
-    """Give a file without a name in a folder, or where the system has them, for the block."""
-    with _room_in(folder), tempfile.TemporaryFile(dir=folder) as file:
-        yield file
-
-
-class _File:
-    """A file without a name, which is closed when nobody needs it."""
-
-    def __init__(self, folder) -> None:
-        self.folder = folder
-        with _room_in(folder):
-            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        self.lock = Lock()  # a thread reads ahead
-        weakref.finalize(self, _closed, self.file)
-
-    def write(self, arrays) -> int:
-        """Write arrays behind the last ones; return where they begin."""
-        with self.lock, _room_in(self.folder):
-            place = self.file.seek(0, 2)
-            for one in arrays:
-                self.file.write(one.data)
-            self.file.flush()
-        return place
-
-    def read(self, place, n_bytes) -> bytes:
-        """Return what begins at a place."""
-        with self.lock:
-            self.file.seek(place)
-            return self.file.read(n_bytes)
-
-
-def _closed(file):
-    with suppress(OSError):  # what could not be written is still waiting, and has been told
-        file.close()
 
 
 class Counts:
@@ -127,7 +74,7 @@ class Counts:
         self.pieces.append(_Piece(lengths, (ids, counts)))
         self.n_bytes += ids.nbytes + counts.nbytes
         if self.file is None and self.n_bytes > reading.LARGE:
-            self.file = _File(self.folder)
+            self.file = TemporaryArrays(self.folder)
         if self.file is not None:
             self.pieces = [self._written(piece) for piece in self.pieces]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 
 from fastem._cli import CommandError, count, is_number, readable, short
 from fastem._cli.sources import GAPS, READERS, TextSource, cell_text
+from fastem._cli.temporary import TemporaryArrays
 
 #: Endings of text; .gz may follow.
 TEXT = (".csv", ".tsv", ".txt")
@@ -188,18 +188,16 @@ class Rows:
         self.shape, self.n_bytes = (self.shape[0] + len(X), X.shape[1]), self.n_bytes + X.nbytes
         self.pieces.append(X)
         if self.file is None and self.n_bytes > LARGE:
-            self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+            self.file = TemporaryArrays(self.folder)
         if self.file is not None:
-            for piece in self.pieces:
-                piece.tofile(self.file)
+            self.file.write(self.pieces)
             self.pieces.clear()
 
     def array(self):
         """Return all rows."""
         if self.file is None:
             return np.concatenate(self.pieces) if self.pieces else np.empty(self.shape)
-        with self.file:
-            return np.memmap(self.file, self.dtype, "r+", shape=self.shape)  # which stays open
+        return np.memmap(self.file.file, self.dtype, "r+", shape=self.shape)  # which stays open
 
 
 class _Piece(NamedTuple):

@@ -26,7 +26,7 @@ import numpy as np
 from fastem import __version__, plot
 from fastem._cli import CommandError, count, one_line, outputs
 from fastem._cli.corpora import read_corpus
-from fastem._cli.counts import StoredCounts, as_csr, temporary_file, tokens_of
+from fastem._cli.counts import StoredCounts, as_csr, tokens_of
 from fastem._cli.fitting import Fitting, show_comparison
 from fastem._cli.models import MODELS
 from fastem._cli.page import check_report, page
@@ -38,6 +38,7 @@ from fastem._cli.screen import (
     selection_section,
     wrapped,
 )  # fmt: skip
+from fastem._cli.temporary import temporary_file
 from fastem._engine.blocks import Blocks
 from fastem.select.documents import divided, halves, held_out_log_likelihood
 from fastem.select.result import chosen
