@@ -42,8 +42,8 @@ dash: not measured, or lost in noise."""
 
 NOTES = """\
 Data: drawn from such a model, with states that last for some steps. Start, the same for all: the
-true model, blurred. All settings are the classes' defaults, and equal. Where dynamax is timed, JAX is
-loaded in the process whose memory is measured, and adds some of its own."""
+true model, blurred. All settings are the classes' defaults, and equal.
+Where dynamax is timed, JAX is loaded in the process whose memory is measured, and adds some."""
 
 
 @dataclass(frozen=True)
